@@ -1,0 +1,191 @@
+"""What a task is, and its options as JSON: written in full, read back strictly.
+
+    config.json   {"task": ..., "preset": ..., "seed": ..., "options": {every field of the task's Config}}
+
+A key that is missing, unknown or of another type is an error: a run is never resumed with options that nobody chose.
+"""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
+
+from ..errors import ConfigError
+from .run import Run
+
+
+class Task(Protocol):
+    """A module of `spikeloom/tasks`, or any object with these six parts. Its docstring describes the experiment.
+
+    `evaluate` returns the test values; a task with a success criterion reports it as `solved`, 0 or 1.
+    A published value is `{name: {"value": ..., "source": ..., "note": ...}}`, named as in the test values.
+    """
+
+    @property
+    def Config(self) -> type[Any]:
+        """The frozen dataclass of the task's options; a docstring under a field is its help text."""
+
+    @property
+    def PRESETS(self) -> Mapping[str, Any]:
+        """Named configurations, among them `smoke`."""
+
+    @property
+    def PUBLISHED(self) -> Mapping[str, Mapping[str, Any]]:
+        """The numbers to compare with; may be empty."""
+
+    @property
+    def train(self) -> Callable[[Any, Run], None]:
+        """`train(config, run)`: builds the parts and calls a loop of `spikeloom.train`."""
+
+    @property
+    def evaluate(self) -> Callable[[Any, Run], dict[str, float]]:
+        """`evaluate(config, run)`: the test values of the trained model."""
+
+    @property
+    def plot(self) -> Callable[[Any, Run], None]:
+        """`plot(config, run)`: the figures, through `run.figure`."""
+
+
+def preset(task: Task, name: str, owner: str) -> Any:
+    """The preset of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in task.PRESETS:
+        raise ConfigError(f"{owner} has no preset {name!r}. {choices(name, task.PRESETS)}")
+    return task.PRESETS[name]
+
+
+def choices(name: str, available: Iterable[str]) -> str:
+    """The end of an error message about a wrong name: the nearest right one, or all there are."""
+    names = list(available)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{hint}There is: {', '.join(names)}." if names else "There is none."
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Every field of a dataclass, nested ones as dictionaries.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Config:
+    ...     sizes: tuple[int, ...] = (3, 4)
+    >>> to_json(Config())
+    {'sizes': [3, 4]}
+    """
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_json(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_json(cls: type[Any], values: Any, where: str) -> Any:
+    """Build dataclass `cls` from what `to_json` wrote.
+
+    Args:
+        where: names the file and the place in it, for messages.
+
+    Raises:
+        ConfigError: a key is missing or unknown, or a value has the wrong type.
+    """
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} must be an object with the fields of {cls.__name__}, but is {values!r}.")
+    hints = get_type_hints(cls)
+    names = [field.name for field in dataclasses.fields(cls)]
+    check_keys(values, names, where)
+    return cls(**{name: _value(hints[name], values[name], f"{where}: {name}") for name in names})
+
+
+def check_keys(values: Mapping[str, Any], names: list[str], where: str) -> None:
+    """Raise ConfigError unless `values` has exactly these keys."""
+    for key in values:
+        if key not in names:
+            raise ConfigError(f"{where} has an unknown key {key!r}. {choices(key, names)} Correct or remove it.")
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise ConfigError(f"{where} lacks {', '.join(map(repr, missing))}. Add what is missing.")
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the annotated type `hint`, or ConfigError."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin is typing.Annotated:
+        return _value(inside[0], value, where)
+    if origin in (Union, types.UnionType):
+        return _union(inside, value, where)
+    if origin is Literal:
+        if value in inside:
+            return value
+        raise ConfigError(f"{where} must be one of {', '.join(map(repr, inside))}, but is {value!r}.")
+    if dataclasses.is_dataclass(hint):
+        return from_json(typing.cast("type[Any]", hint), value, where)
+    if origin in (tuple, list) and isinstance(value, list):
+        kinds = inside[:1] * len(value) if origin is list or inside[-1] is Ellipsis else inside
+        if len(kinds) != len(value):
+            raise ConfigError(f"{where} must have {len(kinds)} items, but has {len(value)}.")
+        pairs = enumerate(zip(kinds, value, strict=True))
+        return origin(_value(kind, item, f"{where}[{i}]") for i, (kind, item) in pairs)
+    if origin is dict and isinstance(value, dict):
+        return {key: _value(inside[1], item, f"{where}[{key!r}]") for key, item in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint is None or hint is type(None):
+        hint = type(None)
+    if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where} must be {getattr(hint, '__name__', hint)}, but is {value!r}. Correct the value.")
+
+
+def _union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    for kind in kinds:
+        try:
+            return _value(kind, value, where)
+        except ConfigError:
+            continue
+    names = " or ".join("None" if kind is type(None) else getattr(kind, "__name__", str(kind)) for kind in kinds)
+    raise ConfigError(f"{where} must be {names}, but is {value!r}. Correct the value.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What config.json holds."""
+
+    task: str
+    preset: str
+    seed: int
+    options: dict[str, Any]
+
+
+def read(folder: Path) -> RunConfig:
+    """The config.json of a run folder; its options are checked by `from_json` once the task is known.
+
+    Raises:
+        ConfigError: this is no run folder, or the file has a wrong key or value.
+    """
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigError(
+            f"{folder} is not a run folder: it has no config.json. Name the folder that `spikeloom train` printed."
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}. Correct it there.") from error
+    config: RunConfig = from_json(RunConfig, values, str(path))
+    return config

@@ -1,0 +1,74 @@
+"""What a user sees while a run trains: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+INTERVAL = 5.0
+"""Seconds between two plain lines."""
+
+
+class Reporter:
+    """Shows how far a run is. Silent if `quiet`, as on all ranks but the first."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.began: tuple[float, int] | None = None
+        self.last_line = -INTERVAL
+        self.bar: Progress | None = None
+        self.bar_task = TaskID(0)
+
+    def show(self, update: int, total: int, values: Mapping[str, float]) -> None:
+        """Show `update` of `total`; on plain output, a line every few seconds and at each validation."""
+        if self.quiet:
+            return
+        now = time.monotonic()
+        if self.began is None:
+            self.began = (now, update)
+        if sys.stdout.isatty():
+            self._bar(update, total, values)
+            return
+        validated = any(name.startswith("validation") for name in values)
+        if validated or update >= total or now - self.last_line >= INTERVAL:
+            self.last_line = now
+            print(f"update {update}/{total}{describe(values)}{self._left(now, update, total)}", flush=True)
+
+    def _left(self, now: float, update: int, total: int) -> str:
+        began, first = self.began or (now, update)
+        if update <= first:
+            return ""
+        each = (now - began) / (update - first)
+        left = round(each * (total - update))
+        return f"  {each:.3g} s per update, at most {left // 60}:{left % 60:02} left"
+
+    def _bar(self, update: int, total: int, values: Mapping[str, float]) -> None:
+        if self.bar is None:
+            self.bar = Progress(
+                TextColumn("update"),
+                MofNCompleteColumn(),
+                BarColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[values]}"),
+                console=Console(file=sys.stdout),
+            )
+            self.bar_task = self.bar.add_task("", total=total, completed=update, values="")
+            self.bar.start()
+        self.bar.update(self.bar_task, completed=update, total=total, values=describe(values))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def describe(values: Mapping[str, float]) -> str:
+    """Values for a line of output.
+
+    >>> describe({"loss": 0.25, "validation_error": 0.1})
+    '  loss 0.25  validation_error 0.1'
+    """
+    return "".join(f"  {name} {value:.4g}" for name, value in values.items())

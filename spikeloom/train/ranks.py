@@ -1,0 +1,106 @@
+"""Several processes that train one model: `torchrun --nproc-per-node 2 -m spikeloom train ...`.
+
+Every rank draws its own batch with its own generators, so the global batch is the configured batch size times the
+number of ranks. Gradients are averaged before each optimiser step, logged values are means over the ranks, all ranks
+take every decision on the same numbers, and rank 0 writes. Without torchrun each function does nothing.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+
+
+@contextmanager
+def joined() -> Iterator[tuple[int, int]]:
+    """Join the processes that torchrun started; gives (rank, world), which is (0, 1) without torchrun.
+
+    Raises:
+        ConfigError: the variables of torchrun are incomplete.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        yield 0, 1
+        return
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise ConfigError(f"WORLD_SIZE is set, {', '.join(missing)} is not. Start with torchrun, or unset WORLD_SIZE.")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield dist.get_rank(), dist.get_world_size()
+    finally:
+        dist.destroy_process_group()
+
+
+def local_device() -> torch.device:
+    """The accelerator of this process, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def average_gradients(parameters: nn.Module | Iterable[Tensor]) -> None:
+    """Replace every gradient by its mean over the ranks: call it between `backward()` and `optimizer.step()`.
+
+    A parameter without a gradient on some rank counts as zero there.
+    """
+    if world() == 1:
+        return
+    for parameter in parameters.parameters() if isinstance(parameters, nn.Module) else parameters:
+        if not parameter.requires_grad:
+            continue
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        dist.all_reduce(parameter.grad)
+        parameter.grad /= world()
+
+
+def mean(values: Mapping[str, float]) -> dict[str, float]:
+    """The same dictionary with every value averaged over the ranks; all ranks must have the same keys."""
+    if world() == 1:
+        return dict(values)
+    totals = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64)
+    dist.all_reduce(totals)
+    return dict(zip(sorted(values), (totals / world()).tolist(), strict=True))
+
+
+def copy_from_first(module: nn.Module) -> None:
+    """Give every rank the parameters and buffers of rank 0."""
+    if world() == 1:
+        return
+    for tensor in [*module.parameters(), *module.buffers()]:
+        dist.broadcast(tensor.detach(), src=0)
+
+
+def gather(value: Any) -> list[Any]:
+    """`value` of every rank, in order, on every rank."""
+    if world() == 1:
+        return [value]
+    found: list[Any] = [None] * world()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def shared(value: Any) -> Any:
+    """`value` of rank 0, on every rank."""
+    if world() == 1:
+        return value
+    found = [value]
+    dist.broadcast_object_list(found, src=0)
+    return found[0]
+
+
+def barrier() -> None:
+    """Wait until every rank is here."""
+    if world() > 1:
+        dist.barrier()

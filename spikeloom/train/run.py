@@ -1,0 +1,276 @@
+"""A run: a folder that explains itself, and everything random that happens in it.
+
+    config.json  environment.json  metrics.jsonl  checkpoints/{last,best}.pt  result.json  figures/  report.html
+
+A checkpoint holds the `state_dict` of every part, every generator and the number of finished updates. A run that was
+killed at any moment goes on from there and ends with the same bytes as one that was not. Elapsed time is no part of
+that and lives in `seconds.json`.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ..errors import CheckpointError
+from . import checkpoint, files, metrics, ranks
+from .checkpoint import Carry
+from .progress import Reporter
+
+__all__ = ["Carry", "Part", "Run"]
+
+FORMAT = 1
+
+
+class Part(Protocol):
+    """Whatever must survive a restart: a module, an optimiser, a sampler, a `Carry`."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+class Figure(Protocol):
+    """What `Run.figure` takes: a matplotlib Figure."""
+
+    def savefig(self, fname: Any, *, dpi: float, bbox_inches: str) -> Any: ...
+
+
+@dataclass
+class Run:
+    """One training run of one task in its folder.
+
+    Args:
+        folder: where everything is kept; made on the first write.
+        task, preset, seed: what is trained, as recorded in every checkpoint.
+        device: where the parts live.
+        rank, world: this process and their number (see `spikeloom.train.ranks`); only rank 0 writes.
+        quiet: no progress lines.
+
+    >>> run = Run(Path("runs/example"), task="example", preset="smoke", seed=3)
+    >>> run.generator("input") is run.generator("input")
+    True
+    """
+
+    folder: Path
+    task: str
+    preset: str
+    seed: int
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    rank: int = 0
+    world: int = 1
+    quiet: bool = False
+    _generators: dict[str, torch.Generator] = field(default_factory=dict, init=False, repr=False)
+    _reporter: Reporter = field(init=False, repr=False)
+    _mark: float = field(default_factory=time.monotonic, init=False, repr=False)
+    last_saved: int | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._reporter = Reporter(quiet=self.quiet or self.rank > 0)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """The generator for one purpose: its own stream for each seed, purpose and rank, kept in every checkpoint.
+
+        On several ranks the parameters drawn from it differ; `restore` then gives all ranks those of rank 0.
+        """
+        if purpose not in self._generators:
+            generator = torch.Generator()
+            address = f"{self.seed}/{purpose}/{self.rank}".encode()
+            generator.manual_seed(int.from_bytes(hashlib.sha256(address).digest()[:8], "little") >> 1)
+            self._generators[purpose] = generator
+        return self._generators[purpose]
+
+    def restore(self, **parts: Part) -> int:
+        """Load `checkpoints/last.pt` into the parts and generators; how many updates are finished (0: a new run).
+
+        Lines of metrics.jsonl after that update are dropped: they will be written again.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged, or belongs to another run or other parts.
+        """
+        self._mark = time.monotonic()
+        finished = 0
+        if self._path("last").exists():
+            contents = self._load("last", parts, exact=True)
+            finished = int(contents["update"])
+            for purpose, state in contents["ranks"][self.rank]["generators"].items():
+                self.generator(purpose).set_state(state)
+            self.last_saved = finished
+        else:
+            for part in parts.values():
+                if isinstance(part, nn.Module):
+                    ranks.copy_from_first(part)
+        if self.rank == 0:
+            metrics.cut(self._metrics_path, finished)
+        ranks.barrier()
+        return finished
+
+    def save(self, update: int, **parts: Part) -> None:
+        """Replace `checkpoints/last.pt` after `update` finished updates.
+
+        Raises:
+            CheckpointError: it cannot be written (the one before is kept), or the ranks hold different models.
+        """
+        self._save("last", update, parts)
+        self.last_saved = update
+        if self.rank == 0:
+            files.write_json(self.folder / "seconds.json", {"training": round(self._clock(), 3)})
+
+    def save_best(self, update: int, **parts: Part) -> None:
+        """Replace `checkpoints/best.pt`: the parts to evaluate."""
+        self._save("best", update, parts)
+
+    def load_best(self, **parts: Part) -> int:
+        """Load `checkpoints/best.pt` into some or all of its parts; the update it was saved at.
+
+        Raises:
+            CheckpointError: it is missing or damaged, or lacks a part.
+        """
+        return int(self._load("best", parts, exact=False)["update"])
+
+    def load_last(self, **parts: Part) -> int:
+        """As `load_best`, from `checkpoints/last.pt`; generators and metrics stay as they are."""
+        return int(self._load("last", parts, exact=False)["update"])
+
+    def log(self, update: int, **values: float) -> None:
+        """Append one line to metrics.jsonl (rank 0; see `ranks.mean` for values of several ranks).
+
+        Raises:
+            TrainingError: a value is not finite.
+        """
+        metrics.check_finite(values, update)
+        if self.rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            metrics.write(self._metrics_path, update, values)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, oldest first."""
+        return metrics.read(self._metrics_path)
+
+    def figure(self, name: str, figure: Figure, caption: str = "") -> None:
+        """Write `figures/NAME.png`; the report shows it above its caption."""
+        if self.rank > 0:
+            return
+        buffer = io.BytesIO()
+        figure.savefig(buffer, dpi=120.0, bbox_inches="tight")
+        files.write_atomic(self.folder / "figures" / f"{name}.png", lambda stream: stream.write(buffer.getvalue()))
+        captions = self.read_json("figures/captions.json") if self._exists("figures/captions.json") else {}
+        files.write_json(self.folder / "figures" / "captions.json", {**captions, name: caption})
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write `value` as JSON into the folder, atomically (rank 0)."""
+        if self.rank == 0:
+            files.write_json(self.folder / name, value)
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the folder.
+
+        Raises:
+            CheckpointError: it is missing or damaged.
+        """
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.folder / name} cannot be read: {error}. `spikeloom evaluate {self.folder}` writes it again."
+            ) from error
+
+    def progress(self, update: int, total: int, **values: float) -> None:
+        """Tell the user: a bar on a terminal, plain lines otherwise."""
+        self._reporter.show(update, total, values)
+
+    def close(self) -> None:
+        """End the progress bar, if there is one."""
+        self._reporter.close()
+
+    def seconds(self) -> float:
+        """Seconds spent in training up to the last `save`, over all restarts."""
+        return float(self.read_json("seconds.json")["training"]) if self._exists("seconds.json") else 0.0
+
+    def fresh(self) -> "Run":
+        """The same run with generators as on the first day: evaluation then never depends on how training went."""
+        return dataclasses.replace(self)
+
+    @property
+    def _metrics_path(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def _path(self, name: str) -> Path:
+        return self.folder / "checkpoints" / f"{name}.pt"
+
+    def _exists(self, name: str) -> bool:
+        return (self.folder / name).exists()
+
+    def _clock(self) -> float:
+        now = time.monotonic()
+        total = self.seconds() + now - self._mark
+        self._mark = now
+        return total
+
+    def _save(self, name: str, update: int, parts: Mapping[str, Part]) -> None:
+        states = {key: checkpoint.canonical(part.state_dict(), key) for key, part in parts.items()}
+        common = {key: state for key, state in states.items() if _is_common(parts[key])}
+        own = {key: state for key, state in states.items() if key not in common}
+        generators = {purpose: generator.get_state() for purpose, generator in sorted(self._generators.items())}
+        if self.world > 1 and len(set(ranks.gather(hashlib.sha256(checkpoint.seal(common)).hexdigest()))) > 1:
+            raise CheckpointError(
+                f"the ranks hold different models at update {update}. "
+                "Call ranks.average_gradients(model) between backward() and optimizer.step()."
+            )
+        everyone = ranks.gather({"generators": generators, "parts": own})
+        if self.rank == 0:
+            files.sync(self._metrics_path)
+            header = {"format": FORMAT, "task": self.task, "preset": self.preset, "seed": self.seed, "update": update}
+            checkpoint.save(self._path(name), {**header, "parts": common, "ranks": everyone})
+
+    def _load(self, name: str, parts: Mapping[str, Part], exact: bool) -> dict[str, Any]:
+        path = self._path(name)
+        contents = checkpoint.load(path)
+        for key, mine in {"format": FORMAT, "task": self.task, "preset": self.preset, "seed": self.seed}.items():
+            if contents.get(key) != mine:
+                raise CheckpointError(
+                    f"{path} has {key} {contents.get(key)!r}, but this run has {mine!r}. Restore the file of this run."
+                )
+        if exact and len(contents["ranks"]) != self.world:
+            raise CheckpointError(
+                f"{path} was saved by {len(contents['ranks'])} ranks, but {self.world} resume it. "
+                f"Resume with --nproc-per-node {len(contents['ranks'])}."
+            )
+        states = {**contents["parts"], **contents["ranks"][min(self.rank, len(contents["ranks"]) - 1)]["parts"]}
+        missing = [key for key in parts if key not in states]
+        missing += [key for key in states if exact and key not in parts]
+        if missing:
+            raise CheckpointError(
+                f"{path} holds {', '.join(states)}, but {', '.join(parts)} are asked for: {', '.join(missing)} has no "
+                "counterpart. Use the version of the task that saved it, or train again."
+            )
+        for key, part in parts.items():
+            self._give(path, key, part, states[key])
+        return contents
+
+    def _give(self, path: Path, key: str, part: Part, state: Any) -> None:
+        try:
+            if isinstance(part, Carry):
+                part.load_state_dict(state, self.device)
+            else:
+                part.load_state_dict(state)
+        except (RuntimeError, ValueError, KeyError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f"{path}: {key} does not fit: {error}. Use the version and the options that saved it, or train again."
+            ) from error
+
+
+def _is_common(part: Part) -> bool:
+    """Whether a part is the same on every rank and therefore kept once."""
+    return isinstance(part, nn.Module | Optimizer)
