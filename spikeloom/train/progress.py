@@ -9,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 INTERVAL = 5.0
 """Seconds between two plain lines."""
+VALIDATION_INTERVAL = 1.0
+"""The same after a validation."""
 
 
 class Reporter:
@@ -32,7 +34,8 @@ class Reporter:
             self._bar(update, total, values)
             return
         validated = any(name.startswith("validation") for name in values)
-        if validated or update >= total or now - self.last_line >= INTERVAL:
+        pause = VALIDATION_INTERVAL if validated else INTERVAL
+        if update >= total or now - self.last_line >= pause:
             self.last_line = now
             print(f"update {update}/{total}{describe(values)}{self._left(now, update, total)}", flush=True)
 

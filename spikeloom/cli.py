@@ -1,0 +1,86 @@
+"""The command line: `spikeloom tasks | train | resume | evaluate | plot | report | data`.
+
+What may be called a task is what lies in `spikeloom/tasks`, or a Python file of your own with the same parts. Torch is
+loaded only when a command needs it: help and the list of tasks come at once.
+"""
+
+import ast
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+TASKS = Path(__file__).parent / "tasks"
+
+USAGE = """usage: spikeloom COMMAND ...
+
+commands:
+  tasks                 list the experiments
+  train TASK [options]  train, evaluate, plot and report into a new run folder, whose name is the last line printed
+                        (`spikeloom train TASK --help` lists the options of a task)
+  resume DIR            go on with a run that was interrupted, or with several seeds of one
+  evaluate DIR          test the best checkpoint again and rewrite result.json
+  plot DIR              draw the figures again
+  report DIR            write report.html again
+  data fetch NAME       download a data set and check its files
+
+several processes: torchrun --nproc-per-node 2 -m spikeloom train TASK (the batch size is that of each process)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status: 0, 1 after an error with a message, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0
+    try:
+        run_command(arguments[0], arguments[1:])
+    except (ValueError, RuntimeError) as error:
+        from .errors import SpikeloomError
+
+        if not isinstance(error, SpikeloomError):
+            raise
+        rank = os.environ.get("RANK", "0")
+        print(f"{'' if rank == '0' else f'[rank {rank}] '}{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt as interrupt:
+        print(f"Interrupted. {interrupt}".rstrip(), file=sys.stderr, flush=True)
+        return 130
+    return 0
+
+
+def run_command(name: str, arguments: list[str]) -> None:
+    """Dispatch one command.
+
+    Raises:
+        ConfigError: there is no such command, or its arguments are wrong.
+    """
+    if name == "tasks":
+        list_tasks()
+        return
+    if name == "train" and arguments in (["-h"], ["--help"]):
+        print(USAGE)
+        list_tasks()
+        return
+    from . import commands
+
+    commands.run(name, arguments)
+
+
+def list_tasks() -> None:
+    """Print every task and what it is."""
+    for task, summary in tasks().items():
+        print(f"{task:<20} {summary}")
+
+
+def tasks() -> dict[str, str]:
+    """The name of every task and the first line of its docstring, read without importing it."""
+    names = sorted(module.name for module in pkgutil.iter_modules([str(TASKS)]) if not module.name.startswith("_"))
+    return {name: next(iter(docstring(TASKS / f"{name}.py").splitlines()), "") for name in names}
+
+
+def docstring(path: Path) -> str:
+    """The docstring of a module, without running it."""
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

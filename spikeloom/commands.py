@@ -1,0 +1,218 @@
+"""What each command does. Training, evaluation, plots and reports of one folder, or of the seeds below it."""
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from .cli import tasks
+from .data.fetch import fetch
+from .errors import ConfigError
+from .options import parse_options
+from .report.report import render
+from .train import config, environment, experiment, files, ranks, series
+from .train.config import RunConfig, Task, choices
+from .train.run import Run
+from .train.series import Series
+
+PARTS = ("Config", "PRESETS", "PUBLISHED", "train", "evaluate", "plot")
+
+
+def run(name: str, arguments: list[str]) -> None:
+    """Do one command.
+
+    Raises:
+        ConfigError: there is no such command, or its arguments are wrong.
+    """
+    folders = {"resume": resume, "evaluate": evaluate, "plot": plot, "report": report}
+    if name == "train":
+        if not arguments or arguments[0].startswith("-"):
+            raise ConfigError(f"train needs a task first: spikeloom train TASK. There is: {', '.join(tasks())}.")
+        train(arguments[0], arguments[1:])
+    elif name == "data":
+        if len(arguments) != 2 or arguments[0] != "fetch":
+            raise ConfigError("data needs an action and a data set: spikeloom data fetch NAME.")
+        print(*fetch(arguments[1]), sep="\n")
+    elif name in folders:
+        if len(arguments) != 1 or arguments[0].startswith("-"):
+            raise ConfigError(f"{name} needs the folder of a run and nothing else: spikeloom {name} DIR.")
+        folders[name](Path(arguments[0]))
+    else:
+        raise ConfigError(f"There is no command {name!r}. {choices(name, ['tasks', 'train', *folders, 'data'])}")
+
+
+def find_task(name: str) -> Task:
+    """The task of that name in `spikeloom/tasks`, or in that Python file.
+
+    Raises:
+        ConfigError: there is none, or it lacks a part.
+    """
+    if not name.endswith(".py"):
+        if name not in tasks():
+            raise ConfigError(f"There is no task {name!r}. {choices(name, tasks())}")
+        return importlib.import_module(f"{__package__}.tasks.{name}")
+    if not Path(name).is_file():
+        raise ConfigError(f"There is no file {name} with a task. Check the path, or name one of: {', '.join(tasks())}.")
+    spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+    assert spec is not None, name
+    assert spec.loader is not None, name
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    if missing := [part for part in PARTS if part not in vars(module)]:
+        raise ConfigError(f"{name} is not a task: it lacks {', '.join(missing)}. A task has {', '.join(PARTS)}.")
+    return module
+
+
+def train(name: str, arguments: list[str]) -> None:
+    """`spikeloom train NAME ...`."""
+    task = find_task(name)
+    chosen, options = parse_options(task, name, arguments)
+    if chosen.seeds < 1:
+        raise ConfigError(f"--seeds must be at least 1, but is {chosen.seeds}.")
+    seeds = list(range(chosen.seed, chosen.seed + chosen.seeds))
+    recorded = str(Path(name).resolve()) if name.endswith(".py") else name
+    with ranks.joined() as (rank, world):
+        folder = ranks.shared(chosen.out or default_folder(Path(name).stem, chosen.preset, seeds))
+        if chosen.seeds > 1:
+            several = Series(recorded, chosen.preset, seeds, config.to_json(options))
+            if rank == 0:
+                series.create(folder, several)
+            train_series(task, folder, several, rank, world)
+        else:
+            settings = RunConfig(recorded, chosen.preset, chosen.seed, config.to_json(options))
+            train_run(task, experiment.create(folder, settings, ranks.local_device(), rank, world))
+        if rank == 0:
+            print(folder, flush=True)
+
+
+def default_folder(task: str, preset: str, seeds: list[int]) -> Path:
+    """runs/TASK-PRESET-seedN-TIME, or -seedsN-M- for several."""
+    numbers = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
+    return Path("runs") / f"{task}-{preset}-{numbers}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+@contextlib.contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Let Ctrl-C say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"What was saved is kept; go on with `spikeloom resume {folder}`.") from None
+
+
+def train_run(task: Task, run: Run) -> None:
+    """Train, evaluate and plot one run, and write its report."""
+    options = experiment.options(task, run.folder)
+    if run.rank == 0:
+        print(f"{run.task}, preset {run.preset}, seed {run.seed}: {environment.where(run.device)}", flush=True)
+    with resumable(run.folder):
+        experiment.train(task, options, run)
+        if run.rank == 0:
+            write_report(task, run.folder)
+            print_result(run)
+
+
+def train_series(task: Task, folder: Path, several: Series, rank: int, world: int) -> None:
+    """Train every seed that is not finished, then summarise all."""
+    for seed in several.seeds:
+        member = folder / f"seed{seed}"
+        if (member / "report.html").exists():
+            continue
+        place = (ranks.local_device(), rank, world)
+        new = not (member / "config.json").exists()
+        run = experiment.create(member, several.member(seed), *place) if new else experiment.reopen(member, *place)
+        ranks.barrier()
+        with resumable(folder):
+            train_run(task, run)
+    if rank == 0:
+        print(series.table(series.summarise(folder, several)), flush=True)
+
+
+def resume(folder: Path) -> None:
+    """Go on with a run or a series; a finished one is only reported."""
+    with ranks.joined() as (rank, world):
+        several = series.read(folder)
+        if several is not None:
+            train_series(find_task(several.task), folder, several, rank, world)
+        else:
+            task = find_task(config.read(folder).task)
+            run = experiment.reopen(folder, ranks.local_device(), rank, world)
+            ready = (folder / "report.html").exists()
+            ranks.barrier()
+            if ready:
+                print_finished(run)
+            else:
+                print_changes(run)
+                train_run(task, run)
+        if rank == 0:
+            print(folder, flush=True)
+
+
+def print_finished(run: Run) -> None:
+    """Say that nothing is left to do."""
+    if run.rank == 0:
+        print(f"{run.folder} is finished; nothing is left to do.")
+        print_result(run)
+
+
+def print_changes(run: Run) -> None:
+    """Say what differs from the machine and versions the run began with."""
+    changes = experiment.note_resumption(run) if run.rank == 0 else []
+    if changes:
+        print(f"Note: {'; '.join(changes)}. The last bits of the result may differ.", flush=True)
+
+
+def runs(folder: Path) -> list[Path]:
+    """The run folders of a series, or the one run folder this is."""
+    several = series.read(folder)
+    return [folder] if several is None else [folder / f"seed{seed}" for seed in several.seeds]
+
+
+def evaluate(folder: Path) -> None:
+    """Test the best checkpoint of every run in a folder; write result.json, the report and the summary."""
+    for one in runs(folder):
+        run = experiment.reopen(one, ranks.local_device())
+        task = find_task(run.task)
+        experiment.evaluate(task, experiment.options(task, one), run)
+        write_report(task, one)
+        print_result(run)
+    if several := series.read(folder):
+        print(series.table(series.summarise(folder, several)))
+
+
+def plot(folder: Path) -> None:
+    """Draw the figures of every run in a folder, and its report."""
+    for one in runs(folder):
+        run = experiment.reopen(one, ranks.local_device())
+        task = find_task(run.task)
+        task.plot(experiment.options(task, one), run.fresh())
+        write_report(task, one)
+        print(one / "figures")
+
+
+def report(folder: Path) -> None:
+    """Write report.html of every run in a folder."""
+    for one in runs(folder):
+        write_report(find_task(config.read(one).task), one)
+        print(one / "report.html")
+
+
+def write_report(task: Task, folder: Path) -> None:
+    """Write report.html of one run."""
+    start = task.PRESETS.get(config.read(folder).preset)
+    page = render(folder, task.__doc__ or "", {} if start is None else config.to_json(start))
+    files.write_atomic(folder / "report.html", lambda stream: stream.write(page.encode()))
+
+
+def print_result(run: Run) -> None:
+    """The test values, beside the published ones."""
+    result = run.read_json("result.json")
+    for name, value in result["test"].items():
+        published = result["published"].get(name)
+        beside = f"   (published: {published['value']}, {published['source']})" if published else ""
+        print(f"test {name} {value:.4g}{beside}")
+    print(f"report {run.folder / 'report.html'}", flush=True)

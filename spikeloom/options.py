@@ -1,0 +1,79 @@
+"""The options of `spikeloom train TASK`, made from the fields of the task's Config by tyro."""
+
+import contextlib
+import dataclasses
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from .errors import ConfigError
+from .train.config import Task, choices, preset
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Options of every task."""
+
+    preset: str
+    """Named configuration to start from; the options below change it."""
+    seed: int = 0
+    """Seed of everything random."""
+    seeds: int = 1
+    """Train this many runs with the seeds SEED, SEED + 1, ... and summarise them."""
+    out: Path | None = None
+    """Folder of the run, new or empty; by default runs/TASK-PRESET-seedN-TIME."""
+
+
+def parse_options(task: Task, name: str, arguments: list[str]) -> tuple[TrainOptions, Any]:
+    """The options of `train` and the task's Config: first the preset, then what changes it.
+
+    Raises:
+        ConfigError: an option or its value is wrong.
+    """
+    command = f"spikeloom train {name}"
+    start = TrainOptions(preset=next(iter(task.PRESETS)))
+    chosen, _ = parse(TrainOptions, start, arguments, command, add_help=False)
+    flat = tyro.conf.arg(name="")
+    both = dataclasses.make_dataclass(
+        "Options", [("chosen", Annotated[TrainOptions, flat]), ("config", Annotated[task.Config, flat])]
+    )
+    defaults = both(start, preset(task, chosen.preset, f"Task {name}"))
+    about = f"{(task.__doc__ or name).strip()}\n\nPresets: {', '.join(task.PRESETS)}."
+    found, rest = parse(both, defaults, arguments, command, description=about)
+    if rest:
+        names = [
+            f"--{field.name.replace('_', '-')}"
+            for kind in (start, defaults.config)
+            for field in dataclasses.fields(kind)
+        ]
+        raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], names)}")
+    return found.chosen, found.config
+
+
+def parse(kind: Any, default: Any, arguments: list[str], command: str, **keywords: Any) -> tuple[Any, list[str]]:
+    """tyro.cli with what it does not know left over, and its complaint as a ConfigError."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            parsed: tuple[Any, list[str]] = tyro.cli(
+                kind, default=default, args=arguments, prog=command, return_unknown_args=True, **keywords
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise ConfigError(f"{first_words(complaint.getvalue())} `{command} --help` lists the options.") from None
+    return parsed
+
+
+def first_words(complaint: str) -> str:
+    """The sentence in the middle of tyro's box.
+
+    >>> first_words("╭ Value error ───╮\\n│ Error parsing --lr: x │\\n│ ───── │\\n│ For full helptext ... │")
+    'Error parsing --lr: x.'
+    """
+    lines = [line.strip(" │╭╮╰╯─-+|") if line.strip(" │╭╮╰╯-+|─") else "" for line in complaint.splitlines()]
+    body = [line.strip() for line in lines if line][1:]
+    end = next((i for i, line in enumerate(body) if line.startswith(("Argument helptext", "For full helptext"))), None)
+    return " ".join(body[:end]).rstrip(".") + "."

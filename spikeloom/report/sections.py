@@ -1,0 +1,230 @@
+"""The sections of a report, each from the part of the run folder that it shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import curves, energy
+from .page import Piece, bullets, code, html, paragraph, picture, section, table
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a run folder holds, read once."""
+
+    path: Path
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    result: dict[str, Any] | None
+    activity: dict[str, Any] | None
+    metrics: list[dict[str, Any]]
+    figures: dict[Path, str]
+
+
+def header(run: Folder, name: str, title: str) -> str:
+    """Name, title, and where the run stands."""
+    state = "evaluated" if run.result else "not evaluated yet"
+    chips = [f"preset {run.config['preset']}", f"seed {run.config['seed']}", f"{_updates(run):,} updates"]
+    if run.result:
+        chips.append(f"{duration(run.result['seconds'])} of training")
+    listed = "".join(f'<span class="chip">{html(chip)}</span>' for chip in chips)
+    listed += f'<span class="chip{"" if run.result else " open"}">{state}</span>'
+    return f'<p class="eyebrow">spikeloom run · {html(name)}</p><h1>{html(title or name)}</h1>{listed}'
+
+
+def _updates(run: Folder) -> int:
+    return int(run.metrics[-1]["update"]) if run.metrics else 0
+
+
+def results(run: Folder) -> str:
+    """The test values beside the published ones."""
+    if run.result is None:
+        return section(
+            "Result",
+            paragraph(
+                "This run has not been evaluated yet. `spikeloom resume` finishes it, `spikeloom evaluate` tests it."
+            ),
+        )
+    test, published = run.result["test"], run.result["published"]
+    cards = "".join(
+        f'<div class="card"><b>{html(number(name, value))}</b><span>{html(_words(name))}</span></div>'
+        for name, value in test.items()
+    )
+    rows = [
+        (
+            _words(name),
+            number(name, test[name]) if name in test else "–",
+            number(name, entry.get("value", "–")),
+            entry.get("source", ""),
+            entry.get("note", ""),
+        )
+        for name, entry in published.items()
+    ]
+    beside = table(("value", "this run", "reference", "source", "note"), rows) if rows else ""
+    return section("Result", f'<div class="cards">{cards}</div>', beside)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def number(name: str, value: Any) -> str:
+    """A value for reading: shares as percent, others with four digits.
+
+    >>> number("accuracy", 0.947), number("spikes", 12.34567)
+    ('94.7 %', '12.35')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    share = any(word in name for word in ("accuracy", "error")) and 0 <= value <= 1
+    return f"{100 * value:.4g} %" if share else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit one would say.
+
+    >>> duration(42), duration(600), duration(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+def learning(run: Folder) -> str:
+    """Learning curves: the task's figure if it drew one, else drawn from metrics.jsonl."""
+    drawn = [picture(path, caption) for path, caption in run.figures.items() if _is_curve(path)]
+    if drawn:
+        return section("Learning curves", *drawn)
+    if not run.metrics:
+        return section("Learning curves", paragraph("Nothing has been logged yet."))
+    return section("Learning curves", f'<div class="charts">{curves.charts(run.metrics)}</div>')
+
+
+def _is_curve(path: Path) -> bool:
+    return any(word in path.stem for word in ("curve", "learning"))
+
+
+def pictures(run: Folder) -> str:
+    """Rasters and whatever else the task drew."""
+    drawn = [picture(path, caption) for path, caption in run.figures.items() if not _is_curve(path)]
+    return section("Figures", *drawn) if drawn else ""
+
+
+def rates(run: Folder) -> str:
+    """Who fires how often."""
+    if not run.activity:
+        return ""
+    rows = [
+        (
+            layer["name"],
+            f"{layer['neurons']:,}",
+            _rate(layer["rate_hz"]),
+            f"{layer['inputs']:,}" if "inputs" in layer else "–",
+            _rate(layer["input_rate_hz"]),
+            f"{layer['synapses']:,}",
+        )
+        for layer in run.activity["layers"]
+    ]
+    length = run.activity["steps"] * run.activity["dt_ms"]
+    return section(
+        "Firing rates",
+        table(("layer", "neurons", "mean rate", "inputs", "mean input rate", "synapses"), rows),
+        paragraph(
+            f"One sample lasts {run.activity['steps']:,} steps of {run.activity['dt_ms']:g} ms: {length:,.0f} ms.",
+            "note",
+        ),
+    )
+
+
+def _rate(hertz: float | None) -> str:
+    return "analog" if hertz is None else f"{hertz:.2f} Hz"
+
+
+def cost(run: Folder) -> str:
+    """Synaptic operations and energy per sample."""
+    if not run.activity:
+        return ""
+    rows = [
+        (
+            layer.name,
+            f"{layer.additions:,.0f}",
+            f"{layer.multiply_adds:,.0f}",
+            f"{layer.neuron_updates:,.0f}",
+            f"{layer.energy_nj:,.4g} nJ",
+            f"{layer.dense_energy_nj:,.4g} nJ",
+        )
+        for layer in energy.costs(run.activity)
+    ]
+    head = ("layer", "additions on spikes", "multiply-adds", "neuron updates", "energy", "dense, every step")
+    return section("Synaptic operations and energy, per sample", table(head, rows), bullets(energy.ASSUMPTIONS))
+
+
+def configuration(run: Folder, preset: Mapping[str, Any]) -> str:
+    """Every option, and what differs from the preset."""
+    options = run.config["options"]
+    changed = [name for name in options if name in preset and options[name] != preset[name]]
+    rows = [
+        (
+            Piece(f'<b class="changed">{html(name)}</b>') if name in changed else name,
+            _option(value),
+            f"preset: {_option(preset[name])}" if name in changed else "",
+        )
+        for name, value in options.items()
+    ]
+    said = f"Preset {run.config['preset']}" + (f", with {', '.join(changed)} changed." if changed else ", unchanged.")
+    return section("Configuration", paragraph(said), table((), rows))
+
+
+def _option(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def data(run: Folder) -> str:
+    """The files that were read, what they hold, and their hashes."""
+    files = (run.activity or {}).get("data") or run.environment.get("data") or []
+    if not files:
+        return ""
+    rows = [(entry["file"], entry["note"], Piece(f"<code>{html(entry['sha256'])}</code>")) for entry in files]
+    return section("Data", table(("file", "what it holds", "SHA-256"), rows))
+
+
+def environment(run: Folder) -> str:
+    """Versions and machine."""
+    shown = {name: value for name, value in run.environment.items() if name != "data" and value not in (None, [], "")}
+    rows = [(_words(name), _environment(value)) for name, value in shown.items()]
+    return section("Environment", table((), rows)) if rows else ""
+
+
+def _environment(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(_environment(item) for item in value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def regenerate(run: Folder, preset: Mapping[str, Any]) -> str:
+    """What to type to get this run again."""
+    commit = run.environment.get("commit")
+    lines = [f"git checkout {commit}"] if commit else []
+    lines += [command(run.config, preset), f"spikeloom report {run.path.name}   # this page again, from the folder"]
+    return section("How to get it again", code("\n".join(lines)))
+
+
+def command(config: Mapping[str, Any], preset: Mapping[str, Any]) -> str:
+    """The `spikeloom train` of a run.
+
+    >>> config = {"task": "t", "preset": "smoke", "seed": 1, "options": {"lr": 0.1, "bias": False}}
+    >>> command(config, {"lr": 0.2, "bias": True})
+    'spikeloom train t --preset smoke --seed 1 --lr 0.1 --no-bias'
+    """
+    words = ["spikeloom train", config["task"], f"--preset {config['preset']}", f"--seed {config['seed']}"]
+    for name, value in config["options"].items():
+        if name in preset and value != preset[name]:
+            option = name.replace("_", "-")
+            words.append(
+                f"--{'' if value else 'no-'}{option}" if isinstance(value, bool) else f"--{option} {_option(value)}"
+            )
+    return " ".join(words)
