@@ -1,0 +1,1 @@
+"""Bytes on disk to time-first tensors: download and check, read, encode."""

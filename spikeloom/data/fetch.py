@@ -1,0 +1,149 @@
+"""Where data files live, how they get there, and what to say about the ones we found.
+
+    $SPIKELOOM_DATA/mnist/train-images-idx3-ubyte.gz        (default: the user's cache folder)
+
+A data set is a module of this package with a tuple `FILES` of `DataFile`; nothing else registers it. `fetch` downloads
+what is missing and refuses bytes whose published checksum differs. A file that somebody put into the folder by hand
+is used as it is: `describe` hashes it, and says how it differs from the official one.
+"""
+
+import hashlib
+import importlib
+import os
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from ..errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A published file: its name, checksum, mirrors, and the number of items the official one holds."""
+
+    name: str
+    md5: str
+    urls: tuple[str, ...]
+    count: int
+    what: str
+    """What one item is, in the plural: "test images"."""
+
+
+class Description(TypedDict):
+    """What a report says about a file that was read."""
+
+    file: str
+    sha256: str
+    count: int
+    official_count: int
+    note: str
+
+
+def folder(dataset: str) -> Path:
+    """The folder of a data set: below $SPIKELOOM_DATA, else below the user's cache.
+
+    >>> folder("mnist").name
+    'mnist'
+    """
+    root = os.environ.get("SPIKELOOM_DATA")
+    if root:
+        return Path(root).expanduser() / dataset
+    import pooch  # imported on use: it brings an HTTP client that reading files does not need
+
+    return Path(pooch.os_cache("spikeloom")) / dataset
+
+
+def datasets() -> dict[str, tuple[DataFile, ...]]:
+    """Every data set that can be fetched, with its files.
+
+    >>> sorted(datasets())
+    ['mnist']
+    """
+    package = importlib.import_module(__package__)
+    found = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        files = vars(importlib.import_module(f"{__package__}.{module.name}")).get("FILES")
+        if files is not None:
+            found[module.name] = files
+    return found
+
+
+def locate(dataset: str, file: DataFile) -> Path:
+    """The path of a file, compressed or not.
+
+    Raises:
+        DataError: it is in neither form in the folder of the data set.
+    """
+    here = folder(dataset)
+    for name in (file.name, file.name.removesuffix(".gz")):
+        if (here / name).is_file():
+            return here / name
+    raise DataError(
+        f"{file.name} is missing in {here}. Run `spikeloom data fetch {dataset}` online, or download {file.urls[0]} "
+        f"(MD5 {file.md5}) and put it there."
+    )
+
+
+def fetch(dataset: str) -> list[Path]:
+    """Download the files of a data set that are not there yet and verify them; returns all paths.
+
+    Files already in the folder are left alone, whatever their checksum: `describe` tells what they are.
+
+    Raises:
+        ConfigError: no data set has this name.
+        DataError: no mirror gave a file with the published checksum, or the folder cannot be written.
+    """
+    known = datasets()
+    if dataset not in known:
+        raise ConfigError(f"There is no data set {dataset!r} to fetch. Choose one of: {', '.join(sorted(known))}.")
+    paths = []
+    for file in known[dataset]:
+        try:
+            paths.append(locate(dataset, file))
+        except DataError:
+            paths.append(_download(file, folder(dataset)))
+    return paths
+
+
+def describe(path: Path, count: int, file: DataFile) -> Description:
+    """What a file is: name, SHA-256, number of items, and how it differs from the official one.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    content = read_bytes(path)
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() == file.md5:
+        note = f"the official file, all {count:,} {file.what}"
+    elif count == file.count:
+        note = f"{count:,} {file.what}, as many as the official file, which has another checksum"
+    else:
+        note = f"{count:,} of the {file.count:,} official {file.what}"
+    return Description(
+        file=path.name, sha256=hashlib.sha256(content).hexdigest(), count=count, official_count=file.count, note=note
+    )
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file, or a DataError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. Check the file and its permissions.") from error
+
+
+def _download(file: DataFile, where: Path) -> Path:
+    import pooch
+    from requests import RequestException
+
+    reasons = []
+    for url in file.urls:
+        try:
+            pooch.retrieve(url, known_hash=f"md5:{file.md5}", fname=file.name, path=where)
+            return where / file.name
+        except (RequestException, OSError, ValueError) as error:  # ValueError: the checksum differs
+            reasons.append(f"{url}: {type(error).__name__}")
+    raise DataError(
+        f"{file.name} could not be downloaded ({'; '.join(reasons)}). Get it from one of these addresses "
+        f"(MD5 {file.md5}) and put it in {where}."
+    )

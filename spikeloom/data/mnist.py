@@ -1,0 +1,130 @@
+"""MNIST: 60,000 training and 10,000 test images of handwritten digits, 28 x 28 bytes each, in IDX files.
+
+    IDX: big-endian; magic 0x00000803 (images: count, rows, columns) or 0x00000801 (labels: count), then unsigned bytes
+
+Files may be gzip-compressed or plain. A copy with fewer items is read as it is; `describe` says how many.
+Source: LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, Proc. IEEE, 1998.
+"""
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .fetch import DataFile, Description, locate, read_bytes
+from .fetch import describe as describe_file
+
+Split = Literal["train", "test"]
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+)
+MAX_ITEMS = 1_000_000
+"""More than any published set in this format; keeps a forged header from filling the memory."""
+
+
+def _file(name: str, md5: str, count: int, what: str) -> DataFile:
+    return DataFile(name, md5, tuple(mirror + name for mirror in MIRRORS), count, what)
+
+
+FILES = (
+    _file("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 60_000, "training images"),
+    _file("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", 60_000, "training labels"),
+    _file("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", 10_000, "test images"),
+    _file("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", 10_000, "test labels"),
+)
+
+
+class Digits(NamedTuple):
+    """Images and what they show."""
+
+    images: Tensor  # uint8 [N, 28, 28]
+    labels: Tensor  # int64 [N], 0 to 9
+
+
+def load(split: Split) -> Digits:
+    """All images and labels of a split, in the order of the files. Reads only the files of that split.
+
+    Shapes: images uint8 [N, 28, 28], labels int64 [N].
+
+    Raises:
+        DataError: a file is missing or damaged, or images and labels do not belong together.
+    """
+    images, labels = (locate("mnist", file) for file in _files(split))
+    return read(images, labels)
+
+
+def describe(split: Split) -> list[Description]:
+    """What the two files of a split are: names, hashes, counts, difference from the official ones."""
+    found = [(file, locate("mnist", file)) for file in _files(split)]
+    return [describe_file(path, len(read_idx(path)), file) for file, path in found]
+
+
+def read(images: Path, labels: Path) -> Digits:
+    """Images and labels from two IDX files.
+
+    Raises:
+        DataError: a file is damaged, the images are not 28 x 28, a label is above 9, or the counts differ.
+    """
+    pixels, digits = read_idx(images), read_idx(labels)
+    if pixels.shape[1:] != (28, 28):
+        raise DataError(
+            f"{images} holds items of shape {list(pixels.shape[1:])}, but MNIST images are [28, 28]. "
+            "Put the original file in its place."
+        )
+    if digits.ndim != 1:
+        raise DataError(f"{labels} holds images where labels were expected. Put the original file in its place.")
+    if len(pixels) != len(digits):
+        raise DataError(
+            f"{images} holds {len(pixels):,} images but {labels.name} {len(digits):,} labels. "
+            "Take both from one source."
+        )
+    if len(digits) and digits.max() > 9:
+        raise DataError(f"{labels} holds the label {digits.max()}, but digits are 0 to 9. Download the file again.")
+    return Digits(torch.from_numpy(pixels), torch.from_numpy(digits.astype(np.int64)))
+
+
+def read_idx(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """The unsigned bytes of an IDX file with one or three dimensions, gzip-compressed or plain.
+
+    Raises:
+        DataError: wrong magic number, damaged compression, too short, too long, or an absurd size.
+    """
+    content = read_bytes(path)
+    plain = io.BytesIO(content)
+    stream = gzip.GzipFile(fileobj=plain) if content[:2] == b"\x1f\x8b" else plain
+    try:
+        magic = stream.read(4)
+        if magic[:3] != b"\x00\x00\x08" or magic[3:] not in (b"\x01", b"\x03"):
+            raise DataError(
+                f"{path} starts with {magic.hex() or 'nothing'}, but IDX labels start with 00000801 and images with "
+                "00000803. Download the file again."
+            )
+        dimensions = magic[3]
+        header = stream.read(4 * dimensions)
+        shape = tuple(int(size) for size in np.frombuffer(header[: len(header) // 4 * 4], ">u4"))
+        if shape and (shape[0] > MAX_ITEMS or max(shape[1:], default=0) > 1000):
+            raise DataError(f"{path} announces items of shape {list(shape)}, which is absurd. Download the file again.")
+        size = int(np.prod(shape)) if len(shape) == dimensions else 0
+        data = stream.read(size + 1)  # one byte more: reads the checksum of the compression and finds trailing bytes
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is a damaged gzip file ({error}). Download the file again.") from error
+    if len(shape) < dimensions or len(data) < size:
+        raise DataError(
+            f"{path} is cut short: it announces {list(shape)} items but holds {len(data):,} bytes. Download it again."
+        )
+    if len(data) > size:
+        raise DataError(f"{path} goes on after the {size:,} bytes it announces. Download the file again.")
+    return np.frombuffer(bytearray(data), np.uint8).reshape(shape)
+
+
+def _files(split: Split) -> tuple[DataFile, DataFile]:
+    return (FILES[0], FILES[1]) if split == "train" else (FILES[2], FILES[3])
