@@ -1,0 +1,81 @@
+"""What the first call costs: seconds in a new process, with an empty kernel cache and with a full one.
+
+`import` is `import spikeloom` with torch; `first` builds the layer and runs it forward and backward for the first
+time, `second` does it again.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from . import measure
+
+LAYERS = {
+    "LIF": "from spikeloom.neurons import LIF; layer = LIF()",
+    "ALIF": "from spikeloom.neurons import ALIF; layer = ALIF()",
+    "LSNN": "from spikeloom.models.lsnn import LSNN; layer = LSNN(8, 4, 4, 2)",
+}
+
+
+def once(name: str) -> dict[str, float]:
+    """In a fresh process."""
+    started = time.perf_counter()
+    import torch
+
+    import spikeloom  # noqa: F401 - what is measured
+
+    imported = time.perf_counter()
+    scope: dict[str, Any] = {}
+    exec(LAYERS[name], scope)
+
+    def call() -> float:
+        begun = time.perf_counter()
+        xs = torch.rand(20, 4, 8, requires_grad=True)
+        out = scope["layer"](xs)[0]
+        (out if isinstance(out, torch.Tensor) else out[0]).sum().backward()
+        return time.perf_counter() - begun
+
+    built = time.perf_counter() - imported
+    return {"import": imported - started, "first": built + call(), "second": call()}
+
+
+def in_own_process(name: str, cache: str) -> dict[str, float]:
+    """`once` elsewhere, with this folder as the kernel cache."""
+    command = [sys.executable, "-m", "benchmarks.first_call", "--once", name]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "SPIKELOOM_CACHE": cache}
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def layer(name: str, rounds: int) -> dict[str, Any]:
+    """One layer: per round an empty cache, then the cache that this left."""
+    empty, full = [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as cache:
+            empty.append(in_own_process(name, cache))
+            full.append(in_own_process(name, cache))
+
+    def summary(times: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+        return {part: measure.spread([time[part] for time in times]) for part in times[0]}
+
+    return {"name": name, "seconds": {"empty cache": summary(empty), "full cache": summary(full)}, "contenders": []}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--once"]:
+        print(json.dumps(once(sys.argv[2])))
+        sys.exit()
+    options = measure.options(__doc__, rounds=3)
+    done = [layer(name, options.rounds) for name in LAYERS if not options.only or name in options.only]
+    for work in done:
+        for cache, parts in work["seconds"].items():
+            print(
+                f"{work['name']:6s}{cache:12s}",
+                *(f"{part} {value['median']:7.3f} s  " for part, value in parts.items()),
+            )
+    measure.save("first_call", __doc__, options, done)
