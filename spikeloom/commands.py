@@ -125,7 +125,6 @@ def train_series(task: Task, folder: Path, several: Series, rank: int, world: in
         place = (ranks.local_device(), rank, world)
         new = not (member / "config.json").exists()
         run = experiment.create(member, several.member(seed), *place) if new else experiment.reopen(member, *place)
-        ranks.barrier()
         with resumable(folder):
             train_run(task, run)
     if rank == 0:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..errors import ConfigError, TrainingError
-from . import config, environment
+from . import config, environment, ranks
 from .config import RunConfig, Task
 from .run import Run
 
@@ -23,6 +23,7 @@ def create(folder: Path, settings: RunConfig, device: torch.device | None = None
         make_empty(folder)
         run.write_json("config.json", config.to_json(settings))
         run.write_json("environment.json", environment.describe(run.device, world))
+    ranks.barrier()
     return run
 
 

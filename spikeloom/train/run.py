@@ -266,8 +266,9 @@ class Run:
         except (RuntimeError, ValueError, KeyError) as error:
             if isinstance(error, CheckpointError):
                 raise
+            reason = " ".join(str(error).split()).rstrip(".")
             raise CheckpointError(
-                f"{path}: {key} does not fit: {error}. Use the version and the options that saved it, or train again."
+                f"{path}: {key} does not fit: {reason}. Use the version and the options that saved it, or train again."
             ) from error
 
 

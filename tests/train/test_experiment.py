@@ -1,0 +1,76 @@
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from spikeloom.errors import ConfigError, TrainingError
+from spikeloom.train import config, experiment
+from spikeloom.train.config import RunConfig
+from tests import tiny_task
+
+SMOKE = RunConfig("tiny", "smoke", 1, config.to_json(tiny_task.PRESETS["smoke"]))
+
+
+def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
+    run = experiment.create(tmp_path / "run", SMOKE)
+    experiment.train(tiny_task, experiment.options(tiny_task, run.folder), run)
+    result = run.read_json("result.json")
+    assert set(result) == {"task", "preset", "seed", "test", "published", "seconds"}
+    assert result["published"] == tiny_task.PUBLISHED
+    assert result["seconds"] > 0
+    assert run.read_json("environment.json")["data"][0]["note"] == "8 of the 10 points"
+    assert (run.folder / "figures" / "descent.png").exists()
+
+
+def test_evaluation_does_not_depend_on_training_before_it(tmp_path: Path) -> None:
+    run = experiment.create(tmp_path / "run", SMOKE)
+    experiment.train(tiny_task, tiny_task.PRESETS["smoke"], run)
+    first = run.read_json("result.json")
+    again = experiment.reopen(run.folder)
+    assert experiment.evaluate(tiny_task, tiny_task.PRESETS["smoke"], again) == first
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    experiment.create(tmp_path / "run", SMOKE)
+    with pytest.raises(
+        ConfigError, match=r"is not empty. Go on with what is there by `spikeloom resume .*another --out"
+    ):
+        experiment.create(tmp_path / "run", SMOKE)
+
+
+def test_an_empty_folder_and_leftovers_of_a_crash_are_accepted(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.json.tmp").touch()
+    assert experiment.create(tmp_path / "run", SMOKE).folder == tmp_path / "run"
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot be made: Not a directory. Choose another folder with --out"):
+        experiment.create(tmp_path / "file" / "run", SMOKE)
+
+
+def test_options_of_another_version_are_refused(tmp_path: Path) -> None:
+    options = {**SMOKE.options, "learning_rate": 0.1}
+    run = experiment.create(tmp_path / "run", dataclasses.replace(SMOKE, options=options))
+    with pytest.raises(ConfigError, match=r"config.json: options has an unknown key 'learning_rate'"):
+        experiment.options(tiny_task, run.folder)
+
+
+def test_a_test_value_that_is_no_number_is_an_error(tmp_path: Path) -> None:
+    run = experiment.create(tmp_path / "run", SMOKE)
+    task = SimpleNamespace(**{**vars(tiny_task), "evaluate": lambda config, run: {"error": float("nan")}})
+    with pytest.raises(TrainingError, match=r"the test gave error = nan. The checkpoints are kept"):
+        experiment.evaluate(task, None, run)
+    assert not (run.folder / "result.json").exists()
+
+
+def test_a_restart_is_noted(tmp_path: Path) -> None:
+    run = experiment.create(tmp_path / "run", SMOKE)
+    assert experiment.note_resumption(run) == []
+    run.write_json("environment.json", {**run.read_json("environment.json"), "torch_threads": 99})
+    assert experiment.note_resumption(run)[0].startswith("torch_threads was 99, is ")
+    assert len(run.read_json("environment.json")["resumed"]) == 2
+    (run.folder / "environment.json").unlink()
+    assert experiment.note_resumption(run) == []

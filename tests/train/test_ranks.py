@@ -1,0 +1,97 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikeloom.errors import ConfigError
+from spikeloom.train import ranks
+
+PROGRAM = """
+import sys
+import torch
+from spikeloom.errors import CheckpointError
+from spikeloom.train import ranks
+from spikeloom.train.run import Carry, Run
+from pathlib import Path
+
+with ranks.joined() as (rank, world):
+    run = Run(Path(sys.argv[1]), "t", "p", 1, rank=rank, world=world, quiet=True)
+    model = torch.nn.Linear(2, 1)
+    with torch.no_grad():
+        model.weight.normal_(generator=run.generator("weights"))
+    mine = model.weight.detach().clone()
+    assert run.restore(model=model, carry=Carry(state=None)) == 0
+    weights = ranks.gather(model.weight.detach().clone())
+    assert torch.equal(weights[0], weights[1]), weights
+    assert torch.equal(model.weight, mine) == (rank == 0)
+    model.bias.grad = torch.full((1,), float(rank))
+    ranks.average_gradients(model)
+    assert model.bias.grad.item() == 0.5
+    assert model.weight.grad.abs().sum() == 0
+    assert ranks.mean({"b": rank, "a": 2.0 * rank}) == {"a": 1.0, "b": 0.5}
+    assert ranks.shared(rank) == 0
+
+    carry = Carry(state=torch.tensor(float(rank)))
+    run.generator("input")
+    run.save(3, model=model, carry=carry)
+    ranks.barrier()
+    again = run.__class__(run.folder, "t", "p", 1, rank=rank, world=world, quiet=True)
+    back = Carry(state=None)
+    assert again.restore(model=model, carry=back) == 3
+    assert back.state.item() == rank
+    draw = torch.rand(1, generator=again.generator("input")).item()
+    assert draw == torch.rand(1, generator=run.generator("input")).item()
+    assert len(set(ranks.gather(draw))) == 2
+
+    with torch.no_grad():
+        model.bias += rank
+    try:
+        run.save(4, model=model, carry=carry)
+    except CheckpointError as error:
+        assert "the ranks hold different models at update 4. Call ranks.average_gradients" in str(error), error
+    else:
+        raise AssertionError("drifted ranks were saved")
+"""
+
+
+def port() -> str:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return str(found.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_two_ranks_agree(tmp_path: Path) -> None:
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port()}
+    started = [
+        subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], env={**shared, "RANK": str(rank)})
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=120) for process in started] == [0, 0]
+
+
+def test_one_process_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    model = torch.nn.Linear(2, 1)
+    with ranks.joined() as place:
+        assert place == (0, 1)
+        ranks.average_gradients(model)
+        ranks.copy_from_first(model)
+        ranks.barrier()
+        assert ranks.mean({"loss": 2.0}) == {"loss": 2.0}
+        assert ranks.gather(1) == [1]
+        assert ranks.shared(1) == 1
+        assert ranks.local_device().type in ("cpu", "cuda")
+
+
+def test_half_an_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE is set, RANK is not. Start with torchrun"), ranks.joined():
+        pass
