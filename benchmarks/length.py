@@ -1,4 +1,4 @@
-"""Cost against the number of steps, up to 20,000: LIF neurons [T, 8, 512], forward and backward, currents with gradient.
+"""Cost against the number of steps, up to 20,000: LIF neurons [T, 8, 512], forward and backward.
 
 The exponent is the slope of log CPU time over log T: 1 is linear, 2 quadratic (what `x[t]` under autograd costs).
 """

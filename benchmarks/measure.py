@@ -25,19 +25,8 @@ from . import THREADS
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "spikeloom"
-PACKAGES = (
-    "spikeloom",
-    "torch",
-    "numpy",
-    "numba",
-    "triton",
-    "snntorch",
-    "spikingjelly",
-    "norse",
-    "sinabs",
-    "spyx",
-    "jax",
-)
+PEERS = ("snntorch", "spikingjelly", "norse", "sinabs", "spyx")
+PACKAGES = ("spikeloom", "torch", "numpy", "numba", "triton", *PEERS, "jax")
 
 
 @dataclass(frozen=True)
@@ -132,7 +121,7 @@ def _rounded(values: Sequence[float]) -> list[float]:
 
 
 def products(*shapes: tuple[int, int, int], steps: int = 1) -> Callable[[], None]:
-    """Matrix products [m, k] x [k, n] into memory that is already there, `steps` times each: a floor of dense layers."""
+    """Matrix products [m, k] x [k, n] into memory that is already there, `steps` times each: a dense floor."""
     jobs = [(torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)) for m, k, n in shapes]
 
     def run() -> None:
@@ -169,6 +158,7 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    tuned = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}
     return {
         "cpu": models[0] if models else platform.machine(),
         "cores": os.cpu_count(),
@@ -177,8 +167,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "threads": THREADS,
-        "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}
-        or "as installed",
+        "allocator": tuned or "as installed",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

@@ -97,14 +97,7 @@ if __name__ == "__main__":
         update("plain torch loop", "autograd; inputs folded; one product for all delays", plain, batch, steps, seed),
     ]
     timings = measure.interleave(measure.wanted(entrants, options.only), options.rounds)
-    settings = {
-        "T": SYMBOLS * steps,
-        "B": batch,
-        "inputs": INPUTS,
-        "regular": REGULAR,
-        "adaptive": ADAPTIVE,
-        **SETTINGS,
-    }
-    settings |= {"refractory": REFRACTORY, "dtype": "float32"}
+    settings = {"T": SYMBOLS * steps, "B": batch, "inputs": INPUTS, "regular": REGULAR, "adaptive": ADAPTIVE}
+    settings |= {**SETTINGS, "refractory": REFRACTORY, "dtype": "float32"}
     done = measure.workload(f"one update of store-recall, B {batch}, T {SYMBOLS * steps}", settings, timings)
     measure.save("store_recall_update", __doc__, options, [done])

@@ -40,10 +40,7 @@ if __name__ == "__main__":
     plain = PlainLSNN(weight_in, weight_rec, ADAPTIVE, **SETTINGS)
     lstm = nn.LSTM(INPUTS, NEURONS)
     entrants = [
-        *(
-            lsnn(weight_in, weight_rec, REGULAR, ADAPTIVE, SETTINGS, inputs, grad, memory)
-            for memory in ("fast", "lean")
-        ),
+        *(lsnn(weight_in, weight_rec, ADAPTIVE, SETTINGS, inputs, grad, memory) for memory in ("fast", "lean")),
         two_passes("plain torch loop", PLAIN, lambda: plain(inputs), plain.parameters(), grad),
         two_passes("nn.LSTM(220)", "torch.nn.LSTM of equal size", lambda: lstm(inputs)[0], lstm.parameters(), grad),
         floor(steps),

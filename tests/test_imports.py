@@ -1,0 +1,124 @@
+"""Who may import whom, read from the source: style.md's house, as a test.
+
+   cli -> tasks -> models -> convert -> layers -> rules -> neurons -> kernels -> surrogate -> core, vocabulary -> errors
+    data -> errors      train -> core, errors      plot -> numpy, matplotlib only      report -> plot, errors
+
+Each may import anything to its right. Only tasks and the command line bring data, train and plot together.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "spikeloom"
+
+CHAIN = ["models", "convert", "layers", "rules", "neurons", "kernels", "surrogate", "vocabulary", "core", "errors"]
+APART = {
+    "data": {"errors"},
+    "train": {"core", "errors"},
+    "plot": set[str](),
+    "report": {"plot", "errors"},
+}
+CLI = {"__main__", "cli", "commands", "options"}  # one room: the command line
+ALLOWED = {part: set(CHAIN[place + 1 :]) for place, part in enumerate(CHAIN)} | APART
+ALLOWED |= {"tasks": {*CHAIN, *APART}, "cli": {"tasks", *CHAIN, *APART}, "__init__": set(CHAIN)}
+
+THIRD_PARTY = {
+    "tyro": {"cli"},
+    "rich": {"cli", "train"},
+    "matplotlib": {"plot"},
+    "pooch": {"data"},
+    "numba": {"kernels"},
+    "sympy": {"kernels", "vocabulary"},
+    "triton": {"kernels"},
+}
+NOT_FOR_PLOT = {"torch", "scipy"}
+NEVER = {"torchvision", "torchaudio", "tonic", "lightning", "norse", "snntorch", "spikingjelly", "bindsnet", "pandas"}
+
+
+def room(name: str) -> str:
+    """The room of the house that a dotted name inside the package belongs to."""
+    if name.startswith("kernels.symbols"):  # the vocabulary's words for SymPy, loaded when one is first needed
+        return "vocabulary"
+    first = name.partition(".")[0]
+    return "cli" if first in CLI else first
+
+
+def room_of(path: Path) -> str:
+    """The room that a file belongs to."""
+    return room(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, inside functions too, by its absolute dotted name."""
+    here = ("spikeloom", *path.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = list(here[: len(here) - node.level]) if node.level else []
+            stem = [*base, *(node.module.split(".") if node.module else [])]
+            for alias in node.names:
+                inside = PACKAGE.joinpath(*stem[1:], alias.name)
+                is_module = stem[0] == "spikeloom" and (inside.is_dir() or inside.with_suffix(".py").is_file())
+                yield ".".join([*stem, alias.name] if is_module else stem)
+
+
+def violations(path: Path) -> list[str]:
+    """What a file imports and should not."""
+    here, found = room_of(path), set()
+    for name in imports(path):
+        root, _, rest = name.partition(".")
+        if root == "spikeloom":
+            if not rest or room(rest) not in {here, *ALLOWED[here]}:
+                found.add(name)
+        elif root in NEVER or here not in THIRD_PARTY.get(root, {here}) or (here == "plot" and root in NOT_FOR_PLOT):
+            found.add(name)
+    return sorted(found)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_stands_to_its_right(path: Path) -> None:
+    assert room_of(path) in ALLOWED, f"{path} is in no room of the house: give it a place in tests/test_imports.py"
+    assert violations(path) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "line", "wrong"),
+    [
+        ("kernels", "from ..neurons import LIF", "spikeloom.neurons"),
+        ("kernels", "from .. import layers", "spikeloom.layers"),
+        ("kernels", "from .. import LIF", "spikeloom"),
+        ("data", "import spikeloom.train.run", "spikeloom.train.run"),
+        ("plot", "import torch", "torch"),
+        ("train", "def late():\n    from ..data import mnist", "spikeloom.data"),
+        ("tasks", "import tyro", "tyro"),
+        ("layers", "import torchvision.models", "torchvision.models"),
+    ],
+)
+def test_a_wrong_import_is_found(
+    part: str, line: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    for known in ("neurons", "layers", "train", "data", part):
+        (tmp_path / known).mkdir(exist_ok=True)
+    path = tmp_path / part / "new.py"
+    path.write_text(line)
+    assert violations(path) == [wrong]
+
+
+def test_the_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    heavy = "numba", "sympy", "triton", "matplotlib"
+    code = (
+        "import sys, contextlib\n"
+        "sys.argv = ['spikeloom', '--help']\n"
+        "from spikeloom.cli import main\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        f"print('loaded:', [name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
