@@ -1,0 +1,1 @@
+"""Arrays to figures: every function takes numpy arrays and returns a matplotlib Figure; none keeps global state."""

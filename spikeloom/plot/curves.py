@@ -1,0 +1,73 @@
+"""Learning curves: what was logged, update by update."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .style import CYCLE, Array, panels
+
+Curve = tuple[Sequence[float] | Array, Sequence[float] | Array]
+"""Updates, and the values at them."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves with a common unit.
+
+    Args:
+        label: what the values are, with their unit.
+        curves: by name.
+        lines: levels to compare with, by name: a target, chance, the published value.
+        logarithmic: scale of the values.
+        smooth: length of the running mean drawn over the raw values; 1 for none.
+    """
+
+    label: str
+    curves: Mapping[str, Curve]
+    lines: Mapping[str, float] | None = None
+    logarithmic: bool = False
+    smooth: int = 1
+
+
+def learning_curves(charts: Sequence[Panel], title: str = "Learning") -> Figure:
+    """One panel per quantity along the updates.
+
+    >>> learning_curves([Panel("loss", {"training": ([1, 2], [0.7, 0.6])})]).axes[0].get_ylabel()
+    'loss'
+    """
+    figure, axes = panels([2.0] * len(charts), title)
+    for one, chart in zip(axes, charts, strict=True):
+        for number, (name, (updates, values)) in enumerate(chart.curves.items()):
+            colour = CYCLE[number % len(CYCLE)]
+            marker = "o" if len(updates) <= 40 else None
+            smoothed = running_mean(values, chart.smooth)
+            if chart.smooth > 1 and len(updates) >= 2 * chart.smooth:
+                one.plot(updates, values, color=colour, linewidth=0.6, alpha=0.3)
+                one.plot(updates, smoothed, color=colour, linewidth=1.6, label=f"{name} (mean of {chart.smooth})")
+            else:
+                one.plot(updates, values, color=colour, linewidth=1.4, marker=marker, markersize=3, label=name)
+        for name, level in (chart.lines or {}).items():
+            one.axhline(level, color="#555555", linestyle="--", linewidth=1, label=name)
+        if chart.logarithmic:
+            one.set_yscale("log")
+        one.set_ylabel(chart.label)
+        one.grid(axis="y", alpha=0.25)
+        one.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=9)
+    axes[-1].set_xlabel("update")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def running_mean(values: Sequence[float] | Array, window: int) -> Array:
+    """Mean of the last `window` values, of fewer at the beginning.
+
+    >>> running_mean([1.0, 3.0, 5.0], 2).tolist()
+    [1.0, 2.0, 4.0]
+    """
+    total = np.concatenate(([0.0], np.cumsum(np.asarray(values, dtype=float))))
+    end = np.arange(1, len(total))
+    start = np.maximum(end - window, 0)
+    return np.asarray((total[end] - total[start]) / (end - start))

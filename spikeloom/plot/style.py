@@ -1,0 +1,52 @@
+"""What all figures share: size, colours, panels.
+
+A figure is 10 inches wide: 1200 pixels at the 120 dots per inch with which runs save it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+WIDTH = 10.0
+"""Inches."""
+
+INK, GREY = "#222222", "#8a8a8a"
+RED, BLUE, YELLOW, GREEN, PURPLE = "#c23b34", "#2a6cb0", "#b58900", "#2e8b57", "#7a4fa3"
+CYCLE = (BLUE, RED, GREEN, PURPLE, YELLOW, "#17829a", "#a0522d", GREY)
+
+
+def panels(heights: Sequence[float], title: str, share_time: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure with panels of these heights [inches] below each other."""
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.8), layout="constrained")
+    grid = figure.subplots(len(heights), 1, sharex=share_time, squeeze=False, gridspec_kw={"height_ratios": heights})
+    figure.suptitle(title, fontsize=13)
+    axes: list[Axes] = list(grid[:, 0])
+    for one in axes:
+        tidy(one)
+    return figure, axes
+
+
+def tidy(axes: Axes) -> None:
+    """No frame on top and right."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9)
+    axes.xaxis.label.set_fontsize(10)
+    axes.yaxis.label.set_fontsize(10)
+
+
+def time_axis(steps: int, dt: float) -> Array:
+    """The time of every step [ms]."""
+    return np.arange(steps) * dt
+
+
+def legend(axes: Axes, columns: int = 1) -> None:
+    """A legend right of the panel, where it hides nothing."""
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1.0, 1.02), ncols=columns, frameon=False, fontsize=9, borderaxespad=0.3
+    )

@@ -1,0 +1,147 @@
+"""Figures show the numbers they are given, say what their axes are, and can be drawn."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import EventCollection
+from matplotlib.figure import Figure
+
+from spikeloom.plot.confusion import confusion
+from spikeloom.plot.curves import Panel, learning_curves, running_mean
+from spikeloom.plot.episode import digit, recall
+from spikeloom.plot.raster import Rows, raster, rate_histogram
+from spikeloom.plot.traces import most_adapting, most_varying, softmax
+
+
+def drawn_width(figure: Figure) -> int:
+    """Pixels of the figure as a run saves it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120, bbox_inches="tight")
+    width: int = struct.unpack(">I", buffer.getvalue()[16:20])[0]
+    return width
+
+
+def ticks(axes: Axes) -> list[tuple[float, float]]:
+    """(row, time) of every spike in a raster."""
+    rows = [part for part in axes.collections if isinstance(part, EventCollection)]
+    return [(row.get_lineoffset(), time) for row in rows for time in row.get_positions()]
+
+
+@pytest.fixture
+def hidden() -> dict[str, np.ndarray]:
+    random = np.random.default_rng(1)
+    return {name: (random.random((60, n)) < 0.1).astype(float) for name, n in (("regular", 4), ("adaptive", 3))}
+
+
+def test_a_raster_has_a_tick_for_every_spike_at_its_time() -> None:
+    first, second = np.zeros((5, 2)), np.zeros((5, 1))
+    first[1, 0] = first[4, 1] = second[2, 0] = 1
+    figure = raster([Rows("a", first), Rows("b", second, bands=[(0.0, 1.0)])], dt=0.5)
+    axes = figure.axes[0]
+    assert ticks(axes) == [(0, 0.5), (1, 2.0), (2, 1.0)]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert axes.get_xlim() == (0, 2.5)
+    assert drawn_width(figure) > 900
+
+
+def test_the_rate_histogram_counts_every_neuron() -> None:
+    figure = rate_histogram({"regular": np.array([0.0, 5.0, 5.0]), "adaptive": np.array([30.0])}, target=10.0)
+    axes = figure.axes[0]
+    assert sum(part.get_height() for group in axes.containers for part in group) == 4
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert set(labels) == {"regular (3), mean 3.3 Hz", "adaptive (1), mean 30.0 Hz", "target 10 Hz"}
+    assert drawn_width(figure) > 700
+
+
+def test_silent_neurons_can_be_counted() -> None:
+    assert drawn_width(rate_histogram({"all": np.zeros(4)})) > 700
+
+
+def test_the_recall_figure_shows_input_hidden_answer_and_thresholds(hidden: dict[str, np.ndarray]) -> None:
+    groups = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], dtype=bool)
+    inputs = np.zeros((60, 8))
+    inputs[21, 2] = 1  # the first neuron of group 1, during the second symbol
+    logits = np.zeros((60, 2))
+    averages = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, np.log(3.0)]])
+    arguments = (inputs, groups, ("zero", "one", "store", "recall"), hidden, logits, averages, np.array([0, 0, 1]))
+    figure = recall(*arguments, np.array([False, False, True]), np.random.default_rng(2).random((60, 3)))
+    top, middle, answer, thresholds = figure.axes
+    assert ticks(top) == [(2, 21.0)]
+    assert len(ticks(middle)) == sum(spikes.sum() for spikes in hidden.values())
+    levels = [
+        segment[0][1] for part in answer.collections if hasattr(part, "get_segments") for segment in part.get_segments()
+    ]
+    assert levels == pytest.approx([0.75, 1.0])
+    assert len(thresholds.lines) == 3
+    assert thresholds.get_xlabel() == "time [ms]"
+    assert "3 most varying" in thresholds.get_title(loc="left")
+    assert 1100 < drawn_width(figure) < 1400
+    assert len(recall(*arguments, np.array([False, False, True])).axes) == 3
+
+
+@pytest.mark.parametrize("channels", [1, 6])
+def test_the_digit_figure_shows_image_rasters_and_probabilities(channels: int, hidden: dict[str, np.ndarray]) -> None:
+    logits = np.zeros((60, 10))
+    logits[:, 7] = 50.0
+    image = np.arange(9).reshape(3, 3)
+    figure = digit(image, np.ones((60, channels)), hidden, logits, 7, 3, np.random.default_rng(2).random((60, 3)), 50.0)
+    assert figure.get_suptitle() == "Digit 7, read as 3"
+    heat = next(axes for axes in figure.axes if axes.get_ylabel() == "class")
+    shown = heat.images[0].get_array()
+    assert shown is not None
+    assert shown.shape == (10, 60)
+    assert np.asarray(shown)[7] == pytest.approx(np.ones(60))
+    assert any(axes.get_ylabel() == "probability" for axes in figure.axes)  # the colour bar
+    assert any(image.shape == np.shape(axes.images[0].get_array()) for axes in figure.axes if axes.images)
+    assert 1100 < drawn_width(figure) < 1400
+
+
+def test_learning_curves_have_their_values_levels_and_labels() -> None:
+    updates = np.arange(1, 101)
+    values = 1.0 / updates
+    charts = [
+        Panel("loss", {"training": (updates, values)}, logarithmic=True),
+        Panel("error", {"validation": (updates, values)}, {"chance": 0.5}, smooth=10),
+    ]
+    figure = learning_curves(charts, "Learning")
+    loss, error = figure.axes
+    assert np.array_equal(loss.lines[0].get_ydata(), values)
+    assert loss.get_yscale() == "log"
+    assert np.array_equal(error.lines[1].get_ydata(), running_mean(values, 10))
+    assert error.lines[2].get_label() == "chance"
+    assert (error.get_xlabel(), error.get_ylabel()) == ("update", "error")
+    assert drawn_width(figure) > 1100
+
+
+def test_the_running_mean_ends_with_the_mean_of_the_window() -> None:
+    values = np.random.default_rng(3).random(50)
+    assert running_mean(values, 7)[-1] == pytest.approx(values[-7:].mean())
+    assert running_mean(values, 7)[3] == pytest.approx(values[:4].mean())
+
+
+def test_the_confusion_matrix_shows_counts_and_the_share_right() -> None:
+    counts = np.array([[3, 1], [0, 4]])
+    figure = confusion(counts, ["a", "b"], "Test")
+    axes = figure.axes[0]
+    assert axes.get_title() == "Test: 87.5% right"
+    assert [(t.get_position(), t.get_text()) for t in axes.texts] == [((0, 0), "3"), ((1, 0), "1"), ((1, 1), "4")]
+    assert drawn_width(figure) > 400
+
+
+def test_a_class_that_never_occurs_is_an_empty_row() -> None:
+    assert len(confusion(np.array([[2, 0], [0, 0]])).axes[0].texts) == 1
+
+
+def test_softmax_of_large_numbers_stays_finite() -> None:
+    assert softmax(np.array([1000.0, 1000.0 + np.log(3.0)])) == pytest.approx([0.25, 0.75])
+
+
+def test_varying_and_adapting_neurons_are_found() -> None:
+    traces = np.array([[1.0, 1.0, 1.0, 1.0], [1.0, 9.0, 1.2, 4.0]])
+    assert most_varying(traces, 2).tolist() == [1, 3]
+    assert most_varying(traces, 99).tolist() == [0, 1, 2, 3]
+    assert most_adapting(traces).tolist() == [1]
+    assert most_adapting(np.ones((4, 3))).tolist() == [0]
