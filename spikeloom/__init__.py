@@ -1,0 +1,33 @@
+"""Spiking networks in PyTorch, without the loops.
+
+    from spikeloom.neurons import LIF
+    from spikeloom.layers import Sequential
+    net = Sequential(nn.Linear(700, 128), LIF(), nn.Linear(128, 20))
+    out, state = net(spikes)        # [T, B, ...], time first; net(more, state) carries on
+"""
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ALIF",
+    "LIF",
+    "LSNN",
+    "DelayedLinear",
+    "FromEquation",
+    "LeakyReadout",
+    "Recurrent",
+    "Sequential",
+    "Stateful",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Public names, loaded when they are first used: importing spikeloom alone does not load torch."""
+    from importlib import import_module
+
+    homes = {"core": ("Stateful",), "models": ("LSNN",), "neurons": ("ALIF", "LIF", "FromEquation", "LeakyReadout")}
+    homes["layers"] = ("DelayedLinear", "Recurrent", "Sequential")
+    for home, names in homes.items():
+        if name in names:
+            return getattr(import_module(f".{home}", __name__), name)
+    raise AttributeError(f"spikeloom has no public name {name!r}; it has {', '.join(__all__)}.")

@@ -1,0 +1,86 @@
+"""The one contract of everything that lives in time: state in, state out; the sequence is the unit.
+
+    out, state = layer(xs)          # [T, B, *N]: starts afresh
+    out, state = layer(more, state) # carries on where the first call ended
+    out, state = layer.step(x, state)  # one dt, the same numbers
+
+Whole = chunks = step by step, for every layer. The only Python loops over time are `scan` and `record`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+State = Any
+"""A NamedTuple of tensors, nested by composition; `()` for a layer without state."""
+
+Step = Callable[[Tensor, State], tuple[Any, State]]
+
+
+class Stateful(nn.Module, ABC):
+    """A layer that lives in time. Learned things are parameters; whatever moves during a sample is in the state.
+
+    Shapes: xs [T, B, *N_in] -> [T, B, *N_out]; a slice x is [B, *N_in].
+    """
+
+    @abstractmethod
+    def initial_state(self, x: Tensor) -> State:
+        """The state of a sample that has seen nothing; `x` is one slice [B, *N]."""
+
+    @abstractmethod
+    def step(self, x: Tensor, state: State) -> tuple[Any, State]:
+        """One dt: output and the next state. Pure."""
+
+    def forward(self, xs: Tensor, state: State | None = None) -> tuple[Any, State]:
+        """The whole sequence: by default `scan(self.step, ...)`; may be faster, never different."""
+        return scan(self.step, xs, self.initial_state(xs[0]) if state is None else state)
+
+
+def scan(step: Step, xs: Tensor, state: State) -> tuple[Tensor, State]:
+    """Call `step` on every slice of `xs` [T, B, *N] in turn and stack what it returns.
+
+    >>> total, last = scan(lambda x, state: (x + state, x + state), torch.ones(3, 1), torch.zeros(1))
+    >>> total[:, 0].tolist(), last.item()
+    ([1.0, 2.0, 3.0], 3.0)
+    """
+    out = []
+    for x in xs.unbind(0):
+        y, state = step(x, state)
+        out.append(y)
+    return torch.stack(out), state
+
+
+def record(step: Step, xs: Tensor, state: State) -> tuple[Tensor, State]:
+    """As `scan`, but the second result is every state on the way, stacked along time: for figures and tests.
+
+    >>> _, states = record(lambda x, state: (x, x + state), torch.ones(3, 1), torch.zeros(1))
+    >>> states[:, 0].tolist()
+    [1.0, 2.0, 3.0]
+    """
+    out, states = [], []
+    for x in xs.unbind(0):
+        y, state = step(x, state)
+        out.append(y)
+        states.append(state)
+    return torch.stack(out), map_state(lambda *slices: torch.stack(slices), *states)
+
+
+def map_state(function: Callable[..., Tensor], *states: State) -> State:
+    """Apply `function` to the tensors that stand in the same place of one or several states.
+
+    >>> map_state(torch.add, (torch.ones(1), ()), (torch.ones(1), ()))
+    (tensor([2.]), ())
+    """
+    first = states[0]
+    if isinstance(first, Tensor):
+        return function(*states)
+    parts = [map_state(function, *parts) for parts in zip(*states, strict=True)]
+    return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+
+
+def detach(state: State) -> State:
+    """The same state without its history: values are carried on, gradients are not."""
+    return map_state(Tensor.detach, state)

@@ -1,0 +1,102 @@
+"""Which engine runs a loop: the definition, the CPU kernels, or the GPU kernels.
+
+    with kernels.use("torch"):      # the definition, anywhere
+    with kernels.use("triton"):     # the GPU kernels; on CPU tensors in Triton's interpreter (TRITON_INTERPRET=1)
+
+Otherwise the device of the tensors decides: "numba" on the CPU, "triton" on CUDA.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from . import loop_torch
+from .loop_torch import Moving
+from .program import Program
+
+ENGINES = ("numba", "torch", "triton")
+_chosen: ContextVar[str] = ContextVar("spikeloom_engine", default="")
+_SPARSE = 0.1
+"""Inputs with a larger share of non-zero values go through a dense matrix product."""
+
+
+@contextmanager
+def use(engine: str) -> Iterator[None]:
+    """Run all loops in this block on one engine: "torch" (the definition), "numba" or "triton".
+
+    Raises:
+        ConfigError: there is no such engine.
+
+    >>> from spikeloom.neurons import LIF
+    >>> with use("torch"):
+    ...     spikes, _ = LIF()(torch.ones(5, 2, 3))
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"there is no engine {engine!r}. Choose one of {', '.join(ENGINES)}.")
+    token = _chosen.set(engine)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def engine_for(tensor: Tensor) -> str:
+    """The engine that will run a loop over this tensor."""
+    return _chosen.get() or ("triton" if tensor.is_cuda else "numba" if tensor.device.type == "cpu" else "torch")
+
+
+def neurons(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> tuple[Tensor, Moving]:
+    """Run a program over currents xs [T, B, N]; parameters are scalars or [N]. See `loop_torch` for the definition."""
+    if engine_for(xs) == "torch":
+        return loop_torch.neurons(program, xs, moving, parameters)
+    return _operate(program, xs, moving, parameters, None, None)
+
+
+def recurrent(
+    program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor], weight: Tensor, delays: Tensor | None
+) -> tuple[Tensor, Moving]:
+    """The same with recurrent weight and delays [post, pre]; `moving.history` holds the D - 1 older spikes."""
+    if engine_for(xs) == "torch":
+        return loop_torch.recurrent(program, xs, moving, parameters, weight, delays)
+    return _operate(program, xs, moving, parameters, weight, delays)
+
+
+def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
+    """Currents of input synapses with delays; see `loop_torch.project`.
+
+    On the CPU sparse inputs go event by event, others through dense products: both sum in another order.
+    """
+    if engine_for(xs) != "numba" or (delays is None and _density(xs) > _SPARSE):
+        return loop_torch.project(xs, past, weight, delays)
+    from . import operators
+
+    result: Tensor = operators.project(xs, past, weight, delays)
+    return result
+
+
+def _density(xs: Tensor) -> float:
+    """Share of non-zero values, seen on at most 16 steps."""
+    return float((xs.detach()[:: max(1, xs.shape[0] // 16)] != 0).float().mean())
+
+
+def _operate(
+    program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor], weight: Tensor | None, delays: Tensor | None
+) -> tuple[Tensor, Moving]:
+    from . import operators
+
+    values = [parameters[name] for name in program.equation.parameters]
+    inputs = [xs, *moving.states, moving.spikes, *moving.history, *values, *([] if weight is None else [weight])]
+    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    learns = [name for name in program.equation.parameters if wanted and parameters[name].requires_grad]
+    history = None if weight is None else torch.stack([*moving.history, moving.spikes])
+    past = moving.spikes.detach() if weight is not None else moving.spikes
+    out, left, *rest = operators.spikes(
+        xs, list(moving.states), past, moving.left, values, history, weight, delays,
+        program.memory if wanted else "none", " ".join(learns), program.key, engine_for(xs),
+    )  # fmt: skip
+    older = tuple([*moving.history, moving.spikes, *out.unbind(0)][-1 - len(moving.history) : -1]) if moving.history else ()
+    return out, Moving(tuple(rest[: len(moving.states)]), out[-1], left, older)

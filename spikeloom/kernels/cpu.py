@@ -1,0 +1,188 @@
+"""The loops on the CPU: arrays into the generated modules, and what they return back into tensors."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import cache, loop_numba, synapses, threads
+from .lanes import LANES
+from .loop_numba import Plan
+from .program import Program
+
+Array = Any
+
+
+class Lists(NamedTuple):
+    """Synapses as push and pull read them; see synapses.py."""
+
+    dense: bool
+    first: Array
+    post: Array
+    delay: Array
+    weight: Array
+
+
+def array(tensor: Tensor) -> Array:
+    """The memory of a tensor, contiguous."""
+    return tensor.detach().contiguous().numpy()
+
+
+def lists(weight: Tensor, delays: Tensor | None) -> Lists:
+    """All pairs of weight [post, pre], sorted by the neuron before the synapse."""
+    post, pre = weight.shape
+    weights = array(weight.t()).reshape(-1)
+    if delays is None:
+        return Lists(True, np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32), weights)
+    first = np.arange(pre + 1, dtype=np.int64) * post
+    return Lists(
+        False, first, np.tile(np.arange(post, dtype=np.int32), pre), array(delays.t().int()).reshape(-1), weights
+    )
+
+
+def plan(program: Program, parameters: list[Tensor], dtype: torch.dtype, recurrent: bool, memory: str, learns: str) -> Plan:
+    """The plan of the module for this call."""
+    names = program.equation.parameters
+    return Plan(
+        program.equation,
+        type(program.surrogate).slope,
+        program.detach_reset,
+        str(dtype).removeprefix("torch."),
+        "recurrent" if recurrent else "elementwise",
+        memory,
+        tuple(learns.split()),
+        frozenset(name for name, value in zip(names, parameters, strict=True) if value.dim() > 0),
+    )
+
+
+def _parameters(plan: Plan, parameters: list[Tensor], rows: int) -> dict[str, Any]:
+    """Scalars of the kernel's type; values per neuron repeated for each of `rows` samples."""
+    kind = np.dtype(plan.dtype).type
+    values = zip(plan.equation.parameters, parameters, strict=True)
+    return {f"p_{name}": kind(p.item()) if p.dim() == 0 else np.tile(array(p), rows) for name, p in values}
+
+
+def forward(
+    program: Program, plan: Plan, current: Tensor, states: list[Tensor], spikes: Tensor, left: Tensor,
+    parameters: list[Tensor], history: Tensor | None, synapse: Lists | None,
+) -> list[Tensor]:  # fmt: skip
+    """[spikes out, steps left, *final states, *kept]."""
+    module = cache.load(plan, loop_numba.write)
+    steps, batch, size = current.shape
+    recurrent = history is not None
+    blocks = -(-batch // LANES)
+    out, left = torch.empty_like(current, memory_format=torch.contiguous_format), left.clone(memory_format=torch.contiguous_format)
+    finals = [state.clone(memory_format=torch.contiguous_format) for state in states]
+    every = loop_numba.SEGMENT if plan.memory == "lean" else 1
+    kept = keep_like(module.KEEP, current, len(states), every)
+    values: dict[str, Any] = {
+        "current": array(current).reshape(steps, -1),
+        "out": out.numpy().reshape(steps, -1),
+        "every": every,
+        "spikes": array(spikes).reshape(-1).copy(),
+        "left": left.numpy().reshape(-1),
+        "refractory": program.refractory,
+        **{f"s_{name}": final.numpy().reshape(-1) for name, final in zip(plan.equation.states, finals, strict=True)},
+        **_parameters(plan, parameters, min(batch, LANES) if recurrent else batch),
+        **_kept(plan, module.KEEP, kept),
+        **_synapses(history, synapse),
+    }
+    arguments = [values[name] for name in loop_numba.forward_arguments(plan, module.KEEP)]
+    _run(module.forward, arguments, recurrent, blocks, current.numel(), batch * size)
+    return [out, left, *finals, *kept]
+
+
+def backward(
+    program: Program, plan: Plan, grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor, spikes: Tensor,
+    left: Tensor, parameters: list[Tensor], kept: list[Tensor], history: Tensor | None, synapse: Lists | None,
+    weight_learns: bool,
+) -> list[Tensor]:  # fmt: skip
+    """[current, *states, spikes, *learnt parameters, history and weight if recurrent]: the gradients."""
+    module = cache.load(plan, loop_numba.write)
+    steps, batch, size = current.shape
+    recurrent = history is not None
+    blocks = -(-batch // LANES)
+    grad_current = torch.empty_like(current, memory_format=torch.contiguous_format)
+    grads = [grad.clone(memory_format=torch.contiguous_format) for grad in grad_states]
+    grad_spikes = torch.zeros_like(spikes, memory_format=torch.contiguous_format)
+    sums = {name: np.zeros((blocks, LANES * size) if recurrent else batch * size) for name in plan.learns}
+    gain, *numbers = (np.dtype(plan.dtype).type(number) for number in program.surrogate.numbers())
+    values: dict[str, Any] = {
+        "grad_out": array(grad_out).reshape(steps, -1),
+        "current": array(current).reshape(steps, -1),
+        "out": array(out).reshape(steps, -1),
+        "spikes": array(spikes).reshape(-1),
+        "left": array(left).reshape(-1),
+        "refractory": program.refractory,
+        "count": np.empty(batch * size, plan.dtype),
+        "g_spikes": grad_spikes.numpy().reshape(-1),
+        "grad_current": grad_current.numpy().reshape(steps, -1),
+        "gain": gain,
+        **dict(zip(loop_numba.surrogate_numbers(plan), numbers, strict=True)),
+        **{f"g_{name}": grad.numpy().reshape(-1) for name, grad in zip(plan.equation.states, grads, strict=True)},
+        **{f"gp_{name}": total for name, total in sums.items()},
+        **_parameters(plan, parameters, min(batch, LANES) if recurrent else batch),
+        **_kept(plan, module.KEEP, kept),
+        **_synapses(history, synapse),
+    }
+    result = [grad_current, *grads, grad_spikes]
+    if history is not None:
+        grad_history = torch.empty_like(history, memory_format=torch.contiguous_format)
+        values["grad_history"] = grad_history.numpy()
+    arguments = [values[name] for name in loop_numba.backward_arguments(plan, module.KEEP)]
+    _run(module.backward, arguments, recurrent, blocks, 3 * current.numel(), batch * size)
+    for name in plan.learns:
+        per_neuron = torch.from_numpy(sums[name].reshape(-1, size).sum(0))
+        total = per_neuron if name in plan.vectors else per_neuron.sum()
+        result.append(total.to(current.dtype))
+    if history is not None and synapse is not None:
+        result.append(grad_history)
+        if weight_learns:
+            result.append(
+                weight_gradient([(history, 1 - history.shape[0]), (out, 1)], grad_current, synapse)
+            )
+    return result
+
+
+def weight_gradient(inputs: list[tuple[Tensor, int]], grad: Tensor, synapse: Lists) -> Tensor:
+    """Sum over samples and time of input [t] times gradient [t + offset + delay], per synapse [pre * post]."""
+    blocks = -(-grad.shape[1] // LANES)
+    sums = np.zeros((blocks, len(synapse.weight)), array(grad).dtype)
+    for xs, offset in inputs:
+        arguments = [array(xs), array(grad), synapse.dense, synapse.first, synapse.post, synapse.delay, offset, sums]
+        threads.run(synapses.weight_gradient, arguments, blocks, xs.numel())
+    return torch.from_numpy(sums.sum(0))
+
+
+def project(xs: Tensor, past: Tensor, width: int, synapse: Lists) -> Tensor:
+    """Currents [T, B, width] of input synapses; `past` are the inputs of the steps before."""
+    out = torch.zeros(*xs.shape[:2], width, dtype=xs.dtype)
+    for part, offset in ((past, -past.shape[0]), (xs, 0)):
+        if part.shape[0]:
+            threads.run(synapses.project, [array(part), out.numpy(), offset, *synapse], xs.shape[1], part.numel())
+    return out
+
+
+def keep_like(keep: str, current: Tensor, states: int, every: int) -> list[Tensor]:
+    """Room for what the backward pass reads."""
+    steps, batch, size = current.shape
+    if keep == "distance":
+        return [current.new_empty(steps, batch * size)]
+    return [current.new_empty(-(-steps // every), batch * size) for _ in range(states if keep == "states" else 0)]
+
+
+def _kept(plan: Plan, keep: str, kept: list[Tensor]) -> dict[str, Array]:
+    names = ["kept_distance"] if keep == "distance" else [f"kept_{name}" for name in plan.equation.states]
+    return {name: tensor.numpy() for name, tensor in zip(names, kept, strict=False)}
+
+
+def _synapses(history: Tensor | None, synapse: Lists | None) -> dict[str, Any]:
+    return {} if history is None or synapse is None else {"history": array(history), **synapse._asdict()}
+
+
+def _run(kernel: Any, arguments: list[Any], recurrent: bool, blocks: int, work: int, elements: int) -> None:
+    if recurrent:
+        threads.run(kernel, arguments, blocks, work)
+    else:
+        threads.run(kernel, arguments, elements, work, grain=64)

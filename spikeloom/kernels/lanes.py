@@ -1,0 +1,120 @@
+"""Sums over synapses with 16 samples as the lanes of a vector: the one place where LLVM is told what to do.
+
+    dense_rows    out[r, :]  = sum_k weight[r, k] * source[k, :]              a few rows at once
+    listed_rows   out[:]     = sum_k weight[k] * source[delay[k] * n + post[k], :]
+
+Numba cannot know that these arrays do not overlap, and then does not use vector instructions: as plain loops these sums
+run at 4 GFLOP/s, written like this at 110 (dense) and 45 (listed) on one AVX-512 core, the rates of BLAS. Only backward
+passes use them: the multiply and the add may be contracted.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 16
+ROWS = 8
+"""Rows of the result that dense_rows holds in registers."""
+_CHAINS = 4
+"""Independent sums that listed_rows keeps, to hide the latency of an addition."""
+
+
+class _Emit:
+    """The instructions both sums need, for one builder and element type."""
+
+    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
+        self.builder = builder
+        self.index = context.get_value_type(types.intp)
+        self.vector = ir.VectorType(context.get_value_type(dtype), LANES)
+        self.align = dtype.bitwidth // 8
+        self.undefined = ir.Constant(self.vector, ir.Undefined)
+        self.first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+
+    def pointer(self, data: Any, row: Any) -> Any:
+        address = self.builder.gep(data, [self.builder.mul(row, ir.Constant(self.index, LANES))])
+        return self.builder.bitcast(address, self.vector.as_pointer())
+
+    def broadcast(self, address: Any) -> Any:
+        value = self.builder.insert_element(self.undefined, self.builder.load(address), ir.Constant(ir.IntType(32), 0))
+        return self.builder.shuffle_vector(value, self.undefined, self.first)
+
+    def sums(self, count: int) -> list[Any]:
+        slots = [cgutils.alloca_once(self.builder, self.vector) for _ in range(count)]
+        for slot in slots:
+            self.builder.store(ir.Constant(self.vector, [0.0] * LANES), slot)
+        return slots
+
+    def accumulate(self, slot: Any, weight: Any, source: Any) -> None:
+        product = self.builder.fmul(weight, source, flags=("contract",))
+        self.builder.store(self.builder.fadd(self.builder.load(slot), product, flags=("contract",)), slot)
+
+    def integer(self, address: Any) -> Any:
+        return self.builder.sext(self.builder.load(address), self.index)
+
+
+def _dense(rows: int) -> Callable[..., Any]:
+    @intrinsic
+    def dense(typing: Any, out: Any, weight: Any, source: Any, size: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            emit = _Emit(context, builder, signature.args[0].dtype)
+            out, weight, source = (
+                context.make_array(signature.args[i])(context, builder, args[i]).data for i in range(3)
+            )
+            starts = [builder.gep(weight, [builder.mul(args[3], ir.Constant(emit.index, row))]) for row in range(rows)]
+            sums = emit.sums(rows)
+            with cgutils.for_range(builder, args[3], intp=emit.index) as loop:
+                vector = builder.load(emit.pointer(source, loop.index), align=emit.align)
+                for start, slot in zip(starts, sums, strict=True):
+                    emit.accumulate(slot, emit.broadcast(builder.gep(start, [loop.index])), vector)
+            for row, slot in enumerate(sums):
+                builder.store(builder.load(slot), emit.pointer(out, ir.Constant(emit.index, row)), align=emit.align)
+            return context.get_dummy_value()
+
+        return types.void(out, weight, source, types.intp), generate
+
+    return dense  # type: ignore[no-any-return]
+
+
+dense_rows = _dense(ROWS)
+"""dense_rows(out[ROWS * LANES], weight[ROWS * n], source[n * LANES], n)"""
+dense_row = _dense(1)
+"""The same for one row."""
+
+
+@intrinsic
+def listed_rows(typing: Any, out: Any, weight: Any, delay: Any, post: Any, start: Any, stop: Any, source: Any, size: Any) -> Any:
+    """listed_rows(out[LANES], weight, delay, post, start, stop, source, n): the synapses start..stop of the lists."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _Emit(context, builder, signature.args[0].dtype)
+        data = {i: context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 1, 2, 3, 6)}
+        start, stop, size = args[4], args[5], args[7]
+        chains = ir.Constant(emit.index, _CHAINS)
+        sums = emit.sums(_CHAINS)
+
+        def add(k: Any, slot: Any) -> None:
+            row = builder.add(
+                builder.mul(emit.integer(builder.gep(data[2], [k])), size), emit.integer(builder.gep(data[3], [k]))
+            )
+            source = builder.load(emit.pointer(data[6], row), align=emit.align)
+            emit.accumulate(slot, emit.broadcast(builder.gep(data[1], [k])), source)
+
+        whole = builder.sdiv(builder.sub(stop, start), chains)
+        with cgutils.for_range(builder, whole, intp=emit.index) as loop:
+            base = builder.add(start, builder.mul(loop.index, chains))
+            for chain, slot in enumerate(sums):
+                add(builder.add(base, ir.Constant(emit.index, chain)), slot)
+        done = builder.add(start, builder.mul(whole, chains))
+        with cgutils.for_range(builder, builder.sub(stop, done), intp=emit.index) as loop:
+            add(builder.add(done, loop.index), sums[0])
+        total = builder.load(sums[0])
+        for slot in sums[1:]:
+            total = builder.fadd(total, builder.load(slot))
+        builder.store(total, emit.pointer(data[0], ir.Constant(emit.index, 0)), align=emit.align)
+        return context.get_dummy_value()
+
+    return types.void(out, weight, delay, post, types.intp, types.intp, source, types.intp), generate

@@ -1,0 +1,70 @@
+"""The definition: the equation on tensors, step by step, with autograd doing the rest.
+
+    i[t] = current[t] + sum_d W_d s[t - 1 - d]                       recurrent loops only
+    distance, states = equation(i[t], states, spikes = reset = s[t - 1], parameters)
+    s[t] = spike(distance), but 0 for `refractory` steps after a spike
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core import scan
+from ..surrogate import spike
+
+
+class Moving(NamedTuple):
+    """What a loop carries from step to step."""
+
+    states: tuple[Tensor, ...]  # [B, N] each
+    spikes: Tensor  # [B, N], of the step before
+    left: Tensor  # [B, N], steps left without spiking
+    history: tuple[Tensor, ...] = ()  # [B, N] each, spikes of the steps before that, oldest first
+
+
+def advance(program: Any, x: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> tuple[Tensor, Moving]:
+    """One step of a neuron that receives the current `x`."""
+    equation, spikes = program.equation, moving.spikes
+    values = dict(zip(equation.states, moving.states, strict=True))
+    reset = spikes.detach() if program.detach_reset else spikes
+    distance, *states = equation({**values, **parameters, "current": x, "spikes": spikes, "reset": reset})
+    if equation.fires == "never":
+        return distance, moving._replace(states=tuple(states))
+    out, left = spike(distance, program.surrogate, equation.fires == "above"), moving.left
+    if program.refractory:
+        out = torch.where(left > 0, torch.zeros_like(out), out)
+        left = torch.where(out > 0, torch.full_like(left, program.refractory), (left - 1).clamp(min=0))
+    return out, Moving(tuple(states), out, left.detach(), moving.history)
+
+
+def neurons(program: Any, xs: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> tuple[Tensor, Moving]:
+    """Elementwise over time: xs [T, B, N]."""
+    return scan(lambda x, state: advance(program, x, state, parameters), xs, moving)
+
+
+def recurrent(
+    program: Any, xs: Tensor, moving: Moving, parameters: dict[str, Tensor], weight: Tensor, delays: Tensor | None
+) -> tuple[Tensor, Moving]:
+    """Recurrent over time: weight and delays [post, pre]."""
+    slots = 1 + len(moving.history)
+    weights = [weight if delays is None else torch.where(delays == d, weight, torch.zeros_like(weight)) for d in range(slots)]
+
+    def step(x: Tensor, state: Moving) -> tuple[Tensor, Moving]:
+        past = (*state.history, state.spikes)
+        for d, part in enumerate(weights):
+            x = x + past[-1 - d] @ part.t()
+        out, new = advance(program, x, state, parameters)
+        return out, new._replace(history=past[1:])
+
+    return scan(step, xs, moving)
+
+
+def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
+    """Currents of input synapses: current[t] = sum_d W_d x[t - d], past [D - 1, B, I] standing before xs [T, B, I]."""
+    if delays is None:
+        return torch.nn.functional.linear(xs, weight)
+    slots, steps = 1 + past.shape[0], xs.shape[0]
+    whole = torch.cat([past, xs])
+    parts = [torch.where(delays == d, weight, torch.zeros_like(weight)) for d in range(slots)]
+    return torch.stack([whole[slots - 1 - d :][:steps] @ part.t() for d, part in enumerate(parts)]).sum(0)

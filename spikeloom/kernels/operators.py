@@ -1,0 +1,167 @@
+"""The loops as operators of torch, so that autograd, torch.compile, autocast and DDP see ordinary operators.
+
+    spikeloom::spikes           (current, states, ..., synapses) -> [spikes, left, *states, *kept]
+    spikeloom::spikes_backward  -> gradients
+    spikeloom::project          input synapses with delays, event by event
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+
+from . import cpu
+from .program import find
+
+
+def _engine(engine: str) -> Any:
+    if engine == "numba":
+        return cpu
+    from . import gpu  # triton arrives with CUDA builds of torch, or as a test extra for its interpreter
+
+    return gpu
+
+
+def _lists(engine: str, weight: Tensor, delays: Tensor | None) -> Any:
+    return _engine(engine).lists(weight, delays)
+
+
+@custom_op("spikeloom::spikes", mutates_args=())
+def spikes(
+    current: Tensor, states: list[Tensor], past: Tensor, left: Tensor, parameters: list[Tensor], history: Tensor | None,
+    weight: Tensor | None, delays: Tensor | None, memory: str, learns: str, key: str, engine: str,
+) -> list[Tensor]:  # fmt: skip
+    """Run a program over current [T, B, N]; recurrent if it has a weight [post, pre] and a history [D, B, N]."""
+    program = find(key)
+    plan = cpu.plan(program, parameters, current.dtype, weight is not None, memory, learns)
+    synapse = None if weight is None else _lists(engine, weight, delays)
+    result: list[Tensor] = _engine(engine).forward(program, plan, current, states, past, left, parameters, history, synapse)
+    return result
+
+
+@spikes.register_fake
+def _(
+    current: Tensor, states: list[Tensor], past: Tensor, left: Tensor, parameters: list[Tensor], history: Tensor | None,
+    weight: Tensor | None, delays: Tensor | None, memory: str, learns: str, key: str, engine: str,
+) -> list[Tensor]:  # fmt: skip
+    from . import cache, loop_numba
+
+    plan = cpu.plan(find(key), parameters, current.dtype, weight is not None, memory, learns)
+    every = loop_numba.SEGMENT if memory == "lean" else 1
+    kept = cpu.keep_like(cache.load(plan, loop_numba.write).KEEP, current, len(states), every)
+    finals = [torch.empty_like(state, memory_format=torch.contiguous_format) for state in (left, *states)]
+    return [torch.empty_like(current, memory_format=torch.contiguous_format), *finals, *kept]
+
+
+@custom_op("spikeloom::spikes_backward", mutates_args=())
+def spikes_backward(
+    grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor, past: Tensor, left: Tensor,
+    parameters: list[Tensor], kept: list[Tensor], history: Tensor | None, weight: Tensor | None, delays: Tensor | None,
+    weight_learns: bool, memory: str, learns: str, key: str, engine: str,
+) -> list[Tensor]:  # fmt: skip
+    """Gradients of `spikes`: [current, *states, past, *learnt, history, weight]; the last two only if recurrent."""
+    program = find(key)
+    plan = cpu.plan(program, parameters, current.dtype, weight is not None, memory, learns)
+    synapse = None if weight is None else _lists(engine, weight, delays)
+    result: list[Tensor] = _engine(engine).backward(
+        program, plan, grad_out, grad_states, current, out, past, left, parameters, kept, history, synapse, weight_learns
+    )
+    if weight is not None and weight_learns:
+        result[-1] = result[-1].reshape(weight.shape[1], weight.shape[0]).t().contiguous()
+    return result
+
+
+@spikes_backward.register_fake
+def _(
+    grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor, past: Tensor, left: Tensor,
+    parameters: list[Tensor], kept: list[Tensor], history: Tensor | None, weight: Tensor | None, delays: Tensor | None,
+    weight_learns: bool, memory: str, learns: str, key: str, engine: str,
+) -> list[Tensor]:  # fmt: skip
+    names = find(key).equation.parameters
+    learnt = [parameter for name, parameter in zip(names, parameters, strict=True) if name in learns.split()]
+    like = [current, *grad_states, past, *learnt]
+    if history is not None and weight is not None:
+        like += [history, weight] if weight_learns else [history]
+    return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in like]
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    current, states, past, left, parameters, history, weight, delays, memory, learns, key, engine = inputs
+    kept = output[2 + len(states) :]
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(current, past, left, history, weight, delays, output[0], *parameters, *kept)
+    ctx.states, ctx.parameters, ctx.shapes = len(states), len(parameters), [state.shape for state in states]
+    ctx.memory, ctx.learns, ctx.key, ctx.engine = memory, learns, key, engine
+    ctx.weight_learns = weight is not None and weight.requires_grad
+
+
+def _pull(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
+    current, past, left, history, weight, delays, out, *rest = ctx.saved_tensors
+    parameters, kept = rest[: ctx.parameters], rest[ctx.parameters :]
+    grad_out = torch.zeros_like(out) if grads[0] is None else grads[0]
+    grad_states = [
+        torch.zeros(shape, dtype=out.dtype, device=out.device) if grad is None else grad
+        for shape, grad in zip(ctx.shapes, grads[2 : 2 + ctx.states], strict=True)
+    ]
+    pulled = spikes_backward(
+        grad_out, grad_states, current, out, past, left, parameters, kept, history, weight, delays, ctx.weight_learns,
+        ctx.memory, ctx.learns, ctx.key, ctx.engine,
+    )  # fmt: skip
+    learns = ctx.learns.split()
+    learnt = dict(zip(learns, pulled[2 + ctx.states :], strict=False))
+    tail = pulled[2 + ctx.states + len(learns) :]
+    return (
+        pulled[0], pulled[1 : 1 + ctx.states], pulled[1 + ctx.states], None, [learnt.get(name) for name in find(ctx.key).equation.parameters],
+        tail[0] if tail else None, tail[1] if len(tail) > 1 else None, None, None, None, None, None,
+    )  # fmt: skip
+
+
+spikes.register_autograd(_pull, setup_context=_keep)
+
+
+@custom_op("spikeloom::project", mutates_args=())
+def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
+    """Currents [T, B, post] that inputs xs [T, B, pre] send through weight [post, pre] with delays, event by event."""
+    return cpu.project(xs, past, weight.shape[0], cpu.lists(weight, delays))
+
+
+@project.register_fake
+def _(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
+    return xs.new_empty(*xs.shape[:2], weight.shape[0])
+
+
+@custom_op("spikeloom::project_backward", mutates_args=())
+def project_backward(grad: Tensor, xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
+    """The gradient of the weight of `project`."""
+    inputs = [(part, offset) for part, offset in ((past, -past.shape[0]), (xs, 0)) if part.shape[0]]
+    result = cpu.weight_gradient(inputs, grad, cpu.lists(weight, delays))
+    return result.reshape(weight.shape[1], weight.shape[0]).t().contiguous()
+
+
+@project_backward.register_fake
+def _(grad: Tensor, xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
+    return torch.empty_like(weight, memory_format=torch.contiguous_format)
+
+
+def _project_keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _project_pull(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    xs, past, weight, delays = ctx.saved_tensors
+    grad_weight = project_backward(grad, xs, past, weight, delays) if ctx.needs_input_grad[2] else None
+    grad_xs = grad_past = None
+    if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+        rows, ahead = past.shape[0] + xs.shape[0], past.shape[0]
+        whole = torch.zeros(rows, *xs.shape[1:], dtype=xs.dtype, device=xs.device)
+        for d in range(ahead + 1):
+            part = weight if delays is None else torch.where(delays == d, weight, torch.zeros_like(weight))
+            whole[ahead - d : rows - d] += grad @ part
+        grad_past, grad_xs = whole[:ahead], whole[ahead:].clone()
+    return grad_xs, grad_past, grad_weight, None
+
+
+project.register_autograd(_project_pull, setup_context=_project_keep)
+
+

@@ -1,0 +1,44 @@
+"""What a loop runs: an equation with the frame around it, known to the operators by a key."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..surrogate import Surrogate
+from .derive import Equation
+
+_PROGRAMS: dict[str, "Program"] = {}
+
+
+@dataclass(frozen=True)
+class Program:
+    """An equation, its surrogate, and what the frame does for it.
+
+    Args:
+        equation: the neuron.
+        surrogate: slope of its spike.
+        refractory: steps that a neuron cannot spike after a spike.
+        detach_reset: no gradient through `reset`.
+        memory: "fast" keeps what the backward pass reads, "lean" one state in 32 steps and computes the rest again.
+    """
+
+    equation: Equation
+    surrogate: Surrogate
+    refractory: int = 0
+    detach_reset: bool = False
+    memory: str = "fast"
+
+    @cached_property
+    def key(self) -> str:
+        """A name for this program; operators take strings, not objects."""
+        equation = self.equation
+        parts = (equation.function.__module__, equation.function.__qualname__, id(equation.function), equation.fires)
+        text = repr((parts, equation.choices, type(self.surrogate).__qualname__, self.surrogate, self.refractory))
+        key = hashlib.sha256((text + repr((self.detach_reset, self.memory))).encode()).hexdigest()[:16]
+        _PROGRAMS[key] = self
+        return key
+
+
+def find(key: str) -> Program:
+    """The program with this key."""
+    return _PROGRAMS[key]

@@ -1,0 +1,136 @@
+"""The vocabulary as SymPy functions, with derivatives that stay in the vocabulary, and the printer of expressions.
+
+SymPy's own `Piecewise`, `exp` and `log` rewrite themselves; these do not, so what is printed is what was derived.
+A derivative of `where` is a `where` of derivatives: the branch that was not taken never enters, not even times zero.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import sympy
+from sympy.logic.boolalg import Boolean
+
+Expr = Any
+
+
+class _Word(sympy.Function):
+    """A function of one argument of the vocabulary."""
+
+    nargs = 1
+
+    def _eval_is_real(self) -> bool:
+        return True
+
+
+class exp(_Word):
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return self
+
+
+class expm1(_Word):
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return exp(self.args[0])
+
+
+class log1p(_Word):
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return 1 / (1 + self.args[0])
+
+
+class sqrt(_Word):
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return sympy.Rational(1, 2) / self
+
+
+class sigmoid(_Word):
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return self * (1 - self)
+
+
+class tanh(_Word):
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return 1 - self * self
+
+
+class floor(_Word):
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return sympy.Integer(0)
+
+
+class less(sympy.Function):
+    """1 if the first argument is below the second: a comparison as an expression, so that `where` nests freely."""
+
+    nargs = 2
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return sympy.Integer(0)
+
+
+class less_equal(less):
+    pass
+
+
+class choose(sympy.Function):
+    """where(condition, yes, no)."""
+
+    nargs = 3
+
+    def _eval_is_real(self) -> bool:
+        return True
+
+    def _eval_derivative(self, s: Expr) -> Expr:
+        condition, yes, no = self.args
+        yes, no = yes.diff(s), no.diff(s)
+        return yes if yes == no else choose(condition, yes, no)
+
+
+FUNCTIONS: dict[str, Callable[[Expr], Expr]] = {
+    word.__name__: word for word in (exp, expm1, log1p, sqrt, sigmoid, tanh, floor)
+}
+
+
+def where(condition: Expr, yes: Expr, no: Expr) -> Expr:
+    """`choose`, of a SymPy relation."""
+    if condition in (sympy.true, sympy.false):
+        return yes if condition == sympy.true else no
+    if not isinstance(condition, Boolean):
+        raise TypeError(f"where needs a comparison such as x > 0 as its condition, but got {condition}.")
+    left, right = condition.args
+    kind = {"<": (less, left, right), ">": (less, right, left), "<=": (less_equal, left, right), ">=": (less_equal, right, left)}
+    word, small, large = kind[condition.rel_op]  # type: ignore[attr-defined]
+    return choose(word(small, large), sympy.sympify(yes), sympy.sympify(no))
+
+
+def to_source(expr: Expr, literal: Callable[[float], str]) -> str:
+    """An expression as Python source in the vocabulary, its numbers written by `literal`."""
+    show = lambda part: to_source(part, literal)  # noqa: E731
+    if expr.is_Symbol:
+        return str(expr.name)
+    if expr.is_Number:
+        return literal(float(expr))
+    if expr.is_Add:
+        return "(" + " + ".join(show(part) for part in expr.args) + ")"
+    if expr.is_Mul:
+        top = [part for part in expr.args if not _is_inverse(part)]
+        bottom = [1 / part for part in expr.args if _is_inverse(part)]
+        source = " * ".join(show(part) for part in top) or literal(1.0)
+        return f"({source} / {show(sympy.Mul(*bottom))})" if bottom else f"({source})"
+    if expr.is_Pow:
+        base, power = expr.args
+        if not (power.is_Integer and 1 <= abs(int(power)) <= 8):
+            raise TypeError(f"cannot print {expr}: powers must be whole numbers from -8 to 8.")
+        product = "(" + " * ".join([show(base)] * abs(int(power))) + ")"
+        return product if power > 0 else f"({literal(1.0)} / {product})"
+    if isinstance(expr, less):
+        small, large = (show(part) for part in expr.args)
+        return f"({small} {'<=' if isinstance(expr, less_equal) else '<'} {large})"
+    name = "where" if isinstance(expr, choose) else type(expr).__name__
+    return f"_{name}({', '.join(show(part) for part in expr.args)})"
+
+
+
+
+
+def _is_inverse(expr: Expr) -> bool:
+    """Whether a factor belongs below the fraction bar."""
+    return bool(expr.is_Pow and expr.args[1].is_Integer and expr.args[1] < 0)

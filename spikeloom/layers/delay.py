@@ -1,0 +1,79 @@
+"""Synapses with delays.
+
+    current[t, n] = sum_i weight[n, i] x[t - delay[n, i], i],   delay in whole steps, 0 .. delays - 1
+
+Every synapse has a delay of its own, drawn once and frozen. On the CPU sparse inputs cost one addition per spike and
+synapse; the state holds the inputs of the last delays - 1 steps.
+Source: Bellec et al., 2018.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .. import kernels
+from ..core import Stateful
+from ..errors import ConfigError, check_like, check_sequence
+
+
+class DelayState(NamedTuple):
+    """What is still on its way."""
+
+    past: Tensor  # [D - 1, B, I], inputs of the steps before, oldest first
+
+
+class DelayedLinear(Stateful):
+    """A linear map whose synapses have delays; also the synapses of `Recurrent`.
+
+    Shapes: xs [T, B, n_in] -> currents [T, B, n_out]; weight and delay [n_out, n_in].
+    Units: delays in steps.
+
+    Args:
+        n_in, n_out: neurons before and behind the synapses.
+        delays: number of delay slots; each synapse's delay is uniform in 0 .. delays - 1; 1 means none.
+        generator: draws weights, N(0, 1) / sqrt(n_in), and delays.
+
+    Raises:
+        ConfigError: a size or the number of delays is not positive.
+        ShapeError: input or state of a wrong shape, dtype or device.
+
+    >>> layer = DelayedLinear(4, 3, delays=10, generator=torch.Generator().manual_seed(0))
+    >>> layer(torch.ones(20, 2, 4))[0].shape
+    torch.Size([20, 2, 3])
+    """
+
+    delay: Tensor | None
+
+    def __init__(self, n_in: int, n_out: int, *, delays: int = 1, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        if min(n_in, n_out, delays) < 1:
+            raise ConfigError(f"DelayedLinear needs n_in, n_out and delays of at least 1, but got {n_in}, {n_out}, {delays}.")
+        self.n_in, self.n_out, self.delays = n_in, n_out, delays
+        self.weight = nn.Parameter(torch.randn(n_out, n_in, generator=generator) / math.sqrt(n_in))
+        drawn = torch.randint(0, delays, (n_out, n_in), generator=generator) if delays > 1 else None
+        self.register_buffer("delay", drawn)
+
+    def initial_state(self, x: Tensor) -> DelayState:
+        return DelayState(x.new_zeros(self.delays - 1, *x.shape))
+
+    def step(self, x: Tensor, state: DelayState) -> tuple[Tensor, DelayState]:
+        out, state = self.forward(x.unsqueeze(0), state)
+        return out[0], state
+
+    def forward(self, xs: Tensor, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
+        check_sequence("DelayedLinear", xs, self.n_in)
+        check_like("DelayedLinear", "weight", self.weight, (self.n_out, self.n_in), xs)
+        state = self.initial_state(xs[0]) if state is None else state
+        check_like("DelayedLinear", "past", state.past, (self.delays - 1, *xs.shape[1:]), xs)
+        out = kernels.project(xs, state.past, self.weight, self.delay)
+        return out, DelayState(_last(state.past, xs, self.delays - 1))
+
+    def extra_repr(self) -> str:
+        return f"n_in={self.n_in}, n_out={self.n_out}, delays={self.delays}"
+
+
+def _last(past: Tensor, xs: Tensor, count: int) -> Tensor:
+    """The last `count` slices of past and xs together."""
+    return xs[xs.shape[0] - count :] if xs.shape[0] >= count else torch.cat([past[xs.shape[0] :], xs])

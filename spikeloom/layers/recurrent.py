@@ -1,0 +1,95 @@
+"""Recurrence for any neuron.
+
+    i[t] = x[t] + sum_j weight[:, j] s[t - 1 - delay[:, j], j]
+    s[t] = neuron(i[t])
+
+A spike needs one step, and the delay of its synapse, to reach other neurons. On the CPU only spikes cost anything on the
+way forward.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .. import kernels
+from ..core import State, Stateful
+from ..errors import ConfigError, ShapeError, check_like, check_sequence
+from ..neurons import Neuron
+from .delay import DelayedLinear
+
+
+class RecurrentState(NamedTuple):
+    """What moves in a recurrent population."""
+
+    neuron: State
+    history: Tensor  # [D - 1, B, N], spikes of the steps before the last, oldest first
+
+
+class Recurrent(Stateful):
+    """A population of neurons that hear one another.
+
+    Shapes: currents [T, B, N] -> spikes [T, B, N]; synapse weight [N, N].
+
+    Args:
+        neuron: the population, any `Neuron` that fires.
+        synapse: `DelayedLinear(N, N)`, or an `nn.Linear(N, N, bias=False)` without delays.
+        autapses: whether a neuron may drive itself; if not, the diagonal of the weight has no effect and no gradient.
+
+    Raises:
+        ConfigError: the synapse is not square or has a bias, or the neuron never fires.
+        ShapeError: currents or state of a wrong shape, dtype or device.
+
+    >>> from spikeloom.neurons import ALIF
+    >>> layer = Recurrent(ALIF(), DelayedLinear(5, 5, delays=3))
+    >>> spikes, state = layer(torch.rand(20, 2, 5))
+    >>> spikes.shape, state.history.shape
+    (torch.Size([20, 2, 5]), torch.Size([2, 2, 5]))
+    """
+
+    def __init__(self, neuron: Neuron, synapse: DelayedLinear | nn.Linear, *, autapses: bool = False) -> None:
+        super().__init__()
+        post, pre = synapse.weight.shape
+        if post != pre or (isinstance(synapse, nn.Linear) and synapse.bias is not None):
+            raise ConfigError(
+                f"Recurrent needs a square synapse without bias, but got {synapse}. Pass DelayedLinear(n, n) or "
+                "nn.Linear(n, n, bias=False)."
+            )
+        if neuron.program.equation.fires == "never":
+            raise ConfigError(f"Recurrent needs a neuron that fires, but {type(neuron).__name__} never does.")
+        self.neuron, self.synapse, self.autapses = neuron, synapse, autapses
+        self.register_buffer("diagonal", torch.eye(post, dtype=torch.bool), persistent=False)
+
+    @property
+    def delays(self) -> int:
+        """Delay slots of the synapses."""
+        return self.synapse.delays if isinstance(self.synapse, DelayedLinear) else 1
+
+    def weight(self) -> Tensor:
+        """What the synapses weigh in effect [N, N]."""
+        weight = self.synapse.weight
+        diagonal = self.get_buffer("diagonal")
+        return weight if self.autapses else weight.masked_fill(diagonal, 0.0)
+
+    def initial_state(self, x: Tensor) -> RecurrentState:
+        return RecurrentState(self.neuron.initial_state(x), x.new_zeros(self.delays - 1, *x.shape))
+
+    def step(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
+        out, state = self.forward(x.unsqueeze(0), state)
+        return out[0], state
+
+    def forward(self, xs: Tensor, state: RecurrentState | None = None) -> tuple[Tensor, RecurrentState]:
+        size = self.synapse.weight.shape[0]
+        check_sequence("Recurrent", xs, size)
+        if xs.dim() != 3:
+            raise ShapeError(f"Recurrent needs currents [T, B, {size}], but got {list(xs.shape)}. Flatten the neurons first.")
+        check_like("Recurrent", "weight", self.synapse.weight, (size, size), xs)
+        state = self.initial_state(xs[0]) if state is None else state
+        check_like("Recurrent", "history", state.history, (self.delays - 1, *xs.shape[1:]), xs)
+        moving = self.neuron.moving(xs, state.neuron)._replace(history=state.history.unbind(0))
+        delay = self.synapse.delay if isinstance(self.synapse, DelayedLinear) else None
+        out, moving = kernels.recurrent(
+            self.neuron.program, xs, moving, self.neuron.parameters_for(xs), self.weight(), delay
+        )
+        history = torch.stack(moving.history) if moving.history else state.history
+        return out, RecurrentState(self.neuron.settle(moving, xs.shape[1:]), history)

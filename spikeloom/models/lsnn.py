@@ -1,0 +1,188 @@
+"""The LSNN: a recurrent population in which some neurons have adaptive thresholds, and a leaky readout.
+
+    i[t]      = sum_d W_in_d x[t - d] + sum_d W_rec_d s[t - 1 - d]
+    s[t]      = ALIF(i[t]),          adapt_strength 0 for the regular neurons
+    logits[t] = k logits[t-1] + (1 - k) (W_out s[t] + b_out)
+
+Source: Bellec, Salaj, Subramoney, Legenstein, Maass, NeurIPS 2018.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core import State, Stateful, record
+from ..errors import ConfigError, check_sequence
+from ..layers import DelayedLinear, DelayState, Recurrent, RecurrentState
+from ..neurons import ALIF, Dynamics, LeakyReadout, LeakyState
+from ..surrogate import Surrogate, Triangle
+
+
+class Activity(NamedTuple):
+    """What a network gives back: its answer, and the activity behind it."""
+
+    logits: Tensor  # [T, B, n_out]
+    spikes: Tensor  # [T, B, n]
+
+
+class Trace(NamedTuple):
+    """What happened inside, for figures."""
+
+    logits: Tensor  # [T, B, n_out]
+    spikes: Tensor  # [T, B, n]
+    voltage: Tensor  # [T, B, n]
+    threshold: Tensor  # [T, B, n]
+
+
+class LSNNState(NamedTuple):
+    """What moves in an LSNN."""
+
+    inputs: DelayState
+    hidden: RecurrentState
+    readout: LeakyState
+
+
+class LSNN(Stateful):
+    """A recurrent network of regular and adaptive spiking neurons with a leaky readout.
+
+    Shapes: xs [T, B, n_in] -> Activity(logits [T, B, n_out], spikes [T, B, n_regular + n_adaptive]).
+    Units: time constants, refractory and dt in ms; delays in steps; threshold and adapt_strength as in `ALIF`.
+
+    Args:
+        n_in, n_regular, n_adaptive, n_out: sizes; with n_adaptive = 0 it is a network of LIF neurons.
+        tau_mem, tau_adapt, adapt_strength, threshold, refractory, dynamics, detach_reset, surrogate: see `ALIF`.
+        delays: delay slots of input and recurrent synapses; 1 means no delays.
+        tau_out: time constant of the readout.
+        bias: whether the readout has a bias.
+        current_noise: standard deviation of a Gaussian current added in every step, drawn from `generator`.
+        dt: length of one step.
+        memory: "fast" or "lean"; see `ALIF`.
+        generator: draws weights and delays, and the noise.
+
+    Raises:
+        ConfigError: sizes or values out of range.
+        ShapeError: input or state of a wrong shape, dtype or device.
+
+    >>> net = LSNN(4, 6, 2, 3, generator=torch.Generator().manual_seed(0))
+    >>> activity, state = net(torch.rand(20, 5, 4))
+    >>> activity.logits.shape, activity.spikes.shape
+    (torch.Size([20, 5, 3]), torch.Size([20, 5, 8]))
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_regular: int,
+        n_adaptive: int,
+        n_out: int,
+        *,
+        tau_mem: float = 20.0,
+        tau_adapt: float = 700.0,
+        adapt_strength: float = 1.8,
+        threshold: float = 0.01,
+        refractory: float = 5.0,
+        delays: int = 10,
+        tau_out: float = 20.0,
+        bias: bool = True,
+        dynamics: str | Dynamics = "standard",
+        surrogate: Surrogate = Triangle(),
+        detach_reset: bool = False,
+        current_noise: float = 0.0,
+        dt: float = 1.0,
+        memory: str = "fast",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if min(n_regular, n_adaptive) < 0 or n_regular + n_adaptive < 1 or n_out < 1:
+            raise ConfigError(
+                f"LSNN needs n_regular and n_adaptive >= 0, at least one neuron and n_out >= 1, but got {n_regular}, "
+                f"{n_adaptive} and {n_out}."
+            )
+        if not 0.0 <= current_noise < math.inf:
+            raise ConfigError(f"LSNN needs current_noise >= 0, but got {current_noise}.")
+        size = n_regular + n_adaptive
+        self.current_noise, self.generator = current_noise, generator
+        self.inputs = DelayedLinear(n_in, size, delays=delays, generator=generator)
+        strength = torch.cat([torch.zeros(n_regular), torch.full((n_adaptive,), float(adapt_strength))])
+        neuron = ALIF(
+            tau_mem, tau_adapt, strength, threshold, dynamics=dynamics, refractory=refractory,
+            detach_reset=detach_reset, surrogate=surrogate, dt=dt, memory=memory,
+        )  # fmt: skip
+        self.hidden = Recurrent(neuron, DelayedLinear(size, size, delays=delays, generator=generator))
+        self.output = nn.utils.skip_init(nn.Linear, size, n_out, bias=bias)
+        nn.init.xavier_uniform_(self.output.weight, generator=generator)
+        if bias:
+            nn.init.zeros_(self.output.bias)
+        self.readout = LeakyReadout(tau_out, dt=dt, memory=memory)
+
+    def initial_state(self, x: Tensor) -> LSNNState:
+        size, outputs = self.output.in_features, self.output.out_features
+        hidden = self.hidden.initial_state(x.new_zeros(x.shape[0], size))
+        return LSNNState(
+            self.inputs.initial_state(x), hidden, self.readout.initial_state(x.new_zeros(x.shape[0], outputs))
+        )
+
+    def step(self, x: Tensor, state: LSNNState) -> tuple[Activity, LSNNState]:
+        out, state = self.forward(x.unsqueeze(0), state)
+        return Activity(out.logits[0], out.spikes[0]), state
+
+    def forward(self, xs: Tensor, state: LSNNState | None = None) -> tuple[Activity, LSNNState]:
+        state = self.initial_state(xs[0]) if state is None else state
+        currents, inputs = self.inputs(xs, state.inputs)
+        if self.current_noise:
+            noise = torch.randn(currents.shape, generator=self.generator, dtype=xs.dtype, device=xs.device)
+            currents = currents + self.current_noise * noise
+        spikes, hidden = self.hidden(currents, state.hidden)
+        logits, readout = self.readout(self.output(spikes), state.readout)
+        return Activity(logits, spikes), LSNNState(inputs, hidden, readout)
+
+    @torch.no_grad()
+    def trace(self, xs: Tensor, state: LSNNState | None = None) -> Trace:
+        """The same run step by step, with voltages and thresholds; without gradients."""
+        state = self.initial_state(xs[0]) if state is None else state
+        currents, _ = self.inputs(xs, state.inputs)
+        spikes, states = record(self.hidden.step, currents, state.hidden)
+        logits, _ = self.readout(self.output(spikes), state.readout)
+        neuron = self.hidden.neuron
+        assert isinstance(neuron, ALIF)
+        return Trace(logits, spikes, states.neuron.voltage, neuron.moving_threshold(states.neuron.adaptation))
+
+
+class LSTMBaseline(Stateful):
+    """An LSTM with a linear readout: the baseline without spikes.
+
+    Shapes: xs [T, B, n_in] -> Activity(logits [T, B, n_out], spikes = hidden activity [T, B, n_hidden]).
+
+    Args:
+        n_in, n_hidden, n_out: sizes.
+        generator: draws the weights, uniform in +-1 / sqrt(n_hidden).
+
+    >>> activity, state = LSTMBaseline(4, 8, 3)(torch.rand(20, 5, 4))
+    >>> activity.logits.shape
+    torch.Size([20, 5, 3])
+    """
+
+    def __init__(self, n_in: int, n_hidden: int, n_out: int, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        if min(n_in, n_hidden, n_out) < 1:
+            raise ConfigError(f"LSTMBaseline needs sizes of at least 1, but got {n_in}, {n_hidden}, {n_out}.")
+        self.hidden = nn.LSTM(n_in, n_hidden)
+        self.output = nn.Linear(n_hidden, n_out)
+        with torch.no_grad():
+            for weight in self.parameters():
+                nn.init.uniform_(weight, -1 / math.sqrt(n_hidden), 1 / math.sqrt(n_hidden), generator=generator)
+
+    def initial_state(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        zeros = x.new_zeros(1, x.shape[0], self.hidden.hidden_size)
+        return zeros, zeros
+
+    def step(self, x: Tensor, state: State) -> tuple[Activity, State]:
+        out, state = self.forward(x.unsqueeze(0), state)
+        return Activity(out.logits[0], out.spikes[0]), state
+
+    def forward(self, xs: Tensor, state: State | None = None) -> tuple[Activity, State]:
+        check_sequence("LSTMBaseline", xs, self.hidden.input_size)
+        hidden, state = self.hidden(xs, self.initial_state(xs[0]) if state is None else state)
+        return Activity(self.output(hidden), hidden), state

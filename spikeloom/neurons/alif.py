@@ -1,0 +1,165 @@
+"""Integrate-and-fire neurons with an adaptive threshold, the neurons of the LSNN.
+
+    b[t] = r b[t-1] + (1 - r) s[t-1],                    r = exp(-dt / tau_adapt)
+    A[t] = threshold + adapt_strength b[t] / dt
+    v[t] = d v[t-1] + (1 - d) i[t] - A[t-1] s[t-1],      d = exp(-dt / tau_mem)
+    s[t] = 1 if v[t] > A[t] else 0,                      distance (v[t] - A[t]) / A[t]
+
+These are the `standard` dynamics, those of the paper. `legacy` is what the code published with the paper computes: it
+compares the voltage of the step before, and takes the threshold of the step after the spike away. `eprop` is the cell of
+the later e-prop code: baseline threshold taken away, distance in units of it, no factors (1 - d) and (1 - r).
+Source: Bellec, Salaj, Subramoney, Legenstein, Maass, Long short-term memory and learning-to-learn in networks of spiking
+neurons, NeurIPS 2018; LSNN-official at commit a9158a3.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..kernels import Equation
+from ..surrogate import Surrogate, Triangle
+from ..vocabulary import Value, where
+from .neuron import Neuron, Number
+
+
+class ALIFState(NamedTuple):
+    """What moves in an ALIF neuron."""
+
+    voltage: Tensor  # [B, *N]
+    adaptation: Tensor  # [B, *N], low-passed spikes per step
+    spikes: Tensor  # [B, *N], of the step before
+    refractory: Tensor  # [B, *N], steps left without spiking
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Where published versions of the neuron differ.
+
+    Args:
+        spike_from: the "new" voltage is compared with the threshold, or the "old" one.
+        reset_by: a spike takes away the "threshold_at_spike", the "current_threshold" of the step after, or the "baseline".
+        normalise_by: the distance is in units of the moving threshold ("adaptive") or of the "baseline".
+        current_gain: the current enters with the factor 1 - d, or 1.
+        adaptation_gain: a spike enters the adaptation with the factor 1 - r, or 1.
+
+    Raises:
+        ConfigError: an unknown word.
+    """
+
+    spike_from: str = "new"
+    reset_by: str = "threshold_at_spike"
+    normalise_by: str = "adaptive"
+    current_gain: bool = True
+    adaptation_gain: bool = True
+
+    def __post_init__(self) -> None:
+        words = {
+            "spike_from": ("new", "old"),
+            "reset_by": ("threshold_at_spike", "current_threshold", "baseline"),
+            "normalise_by": ("adaptive", "baseline"),
+        }
+        for name, known in words.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"Dynamics needs {name} from {', '.join(known)}, but got {getattr(self, name)!r}.")
+
+
+DYNAMICS = {
+    "standard": Dynamics(),
+    "legacy": Dynamics(spike_from="old", reset_by="current_threshold"),
+    "eprop": Dynamics(reset_by="baseline", normalise_by="baseline", current_gain=False, adaptation_gain=False),
+}
+"""The presets of `ALIF(dynamics=...)`."""
+
+
+def alif(
+    current: Value, voltage: Value, adaptation: Value, spikes: Value, reset: Value, decay_mem: Value, decay_adapt: Value,
+    adapt_strength: Value, threshold: Value, *, from_new: bool, by_baseline: bool, by_current: bool, adaptive_unit: bool,
+    current_gain: bool, adaptation_gain: bool,
+) -> Value:  # fmt: skip
+    """One step of the equations above; the keyword-only arguments choose between the published versions."""
+    before = threshold + adapt_strength * adaptation
+    adaptation = decay_adapt * adaptation + where(adaptation_gain, 1 - decay_adapt, 1.0) * spikes
+    now = threshold + adapt_strength * adaptation
+    taken = where(by_baseline, threshold, where(by_current, now, before))
+    old = voltage
+    voltage = decay_mem * voltage + where(current_gain, 1 - decay_mem, 1.0) * current - taken * reset
+    return (where(from_new, voltage, old) - now) / where(adaptive_unit, now, threshold), voltage, adaptation
+
+
+class ALIF(Neuron):
+    """A population of ALIF neurons; one whose adapt_strength is 0 is a LIF neuron.
+
+    Shapes: currents [T, B, *N] -> spikes [T, B, *N], 0 or 1.
+    Units: time constants, refractory and dt in ms; current, voltage and threshold in one unit; adapt_strength in that
+        unit per kHz (per spike in the `eprop` dynamics).
+
+    Args:
+        tau_mem: membrane time constant, > 0.
+        tau_adapt: time constant of the adaptation, > 0.
+        adapt_strength: rise of the threshold per kHz of recent firing; a number or one per neuron.
+        threshold: baseline threshold, > 0.
+        dynamics: "standard", "legacy", "eprop", or a `Dynamics`.
+        refractory: time without spikes after a spike.
+        detach_reset: no gradient through the reset; the one through the adaptation stays.
+        surrogate: slope of the spike used in the backward pass.
+        dt: length of one step.
+        memory: "fast" keeps 8 bytes a step, sample and neuron for the backward pass, "lean" 0.25.
+
+    Raises:
+        ConfigError: a value is out of range or an option unknown.
+        ShapeError: currents or state of a wrong shape, dtype or device.
+
+    >>> spikes, state = ALIF(tau_adapt=100.0, adapt_strength=1.7)(torch.full((200, 1, 1), 0.05))
+    >>> int(spikes[:100].sum()) > int(spikes[100:].sum())
+    True
+    """
+
+    def __init__(
+        self,
+        tau_mem: Number = 20.0,
+        tau_adapt: Number = 200.0,
+        adapt_strength: Number = 1.6,
+        threshold: Number = 0.01,
+        *,
+        dynamics: str | Dynamics = "standard",
+        refractory: float = 0.0,
+        detach_reset: bool = False,
+        surrogate: Surrogate = Triangle(),
+        dt: float = 1.0,
+        memory: str = "fast",
+    ) -> None:
+        if isinstance(dynamics, str) and dynamics not in DYNAMICS:
+            raise ConfigError(f"ALIF needs dynamics from {', '.join(DYNAMICS)}, or a Dynamics, but got {dynamics!r}.")
+        self_dynamics = DYNAMICS[dynamics] if isinstance(dynamics, str) else dynamics
+        chosen = asdict(self_dynamics)
+        choices = {
+            "from_new": chosen["spike_from"] == "new",
+            "by_baseline": chosen["reset_by"] == "baseline",
+            "by_current": chosen["reset_by"] == "current_threshold",
+            "adaptive_unit": chosen["normalise_by"] == "adaptive",
+            "current_gain": chosen["current_gain"],
+            "adaptation_gain": chosen["adaptation_gain"],
+        }
+        super().__init__(
+            Equation(alif, choices=tuple(choices.items())), surrogate, refractory=refractory, detach_reset=detach_reset,
+            dt=dt, memory=memory, tau_mem=tau_mem, tau_adapt=tau_adapt, adapt_strength=adapt_strength,
+            threshold=threshold,
+        )  # fmt: skip
+        self.dynamics = self_dynamics
+
+    @staticmethod
+    def pack(*parts: Tensor) -> ALIFState:
+        return ALIFState(*parts)
+
+    def constants(self) -> dict[str, Number]:
+        result = super().constants()
+        if self.dynamics.adaptation_gain:  # b is in spikes per step, adapt_strength in kHz
+            result["adapt_strength"] = result["adapt_strength"] / self.dt
+        return result
+
+    def moving_threshold(self, adaptation: Tensor) -> Tensor:
+        """A = threshold + adapt_strength b / dt, for an adaptation [..., *N]."""
+        constants = self.constants()
+        return constants["threshold"] + constants["adapt_strength"] * adaptation

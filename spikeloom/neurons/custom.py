@@ -1,0 +1,63 @@
+"""A neuron of your own: one function, and it is fast everywhere."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ..kernels import Equation
+from ..surrogate import Surrogate, Triangle
+from .neuron import Neuron, Number
+
+
+class FromEquation(Neuron):
+    """A population whose step is the function you pass.
+
+    The function takes `current`, its states, `spikes` and `reset` (both the spikes of the step before, if it wants them)
+    and its parameters; it returns the distance to its threshold and its states, by name. It may use + - * /, comparisons
+    and `spikeloom.vocabulary`. A parameter `decay_x` is made from the value `tau_x`.
+
+    Shapes: currents [T, B, *N] -> spikes [T, B, *N]. The state is a tuple: the states, spikes, steps left without spiking.
+    Units: time constants, refractory and dt in ms.
+
+    Args:
+        function: the equation, a `def` in a file.
+        fires: "above" the threshold, also "at" it, or "never" (then the first value is the output).
+        surrogate: slope of the spike used in the backward pass.
+        refractory: time without spikes after a spike.
+        detach_reset: no gradient through `reset`.
+        dt: length of one step.
+        memory: "fast" or "lean"; see `LIF`.
+        values: numbers, tensors per neuron, or nn.Parameters, which are learned.
+
+    Raises:
+        ConfigError: the function cannot be derived, or a value is missing or unknown.
+        ShapeError: currents or state of a wrong shape, dtype or device.
+
+    >>> from spikeloom.neurons.lif import LIF, lif
+    >>> xs = torch.rand(20, 2, 3) * 3
+    >>> from spikeloom.neurons.readout import leak
+    >>> bool((FromEquation(leak, fires="never", tau_mem=20.0)(xs)[0] > 0).all())
+    True
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        fires: str = "above",
+        surrogate: Surrogate = Triangle(),
+        refractory: float = 0.0,
+        detach_reset: bool = False,
+        dt: float = 1.0,
+        memory: str = "fast",
+        **values: Number,
+    ) -> None:
+        super().__init__(
+            Equation(function, fires), surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt, memory=memory,
+            **values,
+        )  # fmt: skip
+
+    @staticmethod
+    def pack(*parts: Tensor) -> tuple[Tensor, ...]:
+        return parts

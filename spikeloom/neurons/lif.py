@@ -1,0 +1,86 @@
+"""Leaky integrate-and-fire neurons.
+
+    v[t] = d v[t-1] + (1 - d) i[t] - threshold s[t-1],   d = exp(-dt / tau_mem)      reset "subtract"
+    v[t] = d v[t-1] (1 - s[t-1]) + (1 - d) i[t]                                      reset "zero"
+    s[t] = 1 if v[t] > threshold else 0
+
+The voltage leaks, the current charges it, and a spike takes `threshold` away (or empties it) one step later.
+Exact for a current that is constant within a step.
+Source: Gerstner et al., Neuronal Dynamics, 2014, section 1.3.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..kernels import Equation
+from ..surrogate import Surrogate, Triangle
+from ..vocabulary import Value, where
+from .neuron import Neuron, Number
+
+
+class LIFState(NamedTuple):
+    """What moves in a LIF neuron."""
+
+    voltage: Tensor  # [B, *N]
+    spikes: Tensor  # [B, *N], of the step before
+    refractory: Tensor  # [B, *N], steps left without spiking
+
+
+def lif(current: Value, voltage: Value, reset: Value, decay_mem: Value, threshold: Value, *, subtract: bool = True) -> Value:
+    """One step of the equations above: plain arithmetic, for tensors, numba, triton and SymPy alike."""
+    held = where(subtract, voltage, voltage - voltage * reset)
+    taken = where(subtract, threshold * reset, 0.0)
+    voltage = decay_mem * held + (1 - decay_mem) * current - taken
+    return (voltage - threshold) / threshold, voltage
+
+
+class LIF(Neuron):
+    """A population of LIF neurons.
+
+    Shapes: currents [T, B, *N] -> spikes [T, B, *N], 0 or 1.
+    Units: tau_mem, refractory and dt in ms; current, voltage and threshold in units of the threshold.
+
+    Args:
+        tau_mem: membrane time constant, > 0; an nn.Parameter is learned.
+        threshold: voltage above which a neuron spikes, > 0; an nn.Parameter is learned.
+        refractory: time without spikes after a spike.
+        reset: what a spike does to the voltage: "subtract" the threshold, or set it to "zero".
+        detach_reset: no gradient through the reset.
+        surrogate: slope of the spike used in the backward pass.
+        dt: length of one step.
+        memory: "fast" keeps 4 bytes a step, sample and neuron for the backward pass, "lean" 0.125.
+
+    Raises:
+        ConfigError: a time constant or the threshold is not positive, or an option is unknown.
+        ShapeError: currents or state of a wrong shape, dtype or device.
+
+    >>> spikes, state = LIF(tau_mem=20.0)(torch.full((100, 2, 3), 1.5))
+    >>> spikes.shape, int(spikes[:, 0, 0].sum())
+    (torch.Size([100, 2, 3]), 4)
+    """
+
+    def __init__(
+        self,
+        tau_mem: Number = 20.0,
+        threshold: Number = 1.0,
+        *,
+        refractory: float = 0.0,
+        reset: str = "subtract",
+        detach_reset: bool = False,
+        surrogate: Surrogate = Triangle(),
+        dt: float = 1.0,
+        memory: str = "fast",
+    ) -> None:
+        if reset not in ("subtract", "zero"):
+            raise ConfigError(f'LIF needs reset "subtract" or "zero", but got {reset!r}.')
+        equation = Equation(lif, choices=(("subtract", reset == "subtract"),))
+        super().__init__(
+            equation, surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt, memory=memory,
+            tau_mem=tau_mem, threshold=threshold,
+        )  # fmt: skip
+
+    @staticmethod
+    def pack(*parts: Tensor) -> LIFState:
+        return LIFState(*parts)

@@ -1,0 +1,150 @@
+"""Surrogate slopes: what stands in for the derivative of a spike in the backward pass.
+
+    forward   s = 1 if x > 0 (or x >= 0, as declared) else 0,    x = distance to the threshold
+    backward  ds/dx = gain * slope(x)
+
+A surrogate is a frozen dataclass with a `gain` (the dampening factor) and a static `slope`, plain arithmetic of the
+distance and of the other fields. Kernels are derived from it as they are from a neuron: a slope of your own is a
+dataclass of this shape.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import check_positive
+from .vocabulary import Value, abs, exp, maximum, sigmoid
+
+
+@dataclass(frozen=True)
+class Surrogate(ABC):
+    """Interface: the slope that replaces the derivative of the spike."""
+
+    gain: float = 1.0
+    """Dampening factor: scales the whole slope, > 0."""
+
+    def __post_init__(self) -> None:
+        check_positive(type(self).__name__, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @staticmethod
+    @abstractmethod
+    def slope(x: Value, *fields: Value) -> Value:
+        """The slope at distance x; further arguments are fields of the dataclass, by name."""
+
+    def numbers(self) -> list[float]:
+        """The gain, then what `slope` takes besides the distance, in its order."""
+        names = self.slope.__code__.co_varnames[1 : self.slope.__code__.co_argcount]
+        return [float(self.gain), *(float(getattr(self, name)) for name in names)]
+
+
+@dataclass(frozen=True)
+class Triangle(Surrogate):
+    """max(0, 1 - |x|): the slope of the LSNN, with its dampening 0.3.
+
+    Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, 2018.
+
+    >>> Triangle.slope(torch.tensor([-1.5, -0.75, 0.0, 0.5])).tolist()
+    [0.0, 0.25, 1.0, 0.5]
+    """
+
+    gain: float = 0.3
+
+    @staticmethod
+    def slope(x: Value) -> Value:  # type: ignore[override]
+        return maximum(1 - abs(x), 0.0)
+
+
+@dataclass(frozen=True)
+class FastSigmoid(Surrogate):
+    """1 / (1 + steepness |x|)^2.
+
+    Source: Zenke and Ganguli, SuperSpike, 2018.
+
+    >>> FastSigmoid.slope(torch.tensor(1.0), 1.0).item()
+    0.25
+    """
+
+    steepness: float = 10.0
+
+    @staticmethod
+    def slope(x: Value, steepness: Value) -> Value:  # type: ignore[override]
+        return 1 / (1 + steepness * abs(x)) ** 2
+
+
+@dataclass(frozen=True)
+class Arctan(Surrogate):
+    """steepness / 2 / (1 + (pi / 2 steepness x)^2).
+
+    Source: Fang et al., Incorporating learnable membrane time constant, 2021.
+
+    >>> Arctan.slope(torch.tensor(0.0), 2.0).item()
+    1.0
+    """
+
+    steepness: float = 2.0
+
+    @staticmethod
+    def slope(x: Value, steepness: Value) -> Value:  # type: ignore[override]
+        return 0.5 * steepness / (1 + (1.5707963267948966 * steepness * x) ** 2)
+
+
+@dataclass(frozen=True)
+class Sigmoid(Surrogate):
+    """steepness s (1 - s) with s = sigmoid(steepness x).
+
+    >>> Sigmoid.slope(torch.tensor(0.0), 4.0).item()
+    1.0
+    """
+
+    steepness: float = 4.0
+
+    @staticmethod
+    def slope(x: Value, steepness: Value) -> Value:  # type: ignore[override]
+        y = sigmoid(steepness * x)
+        return steepness * y * (1 - y)
+
+
+@dataclass(frozen=True)
+class Gaussian(Surrogate):
+    """exp(-x^2 / (2 width^2)) / (width sqrt(2 pi)).
+
+    Source: Yin, Corradi and Bohte, Accurate and efficient time-domain classification, 2021.
+
+    >>> round(Gaussian.slope(torch.tensor(0.0), 0.5).item(), 4)
+    0.7979
+    """
+
+    width: float = 0.5
+
+    @staticmethod
+    def slope(x: Value, width: Value) -> Value:  # type: ignore[override]
+        return 0.3989422804014327 / width * exp(-0.5 * (x / width) ** 2)
+
+
+class _Spike(torch.autograd.Function):
+    """A Function, not `s.detach() + g - g.detach()`: that would give spikes of 0.9999999."""
+
+    @staticmethod
+    def forward(ctx: Any, distance: Tensor, surrogate: Surrogate, strict: bool) -> Tensor:
+        ctx.save_for_backward(distance)
+        ctx.surrogate = surrogate
+        return (distance > 0 if strict else distance >= 0).to(distance.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (distance,) = ctx.saved_tensors
+        gain, *numbers = ctx.surrogate.numbers()
+        return grads[0] * (gain * ctx.surrogate.slope(distance, *numbers)), None, None
+
+
+def spike(distance: Tensor, surrogate: Surrogate, strict: bool = True) -> Tensor:
+    """1 where the distance to the threshold is above 0 (`strict`) or not below it, else 0; backward the surrogate.
+
+    >>> x = torch.tensor([-0.5, 0.5], requires_grad=True)
+    >>> spike(x, Triangle()).tolist()
+    [0.0, 1.0]
+    """
+    return _Spike.apply(distance, surrogate, strict)  # type: ignore[no-untyped-call,no-any-return]

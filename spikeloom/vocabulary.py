@@ -1,0 +1,152 @@
+"""The words an equation may use besides `+ - * /`, comparisons and small integer powers.
+
+    exp expm1 log1p sqrt sigmoid tanh floor      of one argument
+    where minimum maximum clip abs               choices; both branches are always computed
+
+Each means the same for torch tensors, for SymPy symbols (the adjoint), for numbers, and in the kernels that are derived
+from the equation. `floor` and conditions have derivative 0; `minimum`, `maximum`, `clip` and `abs` are written with
+`where`, so all engines agree at the kinks. `log1p` and `sqrt` pass a zero gradient on as zero, also where their slope
+is infinite: a branch that `where` did not take cannot poison the one that it took.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Value = Any
+"""A tensor, a number, or a SymPy expression."""
+
+
+class _SafeSlope(torch.autograd.Function):
+    """log1p or sqrt whose backward pass keeps zero times infinity at zero."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, name: str) -> Tensor:
+        y = torch.log1p(x) if name == "log1p" else torch.sqrt(x)
+        ctx.save_for_backward(x if name == "log1p" else y)
+        ctx.name = name
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,), (kept,) = grads, ctx.saved_tensors
+        slope = 1 / (1 + kept) if ctx.name == "log1p" else 0.5 / kept
+        return torch.where(grad == 0, torch.zeros_like(grad), grad * slope), None
+
+
+def _log1p(x: Tensor) -> Tensor:
+    return _SafeSlope.apply(x, "log1p")  # type: ignore[no-untyped-call,no-any-return]
+
+
+def _sqrt(x: Tensor) -> Tensor:
+    return _SafeSlope.apply(x, "sqrt")  # type: ignore[no-untyped-call,no-any-return]
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+_TORCH: dict[str, Callable[[Tensor], Tensor]] = {
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "log1p": _log1p,
+    "sqrt": _sqrt,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "floor": torch.floor,
+}
+_MATH: dict[str, Callable[[float], float]] = {
+    "exp": math.exp,
+    "expm1": math.expm1,
+    "log1p": math.log1p,
+    "sqrt": math.sqrt,
+    "sigmoid": _sigmoid,
+    "tanh": math.tanh,
+    "floor": math.floor,
+}
+
+
+def _apply(name: str, x: Value) -> Value:
+    if isinstance(x, Tensor):
+        return _TORCH[name](x)
+    if isinstance(x, (int, float)):
+        return _MATH[name](x)
+    from .kernels import symbols  # SymPy takes most of a second to load: only a derivation pays for it
+
+    return symbols.FUNCTIONS[name](x)
+
+
+def exp(x: Value) -> Value:
+    """e to the power of x."""
+    return _apply("exp", x)
+
+
+def expm1(x: Value) -> Value:
+    """exp(x) - 1, exact near 0."""
+    return _apply("expm1", x)
+
+
+def log1p(x: Value) -> Value:
+    """log(1 + x), exact near 0."""
+    return _apply("log1p", x)
+
+
+def sqrt(x: Value) -> Value:
+    """The square root of x."""
+    return _apply("sqrt", x)
+
+
+def sigmoid(x: Value) -> Value:
+    """1 / (1 + exp(-x))."""
+    return _apply("sigmoid", x)
+
+
+def tanh(x: Value) -> Value:
+    """The hyperbolic tangent of x."""
+    return _apply("tanh", x)
+
+
+def floor(x: Value) -> Value:
+    """The largest integer not above x; its derivative is 0."""
+    return _apply("floor", x)
+
+
+def where(condition: Value, yes: Value, no: Value) -> Value:
+    """`yes` where the condition holds, else `no`. Both are computed.
+
+    >>> where(torch.tensor([1.0, -1.0]) > 0, 2.0, 3.0).tolist()
+    [2.0, 3.0]
+    """
+    if isinstance(condition, bool):
+        return yes if condition else no
+    if isinstance(condition, Tensor):
+        return torch.where(condition, yes, no)
+    from .kernels import symbols
+
+    return symbols.where(condition, yes, no)
+
+
+def minimum(a: Value, b: Value) -> Value:
+    """The smaller of two values."""
+    return where(a < b, a, b)
+
+
+def maximum(a: Value, b: Value) -> Value:
+    """The larger of two values."""
+    return where(a > b, a, b)
+
+
+def clip(x: Value, low: Value, high: Value) -> Value:
+    """x, but not below `low` and not above `high`."""
+    return minimum(maximum(x, low), high)
+
+
+def abs(x: Value) -> Value:
+    """The distance of x from 0."""
+    return where(x < 0, -x, x)
+
+
+WORDS = (exp, expm1, log1p, sqrt, sigmoid, tanh, floor, where, minimum, maximum, clip, abs)
