@@ -64,7 +64,7 @@ def preset(task: Task, name: str, owner: str) -> Any:
 def choices(name: str, available: Iterable[str]) -> str:
     """The end of an error message about a wrong name: the nearest right one, or all there are."""
     names = list(available)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return f"{hint}There is: {', '.join(names)}." if names else "There is none."
 

@@ -1,0 +1,225 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spikeloom import cli
+from spikeloom.options import first_words
+
+TINY = str(Path(__file__).with_name("tiny_task.py"))
+ROOT = Path(__file__).parents[1]
+
+
+def spikeloom(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+def trained(folder: Path, *options: object) -> Path:
+    assert spikeloom("train", TINY, "--preset", "smoke", "--out", folder, *options) == 0
+    return folder
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line that a failing command prints."""
+    capsys.readouterr()
+    assert spikeloom(*arguments) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_train_makes_a_run_folder_and_prints_it_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(tmp_path / "run", "--seed", 3, "--lr", 0.1, "--no-bias")
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder)
+    for name in ("environment.json", "metrics.jsonl", "checkpoints/last.pt", "checkpoints/best.pt", "report.html"):
+        assert (folder / name).exists(), name
+    config = json.loads((folder / "config.json").read_text())
+    assert config["seed"] == 3
+    assert config["options"] | {"lr": 0.1, "bias": False, "updates": 4} == config["options"]
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["task"], result["preset"], result["seed"]) == (TINY, "smoke", 3)
+
+
+def test_the_default_folder_is_below_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert spikeloom("train", TINY, "--preset", "smoke", "--seed", 2) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    assert folder.parent == Path("runs")
+    assert folder.name.startswith("tiny_task-smoke-seed2-")
+    assert (folder / "report.html").exists()
+
+
+def test_commands_that_take_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(tmp_path / "run")
+    before = (folder / "result.json").read_text()
+    for name in ("result.json", "report.html", "figures/descent.png"):
+        (folder / name).unlink()
+    assert spikeloom("plot", folder) == 0
+    assert (folder / "figures" / "descent.png").exists()
+    assert "not been evaluated yet" in (folder / "report.html").read_text()
+    assert spikeloom("evaluate", folder) == 0
+    assert (folder / "result.json").read_text() == before
+    (folder / "report.html").unlink()
+    assert spikeloom("report", folder) == 0
+    assert "not been evaluated yet" not in (folder / "report.html").read_text()
+    assert capsys.readouterr().err == ""
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert spikeloom("resume", folder) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{folder} is finished; nothing is left to do." in lines
+    assert lines[-1] == str(folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_several_seeds_are_summarised_and_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(tmp_path / "all", "--seed", 4, "--seeds", 3)
+    assert "solved: " in capsys.readouterr().out
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["seeds"] == [4, 5, 6]
+    assert len(set(summary["test"]["error"]["values"])) == 3
+    (folder / "seed5" / "report.html").unlink()
+    (folder / "seed6" / "config.json").rename(tmp_path / "aside")
+    for path in sorted((folder / "seed6").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    untouched = (folder / "seed4" / "checkpoints" / "last.pt").stat().st_mtime_ns
+    assert spikeloom("resume", folder) == 0
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert (folder / "seed4" / "checkpoints" / "last.pt").stat().st_mtime_ns == untouched
+    assert spikeloom("evaluate", folder) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"solved: {summary['solved']} of 3 seeds"
+
+
+def test_a_resumed_run_says_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(tmp_path / "run")
+    (folder / "report.html").unlink()
+    environment = json.loads((folder / "environment.json").read_text())
+    (folder / "environment.json").write_text(json.dumps({**environment, "python": "2.7"}))
+    assert spikeloom("resume", folder) == 0
+    assert "Note: python was 2.7, is " in capsys.readouterr().out
+    assert (folder / "report.html").exists()
+
+
+def test_wrong_names_are_answered_with_the_right_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "There is no command 'trian'. Did you mean 'train'?" in complaint(capsys, "trian")
+    assert "There is no task 'nowhere'. There is" in complaint(capsys, "train", "nowhere")
+    assert "train needs a task first" in complaint(capsys, "train", "--preset", "smoke")
+    assert "has no preset 'smok'. Did you mean 'smoke'?" in complaint(capsys, "train", TINY, "--preset", "smok")
+    message = complaint(capsys, "train", TINY, "--learning-rate", 3)
+    assert "has no option '--learning-rate'." in message
+    assert "--lr, --inputs" in message
+    assert "has no option '--udpates'. Did you mean '--updates'?" in complaint(capsys, "train", TINY, "--udpates", 3)
+    message = complaint(capsys, "train", TINY, "--lr", "high")
+    assert "ConfigError: Error parsing --lr: could not convert string to float: 'high'." in message
+    assert "--help` lists the options" in message
+    assert "--seeds must be at least 1, but is 0" in complaint(capsys, "train", TINY, "--seeds", 0)
+    assert "resume needs the folder of a run" in complaint(capsys, "resume")
+    assert "is not a run folder" in complaint(capsys, "resume", tmp_path)
+    assert "data needs an action and a data set" in complaint(capsys, "data", "get")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_no_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "There is no file nowhere.py with a task" in complaint(capsys, "train", "nowhere.py")
+    (tmp_path / "half.py").write_text("PRESETS = {}\n")
+    assert "it lacks Config, PUBLISHED, train, evaluate, plot." in complaint(capsys, "train", tmp_path / "half.py")
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(tmp_path / "run")
+    assert "spikeloom resume" in complaint(capsys, "train", TINY, "--out", folder)
+    assert "is not empty" in complaint(capsys, "train", TINY, "--seeds", 2, "--out", folder)
+
+
+def test_an_unexpected_error_keeps_its_traceback(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text(Path(TINY).read_text().replace("def build(", "def unused("))
+    with pytest.raises(NameError, match=r"name 'build' is not defined"):
+        spikeloom("train", broken, "--preset", "smoke", "--out", tmp_path / "run")
+    broken.write_text(
+        Path(TINY).read_text().replace("    model = build", "    raise ValueError('a bug')\n    model = build")
+    )
+    with pytest.raises(ValueError, match=r"a bug"):
+        spikeloom("train", broken, "--preset", "smoke", "--out", tmp_path / "run2")
+
+
+def test_help_lists_the_options_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        spikeloom("train", TINY, "--preset", "smoke", "--help")
+    assert not end.value.code
+    text = capsys.readouterr().out
+    for expected in ("Optimiser steps", "(default: 4)", "--lr FLOAT", "--seeds INT", "Presets: paper, smoke"):
+        assert expected in text
+
+
+def test_tasks_are_the_files_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "memory.py").write_text('"""Remember a bit.\n\nMore."""\nraise RuntimeError\n')
+    (tmp_path / "silent.py").write_text("")
+    (tmp_path / "_private.py").write_text('"""Not a task."""')
+    monkeypatch.setattr(cli, "TASKS", tmp_path)
+    assert spikeloom("tasks") == 0
+    assert capsys.readouterr().out.split() == ["memory", "Remember", "a", "bit.", "silent"]
+    assert spikeloom("train", "--help") == 0
+    assert "Remember a bit." in capsys.readouterr().out
+
+
+def test_help_does_not_load_torch() -> None:
+    program = (
+        "import sys; from spikeloom import cli; cli.main(['--help']); cli.main(['tasks']); print(sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "usage: spikeloom COMMAND" in done.stdout
+    assert "'torch'" not in done.stdout
+
+
+def test_python_m_spikeloom_works(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "spikeloom", "evaluate", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ConfigError: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_torchrun_trains_on_two_ranks(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "spikeloom", "train", TINY, "--preset", "smoke", "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "run")
+    assert done.stdout.count("update 4/4") == 1
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["ranks"] == 2
+    assert "error" in json.loads((tmp_path / "run" / "result.json").read_text())["test"]
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = tmp_path / "interrupted.py"
+    interrupt = "        if finished == 2 and run.last_saved == 2:\n            raise KeyboardInterrupt\n        x, y"
+    task.write_text(Path(TINY).read_text().replace("        x, y", interrupt, 1))
+    assert spikeloom("train", task, "--preset", "smoke", "--out", tmp_path / "run") == 130
+    error = capsys.readouterr().err
+    assert error == f"Interrupted. What was saved is kept; go on with `spikeloom resume {tmp_path / 'run'}`.\n"
+    task.write_text(Path(TINY).read_text())
+    assert spikeloom("resume", tmp_path / "run") == 0
+
+
+def test_a_box_of_tyro_becomes_a_sentence() -> None:
+    lines = [
+        "╭─ Invalid choice ─╮",
+        "│ no 'c' for --model.  │",
+        "│ Expected 'a'.  │",
+        "│ ─── │",
+        "│ Argument helptext │",
+    ]
+    assert first_words("\n".join(lines)) == "no 'c' for --model. Expected 'a'."

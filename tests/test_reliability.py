@@ -1,0 +1,193 @@
+"""A run that is killed, starved, damaged or misled: one clear message, the last good checkpoint kept, no other end."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikeloom.train import checkpoint
+
+pytestmark = pytest.mark.slow
+
+TINY = str(Path(__file__).with_name("tiny_task.py"))
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "spikeloom", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def failure(*arguments: object) -> str:
+    """The only line on stderr of a command that must fail."""
+    status, _, err = finish(start(*arguments))
+    assert status == 1
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1, err
+    return err
+
+
+def digests(folder: Path) -> dict[str, str]:
+    names = ("checkpoints/last.pt", "checkpoints/best.pt", "metrics.jsonl")
+    found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    return found | {"test": json.loads((folder / "result.json").read_text())["test"]}
+
+
+def wait_until_training(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    line = ""
+    while not line.startswith("update "):
+        line = process.stdout.readline()
+        assert line, "the run ended before it could be killed"
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_killed_ten_times_and_resumed_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    options = ["--updates", 260, "--pause", 0.02, "--inputs", 150_000, "--batch", 2]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    reference = start("train", TINY, *options, "--out", whole)
+    process = start("train", TINY, *options, "--out", broken)
+    moments = random.Random(5)
+    unfinished = broken / "checkpoints" / ".last.pt.tmp"
+    kills = while_writing = 0
+    while kills < 10 or while_writing < 3:
+        wait_until_training(process)
+        if kills % 2:
+            time.sleep(moments.uniform(0.0, 0.25))
+        else:
+            deadline = time.monotonic() + 20
+            while not unfinished.exists() and time.monotonic() < deadline:
+                pass
+        kill(process)
+        kills += 1
+        while_writing += unfinished.exists()
+        assert kills < 30, f"only {while_writing} kills hit a checkpoint being written"
+        unfinished.unlink(missing_ok=True)
+        process = start("resume", broken)
+    status, out, err = finish(process)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == str(broken)
+    assert finish(reference)[0] == 0
+    assert digests(broken) == digests(whole)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped by Ctrl-C after a few checkpoints."""
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    process = start("train", TINY, "--pause", 0.05, "--out", folder)
+    wait_until_training(process)
+    while not (folder / "checkpoints" / "last.pt").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    status, _, err = finish(process)
+    assert status == 130
+    assert err == f"Interrupted. What was saved is kept; go on with `spikeloom resume {folder}`.\n"
+    assert checkpoint.load(folder / "checkpoints" / "last.pt")["update"] >= 2
+    return folder
+
+
+@pytest.fixture
+def copy(interrupted: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(interrupted, tmp_path / "run"))
+
+
+def test_an_interrupted_run_is_resumed(copy: Path) -> None:
+    status, out, err = finish(start("resume", copy))
+    assert (status, err) == (0, "")
+    assert "test error" in out
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "foreign", "pickle"])
+def test_a_damaged_checkpoint_is_refused(copy: Path, damage: str) -> None:
+    path = copy / "checkpoints" / "last.pt"
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 8
+        path.write_bytes(data)
+    elif damage == "truncate":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "foreign":
+        torch.save({"model": torch.ones(2)}, path)
+    else:
+        path.write_bytes(b"cos\nsystem\n(S'echo pwned'\ntR.")
+    before = path.read_bytes()
+    message = failure("resume", copy)
+    assert message.startswith(f"CheckpointError: {path} is ")
+    assert "copy that over last.pt" in message
+    assert path.read_bytes() == before
+
+
+def test_the_best_checkpoint_replaces_a_damaged_last_one(copy: Path) -> None:
+    (copy / "checkpoints" / "last.pt").write_bytes(b"damaged")
+    shutil.copy(copy / "checkpoints" / "best.pt", copy / "checkpoints" / "last.pt")
+    assert finish(start("resume", copy))[0] == 0
+
+
+def test_a_typo_in_the_configuration_is_named(copy: Path) -> None:
+    text = (copy / "config.json").read_text()
+    (copy / "config.json").write_text(text.replace('"lr"', '"lt"'))
+    assert "options has an unknown key 'lt'. Did you mean 'lr'?" in failure("resume", copy)
+    (copy / "config.json").write_text(text.replace('"lr": 0.05', '"lr": "fast"'))
+    assert "options: lr must be float, but is 'fast'. Correct the value." in failure("resume", copy)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    message = failure("train", TINY, "--inputs", 10_000, "--full-at", 5, "--out", folder)
+    assert "last.pt cannot be written: File too large. What was saved before is kept. Free some space" in message
+    assert checkpoint.load(folder / "checkpoints" / "last.pt")["update"] == 4
+    assert not (folder / "checkpoints" / ".last.pt.tmp").exists()
+
+
+def test_a_full_file_system_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    mount = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
+    small = tmp_path / "small"
+    small.mkdir()
+    if shutil.which("unshare") is None or subprocess.run([*mount, f"mount -t tmpfs x {small}"], check=False).returncode:
+        pytest.skip("this user cannot mount a tmpfs")
+    command = f"{sys.executable} -m spikeloom train {TINY} --inputs 10000 --out {small}/run"
+    script = (
+        f"mount -t tmpfs -o size=400k none {small} && {command}; echo status $?; "
+        f"cp {small}/run/checkpoints/last.pt {tmp_path}/"
+    )
+    done = subprocess.run([*mount, script], capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT, check=False)
+    assert "status 1" in done.stdout
+    assert "No space left on device. What was saved before is kept. Free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert checkpoint.load(tmp_path / "last.pt")["update"] >= 2
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot be made: Not a directory. Choose another folder" in failure(
+        "train", TINY, "--out", tmp_path / "file" / "run"
+    )
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    message = failure("train", TINY, "--nan-at", 7, "--out", tmp_path / "run")
+    assert "TrainingError: training stopped at update 8: loss = nan. The last checkpoint is kept." in message
+    assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["update"] == 6
