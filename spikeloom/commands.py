@@ -208,10 +208,10 @@ def write_report(task: Task, folder: Path) -> None:
 
 
 def print_result(run: Run) -> None:
-    """The test values, beside the published ones."""
+    """The test values, beside what they are compared with."""
     result = run.read_json("result.json")
     for name, value in result["test"].items():
         published = result["published"].get(name)
-        beside = f"   (published: {published['value']}, {published['source']})" if published else ""
+        beside = f"   (to compare: {published['value']}, {published['source']})" if published else ""
         print(f"test {name} {value:.4g}{beside}")
     print(f"report {run.folder / 'report.html'}", flush=True)

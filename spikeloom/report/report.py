@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from . import sections
+from . import energy, sections
 from .page import page, prose, section
 from .sections import Folder
 
@@ -46,14 +46,15 @@ def render(folder: Path, description: str, preset: Mapping[str, Any]) -> str:
 def read(folder: Path) -> Folder:
     """Read every file of a run that a report shows."""
     captions = _json(folder / "figures" / "captions.json") or {}
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8") if (folder / "metrics.jsonl").exists() else ""
+    activity = _json(folder / "activity.json")
     return Folder(
         path=folder,
         config=_json(folder / "config.json") or {"task": folder.name, "preset": "", "seed": "", "options": {}},
         environment=_json(folder / "environment.json") or {},
         result=_json(folder / "result.json"),
-        activity=_json(folder / "activity.json"),
-        metrics=[json.loads(line) for line in lines.split("\n")[:-1]],
+        activity=activity,
+        costs=energy.costs(activity) if activity else [],
+        metrics=_lines(folder / "metrics.jsonl"),
         figures={path: captions.get(path.stem, "") for path in sorted((folder / "figures").glob("*.png"))},
     )
 
@@ -61,7 +62,17 @@ def read(folder: Path) -> Folder:
 def _json(path: Path) -> Any:
     if not path.exists():
         return None
+    return _parse(path, path.read_text(encoding="utf-8"))
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The complete lines of a file of JSON lines."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [_parse(path, line) for line in lines]
+
+
+def _parse(path: Path, text: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text)
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged: {error}. Remove it and evaluate or train again.") from error

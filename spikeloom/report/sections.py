@@ -18,6 +18,7 @@ class Folder:
     environment: dict[str, Any]
     result: dict[str, Any] | None
     activity: dict[str, Any] | None
+    costs: list[energy.Cost]
     metrics: list[dict[str, Any]]
     figures: dict[Path, str]
 
@@ -77,6 +78,8 @@ def number(name: str, value: Any) -> str:
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
+    if name == "solved":
+        return "yes" if value == 1 else "no"
     share = any(word in name for word in ("accuracy", "error")) and 0 <= value <= 1
     return f"{100 * value:.4g} %" if share else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
@@ -155,7 +158,7 @@ def cost(run: Folder) -> str:
             f"{layer.energy_nj:,.4g} nJ",
             f"{layer.dense_energy_nj:,.4g} nJ",
         )
-        for layer in energy.costs(run.activity)
+        for layer in run.costs
     ]
     head = ("layer", "additions on spikes", "multiply-adds", "neuron updates", "energy", "dense, every step")
     return section("Synaptic operations and energy, per sample", table(head, rows), bullets(energy.ASSUMPTIONS))
@@ -208,7 +211,8 @@ def _environment(value: Any) -> str:
 def regenerate(run: Folder, preset: Mapping[str, Any]) -> str:
     """What to type to get this run again."""
     commit = run.environment.get("commit")
-    lines = [f"git checkout {commit}"] if commit else []
+    changed = "   # there were uncommitted changes" if run.environment.get("uncommitted_changes") else ""
+    lines = [f"git checkout {commit}{changed}"] if commit else []
     lines += [command(run.config, preset), f"spikeloom report {run.path.name}   # this page again, from the folder"]
     return section("How to get it again", code("\n".join(lines)))
 
