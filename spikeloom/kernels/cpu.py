@@ -15,13 +15,17 @@ Array = Any
 
 
 class Lists(NamedTuple):
-    """Synapses as push and pull read them; see synapses.py."""
+    """Synapses sorted by the neuron before them; see synapses.py."""
 
     dense: bool
-    first: Array
-    post: Array
-    delay: Array
-    weight: Array
+    first: Array  # [pre + 1]
+    post: Array  # [synapses]
+    delay: Array  # [synapses], in steps
+    weight: Array  # [synapses]
+
+    def places(self, stride: int) -> Array:
+        """Where each synapse leads, in an array with `stride` elements a step."""
+        return self.delay * stride + self.post
 
 
 def array(tensor: Tensor) -> Array:
@@ -30,15 +34,14 @@ def array(tensor: Tensor) -> Array:
 
 
 def lists(weight: Tensor, delays: Tensor | None) -> Lists:
-    """All pairs of weight [post, pre], sorted by the neuron before the synapse."""
+    """All pairs of weight [post, pre]."""
     post, pre = weight.shape
     weights = array(weight.t()).reshape(-1)
     if delays is None:
-        return Lists(True, np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32), weights)
+        none = np.zeros(0, np.int64)
+        return Lists(True, none, none, none, weights)
     first = np.arange(pre + 1, dtype=np.int64) * post
-    return Lists(
-        False, first, np.tile(np.arange(post, dtype=np.int32), pre), array(delays.t().int()).reshape(-1), weights
-    )
+    return Lists(False, first, np.tile(np.arange(post), pre), array(delays.t().long()).reshape(-1), weights)
 
 
 def plan(program: Program, parameters: list[Tensor], dtype: torch.dtype, recurrent: bool, memory: str, learns: str) -> Plan:
@@ -149,8 +152,9 @@ def weight_gradient(inputs: list[tuple[Tensor, int]], grad: Tensor, synapse: Lis
     """Sum over samples and time of input [t] times gradient [t + offset + delay], per synapse [pre * post]."""
     blocks = -(-grad.shape[1] // LANES)
     sums = np.zeros((blocks, len(synapse.weight)), array(grad).dtype)
+    lead = synapse.places(grad.shape[1] * grad.shape[2])
     for xs, offset in inputs:
-        arguments = [array(xs), array(grad), synapse.dense, synapse.first, synapse.post, synapse.delay, offset, sums]
+        arguments = [array(xs), array(grad), offset, synapse.dense, synapse.first, lead, sums]
         threads.run(synapses.weight_gradient, arguments, blocks, xs.numel())
     return torch.from_numpy(sums.sum(0))
 
@@ -158,9 +162,10 @@ def weight_gradient(inputs: list[tuple[Tensor, int]], grad: Tensor, synapse: Lis
 def project(xs: Tensor, past: Tensor, width: int, synapse: Lists) -> Tensor:
     """Currents [T, B, width] of input synapses; `past` are the inputs of the steps before."""
     out = torch.zeros(*xs.shape[:2], width, dtype=xs.dtype)
+    rest = [synapse.dense, synapse.first, synapse.places(xs.shape[1] * width), synapse.weight]
     for part, offset in ((past, -past.shape[0]), (xs, 0)):
         if part.shape[0]:
-            threads.run(synapses.project, [array(part), out.numpy(), offset, *synapse], xs.shape[1], part.numel())
+            threads.run(synapses.project, [array(part), out.numpy(), offset, *rest], xs.shape[1], part.numel())
     return out
 
 
@@ -178,7 +183,11 @@ def _kept(plan: Plan, keep: str, kept: list[Tensor]) -> dict[str, Array]:
 
 
 def _synapses(history: Tensor | None, synapse: Lists | None) -> dict[str, Any]:
-    return {} if history is None or synapse is None else {"history": array(history), **synapse._asdict()}
+    if history is None or synapse is None:
+        return {}
+    size = history.shape[2]
+    places = {"lead": synapse.places(LANES * size), "line": synapse.places(size)}
+    return {"history": array(history), "dense": synapse.dense, "first": synapse.first, "weight": synapse.weight, **places}
 
 
 def _run(kernel: Any, arguments: list[Any], recurrent: bool, blocks: int, work: int, elements: int) -> None:

@@ -1,17 +1,18 @@
 """Synapses on the CPU: only neurons that fired cost anything on the way forward.
 
-A set of synapses is four arrays, sorted by the neuron before them: `first[i] .. first[i + 1]` are the synapses of
-neuron i, each with a `post` neuron, a `delay` in steps and a `weight`. A set that holds every pair without delay is
-`dense` and takes the contiguous path. A spike of neuron i in step t reaches row t + offset + delay of the current,
-offset 1 for recurrent synapses and 0 for inputs.
+A set of synapses is sorted by the neuron before them: `first[i] .. first[i + 1]` are the synapses of neuron i. Each has
+a `weight` and a place relative to the spike, made of its delay in steps and of the neuron behind it. A set that holds
+every pair without delay is `dense` and takes the contiguous path. A spike in step t reaches row t + delay of the
+current at inputs, and t + 1 + delay in recurrence.
 """
 
 from typing import Any
 
 import llvmlite.binding
 import numba
+import numpy as np
 
-from .lanes import LANES, ROWS, dense_row, dense_rows, listed_rows
+from .lanes import LANES, ROWS, dense_row, dense_rows, listed_rows, lowest_bit, nonzero_lanes
 
 # LLVM gives up on vector instructions when it must compare more than 8 pairs of arrays for overlap. Ours never do.
 llvmlite.binding.set_option("spikeloom", "-runtime-memory-check-threshold=1000")
@@ -21,31 +22,95 @@ Array = Any
 
 
 @njit  # type: ignore[untyped-decorator]
-def push(
-    values: Array, size: int, buffer: Array, row: int, dense: bool, first: Array, post: Array, delay: Array, weight: Array
-) -> None:
-    """Add what `values` [samples * size] send to the rows `row + delay` of the buffer, each [samples * post neurons]."""
-    width = buffer.shape[1] // LANES
-    for sample in range(values.shape[0] // size):
-        here, there = sample * size, sample * width
-        for i in range(size):
-            value = values[here + i]
-            if value != 0:
-                if dense:
-                    target, weights = buffer[row, there : there + width], weight[i * width : (i + 1) * width]
-                    for j in range(width):
-                        target[j] += value * weights[j]
-                else:
-                    for k in range(first[i], first[i + 1]):
-                        if row + delay[k] >= 0:
-                            buffer[row + delay[k], there + post[k]] += value * weight[k]
+def find(values: Array, found: Array) -> int:
+    """Write the places of the non-zero values to `found`; return how many there are."""
+    count, i = 0, 0
+    while i + LANES <= len(values):
+        bits = nonzero_lanes(values, i)
+        while bits != 0:
+            found[count] = i + lowest_bit(bits)
+            count += 1
+            bits &= bits - 1
+        i += LANES
+    while i < len(values):
+        if values[i] != 0:
+            found[count] = i
+            count += 1
+        i += 1
+    return count
 
 
 @njit  # type: ignore[untyped-decorator]
-def pull(
-    out: Array, size: int, source: Array, row: int, dense: bool, first: Array, post: Array, delay: Array, weight: Array
-) -> None:
-    """The transpose of push: out[i * LANES :] = sum of the weights of i times the rows `row + delay` of `source`."""
+def push(values: Array, size: int, buffer: Array, row: int, dense: bool, first: Array, lead: Array, weight: Array) -> None:
+    """Add what `values` [samples * size] send to the rows `row + delay` of the buffer, each [LANES * post neurons].
+
+    lead = delay * LANES * (post neurons) + post. Rows before the first are left out.
+    """
+    width = buffer.shape[1] // LANES
+    flat = buffer.reshape(-1)
+    found = np.empty(len(values), np.int64)
+    for e in range(find(values, found)):
+        sample, i = divmod(found[e], size)
+        there, value = row * buffer.shape[1] + sample * width, values[found[e]]
+        if dense:
+            axpy(value, weight[i * width : (i + 1) * width], flat[there : there + width])
+        else:
+            for k in range(first[i], first[i + 1]):
+                place = there + lead[k]
+                if place >= 0:
+                    flat[place] += value * weight[k]
+
+
+@njit  # type: ignore[untyped-decorator]
+def axpy(value: float, xs: Array, ys: Array) -> None:
+    """ys += value * xs"""
+    for i in range(len(ys)):
+        ys[i] += value * xs[i]
+
+
+@njit  # type: ignore[untyped-decorator]
+def add(xs: Array, ys: Array, out: Array) -> None:
+    """out = xs + ys, as long as xs."""
+    for i in range(len(xs)):
+        out[i] = xs[i] + ys[i]
+
+
+@njit  # type: ignore[untyped-decorator]
+def copy(xs: Array, out: Array) -> None:
+    """out = xs"""
+    for i in range(len(xs)):
+        out[i] = xs[i]
+
+
+@njit  # type: ignore[untyped-decorator]
+def make_room(buffer: Array, row: int) -> int:
+    """In a buffer of 2 D rows, the row of this step: when D are used up, the later ones move to the front."""
+    half = buffer.shape[0] // 2
+    if row < half:
+        return row
+    for r in range(half):
+        copy(buffer[half + r], buffer[r])
+        buffer[half + r, :] = 0
+    return 0
+
+
+@njit  # type: ignore[untyped-decorator]
+def make_room_before(buffer: Array, row: int) -> int:
+    """The same backwards in time: the row before `row`, with the D - 1 rows after it in place."""
+    half = buffer.shape[0] // 2
+    if row > 0:
+        return row - 1
+    for r in range(half - 1):
+        copy(buffer[r], buffer[half + 1 + r])
+    return half
+
+
+@njit  # type: ignore[untyped-decorator]
+def pull(out: Array, size: int, source: Array, row: int, dense: bool, first: Array, line: Array, weight: Array) -> None:
+    """The transpose of push: out[i * LANES :] = sum of the weights of i times the rows of `source`, neuron by neuron.
+
+    line = delay * (post neurons) + post.
+    """
     width = source.shape[1] // LANES
     flat = source.reshape(-1)[row * width * LANES :]
     if dense:
@@ -58,64 +123,62 @@ def pull(
             i += 1
     else:
         for i in range(size):
-            listed_rows(out[i * LANES :], weight, delay, post, first[i], first[i + 1], flat, width)
+            listed_rows(out[i * LANES :], weight, line, first[i], first[i + 1], flat)
 
 
 @njit  # type: ignore[untyped-decorator]
-def project(
-    xs: Array, out: Array, offset: int, dense: bool, first: Array, post: Array, delay: Array, weight: Array, start: int, stop: int
-) -> None:
+def project(xs: Array, out: Array, offset: int, dense: bool, first: Array, lead: Array, weight: Array, start: int, stop: int) -> None:
     """Currents of input synapses: what xs [S, B, I] send is added to the rows t + offset + delay of out [T, B, N].
 
-    Rows before the first and after the last are left out: they belong to the calls before and after this one.
+    lead = delay * B * N + post. Rows before the first and after the last are left out: they belong to the calls before
+    and after this one. Samples start to stop.
     """
-    steps, _, size = xs.shape
-    rows, _, width = out.shape
-    for b in range(start, stop):
-        for t in range(steps):
-            row = xs[t, b]
-            for i in range(size):
+    steps, batch, size = xs.shape
+    width = out.shape[2]
+    flat, found = out.reshape(-1), np.empty(size, np.int64)
+    for t in range(steps):  # time outermost: what one step reads and writes lies together
+        for b in range(start, stop):
+            row, there = xs[t, b], ((t + offset) * batch + b) * width
+            for e in range(find(row, found)):
+                i = found[e]
                 value = row[i]
-                if value != 0:
-                    if dense:
-                        if 0 <= t + offset < rows:
-                            target, weights = out[t + offset, b], weight[i * width : (i + 1) * width]
-                            for j in range(width):
-                                target[j] += value * weights[j]
-                    else:
-                        for k in range(first[i], first[i + 1]):
-                            if 0 <= t + offset + delay[k] < rows:
-                                out[t + offset + delay[k], b, post[k]] += value * weight[k]
+                if dense:
+                    axpy(value, weight[i * width : (i + 1) * width], flat[there : there + width])
+                else:
+                    for k in range(first[i], first[i + 1]):
+                        place = there + lead[k]
+                        if 0 <= place < len(flat):
+                            flat[place] += value * weight[k]
 
 
 @njit  # type: ignore[untyped-decorator]
 def weight_gradient(
-    xs: Array, grad: Array, dense: bool, first: Array, post: Array, delay: Array, offset: int, out: Array, start: int, stop: int
+    xs: Array, grad: Array, offset: int, dense: bool, first: Array, lead: Array, out: Array, start: int, stop: int
 ) -> None:
-    """out[block] = sum over the samples of a block and over time of xs[t, b, i] grad[t + offset + delay, b, post].
+    """out[block] += sum over the samples of a block and over time of xs[t, b, i] grad[t + offset + delay, b, post].
 
-    `offset` may be negative: rows of `grad` before its first and after its last are zero. Blocks of LANES samples have
+    Rows of `grad` before its first and after its last count as zero; lead as in `project`. Blocks of LANES samples have
     sums of their own, so the result does not depend on the number of threads.
     """
     steps, batch, size = xs.shape
     rows, _, width = grad.shape
+    flat, found = grad.reshape(-1), np.empty(size, np.int64)
     for block in range(start, stop):
         total = out[block]
-        for b in range(block * LANES, min((block + 1) * LANES, batch)):
-            for t in range(steps):
-                row = xs[t, b]
-                for i in range(size):
+        for t in range(steps):
+            for b in range(block * LANES, min((block + 1) * LANES, batch)):
+                row, there = xs[t, b], ((t + offset) * batch + b) * width
+                for e in range(find(row, found)):
+                    i = found[e]
                     value = row[i]
-                    if value != 0:
-                        if dense:
-                            if 0 <= t + offset < rows:
-                                source, target = grad[t + offset, b], total[i * width : (i + 1) * width]
-                                for j in range(width):
-                                    target[j] += value * source[j]
-                        else:
-                            for k in range(first[i], first[i + 1]):
-                                if 0 <= t + offset + delay[k] < rows:
-                                    total[k] += value * grad[t + offset + delay[k], b, post[k]]
+                    if dense:
+                        if 0 <= there < len(flat):
+                            axpy(value, flat[there : there + width], total[i * width : (i + 1) * width])
+                    else:
+                        for k in range(first[i], first[i + 1]):
+                            place = there + lead[k]
+                            if 0 <= place < len(flat):
+                                total[k] += value * flat[place]
 
 
 @njit  # type: ignore[untyped-decorator]
@@ -134,4 +197,3 @@ def add_from_lanes(lanes: Array, rows: Array, size: int) -> None:
         row = rows[sample * size : (sample + 1) * size]
         for i in range(size):
             row[i] += lanes[i * LANES + sample]
-
