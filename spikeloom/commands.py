@@ -109,7 +109,8 @@ def train_run(task: Task, run: Run) -> None:
     options = experiment.options(task, run.folder)
     if run.rank == 0:
         print(f"{run.task}, preset {run.preset}, seed {run.seed}: {environment.where(run.device)}", flush=True)
-    with resumable(run.folder):
+    alone = files.locked(run.folder) if run.rank == 0 else contextlib.nullcontext()
+    with alone, resumable(run.folder):
         experiment.train(task, options, run)
         if run.rank == 0:
             write_report(task, run.folder)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from spikeloom import cli
+from spikeloom import cli, commands
 from spikeloom.options import first_words
+from spikeloom.train import files
 
 TINY = str(Path(__file__).with_name("tiny_task.py"))
 ROOT = Path(__file__).parents[1]
@@ -137,6 +138,21 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     folder = trained(tmp_path / "run")
     assert "spikeloom resume" in complaint(capsys, "train", TINY, "--out", folder)
     assert "is not empty" in complaint(capsys, "train", TINY, "--seeds", 2, "--out", folder)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(tmp_path / "run")
+    (folder / "report.html").unlink()
+    with files.locked(folder):
+        assert f"another process is training in {folder}. Wait for it" in complaint(capsys, "resume", folder)
+    assert spikeloom("resume", folder) == 0
+
+
+def test_data_sets_are_fetched_by_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "There is no data set 'nowhere' to fetch" in complaint(capsys, "data", "fetch", "nowhere")
+    monkeypatch.setattr(commands, "fetch", lambda name: [Path(name, "a"), Path(name, "b")])
+    assert spikeloom("data", "fetch", "mnist") == 0
+    assert capsys.readouterr().out == "mnist/a\nmnist/b\n"
 
 
 def test_an_unexpected_error_keeps_its_traceback(tmp_path: Path) -> None:

@@ -93,6 +93,25 @@ def test_killed_ten_times_and_resumed_it_ends_with_the_same_bytes(tmp_path: Path
     assert digests(broken) == digests(whole)
 
 
+def test_a_spiking_network_that_was_killed_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    options = ["--preset", "smoke", "--updates", 30, "--report-every", 100]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert finish(start("train", "store_recall", *options, "--out", whole))[0] == 0
+    process = start("train", "store_recall", *options, "--out", broken)
+    for update in (2, 12):
+        while not (broken / "checkpoints" / "last.pt").exists() or saved(broken) < update:
+            assert process.poll() is None
+            time.sleep(0.001)
+        kill(process)
+        process = start("resume", broken)
+    assert finish(process)[0] == 0
+    assert digests(broken) == digests(whole)
+
+
+def saved(folder: Path) -> int:
+    return int(checkpoint.load(folder / "checkpoints" / "last.pt")["update"])
+
+
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped by Ctrl-C after a few checkpoints."""

@@ -6,13 +6,14 @@ moment leaves either the old file or the new one.
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -64,6 +65,24 @@ def sync(path: Path) -> None:
     """Make what was appended to `path` survive a power cut, if there is such a file."""
     if path.exists():
         sync_folder(path)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in `folder` meanwhile; a killed process leaves no lock behind.
+
+    Raises:
+        ConfigError: another process is training there.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"another process is training in {folder}. Wait for it, or end it, then resume.") from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, value: Any) -> None:

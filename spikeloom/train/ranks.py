@@ -22,7 +22,7 @@ def joined() -> Iterator[tuple[int, int]]:
     """Join the processes that torchrun started; gives (rank, world), which is (0, 1) without torchrun.
 
     Raises:
-        ConfigError: the variables of torchrun are incomplete.
+        ConfigError: the variables of torchrun are incomplete, or there are more processes than accelerators.
     """
     if "WORLD_SIZE" not in os.environ:
         yield 0, 1
@@ -30,6 +30,8 @@ def joined() -> Iterator[tuple[int, int]]:
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
         raise ConfigError(f"WORLD_SIZE is set, {', '.join(missing)} is not. Start with torchrun, or unset WORLD_SIZE.")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_device())
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield dist.get_rank(), dist.get_world_size()
@@ -38,10 +40,20 @@ def joined() -> Iterator[tuple[int, int]]:
 
 
 def local_device() -> torch.device:
-    """The accelerator of this process, else the CPU."""
+    """The accelerator of this process, else the CPU.
+
+    Raises:
+        ConfigError: there are more processes than accelerators.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if index >= count:
+        raise ConfigError(
+            f"process {index} of this machine has no GPU of its own: there are {count}. "
+            f"Start at most {count} processes, or set CUDA_VISIBLE_DEVICES to nothing to train on the CPU."
+        )
+    return torch.device("cuda", index)
 
 
 def world() -> int:

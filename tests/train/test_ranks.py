@@ -95,3 +95,15 @@ def test_half_an_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("MASTER_PORT", "1")
     with pytest.raises(ConfigError, match=r"WORLD_SIZE is set, RANK is not. Start with torchrun"), ranks.joined():
         pass
+
+
+def test_every_process_needs_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert ranks.local_device() == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(
+        ConfigError, match=r"process 2 .* has no GPU of its own: there are 2. Start at most 2 processes"
+    ):
+        ranks.local_device()
