@@ -79,7 +79,9 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(f"another process is training in {folder}. Wait for it, or end it, then resume.") from error
+            raise ConfigError(
+                f"another process is training in {folder}. Wait for it or end it, then resume."
+            ) from error
         yield
     finally:
         os.close(handle)
