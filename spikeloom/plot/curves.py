@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -49,8 +50,8 @@ def learning_curves(charts: Sequence[Panel], title: str = "Learning") -> Figure:
                 one.plot(updates, smoothed, color=colour, linewidth=1.6, label=f"{name} (mean of {chart.smooth})")
             else:
                 one.plot(updates, values, color=colour, linewidth=1.4, marker=marker, markersize=3, label=name)
-        for name, level in (chart.lines or {}).items():
-            one.axhline(level, color="#555555", linestyle="--", linewidth=1, label=name)
+        for dashes, (name, level) in zip(cycle(("--", ":", "-.")), (chart.lines or {}).items(), strict=False):
+            one.axhline(level, color="#555555", linestyle=dashes, linewidth=1.1, label=f"{name} {level:g}")
         if chart.logarithmic:
             one.set_yscale("log")
         one.set_ylabel(chart.label)

@@ -31,11 +31,11 @@ def recall(
     Args:
         inputs: spikes [T, n_in], the groups one after the other.
         groups: which group is active at each symbol, bool [S, G].
-        hidden: spikes [T, N] by name of the population.
+        hidden: spikes [T, N] by name of the population; none for a network without spikes.
         logits, averages, targets, asked: see `traces.draw_answers`.
         thresholds: of the adaptive neurons, [T, N]; the panel is left out without them.
     """
-    heights = [1.9, 1.9, 1.3, 1.3] if thresholds is not None else [1.9, 1.9, 1.3]
+    heights = [1.9] + ([1.9] if hidden else []) + [1.3] + ([1.3] if thresholds is not None else [])
     figure, axes = panels(heights, title)
     symbols, count = groups.shape
     length = len(inputs) * dt / symbols
@@ -52,13 +52,17 @@ def recall(
     ]
     draw(axes[0], rows, dt)
     axes[0].set_title(f"input spikes, {shown} of {size} neurons per group", fontsize=10, loc="left")
-    _hidden(axes[1], hidden, dt)
-    draw_answers(axes[2], logits, averages, targets, asked, dt)
-    axes[2].set_title("answer", fontsize=10, loc="left")
+    if hidden:
+        _hidden(axes[1], hidden, dt)
+    answer = axes[2 if hidden else 1]
+    draw_answers(answer, logits, averages, targets, asked, dt)
+    answer.set_title("answer", fontsize=10, loc="left")
     if thresholds is not None:
         chosen = most_varying(thresholds, 10)
-        draw_thresholds(axes[3], thresholds[:, chosen], dt)
-        axes[3].set_title(f"thresholds of the {len(chosen)} most varying adaptive neurons", fontsize=10, loc="left")
+        draw_thresholds(axes[-1], thresholds[:, chosen], dt)
+        axes[-1].set_title(
+            _of("thresholds of the most varying adaptive neurons", chosen, thresholds), fontsize=10, loc="left"
+        )
     axes[-1].set_xlabel("time [ms]")
     return figure
 
@@ -79,7 +83,7 @@ def digit(
     Args:
         image: what is shown, [H, W].
         inputs: [T, n_in]; spikes, or one analog channel.
-        hidden: spikes [T, N] by name of the population, one panel each.
+        hidden: spikes [T, N] by name of the population, one panel each; none for a network without spikes.
         logits: [T, K].
         thresholds: of the adaptive neurons, [T, N].
         answer_from: when the steps begin whose mean is the answer [ms].
@@ -102,7 +106,7 @@ def digit(
     if thresholds is not None:
         chosen = most_adapting(thresholds)
         draw_thresholds(axes[-2], thresholds[:, chosen], dt)
-        axes[-2].set_title(f"thresholds of the {len(chosen)} most adapting neurons", fontsize=10, loc="left")
+        axes[-2].set_title(_of("thresholds of the most adapting neurons", chosen, thresholds), fontsize=10, loc="left")
     heat = draw_softmax(axes[-1], logits, dt)
     axes[-1].axvline(answer_from, color="white", linewidth=1.2, linestyle="--")
     axes[-1].set_title("class probabilities; the answer is the mean from the dashed line on", fontsize=10, loc="left")
@@ -132,3 +136,7 @@ def _hidden(axes: Axes, hidden: dict[str, Array], dt: float) -> None:
     colours = {"adaptive": BLUE}
     draw(axes, [Rows(name, spikes, colours.get(name, INK)) for name, spikes in hidden.items()], dt)
     axes.set_title(f"hidden spikes, mean rate: {', '.join(rates)}", fontsize=10, loc="left")
+
+
+def _of(what: str, chosen: Array, values: Array) -> str:
+    return f"{what}, {len(chosen)} of {values.shape[1]}"

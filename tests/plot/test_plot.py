@@ -77,9 +77,11 @@ def test_the_recall_figure_shows_input_hidden_answer_and_thresholds(hidden: dict
     assert levels == pytest.approx([0.75, 1.0])
     assert len(thresholds.lines) == 3
     assert thresholds.get_xlabel() == "time [ms]"
-    assert "3 most varying" in thresholds.get_title(loc="left")
+    assert "adaptive neurons, 3 of 3" in thresholds.get_title(loc="left")
     assert 1100 < drawn_width(figure) < 1400
     assert len(recall(*arguments, np.array([False, False, True])).axes) == 3
+    without = recall(*arguments[:3], {}, *arguments[4:], np.array([False, False, True]))
+    assert [axes.get_title(loc="left") for axes in without.axes] == ["input spikes, 2 of 2 neurons per group", "answer"]
 
 
 @pytest.mark.parametrize("channels", [1, 6])
@@ -111,7 +113,7 @@ def test_learning_curves_have_their_values_levels_and_labels() -> None:
     assert np.array_equal(loss.lines[0].get_ydata(), values)
     assert loss.get_yscale() == "log"
     assert np.array_equal(error.lines[1].get_ydata(), running_mean(values, 10))
-    assert error.lines[2].get_label() == "chance"
+    assert error.lines[2].get_label() == "chance 0.5"
     assert (error.get_xlabel(), error.get_ylabel()) == ("update", "error")
     assert drawn_width(figure) > 1100
 

@@ -1,0 +1,63 @@
+"""Which samples come next: every epoch in a new random order, the last batch of an epoch as short as it is."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError, ConfigError
+
+
+class Batches:
+    """Indices of training batches; its state says where in which order it is, so training can be resumed.
+
+    Args:
+        count: number of samples.
+        batch: samples per batch, at most `count`.
+        generator: draws the order of each epoch.
+
+    Raises:
+        ConfigError: the batch is empty or larger than the data.
+
+    >>> batches = Batches(5, 2, torch.Generator().manual_seed(0))
+    >>> [len(batches.next()) for _ in range(4)], batches.epoch
+    ([2, 2, 1, 2], 1)
+    """
+
+    def __init__(self, count: int, batch: int, generator: torch.Generator) -> None:
+        if not 1 <= batch <= count:
+            raise ConfigError(f"A batch must hold 1 to {count} samples, but got {batch}. Choose another batch size.")
+        self.count, self.batch, self.generator = count, batch, generator
+        self.epoch, self.position = -1, count
+        self.order = torch.empty(0, dtype=torch.int64)
+
+    def next(self) -> Tensor:
+        """The indices of the next batch, int64 [at most batch]."""
+        if self.position >= self.count:
+            self.order = torch.randperm(self.count, generator=self.generator)
+            self.position = 0
+            self.epoch += 1
+        start, self.position = self.position, min(self.position + self.batch, self.count)
+        return self.order[start : self.position]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Order, position and epoch."""
+        return {"order": self.order, "position": self.position, "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        if len(state["order"]) not in (0, self.count):
+            raise CheckpointError(
+                f"The checkpoint shuffles {len(state['order']):,} samples, but there are {self.count:,} now. "
+                "Resume with the same data files."
+            )
+        self.order, self.position, self.epoch = state["order"], state["position"], state["epoch"]
+
+
+def in_order(count: int, batch: int) -> list[Tensor]:
+    """Indices of all samples, each once, in batches; the last one may be short.
+
+    >>> [part.tolist() for part in in_order(5, 2)]
+    [[0, 1], [2, 3], [4]]
+    """
+    return list(torch.arange(count).split(batch))

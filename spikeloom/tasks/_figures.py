@@ -1,0 +1,50 @@
+"""Figures that the tasks of the LSNN paper share. Imported when a task plots: matplotlib is slow to load."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..plot.curves import Panel, learning_curves
+from ..plot.raster import rate_histogram
+from ..train import metrics
+from ..train.run import Run
+from ._lsnn import NetworkOptions, populations
+
+
+def numbers(tensor: Tensor) -> Any:
+    """A tensor as a numpy array."""
+    return tensor.detach().cpu().numpy()
+
+
+def learning(
+    run: Run,
+    title: str,
+    charts: Mapping[str, Mapping[str, str]],
+    levels: Mapping[str, Mapping[str, float]],
+    smooth: int,
+) -> None:
+    """Learning curves from metrics.jsonl.
+
+    Args:
+        charts: for each label, the metric of each curve by name; charts without a single value are left out.
+        levels: dashed lines of some charts, by name.
+        smooth: length of the running mean in updates.
+    """
+    lines = run.metrics()
+    panels = []
+    for label, names in charts.items():
+        curves = {name: metrics.column(lines, key) for name, key in names.items()}
+        found = {name: curve for name, curve in curves.items() if curve[0]}
+        if found:
+            panels.append(Panel(label, found, levels.get(label), smooth=smooth))
+    if panels:
+        caption = "Thin: every update. Bold: running mean."
+        run.figure("learning_curves", learning_curves(panels, title), caption)
+
+
+def firing_rates(run: Run, config: NetworkOptions, hertz: Tensor, target: float) -> None:
+    """The distribution of the rates [N] over neurons; nothing for a model without spikes."""
+    found = populations(config, numbers(hertz))
+    if found:
+        run.figure("rates", rate_histogram(found, target), "Firing rates of the hidden neurons after training.")

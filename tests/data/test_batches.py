@@ -1,0 +1,52 @@
+"""Epochs in random order: every sample once, resumable."""
+
+import pytest
+import torch
+
+from spikeloom.data.batches import Batches, in_order
+from spikeloom.errors import CheckpointError, ConfigError
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_an_epoch_shows_every_sample_once_and_the_next_in_another_order() -> None:
+    batches = Batches(10, 4, seeded())
+    epochs = [[batches.next().tolist() for _ in range(3)] for _ in range(2)]
+    for epoch in epochs:
+        assert [len(batch) for batch in epoch] == [4, 4, 2]
+        assert sorted(number for batch in epoch for number in batch) == list(range(10))
+    assert epochs[0] != epochs[1]
+    assert batches.epoch == 1
+
+
+def test_the_state_resumes_in_the_middle_of_an_epoch() -> None:
+    generator = seeded()
+    batches = Batches(10, 4, generator)
+    batches.next()
+    saved, drawn = batches.state_dict(), generator.get_state()
+    expected = [batches.next().tolist() for _ in range(5)]
+    other = seeded()
+    again = Batches(10, 4, other)
+    again.load_state_dict(saved)
+    other.set_state(drawn)
+    assert [again.next().tolist() for _ in range(5)] == expected
+
+
+def test_a_state_of_other_data_is_refused() -> None:
+    batches = Batches(10, 4, seeded())
+    batches.next()
+    with pytest.raises(CheckpointError, match=r"shuffles 10 samples, but there are 12 now. Resume with the same"):
+        Batches(12, 4, seeded()).load_state_dict(batches.state_dict())
+
+
+@pytest.mark.parametrize("batch", [0, 11])
+def test_a_batch_must_fit_the_data(batch: int) -> None:
+    with pytest.raises(ConfigError, match=f"A batch must hold 1 to 10 samples, but got {batch}"):
+        Batches(10, batch, seeded())
+
+
+def test_in_order_covers_everything_once() -> None:
+    assert torch.equal(torch.cat(in_order(11, 3)), torch.arange(11))
+    assert [len(part) for part in in_order(11, 3)] == [3, 3, 3, 2]
