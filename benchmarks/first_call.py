@@ -63,7 +63,7 @@ def layer(name: str, rounds: int) -> dict[str, Any]:
     def summary(times: list[dict[str, float]]) -> dict[str, dict[str, float]]:
         return {part: measure.spread([time[part] for time in times]) for part in times[0]}
 
-    return {"name": name, "seconds": {"empty cache": summary(empty), "full cache": summary(full)}, "contenders": []}
+    return {"name": name, "seconds": {"empty cache": summary(empty), "full cache": summary(full)}}
 
 
 if __name__ == "__main__":

@@ -203,6 +203,7 @@ def options(about: str | None, rounds: int) -> argparse.Namespace:
         "--only", nargs="*", default=[], metavar="NAME", help="contenders to run, by the start of the name"
     )
     parser.add_argument("--scale", type=int, default=1, help="divide the number of steps by this: a trial run")
+    parser.add_argument("--suffix", default="", help="added to the name of the results file")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
     given = parser.parse_args()
     torch.set_num_threads(THREADS)
@@ -230,9 +231,10 @@ def save(name: str, about: str | None, given: argparse.Namespace, workloads: lis
         "workloads": workloads,
     }
     for work in workloads:
-        show(work)
+        if "contenders" in work:
+            show(work)
     given.out.mkdir(parents=True, exist_ok=True)
-    path = given.out / f"{name}.json"
+    path = given.out / f"{name}{given.suffix}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"wrote {path}")
     return path

@@ -1,9 +1,10 @@
 """spikeloom's side of the measurements."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from spikeloom.layers import Sequential
-from spikeloom.neurons import LIF
+from spikeloom.layers import DelayedLinear, Recurrent, Sequential
+from spikeloom.neurons import ALIF, LIF
 
 from .contenders import TAU, Work, two_passes
 from .measure import OURS, Contender
@@ -30,3 +31,28 @@ def lif(work: Work, memory: str = "fast") -> Contender:
 def named(memory: str) -> str:
     """The contender's name."""
     return OURS if memory == "fast" else f"{OURS}, {memory}"
+
+
+def lsnn(
+    weight_in: Tensor,
+    weight_rec: Tensor,
+    n_adaptive: int,
+    settings: dict[str, float],
+    inputs: Tensor,
+    grad: Tensor,
+    memory: str = "fast",
+) -> Contender:
+    """The recurrent part of an LSNN without delays, in either memory mode."""
+    n = len(weight_rec)
+    strength = torch.zeros(n)
+    strength[n - n_adaptive :] = settings["adapt_strength"]
+    neuron = ALIF(
+        tau_adapt=settings["tau_adapt"], adapt_strength=strength, threshold=settings["threshold"], memory=memory
+    )
+    model = Sequential(DelayedLinear(weight_in.shape[1], n), Recurrent(neuron, DelayedLinear(n, n)))
+    given = {"0.weight": weight_in, "1.synapse.weight": weight_rec}
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(next(value for end, value in given.items() if name.endswith(end)))
+    mode = f"Recurrent(ALIF(memory='{memory}'), DelayedLinear), event-driven"
+    return two_passes(named(memory), mode, lambda: model(inputs)[0], model.parameters(), grad)

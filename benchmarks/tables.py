@@ -1,0 +1,164 @@
+"""Fills the tables of the README from results files: what stands between `<!-- NAME -->` and `<!-- /NAME -->`.
+
+    results     results/**/summary.json and result.json, what the runs of the repository reached
+    speed       benchmarks/results/*.json
+    memory      benchmarks/results/memory.json, length.json, first_call.json
+
+A table without results files says so. `--check` writes nothing and fails if the README is not up to date.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+SPEED = ("w1_linear_lif", "w2_lif", "w2_lif_fresh", "w3_lsnn", "store_recall_update")
+NONE_YET = "No results files yet."
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table.
+
+    >>> print(markdown(["a", "b"], [["1", "2"]]))
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("|" + "|".join(cell if cell == "---" else f" {cell} " for cell in line) + "|" for line in lines)
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """A results file of the benchmarks, or None."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def speed() -> str:
+    """Contenders down, workloads across: CPU milliseconds, and how many times ours."""
+    works, files = [], []
+    for name in SPEED:
+        document = read(name)
+        if document is not None:
+            files.append(document)
+            suffix = ", fresh memory" if name.endswith("_fresh") else ""
+            works += [(work["name"] + suffix, work) for work in document["workloads"]]
+    if not works:
+        return NONE_YET
+    names = list(dict.fromkeys(row["name"] for _, work in works for row in work["contenders"]))
+    names.sort(key=lambda name: name.startswith("floor"))
+    floors = [name for name in names if name.startswith("floor")]
+    rows = [[name, *(cell(work, [name]) for _, work in works)] for name in names if name not in floors]
+    rows.append(["floor", *(cell(work, floors) for _, work in works)])
+    return markdown(["CPU ms (times ours)", *(title for title, _ in works)], rows) + "\n\n" + origin(files)
+
+
+def cell(work: dict[str, Any], names: Sequence[str]) -> str:
+    """The time of the first of these contenders that took part."""
+    for row in work["contenders"]:
+        if row["name"] in names:
+            times = row["cpu_relative"]["median"]
+            return f"{row['cpu_ms']['median']:,.0f} ({times:.{0 if times >= 10 else 1}f}x)"
+    return ""
+
+
+def origin(files: Sequence[dict[str, Any]]) -> str:
+    """One line on where numbers come from."""
+    machines = {(f["machine"]["cpu"], f["machine"]["cores"], f["machine"]["threads"]) for f in files}
+    kinds = "; ".join(f"{cpu}, {cores} cores, {threads} thread" for cpu, cores, threads in sorted(machines))
+    commits = ", ".join(sorted({f["commit"][:7] for f in files}))
+    rounds = sorted({f["rounds"] for f in files})
+    counts = str(rounds[0]) if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}"
+    return f"Medians of {counts} interleaved rounds. Machine: {kinds}. Commit: {commits}."
+
+
+def memory() -> str:
+    """Bytes kept and at the peak, growth with the number of steps, cost of the first call."""
+    weighed, lengths, first = read("memory"), read("length"), read("first_call")
+    parts = []
+    if weighed is not None:
+        slopes = lengths["workloads"][-1]["exponents"] if lengths else {}
+        rows = [
+            [name, f"{weight['kept']:.3g}", f"{weight['peak']:.3g}", str(slopes.get(name, ""))]
+            for name, weight in weighed["workloads"][0]["bytes_per_element"].items()
+        ]
+        head = ["LIF", "bytes kept", "bytes at the peak", "time grows as T to the power"]
+        parts.append(markdown(head, rows))
+    if first is not None:
+        rows = [
+            [work["name"], *(f"{work['seconds'][cache][part]['median']:.2g} s" for cache, part in FIRST)]
+            for work in first["workloads"]
+        ]
+        head = ["in a new process", "import", "first call, empty cache", "first call, full cache", "second call"]
+        parts.append(markdown(head, rows))
+    return "\n\n".join(parts) or NONE_YET
+
+
+FIRST = (("full cache", "import"), ("empty cache", "first"), ("full cache", "first"), ("full cache", "second"))
+
+
+def results() -> str:
+    """One row per committed run or series of seeds."""
+    folder = ROOT / "results"
+    series = sorted(folder.glob("**/summary.json"))
+    inside = {path.parent for path in series}
+    single = [path for path in sorted(folder.glob("**/result.json")) if not inside & set(path.parents)]
+    rows = [result_row(path, folder) for path in [*series, *single]]
+    return markdown(["run", "task", "preset", "seeds", "test", "solved"], rows) if rows else NONE_YET
+
+
+def result_row(path: Path, folder: Path) -> list[str]:
+    """The row of a summary.json (several seeds) or a result.json (one)."""
+    document = json.loads(path.read_text())
+    seeds = document.get("seeds", [document.get("seed")])
+    values = {name: value for name, value in document["test"].items() if name != "solved"}
+    several = "seeds" in document
+    test = ", ".join(f"{name} {spread(value) if several else f'{value:.4g}'}" for name, value in values.items())
+    solved = document.get("solved", document["test"].get("solved"))
+    name = str(path.parent.relative_to(folder))
+    link = f"[{name}](results/{name})"
+    count = "" if solved is None else f"{int(solved)} of {len(seeds)}"
+    return [link, document["task"], document["preset"], str(len(seeds)), test, count]
+
+
+def spread(statistics: dict[str, float]) -> str:
+    """Mean and standard deviation.
+
+    >>> spread({"mean": 0.0312, "sd": 0.0105})
+    '0.0312 ± 0.01'
+    """
+    return f"{statistics['mean']:.3g} ± {statistics['sd']:.1g}"
+
+
+TABLES: dict[str, Callable[[], str]] = {"results": results, "speed": speed, "memory": memory}
+
+
+def fill(text: str) -> str:
+    """The text with every table made anew.
+
+    Raises:
+        ValueError: a table has no place in the text.
+    """
+    for name, make in TABLES.items():
+        pieces = re.split(rf"(<!-- /?{name} -->)", text)
+        if pieces[1::2] != [f"<!-- {name} -->", f"<!-- /{name} -->"]:
+            raise ValueError(f"The README needs <!-- {name} --> and then <!-- /{name} -->, once each.")
+        pieces[2] = f"\n{make()}\n"
+        text = "".join(pieces)
+    return text
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="fail if the README is not up to date")
+    readme = ROOT / "README.md"
+    before = readme.read_text()
+    after = fill(before)
+    if parser.parse_args().check:
+        sys.exit(0 if after == before else "README.md is not up to date: run `python -m benchmarks.tables`.")
+    readme.write_text(after)
