@@ -60,4 +60,4 @@ def in_order(count: int, batch: int) -> list[Tensor]:
     >>> [part.tolist() for part in in_order(5, 2)]
     [[0, 1], [2, 3], [4]]
     """
-    return list(torch.arange(count).split(batch))
+    return [torch.arange(start, min(start + batch, count)) for start in range(0, count, batch)]

@@ -27,6 +27,30 @@ MAX_ROUNDS = 1000
 GROUPS = ("value 0", "value 1", "store", "recall")
 
 
+class Buffer:
+    """Memory for the spikes of one batch after another: only the spikes of the batch before are cleared.
+
+    >>> buffer, generator, groups = Buffer(), torch.Generator(), torch.ones(1, 1, 4, dtype=torch.bool)
+    >>> first = encode(groups, generator=generator, buffer=buffer)
+    >>> encode(groups, generator=generator, buffer=buffer) is first
+    True
+    """
+
+    def __init__(self) -> None:
+        self.spikes: Tensor | None = None
+        self.cells = torch.empty(0, dtype=torch.int64)
+
+    def fill(self, shape: tuple[int, int, int], cells: Tensor) -> Tensor:
+        """The tensor, 1 at `cells` of the flattened shape and 0 elsewhere."""
+        if self.spikes is None or tuple(self.spikes.shape) != shape:
+            self.spikes = torch.zeros(shape, device=cells.device)
+        else:
+            self.spikes.view(-1)[self.cells] = 0.0
+        self.cells = cells
+        self.spikes.view(-1)[cells] = 1.0
+        return self.spikes
+
+
 class Sequences(NamedTuple):
     """What is shown and what is asked, symbol by symbol."""
 
@@ -108,7 +132,7 @@ def encode(
     dt: float = 1.0,
     *,
     generator: torch.Generator,
-    out: Tensor | None = None,
+    buffer: Buffer | None = None,
 ) -> Tensor:
     """Spikes of the input groups. Only spikes are drawn, as gaps between them, so the cost follows their number.
 
@@ -118,12 +142,12 @@ def encode(
     Args:
         n_in: number of inputs, a multiple of 4.
         rate: firing rate of an active group.
-        out: a tensor of the shape of the result to write to, instead of a new one.
+        buffer: memory to use again; the next call with it overwrites the result of this one.
 
     Raises:
         ConfigError: n_in is not a multiple of 4, the rate is not between 0 and one spike per step, or a symbol is not a
             whole number of steps.
-        ShapeError: groups is not bool [S, B, 4], or out does not fit.
+        ShapeError: groups is not bool [S, B, 4].
 
     >>> spikes = encode(torch.ones(3, 2, 4, dtype=torch.bool), generator=torch.Generator())
     >>> spikes.shape, round(spikes.mean().item() * 1000)
@@ -141,21 +165,15 @@ def encode(
     if groups.dim() != 3 or groups.shape[-1] != 4 or groups.dtype != torch.bool:
         raise ShapeError(f"encode needs groups bool [symbols, batch, 4], but got {groups.dtype} {list(groups.shape)}.")
     symbols, batch, _ = groups.shape
-    shape = (symbols * steps, batch, n_in)
-    if out is None:
-        out = torch.zeros(shape, device=groups.device)
-    elif tuple(out.shape) != shape or out.dtype != torch.float32 or not out.is_contiguous():
-        raise ShapeError(f"encode needs out float32 {list(shape)}, contiguous, but got {out.dtype} {list(out.shape)}.")
-    else:
-        out.zero_()
     size = n_in // 4
     active = groups.nonzero()  # [G, 3]: symbol, sample, group; G steps size cells may fire
     first = (active[:, 0] * steps * batch + active[:, 1]) * n_in + active[:, 2] * size
     cell = _hits(len(active) * steps * size, chance, generator).to(groups.device)
-    entry, within = cell.div(steps * size, rounding_mode="floor"), cell.remainder(steps * size)
-    step, neuron = within.div(size, rounding_mode="floor"), within.remainder(size)
-    out.view(-1)[first[entry] + step * (batch * n_in) + neuron] = 1.0
-    return out
+    entry = cell // (steps * size)
+    within = cell - entry * (steps * size)
+    step = within // size
+    cells = first[entry] + step * (batch * n_in) + (within - step * size)
+    return (Buffer() if buffer is None else buffer).fill((symbols * steps, batch, n_in), cells)
 
 
 def symbol_steps(symbol_ms: float, dt: float) -> int:
@@ -221,4 +239,4 @@ def _hits(cells: int, chance: float, generator: torch.Generator) -> Tensor:
         pieces.append(gaps.cumsum(0) + position)
         position = pieces[-1][-1]
     hits = torch.cat(pieces)
-    return hits[hits < cells]
+    return hits[: int(torch.searchsorted(hits, cells))]

@@ -120,7 +120,8 @@ def carry_on(state: State) -> State:
 
 def rates(spikes: Tensor, dt: float) -> Tensor:
     """Mean rate of each neuron [Hz]; spikes [T, B, N]."""
-    return spikes.detach().mean((0, 1)) * (1000.0 / dt)
+    columns = spikes.detach().flatten(0, 1)
+    return columns.new_ones(len(columns)) @ columns * (1000.0 / (len(columns) * dt))  # a product is faster than mean()
 
 
 def rate_values(hertz: Tensor) -> dict[str, float]:

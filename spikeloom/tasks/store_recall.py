@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..data.store_recall import GROUPS, Sequences, check_length, draw, encode, symbol_steps
+from ..data.store_recall import GROUPS, Buffer, Sequences, check_length, draw, encode, symbol_steps
 from ..errors import ConfigError, check_positive
 from ..layers import rate_cost
 from ..models.lsnn import LSNN
@@ -279,20 +279,20 @@ def check(config: Config) -> None:
 
 def source(config: Config, run: Run, purpose: str) -> Callable[[int], tuple[Tensor, Sequences]]:
     """A function that draws a batch, spikes [T, B, n_in] and what they mean. The next call overwrites the spikes."""
-    buffer: dict[int, Tensor] = {}
+    buffer = Buffer()
 
     def batch(size: int) -> tuple[Tensor, Sequences]:
         shown = draw(size, config.symbols, config.recall_delay, generator=run.generator(f"{purpose} sequences"))
-        buffer[size] = encode(
+        spikes = encode(
             shown.groups,
             config.n_in,
             config.input_rate,
             config.symbol_ms,
             config.dt,
             generator=run.generator(f"{purpose} spikes"),
-            out=buffer.get(size),
+            buffer=buffer,
         )
-        return buffer[size].to(run.device), Sequences(*(part.to(run.device) for part in shown))
+        return spikes.to(run.device), Sequences(*(part.to(run.device) for part in shown))
 
     return batch
 

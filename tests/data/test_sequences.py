@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikeloom.data.store_recall import RECALL, STORE, Sequences, _hits, _valid, _walk, draw, encode, given
+from spikeloom.data.store_recall import RECALL, STORE, Buffer, Sequences, _hits, _valid, _walk, draw, encode, given
 from spikeloom.errors import ConfigError, ShapeError
 
 COUNT = 20_000
@@ -157,11 +157,14 @@ def test_other_sizes_rates_and_steps() -> None:
     assert spikes.mean().item() == pytest.approx(0.1, abs=0.015)
 
 
-def test_a_buffer_is_overwritten() -> None:
-    groups = draw(4, generator=seeded()).groups
-    buffer = torch.full((2400, 4, 100), 7.0)
-    assert encode(groups, generator=seeded(3), out=buffer) is buffer
-    assert torch.equal(buffer, encode(groups, generator=seeded(3)))
+def test_a_buffer_is_overwritten_and_nothing_of_the_batch_before_is_left() -> None:
+    buffer, generator, other = Buffer(), seeded(3), seeded(3)
+    for size in (4, 4, 2, 4):  # another size takes new memory
+        groups = draw(size, generator=seeded()).groups
+        reused = encode(groups, generator=generator, buffer=buffer)
+        assert torch.equal(reused, encode(groups, generator=other))
+    kept = reused
+    assert encode(draw(4, generator=seeded(9)).groups, generator=generator, buffer=buffer) is kept
 
 
 def test_nothing_active_gives_nothing() -> None:
@@ -205,5 +208,3 @@ def test_nonsense_is_refused() -> None:
         encode(groups, symbol_ms=0.0, generator=seeded())
     with pytest.raises(ShapeError, match=r"groups bool \[symbols, batch, 4\], but got torch.float32"):
         encode(groups.float(), generator=seeded())
-    with pytest.raises(ShapeError, match=r"encode needs out float32 \[600, 2, 100\], contiguous, but got"):
-        encode(groups, generator=seeded(), out=torch.zeros(600, 2, 99))
