@@ -1,0 +1,237 @@
+"""The loops on the GPU: tensors into the generated modules. On CPU tensors, in Triton's interpreter.
+
+Same functions and results as `cpu`. What sums over all steps, the gradients of weight and history, is a few matrix
+products of torch.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from . import cache as modules
+from . import loop_triton
+from .cpu import keep_like
+from .loop_numba import SEGMENT, Plan
+from .program import Program
+
+BLOCK = 128
+"""Elements of a program of the elementwise loop, one per thread."""
+LARGEST = 4096
+"""Neurons of a recurrent population at most: one program holds all neurons of its samples."""
+
+
+class Synapses(NamedTuple):
+    """Recurrent weight and delays [post, pre]."""
+
+    weight: Tensor
+    delays: Tensor | None
+
+    def slots(self, count: int) -> list[Tensor]:
+        """One weight [post, pre] for each of `count` delays."""
+        if self.delays is None:
+            return [self.weight]
+        return [torch.where(self.delays == d, self.weight, torch.zeros_like(self.weight)) for d in range(count)]
+
+
+class Shape(NamedTuple):
+    """How a kernel is compiled: its constants, and the options of the compiler."""
+
+    constants: dict[str, int]
+    options: dict[str, Any]
+
+
+def shape(loop: str, size: int, dtype: torch.dtype) -> Shape:
+    """The shape of a loop over `size` neurons.
+
+    A recurrent program owns ROWS samples and all neurons, padded to COLS; it multiplies CHUNK neurons at a time.
+    """
+    options = {"num_warps": BLOCK // 32, "num_stages": 1, "enable_fp_fusion": False}
+    if loop == "elementwise":
+        return Shape({"BLOCK": BLOCK}, options)
+    cols = max(16, 1 << (size - 1).bit_length())
+    rows = min(16, 16384 // cols)
+    chunk = min(max(32768 // (cols * dtype.itemsize), 8), 32, cols)
+    options |= {"num_warps": min(max(rows * cols // 256, 1), 16), "num_stages": 2}
+    return Shape({"ROWS": rows, "COLS": cols, "CHUNK": chunk}, options)
+
+
+def lists(weight: Tensor, delays: Tensor | None) -> Synapses:
+    """The synapses, as `forward` and `backward` take them.
+
+    Raises:
+        ConfigError: more neurons than one program can hold.
+    """
+    if len(weight) > LARGEST:
+        raise ConfigError(
+            f"the triton engine runs recurrent populations of at most {LARGEST} neurons, but got {len(weight)}. Split "
+            'the population, or choose the definition with kernels.use("torch").'
+        )
+    return Synapses(weight.detach(), delays)
+
+
+def module_for(plan: Plan, like: Tensor) -> Any:
+    """The module for this plan, if Triton can run it on tensors like this one.
+
+    Raises:
+        ConfigError: Triton is missing, or the tensor is on the CPU outside Triton's interpreter.
+    """
+    if find_spec("triton") is None:
+        raise ConfigError(
+            "the triton engine needs Triton, which is not installed. Run pip install 'spikeloom[triton]', or choose "
+            'the definition with kernels.use("torch").'
+        )
+    module = modules.load(plan, loop_triton.write)
+    if like.device.type == "cpu" and not module.INTERPRETED:
+        raise ConfigError(
+            'the triton engine got tensors on the CPU. Move them to CUDA, or leave out kernels.use("triton"); only '
+            "for a test of the kernels, set TRITON_INTERPRET=1 before Python starts."
+        )
+    return module
+
+
+def forward(
+    program: Program, plan: Plan, current: Tensor, states: list[Tensor], spikes: Tensor, left: Tensor,
+    parameters: list[Tensor], history: Tensor | None, synapse: Synapses | None,
+) -> list[Tensor]:  # fmt: skip
+    """[spikes out, steps left, *final states, *kept]."""
+    module = module_for(plan, current)
+    out = _empty(current)
+    left, *finals = (tensor.clone(memory_format=torch.contiguous_format) for tensor in (left, *states))
+    every = SEGMENT if plan.memory == "lean" else 1
+    kept = keep_like(module.KEEP, current, len(states), every)
+    values: dict[str, Any] = {"refractory": program.refractory, "every": every}
+    if history is not None and synapse is not None:
+        slots = len(history)
+        whole = current.new_empty(slots + len(current), *current.shape[1:])
+        whole[:slots] = history
+        out = whole[slots:]
+        weights = [weight.t() for weight in synapse.slots(slots)]
+        values |= {"whole": whole, "slots": slots, "weights": _padded(weights)}
+    _launch(
+        module.forward, plan, current,
+        {
+            "current": current, "out": out, "spikes": spikes, "left": left,
+            **_named("s_", plan.equation.states, finals),
+            **_named("p_", plan.equation.parameters, parameters),
+            **_named("", loop_triton.kept_names(plan, module.KEEP), kept),
+            **values,
+        },
+    )  # fmt: skip
+    return [out, left, *finals, *kept]
+
+
+def backward(
+    program: Program, plan: Plan, grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor,
+    spikes: Tensor, left: Tensor, parameters: list[Tensor], kept: list[Tensor], history: Tensor | None,
+    synapse: Synapses | None, weight_learns: bool,
+) -> list[Tensor]:  # fmt: skip
+    """[current, *states, spikes, *learnt parameters, history and weight if recurrent]: the gradients."""
+    module = module_for(plan, current)
+    states = plan.equation.states
+    grad_current, grad_spikes = _empty(current), torch.zeros_like(spikes, memory_format=torch.contiguous_format)
+    grads = [grad.clone(memory_format=torch.contiguous_format) for grad in grad_states]
+    sums = [current.new_zeros(current.shape[1:], dtype=torch.float64) for _ in plan.learns]
+    values: dict[str, Any] = {"refractory": program.refractory}
+    if plan.memory == "lean" and module.KEEP == "states":
+        values |= {f"r_{name}": current.new_empty(SEGMENT, *current.shape[1:]) for name in states}
+    weights: list[Tensor] = []
+    if history is not None and synapse is not None:
+        weights = synapse.slots(len(history))
+        values |= {"weights": _padded(weights), "slots": len(history)}
+        if module.KEEP == "states":  # the kernel reads the whole current of a step here before it writes the gradient
+            _whole_current(grad_current, current, history, out, weights)
+    _launch(
+        module.backward, plan, current,
+        {
+            "grad_out": grad_out, "current": current, "out": out, "spikes": spikes, "left": left,
+            "g_spikes": grad_spikes, "grad_current": grad_current,
+            "numbers": _numbers(program, current.dtype, current.device),
+            **_named("g_", states, grads),
+            **_named("gp_", plan.learns, sums),
+            **_named("p_", plan.equation.parameters, parameters),
+            **_named("", loop_triton.kept_names(plan, module.KEEP), kept),
+            **values,
+        },
+    )  # fmt: skip
+    learnt = [
+        total.sum(0) if name in plan.vectors else total.sum() for name, total in zip(plan.learns, sums, strict=True)
+    ]
+    result = [grad_current, *grads, grad_spikes, *(total.to(current.dtype) for total in learnt)]
+    if history is not None and synapse is not None:
+        grad_history = torch.zeros_like(history, memory_format=torch.contiguous_format)
+        grad_history[-1] = grad_spikes
+        for d, weight in enumerate(weights):
+            early = grad_current[: d + 1]
+            grad_history[len(history) - 1 - d :][: len(early)] += early @ weight
+        grad_spikes.copy_(grad_history[-1])
+        result.append(grad_history)
+        if weight_learns:
+            result.append(_weight_gradient(grad_current, history, out, synapse))
+    return result
+
+
+def _empty(like: Tensor) -> Tensor:
+    return torch.empty_like(like, memory_format=torch.contiguous_format)
+
+
+def _named(prefix: str, names: tuple[str, ...] | list[str], tensors: list[Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in zip(names, tensors, strict=True)}
+
+
+@cache
+def _numbers(program: Program, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Gain and numbers of the surrogate."""
+    return torch.tensor(program.surrogate.numbers(), dtype=dtype, device=device)
+
+
+def _padded(weights: list[Tensor]) -> Tensor:
+    """Weights as the recurrent loop reads them, [slots, COLS, COLS]."""
+    size = len(weights[0])
+    room = shape("recurrent", size, weights[0].dtype).constants["COLS"] - size
+    return torch.nn.functional.pad(torch.stack(weights), (0, room, 0, room))
+
+
+def _launch(kernel: Any, plan: Plan, like: Tensor, values: dict[str, Any]) -> None:
+    """Run a kernel over currents like [T, B, N]."""
+    steps, batch, size = like.shape
+    if like.numel() == 0:
+        return
+    constants, options = shape(plan.loop, size, like.dtype)
+    programs = -(-batch // constants["ROWS"]) if plan.loop == "recurrent" else -(-batch * size // BLOCK)
+    values = {name: value.contiguous() if isinstance(value, Tensor) else value for name, value in values.items()}
+    with torch.cuda.device(like.device if like.is_cuda else -1), np.errstate(all="ignore"):  # masked elements too
+        kernel[(programs,)](**values, **constants, steps=steps, batch=batch, size=size, **options)
+
+
+def _arriving(history: Tensor, out: Tensor, d: int) -> Iterator[tuple[Tensor, slice]]:
+    """The spikes that arrive with delay d, and in which steps they do."""
+    early = min(d + 1, len(out))
+    yield history[len(history) - 1 - d :][:early], slice(0, early)
+    yield out[: len(out) - early], slice(early, len(out))
+
+
+def _whole_current(total: Tensor, current: Tensor, history: Tensor, out: Tensor, weights: list[Tensor]) -> None:
+    """total = current plus what recurrent synapses added to it."""
+    size = current.shape[-1]
+    total.copy_(current)
+    for d, weight in enumerate(weights):
+        for past, when in _arriving(history, out, d):
+            total[when].view(-1, size).addmm_(past.reshape(-1, size), weight.t())
+
+
+def _weight_gradient(grad_current: Tensor, history: Tensor, out: Tensor, synapse: Synapses) -> Tensor:
+    """Sum over samples and steps of spike times gradient, per synapse [pre * post]."""
+    size = out.shape[-1]
+    total = torch.zeros(size, size, dtype=out.dtype, device=out.device)
+    for d in range(1 if synapse.delays is None else len(history)):
+        part = torch.zeros_like(total)
+        for past, when in _arriving(history, out, d):
+            part.addmm_(past.reshape(-1, size).t(), grad_current[when].reshape(-1, size))
+        total = part if synapse.delays is None else torch.where(synapse.delays.t() == d, part, total)
+    return total.reshape(-1)
