@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
 from .raster import Rows, draw
-from .style import BLUE, GREEN, INK, RED, WIDTH, YELLOW, Array, panels, tidy, time_axis
+from .style import BLUE, GREEN, INK, POPULATION, RED, WIDTH, YELLOW, Array, panels, tidy, time_axis
 from .traces import draw_answers, draw_softmax, draw_thresholds, most_adapting, most_varying
 
 SYMBOL_COLOURS = (RED, BLUE, YELLOW, GREEN)
@@ -133,8 +133,7 @@ def _input(axes: Axes, inputs: Array, dt: float) -> None:
 def _hidden(axes: Axes, hidden: dict[str, Array], dt: float) -> None:
     """Populations below each other, with their mean rates."""
     rates = [f"{name} {1000 * spikes.mean() / dt:.1f} Hz" for name, spikes in hidden.items()]
-    colours = {"adaptive": BLUE}
-    draw(axes, [Rows(name, spikes, colours.get(name, INK)) for name, spikes in hidden.items()], dt)
+    draw(axes, [Rows(name, spikes, POPULATION.get(name, INK)) for name, spikes in hidden.items()], dt)
     axes.set_title(f"hidden spikes, mean rate: {', '.join(rates)}", fontsize=10, loc="left")
 
 

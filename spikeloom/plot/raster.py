@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import CYCLE, INK, WIDTH, Array, panels, tidy
+from .style import CYCLE, INK, POPULATION, WIDTH, Array, panels, tidy
 
 LIMIT = 60
 """Rows above which neurons are no longer told apart: ticks then fill their row."""
@@ -90,7 +90,7 @@ def rate_histogram(rates: dict[str, Array], target: float | None = None, title: 
         [np.asarray(values) for values in rates.values()],
         bins=list(edges),
         label=[f"{name} ({len(values)}), mean {np.mean(values):.1f} Hz" for name, values in rates.items()],
-        color=list(CYCLE[: len(rates)]),
+        color=[POPULATION.get(name, CYCLE[i % len(CYCLE)]) for i, name in enumerate(rates)],
         stacked=True,
         edgecolor="white",
         linewidth=0.5,
