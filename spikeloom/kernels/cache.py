@@ -41,7 +41,7 @@ def load(plan: Plan, write: Callable[[Plan], str]) -> ModuleType:
     """The module that `write` makes for this plan."""
     equation = plan.equation
     text = ast.dump(equation.tree) + repr((equation.fires, equation.choices)) + _slope_text(plan)
-    options = (plan.detach_reset, plan.dtype, plan.loop, plan.memory, plan.learns, sorted(plan.vectors), write.__module__)
+    options = (plan.detach_reset, plan.dtype, plan.refractory, plan.loop, plan.memory, plan.learns, sorted(plan.vectors), write.__module__)
     name = f"spikeloom_{equation.name}_{hashlib.sha256((text + repr(options) + _generators()).encode()).hexdigest()[:24]}"
     path = folder() / f"{name}.py"
     if not path.exists():

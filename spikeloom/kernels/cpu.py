@@ -52,6 +52,7 @@ def plan(program: Program, parameters: list[Tensor], dtype: torch.dtype, recurre
         type(program.surrogate).slope,
         program.detach_reset,
         str(dtype).removeprefix("torch."),
+        program.refractory > 0,
         "recurrent" if recurrent else "elementwise",
         memory,
         tuple(learns.split()),

@@ -62,14 +62,9 @@ def _abs(x): return -x if x < ZERO else x
 
 _ROWS_FORWARD = """
 @njit
-def advance({row}):
+def advance(refractory, L, {row}):
     for i in range(len(O)):
         {advance}
-
-@njit
-def advance_refractory(refractory, L, {row}):
-    for i in range(len(O)):
-        {advance_refractory}
 """
 
 _ROWS_BACKWARD = """
@@ -77,17 +72,9 @@ _ROWS_BACKWARD = """
 def differentiate({row}):
     for i in range(len(R)):
         {pull}
+"""
 
-@njit
-def differentiate_refractory(t, refractory, L, C, B, {row}):
-    if t >= refractory:
-        for i in range(len(R)):
-            C[i] = F(refractory) if B[i] > ZERO else C[i]
-    for i in range(len(R)):
-        blocked = C[i] > ZERO or F(t) < L[i]
-        C[i] = _maximum(C[i] - ONE, ZERO)
-        {pull_refractory}
-
+_ROWS_BLOCKED = """
 @njit
 def count_down(C, out, lo, refractory):
     steps = out.shape[0]
@@ -96,6 +83,17 @@ def count_down(C, out, lo, refractory):
         for i in range(len(C)):
             if out[s, lo + i] > ZERO:
                 C[i] = F(steps - 1 - s)
+
+@njit
+def mark_blocked(t, out, lo, refractory, L, C, B):
+    # a spike refractory steps ago blocks this step and those between; B is 1 where this step may spike, else 0
+    if t >= refractory:
+        past = out[t - refractory, lo : lo + len(C)]
+        for i in range(len(C)):
+            C[i] = F(refractory) if past[i] > ZERO else C[i]
+    for i in range(len(C)):
+        B[i] = ZERO if C[i] > ZERO or F(t) < L[i] else ONE
+        C[i] = _maximum(C[i] - ONE, ZERO)
 """
 
 _ROWS_AGAIN = """
@@ -114,10 +112,7 @@ def forward({arguments}, start, stop):
         for t in range(current.shape[0]):
             I, O = current[t, lo:hi], out[t, lo:hi]
             {keep}
-            if refractory > 0:
-                advance_refractory(refractory, L, {row})
-            else:
-                advance({row})
+            advance(refractory, L, {row})
 """
 
 _ELEMENTWISE_BACKWARD = """
@@ -129,7 +124,7 @@ def backward({arguments}, start, stop):
         hi = min(lo + {block}, stop)
         n = hi - lo
         {views}
-        count_down(C, out, lo, refractory)
+        {count}
         for first_step in range((steps - 1) // {segment} * {segment}, -1, -{segment}):
             last_step = min(first_step + {segment}, steps)
             {recompute}
@@ -137,10 +132,8 @@ def backward({arguments}, start, stop):
                 G, R, I = grad_out[t, lo:hi], grad_current[t, lo:hi], current[t, lo:hi]
                 O = out[t - 1, lo:hi] if t > 0 else spikes[lo:hi]
                 {kept}
-                if refractory > 0:
-                    differentiate_refractory(t, refractory, L, C, out[max(t - refractory, 0), lo:hi], {row})
-                else:
-                    differentiate({row})
+                {blocked}
+                differentiate({row})
 """
 
 _RECURRENT_FORWARD = """
@@ -160,10 +153,7 @@ def forward({arguments}, start, stop):
             row = make_room(buffer, row)
             I, O, X = current[t, lo:hi], out[t, lo:hi], buffer[row]
             {keep}
-            if refractory > 0:
-                advance_refractory(refractory, L, {row})
-            else:
-                advance({row})
+            advance(refractory, L, {row})
             push(O, size, buffer, row + 1, dense, first, lead, weight)
             row += 1
 """
@@ -181,7 +171,7 @@ def backward({arguments}, start, stop):
         future = np.zeros((2 * delays, 16 * size), F)
         row = delays + 1
         {views}
-        count_down(C, out, lo, refractory)
+        {count}
         for first_step in range((steps - 1) // {segment} * {segment}, -1, -{segment}):
             last_step = min(first_step + {segment}, steps)
             {recompute}
@@ -189,10 +179,8 @@ def backward({arguments}, start, stop):
                 G, R = grad_out[t, lo:hi], grad_current[t, lo:hi]
                 O = out[t - 1, lo:hi] if t > 0 else spikes[lo:hi]
                 {kept}
-                if refractory > 0:
-                    differentiate_refractory(t, refractory, L, C, out[max(t - refractory, 0), lo:hi], {row})
-                else:
-                    differentiate({row})
+                {blocked}
+                differentiate({row})
                 row = make_room_before(future, row)
                 to_lanes(R, future[row], size)
                 pull(lanes, size, future, row, dense, first, line, weight)
@@ -231,6 +219,7 @@ class Plan:
     slope: Any
     detach_reset: bool
     dtype: str
+    refractory: bool
     loop: str
     """elementwise or recurrent"""
     memory: str
@@ -360,8 +349,7 @@ def _forward(plan: Plan, keep: str) -> str:
         block=BLOCK,
         views=_lines(views, 8),
         keep=_lines(keeps, 12),
-        advance=_lines([*advance, *free, *after], 8),
-        advance_refractory=_lines([*advance, *held, *after], 8),
+        advance=_lines([*advance, *(held if plan.refractory else free), *after], 8),
     )
 
 
@@ -387,10 +375,10 @@ def _backward(plan: Plan, keep: str) -> str:
         row += ["K"] if keep == "distance" else []
         arguments = _call(plan, "ZERO", "ZERO", "ZERO")
         distance = ["distance = K[i]"] if keep == "distance" else []
-    row += [*_parameter_names(plan), "gain", *surrogate_numbers(plan)]
+    row += [*(["B"] if plan.refractory else []), *_parameter_names(plan), "gain", *surrogate_numbers(plan)]
     slope = f" * (gain * slope({', '.join(['distance', *surrogate_numbers(plan)])}))" if spiking else ""
-    pulls = [f"through = (G[i] + Q[i]){slope}"]
-    block = ["if blocked:", "    through = ZERO"]
+    may = " * B[i]" if plan.refractory else ""
+    pulls = [f"through = (G[i] + Q[i]){may}{slope}"]
     results = ["grad_in", *(f"in_{name}" for name in states), "in_spikes", *(f"in_p_{name}" for name in plan.learns)]
     grads = ", ".join(["through", *(f"V_{name}[i]" for name in states)])
     after = [f"{', '.join(results)}, = adjoint({arguments}, {grads})", "R[i] = grad_in", "Q[i] = in_spikes"]
@@ -406,6 +394,10 @@ def _backward(plan: Plan, keep: str) -> str:
         scratch += [f"R_{name} = np.empty(({SEGMENT}, {size}), F)" for name in states]
         recompute += _recompute(plan, again)
     source = _ROWS_AGAIN.format(row=", ".join(again), again=_lines(_again(plan), 8)) if lean else ""
+    source += _ROWS_BLOCKED if plan.refractory else ""
+    if plan.refractory:
+        scratch.append(f"free = np.empty({size if recurrent else BLOCK}, F)")
+        views.append("B = free[0:hi - lo]")
     template = _ROWS_BACKWARD + (_RECURRENT_BACKWARD if recurrent else _ELEMENTWISE_BACKWARD)
     return source + template.format(
         arguments=", ".join(backward_arguments(plan, keep)),
@@ -416,8 +408,9 @@ def _backward(plan: Plan, keep: str) -> str:
         views=_lines(views, 8),
         recompute=_lines(recompute, 12),
         kept=_lines(kept, 16),
+        count="count_down(C, out, lo, refractory)" if plan.refractory else "pass",
+        blocked="mark_blocked(t, out, lo, refractory, L, C, B)" if plan.refractory else "pass",
         pull=_lines([*distance, *pulls, *after], 8),
-        pull_refractory=_lines([*distance, *pulls, *block, *after], 8),
     )
 
 
