@@ -26,8 +26,8 @@ help: ## list the targets
 .venv-bench/.installed: pyproject.toml constraints.txt benchmarks/requirements-peers.txt
 	@test -x $(BENCH)/python || $(PYTHON) -m venv .venv-bench
 	@echo "Installing spikeloom and the peers into .venv-bench (the first time takes a few minutes)"
-	@$(BENCH)/python $(PIP_INSTALL) -c constraints.txt -e . -r benchmarks/requirements-peers.txt
-	@$(BENCH)/python $(PIP_INSTALL) --no-deps -r
+	@$(BENCH)/python $(PIP_INSTALL) -c constraints.txt -e .
+	@$(BENCH)/python $(PIP_INSTALL) --no-deps -r benchmarks/requirements-peers.txt
 	@touch $@
 
 demo: .venv/.installed ## train a spiking network that remembers; ends with the report and the figures
