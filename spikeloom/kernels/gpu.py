@@ -108,11 +108,9 @@ def forward(
     values: dict[str, Any] = {"refractory": program.refractory, "every": every}
     if history is not None and synapse is not None:
         slots = len(history)
-        whole = current.new_empty(slots + len(current), *current.shape[1:])
-        whole[:slots] = history
-        out = whole[slots:]
-        weights = [weight.t() for weight in synapse.slots(slots)]
-        values |= {"whole": whole, "slots": slots, "weights": _padded(weights)}
+        whole = current.new_empty(len(current) + slots, *current.shape[1:])
+        out, whole[len(current) :] = whole[: len(current)], history  # older spikes stand behind those of the last step
+        values |= {"slots": slots, "weights": _padded([weight.t() for weight in synapse.slots(slots)])}
     _launch(
         module.forward, plan, current,
         {

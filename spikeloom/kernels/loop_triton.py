@@ -108,10 +108,11 @@ def _sigmoid(x):
 
 _COLLECT = """
 @triton.jit
-def collect(total, source, weights, first, direction: tl.constexpr, count, samples, cols, batch, size, stride,
+def collect(total, source, weights, first, direction: tl.constexpr, count, before, samples, cols, batch, size, stride,
             COLS: tl.constexpr, CHUNK: tl.constexpr):
     for d in range(count):
-        row = (first + d * direction) * stride
+        step = first + d * direction
+        row = tl.where(step < 0, step + before, step) * stride
         there = weights + tl.cast(d, tl.int64) * (COLS * COLS)
         for start in range(0, COLS, CHUNK):
             cells = start + tl.arange(0, CHUNK)
@@ -295,9 +296,10 @@ def _arguments(plan: Plan, names: list[str], synapses: list[str], constants: lis
     return ", ".join([*names, "steps", "batch", "size", *(f"{name}: tl.constexpr" for name in [*constants, *tile])])
 
 
-def _collect(target: str, source: str, first: str, direction: int, count: str) -> str:
+def _collect(target: str, source: str, first: str, direction: int, count: str, before: str) -> str:
+    """Add what neurons sent in `count` steps; steps before the first lie behind the last, `before` rows on."""
     tile = "samples, cols, batch, size, stride, COLS, CHUNK"
-    return f"{target} = collect({target}, {source}, weights, {first}, {direction}, {count}, {tile})"
+    return f"{target} = collect({target}, {source}, weights, {first}, {direction}, {count}, {before}, {tile})"
 
 
 def _forward(plan: Plan, keep: str) -> str:
@@ -305,7 +307,7 @@ def _forward(plan: Plan, keep: str) -> str:
     recurrent = plan.loop == "recurrent"
     advance = []
     if recurrent:
-        advance.append(_collect("I", "whole", "t + slots - 1", -1, "slots"))
+        advance.append(_collect("I", "out", "t - 1", -1, "slots", "steps + slots"))
     if keep == "states":
         now = "tl.where(t % every == 0, inside, none)"
         advance += [_store(f"kept_{name} + (t // every) * stride + where", f"S_{name}", now) for name in states]
@@ -329,7 +331,7 @@ def _forward(plan: Plan, keep: str) -> str:
         arguments=_arguments(
             plan,
             ["current", "out", *kept_names(plan, keep), *(f"s_{name}" for name in states), "spikes", "left"],
-            ["whole", "weights", "slots"],
+            ["weights", "slots"],
             ["refractory", "every"],
         ),
         place=_lines([line.format(dtype=f"tl.{plan.dtype}") for line in _PLACE[plan.loop]], 4),
@@ -395,7 +397,7 @@ def _pull(plan: Plan, keep: str, adjoint: Adjoint, lean: bool) -> list[str]:
     elif keep == "distance":
         lines.append(_load("distance", "kept_distance + row"))
     if recurrent:
-        lines.append(_collect("Q", "grad_current", "t + 1", 1, "tl.minimum(slots, steps - 1 - t)"))
+        lines.append(_collect("Q", "grad_current", "t + 1", 1, "tl.minimum(slots, steps - 1 - t)", "0"))
     lines.append("through = G + Q")
     if spiking:
         lines += [
