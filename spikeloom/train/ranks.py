@@ -8,6 +8,7 @@ take every decision on the same numbers, and rank 0 writes. Without torchrun eac
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+
+PATIENCE = timedelta(days=7)
+"""How long ranks wait for one that evaluates; a rank that dies is noticed at once, by its closed connection."""
 
 
 @contextmanager
@@ -32,9 +36,10 @@ def joined() -> Iterator[tuple[int, int]]:
         raise ConfigError(f"WORLD_SIZE is set, {', '.join(missing)} is not. Start with torchrun, or unset WORLD_SIZE.")
     if torch.cuda.is_available():
         torch.cuda.set_device(local_device())
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     try:
         yield dist.get_rank(), dist.get_world_size()
+        barrier()  # rank 0 evaluates last; all leave together
     finally:
         dist.destroy_process_group()
 
