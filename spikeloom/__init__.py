@@ -1,9 +1,9 @@
 """Spiking networks in PyTorch, without the loops.
 
-    from spikeloom.neurons import LIF
-    from spikeloom.layers import Sequential
-    net = Sequential(nn.Linear(700, 128), LIF(), nn.Linear(128, 20))
-    out, state = net(spikes)        # [T, B, ...], time first; net(more, state) carries on
+from spikeloom.neurons import LIF
+from spikeloom.layers import Sequential
+net = Sequential(nn.Linear(700, 128), LIF(), nn.Linear(128, 20))
+out, state = net(spikes)        # [T, B, ...], time first; net(more, state) carries on
 """
 
 __version__ = "0.1.0"

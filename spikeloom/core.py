@@ -24,6 +24,15 @@ class Stateful(nn.Module, ABC):
     """A layer that lives in time. Learned things are parameters; whatever moves during a sample is in the state.
 
     Shapes: xs [T, B, *N_in] -> [T, B, *N_out]; a slice x is [B, *N_in].
+
+    >>> class Sum(Stateful):
+    ...     def initial_state(self, x):
+    ...         return torch.zeros_like(x)
+    ...     def step(self, x, state):
+    ...         return x + state, x + state
+    >>> out, state = Sum()(torch.ones(4, 1, 1))
+    >>> out.flatten().tolist()
+    [1.0, 2.0, 3.0, 4.0]
     """
 
     @abstractmethod

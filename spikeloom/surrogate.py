@@ -53,7 +53,7 @@ class Triangle(Surrogate):
     gain: float = 0.3
 
     @staticmethod
-    def slope(x: Value) -> Value:  # type: ignore[override]
+    def slope(x: Value) -> Value:
         return maximum(1 - abs(x), 0.0)
 
 
@@ -70,7 +70,7 @@ class FastSigmoid(Surrogate):
     steepness: float = 10.0
 
     @staticmethod
-    def slope(x: Value, steepness: Value) -> Value:  # type: ignore[override]
+    def slope(x: Value, steepness: Value) -> Value:
         return 1 / (1 + steepness * abs(x)) ** 2
 
 
@@ -87,7 +87,7 @@ class Arctan(Surrogate):
     steepness: float = 2.0
 
     @staticmethod
-    def slope(x: Value, steepness: Value) -> Value:  # type: ignore[override]
+    def slope(x: Value, steepness: Value) -> Value:
         return 0.5 * steepness / (1 + (1.5707963267948966 * steepness * x) ** 2)
 
 
@@ -102,7 +102,7 @@ class Sigmoid(Surrogate):
     steepness: float = 4.0
 
     @staticmethod
-    def slope(x: Value, steepness: Value) -> Value:  # type: ignore[override]
+    def slope(x: Value, steepness: Value) -> Value:
         y = sigmoid(steepness * x)
         return steepness * y * (1 - y)
 
@@ -120,7 +120,7 @@ class Gaussian(Surrogate):
     width: float = 0.5
 
     @staticmethod
-    def slope(x: Value, width: Value) -> Value:  # type: ignore[override]
+    def slope(x: Value, width: Value) -> Value:
         return 0.3989422804014327 / width * exp(-0.5 * (x / width) ** 2)
 
 

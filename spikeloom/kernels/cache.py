@@ -33,7 +33,7 @@ def _generators() -> str:
     import numba
 
     sources = sorted(Path(__file__).parent.glob("*.py"))
-    return numba.__version__ + "".join(path.read_text() for path in sources)
+    return str(numba.__version__) + "".join(path.read_text() for path in sources)
 
 
 @cache
@@ -41,13 +41,25 @@ def load(plan: Plan, write: Callable[[Plan], str]) -> ModuleType:
     """The module that `write` makes for this plan."""
     equation = plan.equation
     text = ast.dump(equation.tree) + repr((equation.fires, equation.choices)) + _slope_text(plan)
-    options = (plan.detach_reset, plan.dtype, plan.refractory, plan.loop, plan.memory, plan.learns, sorted(plan.vectors), write.__module__)
-    name = f"spikeloom_{equation.name}_{hashlib.sha256((text + repr(options) + _generators()).encode()).hexdigest()[:24]}"
+    options = (
+        plan.detach_reset,
+        plan.dtype,
+        plan.refractory,
+        plan.loop,
+        plan.memory,
+        plan.learns,
+        sorted(plan.vectors),
+        write.__module__,
+    )
+    name = (
+        f"spikeloom_{equation.name}_{hashlib.sha256((text + repr(options) + _generators()).encode()).hexdigest()[:24]}"
+    )
     path = folder() / f"{name}.py"
     if not path.exists():
         _write(path, write(plan))
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -70,5 +82,6 @@ def _write(path: Path, source: str) -> None:
         os.replace(file.name, path)
     except OSError as error:
         raise ConfigError(
-            f"cannot write the kernel cache {path.parent}: {error.strerror}. Set SPIKELOOM_CACHE to a folder you can write to."
+            f"cannot write the kernel cache {path.parent}: {error.strerror}. "
+            "Set SPIKELOOM_CACHE to a folder you can write to."
         ) from error

@@ -84,7 +84,12 @@ def _density(xs: Tensor) -> float:
 
 
 def _operate(
-    program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor], weight: Tensor | None, delays: Tensor | None
+    program: Program,
+    xs: Tensor,
+    moving: Moving,
+    parameters: dict[str, Tensor],
+    weight: Tensor | None,
+    delays: Tensor | None,
 ) -> tuple[Tensor, Moving]:
     from . import operators
 
@@ -98,5 +103,7 @@ def _operate(
         xs, list(moving.states), past, moving.left, values, history, weight, delays,
         program.memory if wanted else "none", " ".join(learns), program.key, engine_for(xs),
     )  # fmt: skip
-    older = tuple([*moving.history, moving.spikes, *out.unbind(0)][-1 - len(moving.history) : -1]) if moving.history else ()
+    older = (
+        tuple([*moving.history, moving.spikes, *out.unbind(0)][-1 - len(moving.history) : -1]) if moving.history else ()
+    )
     return out, Moving(tuple(rest[: len(moving.states)]), out[-1], left, older)

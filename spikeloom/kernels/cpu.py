@@ -44,7 +44,9 @@ def lists(weight: Tensor, delays: Tensor | None) -> Lists:
     return Lists(False, first, np.tile(np.arange(post), pre), array(delays.t().long()).reshape(-1), weights)
 
 
-def plan(program: Program, parameters: list[Tensor], dtype: torch.dtype, recurrent: bool, memory: str, learns: str) -> Plan:
+def plan(
+    program: Program, parameters: list[Tensor], dtype: torch.dtype, recurrent: bool, memory: str, learns: str
+) -> Plan:
     """The plan of the module for this call."""
     names = program.equation.parameters
     return Plan(
@@ -76,7 +78,10 @@ def forward(
     steps, batch, size = current.shape
     recurrent = history is not None
     blocks = -(-batch // LANES)
-    out, left = torch.empty_like(current, memory_format=torch.contiguous_format), left.clone(memory_format=torch.contiguous_format)
+    out, left = (
+        torch.empty_like(current, memory_format=torch.contiguous_format),
+        left.clone(memory_format=torch.contiguous_format),
+    )
     finals = [state.clone(memory_format=torch.contiguous_format) for state in states]
     every = loop_numba.SEGMENT if plan.memory == "lean" else 1
     kept = keep_like(module.KEEP, current, len(states), every)
@@ -98,9 +103,9 @@ def forward(
 
 
 def backward(
-    program: Program, plan: Plan, grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor, spikes: Tensor,
-    left: Tensor, parameters: list[Tensor], kept: list[Tensor], history: Tensor | None, synapse: Lists | None,
-    weight_learns: bool,
+    program: Program, plan: Plan, grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor,
+    spikes: Tensor, left: Tensor, parameters: list[Tensor], kept: list[Tensor], history: Tensor | None,
+    synapse: Lists | None, weight_learns: bool,
 ) -> list[Tensor]:  # fmt: skip
     """[current, *states, spikes, *learnt parameters, history and weight if recurrent]: the gradients."""
     module = cache.load(plan, loop_numba.write)
@@ -143,9 +148,7 @@ def backward(
     if history is not None and synapse is not None:
         result.append(grad_history)
         if weight_learns:
-            result.append(
-                weight_gradient([(history, 1 - history.shape[0]), (out, 1)], grad_current, synapse)
-            )
+            result.append(weight_gradient([(history, 1 - history.shape[0]), (out, 1)], grad_current, synapse))
     return result
 
 
@@ -188,7 +191,13 @@ def _synapses(history: Tensor | None, synapse: Lists | None) -> dict[str, Any]:
         return {}
     size = history.shape[2]
     places = {"lead": synapse.places(LANES * size), "line": synapse.places(size)}
-    return {"history": array(history), "dense": synapse.dense, "first": synapse.first, "weight": synapse.weight, **places}
+    return {
+        "history": array(history),
+        "dense": synapse.dense,
+        "first": synapse.first,
+        "weight": synapse.weight,
+        **places,
+    }
 
 
 def _run(kernel: Any, arguments: list[Any], recurrent: bool, blocks: int, work: int, elements: int) -> None:

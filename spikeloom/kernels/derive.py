@@ -50,7 +50,8 @@ class Equation:
         ConfigError: the function uses something that cannot be derived, or a choice is missing or unknown.
 
     >>> from spikeloom.neurons.lif import lif
-    >>> Equation(lif).states, Equation(lif).parameters
+    >>> equation = Equation(lif, choices=(("subtract", True),))
+    >>> equation.states, equation.parameters
     (('voltage',), ('decay_mem', 'threshold'))
     """
 
@@ -67,6 +68,11 @@ class Equation:
             )
         if self.fires not in ("above", "at", "never"):
             raise ConfigError(f"{self.name} got fires={self.fires!r}: choose 'above', 'at' or 'never'.")
+        if self.fires == "never" and {"spikes", "reset"} & set(self.arguments):
+            raise ConfigError(
+                f"{self.name} never fires, so it cannot read spikes or reset. Use its own states instead."
+            )
+        assert self.states  # a property that checks what the function returns
         if "current" not in self.arguments:
             raise ConfigError(f"{self.name} has no argument `current`: its input must have this name.")
 
@@ -122,15 +128,20 @@ class Adjoint:
     reads: frozenset[str]
 
 
-def derive_adjoint(equation: Equation, learns: Iterable[str], detach_reset: bool, literal: Callable[[float], str]) -> Adjoint:
-    """Differentiate the equation on SymPy symbols: gradients of current, states, spikes of the step before, parameters."""
+def derive_adjoint(
+    equation: Equation, learns: Iterable[str], detach_reset: bool, literal: Callable[[float], str]
+) -> Adjoint:
+    """Differentiate the equation on SymPy symbols: by current, states, spikes of the step before, and parameters."""
     import sympy
 
     from .symbols import to_source
 
     symbols = {name: sympy.Symbol(name, real=True) for name in equation.arguments}
     distance, *states = (sympy.sympify(value) for value in equation(symbols))
-    outputs = {"g_distance": distance, **{f"g_{name}": value for name, value in zip(equation.states, states, strict=True)}}
+    outputs = {
+        "g_distance": distance,
+        **{f"g_{name}": value for name, value in zip(equation.states, states, strict=True)},
+    }
 
     def pull(name: str) -> Any:
         if name not in symbols:
@@ -140,7 +151,9 @@ def derive_adjoint(equation: Equation, learns: Iterable[str], detach_reset: bool
     rows = {name: pull(name) for name in ("current", *equation.states)}
     rows["spikes"] = pull("spikes") + (0 if detach_reset else pull("reset"))
     rows |= {name: pull(name) for name in learns}
-    shared, reduced = sympy.cse(list(rows.values()), symbols=(sympy.Symbol(f"shared{i}", real=True) for i in range(999)))
+    shared, reduced = sympy.cse(
+        list(rows.values()), symbols=(sympy.Symbol(f"shared{i}", real=True) for i in range(999))
+    )
     free = set().union(*(value.free_symbols for value in rows.values()))
     body = [f"    {symbol.name} = {to_source(value, literal)}\n" for symbol, value in shared]
     results = ", ".join(to_source(value, literal) for value in reduced)
@@ -156,11 +169,13 @@ def slope_source(slope: Callable[..., Any], literal: Callable[[float], str]) -> 
 
 
 def _parse(function: Callable[..., Any]) -> ast.FunctionDef:
-    """The function's syntax tree, without annotations, decorators and docstring; ConfigError for what is not arithmetic."""
+    """The syntax tree without annotations, decorators and docstring; ConfigError for what is not arithmetic."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, TypeError) as error:
-        raise ConfigError(f"cannot read the source of {function!r}: define the equation with `def` in a file.") from error
+        raise ConfigError(
+            f"cannot read the source of {function!r}: define the equation with `def` in a file."
+        ) from error
     if not isinstance(tree, ast.FunctionDef):
         raise ConfigError(f"cannot read {function!r} as an equation: write it as a function with `def`, not a lambda.")
     tree.decorator_list, tree.returns = [], None
@@ -200,14 +215,17 @@ class _Typed(ast.NodeTransformer):
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         if isinstance(node.value, bool) or not isinstance(node.value, (int, float)):
             return node
-        return ast.parse(self.literal(float(node.value)), mode="eval").body
+        written: ast.AST = ast.parse(self.literal(float(node.value)), mode="eval").body
+        return written
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if node.id in self.known:
             return node
         if node.id in self.choices:
             return self.visit_Constant(ast.Constant(self.choices[node.id]))
-        raise ConfigError(f"an equation reads `{node.id}`, which is neither an argument nor assigned: make it an argument.")
+        raise ConfigError(
+            f"an equation reads `{node.id}`, which is neither an argument nor assigned: make it an argument."
+        )
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         if not isinstance(node.op, ast.Pow):
@@ -215,7 +233,7 @@ class _Typed(ast.NodeTransformer):
         power = node.right.value if isinstance(node.right, ast.Constant) else None
         if power not in (2, 3):
             raise ConfigError(f"an equation has the power `{ast.unparse(node)}`: only the powers 2 and 3 are derived.")
-        base = self.visit(node.left)
+        base: ast.expr = self.visit(node.left)
         product = base
         for _ in range(int(power) - 1):  # type: ignore[arg-type]
             product = ast.BinOp(product, ast.Mult(), base)
@@ -228,6 +246,10 @@ class _Typed(ast.NodeTransformer):
                 f"an equation calls `{ast.unparse(node)}`. Import what it may call from spikeloom.vocabulary "
                 f"({', '.join(_WORDS.values())}) and pass arguments by position."
             )
-        if word == "where" and isinstance(node.args[0], ast.Name) and isinstance(self.choices.get(node.args[0].id), bool):
+        if (
+            word == "where"
+            and isinstance(node.args[0], ast.Name)
+            and isinstance(self.choices.get(node.args[0].id), bool)
+        ):
             return self.visit(node.args[1] if self.choices[node.args[0].id] else node.args[2])  # type: ignore[no-any-return]
         return ast.Call(ast.Name(f"_{word}", ast.Load()), [self.visit(arg) for arg in node.args], [])

@@ -124,7 +124,9 @@ def nonzero_lanes(typing: Any, values: Any, start: Any) -> Any:
         emit = _Emit(context, builder, signature.args[0].dtype)
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         address = builder.bitcast(builder.gep(data, [args[1]]), emit.vector.as_pointer())
-        bits = builder.fcmp_unordered("!=", builder.load(address, align=emit.align), ir.Constant(emit.vector, [0.0] * LANES))
+        bits = builder.fcmp_unordered(
+            "!=", builder.load(address, align=emit.align), ir.Constant(emit.vector, [0.0] * LANES)
+        )
         return builder.zext(builder.bitcast(bits, ir.IntType(LANES)), emit.index)
 
     return types.intp(values, types.intp), generate

@@ -241,9 +241,7 @@ def write(plan: Plan) -> str:
     if plan.memory != "none":
         adjoint = derive_adjoint(equation, plan.learns, plan.detach_reset, literal)
     keep = _keep(plan, adjoint)
-    source = _HEADER.format(
-        name=equation.name, dtype=plan.dtype, keep=keep, returns=adjoint.returns if adjoint else ()
-    )
+    source = _HEADER.format(name=equation.name, dtype=plan.dtype, keep=keep, returns=adjoint.returns if adjoint else ())
     source += "@word\n" + equation.source(literal)
     source += _forward(plan, keep)
     if adjoint is not None:
@@ -354,7 +352,7 @@ def _forward(plan: Plan, keep: str) -> str:
 
 
 def _backward(plan: Plan, keep: str) -> str:
-    equation, states = plan.equation, plan.equation.states
+    states = plan.equation.states
     recurrent = plan.loop == "recurrent"
     views = [f"V_{name} = g_{name}[lo:hi]" for name in states]
     views += ["Q, C, L = g_spikes[lo:hi], count[lo:hi], left[lo:hi]", *_parameter_views(plan)]

@@ -1,8 +1,8 @@
 """The definition: the equation on tensors, step by step, with autograd doing the rest.
 
-    i[t] = current[t] + sum_d W_d s[t - 1 - d]                       recurrent loops only
-    distance, states = equation(i[t], states, spikes = reset = s[t - 1], parameters)
-    s[t] = spike(distance), but 0 for `refractory` steps after a spike
+i[t] = current[t] + sum_d W_d s[t - 1 - d]                       recurrent loops only
+distance, states = equation(i[t], states, spikes = reset = s[t - 1], parameters)
+s[t] = spike(distance), but 0 for `refractory` steps after a spike
 """
 
 from typing import Any, NamedTuple
@@ -48,7 +48,9 @@ def recurrent(
 ) -> tuple[Tensor, Moving]:
     """Recurrent over time: weight and delays [post, pre]."""
     slots = 1 + len(moving.history)
-    weights = [weight if delays is None else torch.where(delays == d, weight, torch.zeros_like(weight)) for d in range(slots)]
+    weights = [
+        weight if delays is None else torch.where(delays == d, weight, torch.zeros_like(weight)) for d in range(slots)
+    ]
 
     def step(x: Tensor, state: Moving) -> tuple[Tensor, Moving]:
         past = (*state.history, state.spikes)

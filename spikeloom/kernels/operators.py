@@ -1,8 +1,8 @@
 """The loops as operators of torch, so that autograd, torch.compile, autocast and DDP see ordinary operators.
 
-    spikeloom::spikes           (current, states, ..., synapses) -> [spikes, left, *states, *kept]
-    spikeloom::spikes_backward  -> gradients
-    spikeloom::project          input synapses with delays, event by event
+spikeloom::spikes           (current, states, ..., synapses) -> [spikes, left, *states, *kept]
+spikeloom::spikes_backward  -> gradients
+spikeloom::project          input synapses with delays, event by event
 """
 
 from typing import Any
@@ -36,7 +36,9 @@ def spikes(
     program = find(key)
     plan = cpu.plan(program, parameters, current.dtype, weight is not None, memory, learns)
     synapse = None if weight is None else _lists(engine, weight, delays)
-    result: list[Tensor] = _engine(engine).forward(program, plan, current, states, past, left, parameters, history, synapse)
+    result: list[Tensor] = _engine(engine).forward(
+        program, plan, current, states, past, left, parameters, history, synapse
+    )
     return result
 
 
@@ -65,7 +67,19 @@ def spikes_backward(
     plan = cpu.plan(program, parameters, current.dtype, weight is not None, memory, learns)
     synapse = None if weight is None else _lists(engine, weight, delays)
     result: list[Tensor] = _engine(engine).backward(
-        program, plan, grad_out, grad_states, current, out, past, left, parameters, kept, history, synapse, weight_learns
+        program,
+        plan,
+        grad_out,
+        grad_states,
+        current,
+        out,
+        past,
+        left,
+        parameters,
+        kept,
+        history,
+        synapse,
+        weight_learns,
     )
     if weight is not None and weight_learns:
         result[-1] = result[-1].reshape(weight.shape[1], weight.shape[0]).t().contiguous()
@@ -108,11 +122,11 @@ def _pull(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
         grad_out, grad_states, current, out, past, left, parameters, kept, history, weight, delays, ctx.weight_learns,
         ctx.memory, ctx.learns, ctx.key, ctx.engine,
     )  # fmt: skip
-    learns = ctx.learns.split()
+    learns, names = ctx.learns.split(), find(ctx.key).equation.parameters
     learnt = dict(zip(learns, pulled[2 + ctx.states :], strict=False))
     tail = pulled[2 + ctx.states + len(learns) :]
     return (
-        pulled[0], pulled[1 : 1 + ctx.states], pulled[1 + ctx.states], None, [learnt.get(name) for name in find(ctx.key).equation.parameters],
+        pulled[0], pulled[1 : 1 + ctx.states], pulled[1 + ctx.states], None, [learnt.get(name) for name in names],
         tail[0] if tail else None, tail[1] if len(tail) > 1 else None, None, None, None, None, None,
     )  # fmt: skip
 
@@ -163,5 +177,3 @@ def _project_pull(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None,
 
 
 project.register_autograd(_project_pull, setup_context=_project_keep)
-
-

@@ -28,15 +28,18 @@ class Program:
     detach_reset: bool = False
     memory: str = "fast"
 
-    @cached_property
+    @property
     def key(self) -> str:
-        """A name for this program; operators take strings, not objects."""
+        """A name for this program; operators take strings, not objects. Asking for it makes the program known."""
+        _PROGRAMS[self._key] = self
+        return self._key
+
+    @cached_property
+    def _key(self) -> str:
         equation = self.equation
         parts = (equation.function.__module__, equation.function.__qualname__, id(equation.function), equation.fires)
         text = repr((parts, equation.choices, type(self.surrogate).__qualname__, self.surrogate, self.refractory))
-        key = hashlib.sha256((text + repr((self.detach_reset, self.memory))).encode()).hexdigest()[:16]
-        _PROGRAMS[key] = self
-        return key
+        return hashlib.sha256((text + repr((self.detach_reset, self.memory))).encode()).hexdigest()[:16]
 
 
 def find(key: str) -> Program:

@@ -96,8 +96,13 @@ def where(condition: Expr, yes: Expr, no: Expr) -> Expr:
     if not isinstance(condition, Boolean):
         raise TypeError(f"where needs a comparison such as x > 0 as its condition, but got {condition}.")
     left, right = condition.args
-    kind = {"<": (less, left, right), ">": (less, right, left), "<=": (less_equal, left, right), ">=": (less_equal, right, left)}
-    word, small, large = kind[condition.rel_op]  # type: ignore[attr-defined]
+    kind = {
+        "<": (less, left, right),
+        ">": (less, right, left),
+        "<=": (less_equal, left, right),
+        ">=": (less_equal, right, left),
+    }
+    word, small, large = kind[condition.rel_op]
     return choose(word(small, large), sympy.sympify(yes), sympy.sympify(no))
 
 
@@ -126,9 +131,6 @@ def to_source(expr: Expr, literal: Callable[[float], str]) -> str:
         return f"({small} {'<=' if isinstance(expr, less_equal) else '<'} {large})"
     name = "where" if isinstance(expr, choose) else type(expr).__name__
     return f"_{name}({', '.join(show(part) for part in expr.args)})"
-
-
-
 
 
 def _is_inverse(expr: Expr) -> bool:

@@ -21,7 +21,7 @@ njit = numba.njit(nogil=True, cache=True, error_model="numpy")
 Array = Any
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def find(values: Array, found: Array) -> int:
     """Write the places of the non-zero values to `found`; return how many there are."""
     count, i = 0, 0
@@ -40,8 +40,10 @@ def find(values: Array, found: Array) -> int:
     return count
 
 
-@njit  # type: ignore[untyped-decorator]
-def push(values: Array, size: int, buffer: Array, row: int, dense: bool, first: Array, lead: Array, weight: Array) -> None:
+@njit
+def push(
+    values: Array, size: int, buffer: Array, row: int, dense: bool, first: Array, lead: Array, weight: Array
+) -> None:
     """Add what `values` [samples * size] send to the rows `row + delay` of the buffer, each [LANES * post neurons].
 
     lead = delay * LANES * (post neurons) + post. Rows before the first are left out.
@@ -61,31 +63,31 @@ def push(values: Array, size: int, buffer: Array, row: int, dense: bool, first: 
                     flat[place] += value * weight[k]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def axpy(value: float, xs: Array, ys: Array) -> None:
     """ys += value * xs"""
     for i in range(len(ys)):
         ys[i] += value * xs[i]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def add(xs: Array, ys: Array, out: Array) -> None:
     """out = xs + ys, as long as xs."""
     for i in range(len(xs)):
         out[i] = xs[i] + ys[i]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def copy(xs: Array, out: Array) -> None:
     """out = xs"""
     for i in range(len(xs)):
         out[i] = xs[i]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def make_room(buffer: Array, row: int) -> int:
     """In a buffer of 2 D rows, the row of this step: when D are used up, the later ones move to the front."""
-    half = buffer.shape[0] // 2
+    half: int = buffer.shape[0] // 2
     if row < half:
         return row
     for r in range(half):
@@ -94,10 +96,10 @@ def make_room(buffer: Array, row: int) -> int:
     return 0
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def make_room_before(buffer: Array, row: int) -> int:
     """The same backwards in time: the row before `row`, with the D - 1 rows after it in place."""
-    half = buffer.shape[0] // 2
+    half: int = buffer.shape[0] // 2
     if row > 0:
         return row - 1
     for r in range(half - 1):
@@ -105,7 +107,7 @@ def make_room_before(buffer: Array, row: int) -> int:
     return half
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def pull(out: Array, size: int, source: Array, row: int, dense: bool, first: Array, line: Array, weight: Array) -> None:
     """The transpose of push: out[i * LANES :] = sum of the weights of i times the rows of `source`, neuron by neuron.
 
@@ -126,8 +128,10 @@ def pull(out: Array, size: int, source: Array, row: int, dense: bool, first: Arr
             listed_rows(out[i * LANES :], weight, line, first[i], first[i + 1], flat)
 
 
-@njit  # type: ignore[untyped-decorator]
-def project(xs: Array, out: Array, offset: int, dense: bool, first: Array, lead: Array, weight: Array, start: int, stop: int) -> None:
+@njit
+def project(
+    xs: Array, out: Array, offset: int, dense: bool, first: Array, lead: Array, weight: Array, start: int, stop: int
+) -> None:
     """Currents of input synapses: what xs [S, B, I] send is added to the rows t + offset + delay of out [T, B, N].
 
     lead = delay * B * N + post. Rows before the first and after the last are left out: they belong to the calls before
@@ -151,7 +155,7 @@ def project(xs: Array, out: Array, offset: int, dense: bool, first: Array, lead:
                             flat[place] += value * weight[k]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def weight_gradient(
     xs: Array, grad: Array, offset: int, dense: bool, first: Array, lead: Array, out: Array, start: int, stop: int
 ) -> None:
@@ -161,7 +165,7 @@ def weight_gradient(
     sums of their own, so the result does not depend on the number of threads.
     """
     steps, batch, size = xs.shape
-    rows, _, width = grad.shape
+    width = grad.shape[2]
     flat, found = grad.reshape(-1), np.empty(size, np.int64)
     for block in range(start, stop):
         total = out[block]
@@ -181,7 +185,7 @@ def weight_gradient(
                                 total[k] += value * flat[place]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def to_lanes(rows: Array, lanes: Array, size: int) -> None:
     """[samples * size] -> [size * LANES]; lanes without a sample keep their value."""
     for sample in range(rows.shape[0] // size):
@@ -190,7 +194,7 @@ def to_lanes(rows: Array, lanes: Array, size: int) -> None:
             lanes[i * LANES + sample] = row[i]
 
 
-@njit  # type: ignore[untyped-decorator]
+@njit
 def add_from_lanes(lanes: Array, rows: Array, size: int) -> None:
     """The way back, added."""
     for sample in range(rows.shape[0] // size):

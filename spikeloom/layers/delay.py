@@ -49,7 +49,9 @@ class DelayedLinear(Stateful):
     def __init__(self, n_in: int, n_out: int, *, delays: int = 1, generator: torch.Generator | None = None) -> None:
         super().__init__()
         if min(n_in, n_out, delays) < 1:
-            raise ConfigError(f"DelayedLinear needs n_in, n_out and delays of at least 1, but got {n_in}, {n_out}, {delays}.")
+            raise ConfigError(
+                f"DelayedLinear needs n_in, n_out and delays of at least 1, but got {n_in}, {n_out}, {delays}."
+            )
         self.n_in, self.n_out, self.delays = n_in, n_out, delays
         self.weight = nn.Parameter(torch.randn(n_out, n_in, generator=generator) / math.sqrt(n_in))
         drawn = torch.randint(0, delays, (n_out, n_in), generator=generator) if delays > 1 else None

@@ -22,8 +22,8 @@ def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float 
     chance = rates * (dt / 1000)
     if steps < 1 or not bool(((chance >= 0) & (chance <= 1)).all()):
         raise ConfigError(
-            f"poisson needs steps >= 1 and rates from 0 to {1000 / dt} Hz at dt {dt} ms, but got {steps} steps and rates "
-            f"from {float(rates.min())} to {float(rates.max())} Hz."
+            f"poisson needs steps >= 1 and rates from 0 to {1000 / dt} Hz at dt {dt} ms, but got {steps} steps and "
+            f"rates from {float(rates.min())} to {float(rates.max())} Hz."
         )
     draws = torch.rand(steps, *rates.shape, generator=generator, dtype=rates.dtype, device=rates.device)
     return (draws < chance).to(rates.dtype)

@@ -3,8 +3,8 @@
     i[t] = x[t] + sum_j weight[:, j] s[t - 1 - delay[:, j], j]
     s[t] = neuron(i[t])
 
-A spike needs one step, and the delay of its synapse, to reach other neurons. On the CPU only spikes cost anything on the
-way forward.
+A spike needs one step, and the delay of its synapse, to reach other neurons. On the CPU only spikes cost anything on
+the way forward.
 """
 
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from .. import kernels
 from ..core import State, Stateful
 from ..errors import ConfigError, ShapeError, check_like, check_sequence
 from ..neurons import Neuron
+from ..neurons.neuron import full_precision
 from .delay import DelayedLinear
 
 
@@ -82,7 +83,10 @@ class Recurrent(Stateful):
         size = self.synapse.weight.shape[0]
         check_sequence("Recurrent", xs, size)
         if xs.dim() != 3:
-            raise ShapeError(f"Recurrent needs currents [T, B, {size}], but got {list(xs.shape)}. Flatten the neurons first.")
+            raise ShapeError(
+                f"Recurrent needs currents [T, B, {size}], but got {list(xs.shape)}. Flatten the neurons first."
+            )
+        xs = full_precision("Recurrent", xs)
         check_like("Recurrent", "weight", self.synapse.weight, (size, size), xs)
         state = self.initial_state(xs[0]) if state is None else state
         check_like("Recurrent", "history", state.history, (self.delays - 1, *xs.shape[1:]), xs)

@@ -111,7 +111,7 @@ class LSNN(Stateful):
             detach_reset=detach_reset, surrogate=surrogate, dt=dt, memory=memory,
         )  # fmt: skip
         self.hidden = Recurrent(neuron, DelayedLinear(size, size, delays=delays, generator=generator))
-        self.output = nn.utils.skip_init(nn.Linear, size, n_out, bias=bias)
+        self.output = nn.Linear(size, n_out, bias=bias)
         nn.init.xavier_uniform_(self.output.weight, generator=generator)
         if bias:
             nn.init.zeros_(self.output.bias)

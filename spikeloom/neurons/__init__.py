@@ -7,5 +7,6 @@ from .neuron import Neuron
 from .readout import LeakyReadout, LeakyState
 
 __all__ = [
-    "ALIF", "DYNAMICS", "LIF", "ALIFState", "Dynamics", "FromEquation", "LIFState", "LeakyReadout", "LeakyState", "Neuron",
+    "ALIF", "DYNAMICS", "LIF", "ALIFState", "Dynamics", "FromEquation", "LIFState", "LeakyReadout", "LeakyState",
+    "Neuron",
 ]  # fmt: skip

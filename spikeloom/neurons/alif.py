@@ -6,10 +6,10 @@
     s[t] = 1 if v[t] > A[t] else 0,                      distance (v[t] - A[t]) / A[t]
 
 These are the `standard` dynamics, those of the paper. `legacy` is what the code published with the paper computes: it
-compares the voltage of the step before, and takes the threshold of the step after the spike away. `eprop` is the cell of
-the later e-prop code: baseline threshold taken away, distance in units of it, no factors (1 - d) and (1 - r).
-Source: Bellec, Salaj, Subramoney, Legenstein, Maass, Long short-term memory and learning-to-learn in networks of spiking
-neurons, NeurIPS 2018; LSNN-official at commit a9158a3.
+compares the voltage of the step before, and takes the threshold of the step after the spike away. `eprop` is the cell
+of the later e-prop code: baseline threshold taken away, distance in units of it, no factors (1 - d) and (1 - r).
+Source: Bellec, Salaj, Subramoney, Legenstein, Maass, Long short-term memory and learning-to-learn in networks of
+spiking neurons, NeurIPS 2018; LSNN-official at commit a9158a3.
 """
 
 from dataclasses import asdict, dataclass
@@ -39,7 +39,7 @@ class Dynamics:
 
     Args:
         spike_from: the "new" voltage is compared with the threshold, or the "old" one.
-        reset_by: a spike takes away the "threshold_at_spike", the "current_threshold" of the step after, or the "baseline".
+        reset_by: a spike takes away the "threshold_at_spike", the "current_threshold" a step later, or the "baseline".
         normalise_by: the distance is in units of the moving threshold ("adaptive") or of the "baseline".
         current_gain: the current enters with the factor 1 - d, or 1.
         adaptation_gain: a spike enters the adaptation with the factor 1 - r, or 1.
@@ -74,8 +74,9 @@ DYNAMICS = {
 
 
 def alif(
-    current: Value, voltage: Value, adaptation: Value, spikes: Value, reset: Value, decay_mem: Value, decay_adapt: Value,
-    adapt_strength: Value, threshold: Value, *, from_new: bool, by_baseline: bool, by_current: bool, adaptive_unit: bool,
+    current: Value, voltage: Value, adaptation: Value, spikes: Value, reset: Value,
+    decay_mem: Value, decay_adapt: Value, adapt_strength: Value, threshold: Value, *,
+    from_new: bool, by_baseline: bool, by_current: bool, adaptive_unit: bool,
     current_gain: bool, adaptation_gain: bool,
 ) -> Value:  # fmt: skip
     """One step of the equations above; the keyword-only arguments choose between the published versions."""

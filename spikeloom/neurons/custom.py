@@ -13,11 +13,11 @@ from .neuron import Neuron, Number
 class FromEquation(Neuron):
     """A population whose step is the function you pass.
 
-    The function takes `current`, its states, `spikes` and `reset` (both the spikes of the step before, if it wants them)
-    and its parameters; it returns the distance to its threshold and its states, by name. It may use + - * /, comparisons
-    and `spikeloom.vocabulary`. A parameter `decay_x` is made from the value `tau_x`.
+    The function takes `current`, its states, `spikes` and `reset` (both the spikes of the step before, if it wants
+    them) and its parameters; it returns the distance to its threshold and its states, by name. It may use + - * /,
+    comparisons and `spikeloom.vocabulary`. A parameter `decay_x` is made from the value `tau_x`.
 
-    Shapes: currents [T, B, *N] -> spikes [T, B, *N]. The state is a tuple: the states, spikes, steps left without spiking.
+    Shapes: currents [T, B, *N] -> spikes [T, B, *N]; the state is a tuple: the states, spikes, steps left without them.
     Units: time constants, refractory and dt in ms.
 
     Args:
@@ -54,8 +54,8 @@ class FromEquation(Neuron):
         **values: Number,
     ) -> None:
         super().__init__(
-            Equation(function, fires), surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt, memory=memory,
-            **values,
+            Equation(function, fires), surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt,
+            memory=memory, **values,
         )  # fmt: skip
 
     @staticmethod

@@ -28,7 +28,9 @@ class LIFState(NamedTuple):
     refractory: Tensor  # [B, *N], steps left without spiking
 
 
-def lif(current: Value, voltage: Value, reset: Value, decay_mem: Value, threshold: Value, *, subtract: bool = True) -> Value:
+def lif(
+    current: Value, voltage: Value, reset: Value, decay_mem: Value, threshold: Value, *, subtract: bool = True
+) -> Value:
     """One step of the equations above: plain arithmetic, for tensors, numba, triton and SymPy alike."""
     held = where(subtract, voltage, voltage - voltage * reset)
     taken = where(subtract, threshold * reset, 0.0)

@@ -79,9 +79,8 @@ class Neuron(Stateful, ABC):
         numbers = torch.as_tensor(value)
         if not (numbers.is_floating_point() and bool(torch.isfinite(numbers).all())):
             raise ConfigError(f"{owner} needs {name} finite and of a floating point type, but got {value}.")
-        if name.startswith("tau_") or name == "threshold":
-            if not bool((numbers > 0).all()):
-                raise ConfigError(f"{owner} needs {name} > 0, but got {value}. Pass a positive number.")
+        if (name.startswith("tau_") or name == "threshold") and not bool((numbers > 0).all()):
+            raise ConfigError(f"{owner} needs {name} > 0, but got {value}. Pass a positive number.")
 
     @staticmethod
     @abstractmethod
@@ -112,6 +111,7 @@ class Neuron(Stateful, ABC):
 
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         check_sequence(type(self).__name__, xs)
+        xs = full_precision(type(self).__name__, xs)
         moving = self.moving(xs, self.initial_state(xs[0]) if state is None else state)
         out, moving = kernels.neurons(self.program, xs.flatten(2), moving, self.parameters_for(xs))
         return out.reshape(xs.shape), self.settle(moving, xs.shape[1:])
@@ -159,3 +159,14 @@ class Neuron(Stateful, ABC):
         shown: dict[str, Any] = {name: getattr(self, name) for name in self.values}
         parts = [f"{k}={tuple(v.shape) if isinstance(v, Tensor) and v.dim() else float(v)}" for k, v in shown.items()]
         return ", ".join([*parts, f"surrogate={self.program.surrogate}", f"dt={self.dt}"])
+
+
+def full_precision(owner: str, xs: Tensor) -> Tensor:
+    """Currents that autocast made short become float32 again: membranes are never shorter."""
+    if xs.dtype in (torch.float32, torch.float64):
+        return xs
+    if not torch.is_autocast_enabled(xs.device.type):
+        raise ShapeError(
+            f"{owner} computes in float32 or float64, but got {xs.dtype}. Call .float() on its input first."
+        )
+    return xs.float()

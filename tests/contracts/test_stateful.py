@@ -1,0 +1,151 @@
+"""One table, one row per layer: what everything that lives in time must obey."""
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from examples.own_neuron import neurons
+from spikeloom.core import Stateful, detach, map_state, record, scan
+from spikeloom.layers import DelayedLinear, Recurrent, Sequential
+from spikeloom.models import LSNN, LSTMBaseline
+from spikeloom.neurons import ALIF, LIF, LeakyReadout
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def linear(n_in: int, n_out: int) -> nn.Linear:
+    layer = nn.Linear(n_in, n_out)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=seeded()))
+    return layer
+
+
+LAYERS: dict[str, Callable[[], Stateful]] = {
+    "LIF": lambda: LIF(refractory=2.0),
+    "LIF zero": lambda: LIF(reset="zero", memory="lean"),
+    "ALIF": lambda: ALIF(adapt_strength=0.5, threshold=0.3, refractory=1.0),
+    "ALIF legacy": lambda: ALIF(adapt_strength=0.5, threshold=0.3, dynamics="legacy"),
+    "ALIF eprop": lambda: ALIF(adapt_strength=0.5, threshold=3.0, dynamics="eprop", memory="lean"),
+    "LeakyReadout": lambda: LeakyReadout(),
+    "FromEquation": lambda: neurons(6),
+    "DelayedLinear": lambda: DelayedLinear(6, 4, delays=5, generator=seeded()),
+    "Recurrent": lambda: Recurrent(LIF(threshold=0.4), DelayedLinear(6, 6, generator=seeded())),
+    "Recurrent delays": lambda: Recurrent(
+        ALIF(threshold=0.1, refractory=1.0), DelayedLinear(6, 6, delays=4, generator=seeded())
+    ),
+    "Sequential": lambda: Sequential(linear(6, 8), LIF(threshold=0.2), linear(8, 3), LeakyReadout()),
+    "LSNN": lambda: LSNN(6, 5, 4, 3, delays=3, refractory=2.0, generator=seeded()),
+    "LSTMBaseline": lambda: LSTMBaseline(6, 5, 3, generator=seeded()),
+}
+EXACT = set(LAYERS) - {"Sequential", "LSNN", "LSTMBaseline", "DelayedLinear"}
+"""Where no matrix product folds time: bit for bit."""
+
+
+def inputs(steps: int = 40, batch: int = 5) -> Tensor:
+    values = torch.rand(steps, batch, 6, generator=seeded()) * 3
+    return values * (torch.rand(values.shape, generator=seeded()) < 0.7)
+
+
+def close(name: str, a: object, b: object) -> None:
+    def compare(x: Tensor, y: Tensor) -> Tensor:
+        assert x.dtype == y.dtype
+        if name in EXACT:
+            assert torch.equal(x, y)
+        else:
+            torch.testing.assert_close(x, y, rtol=1e-5, atol=1e-5)
+        return x
+
+    map_state(compare, a, b)
+
+
+@pytest.fixture(params=list(LAYERS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_whole_equals_step_by_step_and_chunks(name: str) -> None:
+    layer, xs = LAYERS[name](), inputs()
+    whole, final = layer(xs)
+    state = layer.initial_state(xs[0])
+    steps = []
+    for x in xs:
+        out, state = layer.step(x, state)
+        steps.append(out)
+    close(name, map_state(lambda *parts: torch.stack(parts), *steps), whole)
+    close(name, state, final)
+    first, state = layer(xs[:13])
+    second, state = layer(xs[13:14], state)
+    third, state = layer(xs[14:], state)
+    close(name, map_state(lambda *parts: torch.cat(parts), first, second, third), whole)
+    close(name, state, final)
+
+
+def test_gradients_flow_through_the_carried_state(name: str) -> None:
+    layer, xs = LAYERS[name](), inputs().requires_grad_()
+    whole, _ = layer(xs)
+    first, state = layer(xs[:20])
+    second, _ = layer(xs[20:], state)
+    parts = map_state(lambda *parts: torch.cat(parts), first, second)
+    grads = []
+    for result in (whole, parts):
+        out = result if isinstance(result, Tensor) else result[0]
+        wanted = [xs, *layer.parameters()]
+        grads.append(torch.autograd.grad((out * torch.linspace(0, 1, out.numel()).reshape(out.shape)).sum(), wanted))
+    for a, b in zip(*grads, strict=True):
+        assert bool(torch.isfinite(a).all())
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_the_future_does_not_change_the_past_and_samples_do_not_touch(name: str) -> None:
+    layer, xs = LAYERS[name](), inputs()
+    whole, _ = layer(xs)
+    changed = xs.clone()
+    changed[25:, :] = 1.7
+    changed[:, 3] = 0.9
+    again, _ = layer(changed)
+
+    def compare(x: Tensor, y: Tensor) -> Tensor:
+        others = [0, 1, 2, 4]
+        torch.testing.assert_close(x[:25, others], y[:25, others], rtol=1e-5, atol=1e-5)
+        return x
+
+    map_state(compare, whole, again)
+
+
+def test_a_call_leaves_the_module_as_it_was(name: str) -> None:
+    layer, xs = LAYERS[name](), inputs()
+    before = copy.deepcopy(layer.state_dict())
+    close("LIF", layer(xs)[0], layer(xs)[0])
+    for key, value in layer.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_float64_is_kept(name: str) -> None:
+    layer = LAYERS[name]().double()
+    out, state = layer(inputs().double())
+    map_state(lambda x: x if x.dtype == torch.float64 else pytest.fail(f"{x.dtype}"), (out, state))
+
+
+def test_it_pickles(name: str) -> None:
+    layer, xs = LAYERS[name](), inputs()
+    close(name, pickle.loads(pickle.dumps(layer))(xs)[0], layer(xs)[0])
+
+
+def test_carrying_values_only() -> None:
+    layer = LAYERS["LSNN"]()
+    _, state = layer(inputs())
+    map_state(lambda x: x if not x.requires_grad else pytest.fail("has a history"), detach(state))
+
+
+def test_scan_and_record() -> None:
+    out, last = scan(lambda x, s: (x + s, s + x), torch.ones(4, 2), torch.zeros(2))
+    _, states = record(lambda x, s: (x, s + x), torch.ones(4, 2), torch.zeros(2))
+    assert out[:, 0].tolist() == [1, 2, 3, 4]
+    assert torch.equal(states[-1], last)

@@ -1,0 +1,120 @@
+"""The loops are ordinary operators: opcheck, torch.compile, autocast, and engines by name."""
+
+import pytest
+import torch
+from torch.library import opcheck
+
+from spikeloom import kernels
+from spikeloom.errors import ConfigError
+from spikeloom.kernels import operators
+from spikeloom.layers import DelayedLinear, Recurrent, Sequential
+from spikeloom.neurons import ALIF, LIF
+
+
+def test_opcheck_of_the_neurons() -> None:
+    neuron = LIF(refractory=2.0)
+    zeros = torch.zeros(3, 4)
+    parameters = [torch.tensor(0.9), torch.tensor(1.0)]
+    xs = torch.rand(6, 3, 4, requires_grad=True)
+    for memory in ("fast", "lean"):
+        opcheck(
+            operators.spikes,
+            (xs, [zeros], zeros, zeros, parameters, None, None, None, memory, "", neuron.program.key, "numba"),
+        )
+
+
+def test_opcheck_of_recurrence_and_projection() -> None:
+    neuron = ALIF()
+    zeros = torch.zeros(3, 4)
+    parameters = [torch.tensor(value) for value in (0.9, 0.99, 1.7, 0.01)]
+    weight = torch.randn(4, 4, requires_grad=True)
+    delays = torch.randint(0, 3, (4, 4))
+    history = torch.zeros(3, 3, 4)
+    xs = torch.rand(6, 3, 4, requires_grad=True)
+    opcheck(
+        operators.spikes,
+        (
+            xs,
+            [zeros, zeros],
+            zeros,
+            zeros,
+            parameters,
+            history,
+            weight,
+            delays,
+            "fast",
+            "",
+            neuron.program.key,
+            "numba",
+        ),
+    )
+    opcheck(operators.project, (xs, torch.zeros(2, 3, 4), weight, delays))
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's own tracing
+def test_torch_compile_sees_ordinary_operators() -> None:
+    torch._dynamo.reset()
+    net = Sequential(torch.nn.Linear(4, 6), LIF(), torch.nn.Linear(6, 2))
+    xs = torch.rand(7, 3, 4)
+    compiled = torch.compile(net, backend="aot_eager")
+    torch.testing.assert_close(compiled(xs)[0], net(xs)[0])
+    compiled(xs)[0].sum().backward()
+    assert net.layers[0].weight.grad is not None
+    torch._dynamo.reset()
+
+
+def test_membranes_stay_float32_under_autocast() -> None:
+    net = Sequential(torch.nn.Linear(4, 6), LIF())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        spikes, state = net(torch.rand(7, 3, 4))
+    assert state[1].voltage.dtype == torch.float32
+    assert spikes.dtype == torch.float32
+
+
+def test_engines_by_name() -> None:
+    xs = torch.rand(5, 2, 3)
+    with kernels.use("torch"):
+        assert kernels.engine_for(xs) == "torch"
+    assert kernels.engine_for(xs) == "numba"
+    with pytest.raises(ConfigError, match="Choose one of numba, torch, triton"), kernels.use("fortran"):
+        pass
+
+
+def test_nothing_is_kept_without_gradient() -> None:
+    xs = torch.rand(5, 2, 3)
+    neuron = LIF()
+    out = operators.spikes(
+        xs, [xs[0]], xs[0], xs[0] * 0, [torch.tensor(0.9), torch.tensor(1.0)], None, None, None, "none", "",
+        neuron.program.key, "numba",
+    )  # fmt: skip
+    assert len(out) == 3
+
+
+@pytest.mark.parametrize("memory", ["fast", "lean"])
+def test_bytes_kept_per_step_sample_and_neuron(memory: str) -> None:
+    most = {("LIF", "fast"): 4.0, ("LIF", "lean"): 0.25, ("ALIF", "fast"): 8.0, ("ALIF", "lean"): 0.25}
+    steps, batch, size = 320, 4, 10
+    for neuron in (LIF(memory=memory), ALIF(memory=memory)):
+        kept: list[torch.Tensor] = []
+        xs = torch.rand(steps, batch, size, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t) or t, lambda t: t):
+            out, _ = neuron(xs)
+        known = {xs.data_ptr(), out.data_ptr()}
+        extra = {t.data_ptr(): t.numel() * t.element_size() for t in kept if t.data_ptr() not in known}
+        small = 16 * batch * size  # states that do not grow with time
+        assert sum(extra.values()) <= most[type(neuron).__name__, memory] * steps * batch * size + small
+
+
+def test_recurrent_layers_work_in_worker_processes_after_a_kernel_ran() -> None:
+    import multiprocessing
+
+    layer = Recurrent(LIF(), DelayedLinear(40, 40))
+    torch.set_num_threads(2)
+    layer(torch.rand(100, 40, 40))
+    for method in ("spawn", "fork"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            assert pool.apply(_spikes_of, (layer,)) >= 0
+
+
+def _spikes_of(layer: Recurrent) -> float:
+    return float(layer(torch.rand(100, 40, 40))[0].sum())
