@@ -14,6 +14,7 @@ from .errors import ConfigError
 from .options import parse_options
 from .report.report import render
 from .train import config, environment, experiment, files, ranks, series
+from .train.allocator import keep_freed_memory
 from .train.config import RunConfig, Task, choices
 from .train.run import Run
 from .train.series import Series
@@ -107,6 +108,7 @@ def resumable(folder: Path) -> Iterator[None]:
 def train_run(task: Task, run: Run) -> None:
     """Train, evaluate and plot one run, and write its report."""
     options = experiment.options(task, run.folder)
+    keep_freed_memory()
     if run.rank == 0:
         print(f"{run.task}, preset {run.preset}, seed {run.seed}: {environment.where(run.device)}", flush=True)
     alone = files.locked(run.folder) if run.rank == 0 else contextlib.nullcontext()
