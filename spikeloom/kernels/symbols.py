@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import sympy
-from sympy.logic.boolalg import Boolean
+from sympy.core.relational import Relational
 
 Expr = Any
 
@@ -93,7 +93,7 @@ def where(condition: Expr, yes: Expr, no: Expr) -> Expr:
     """`choose`, of a SymPy relation."""
     if condition in (sympy.true, sympy.false):
         return yes if condition == sympy.true else no
-    if not isinstance(condition, Boolean):
+    if not isinstance(condition, Relational):
         raise TypeError(f"where needs a comparison such as x > 0 as its condition, but got {condition}.")
     left, right = condition.args
     kind = {

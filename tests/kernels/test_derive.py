@@ -46,6 +46,11 @@ def calls_torch(current, voltage, threshold):
     return voltage - threshold, voltage
 
 
+def calls_own(current, voltage, threshold):
+    voltage = everything(voltage, current, threshold)
+    return voltage - threshold, voltage
+
+
 def returns_expression(current, voltage, threshold):
     return voltage - threshold, voltage + current
 
@@ -68,7 +73,8 @@ def high_power(current, voltage, threshold):
     [
         (uses_if, "use where"),
         (uses_global, "make it an argument"),
-        (calls_torch, "Import what it may call from spikeloom.vocabulary"),
+        (calls_torch, "`torch.exp`, which has no derivation"),
+        (calls_own, "Import what it may call from spikeloom.vocabulary"),
         (returns_expression, "Assign a new state to its own name first"),
         (returns_nothing, "must end with a return"),
         (without_current, "no argument `current`"),
