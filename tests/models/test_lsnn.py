@@ -26,7 +26,7 @@ def test_kernels_equal_the_definition(dynamics: str) -> None:
         grads = torch.autograd.grad(activity.logits.square().sum(), list(model.parameters()))
         results.append((activity.spikes, activity.logits, *grads))
     assert torch.equal(results[0][0], results[1][0])
-    assert float(results[0][0].sum()) > 0
+    assert results[0][0].sum().item() > 0
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
@@ -55,8 +55,8 @@ def test_weights_are_reproducible_and_scaled() -> None:
     for a, b in zip(net().parameters(), net().parameters(), strict=True):
         assert torch.equal(a, b)
     model = LSNN(400, 100, 100, 10, generator=torch.Generator().manual_seed(0))
-    assert float(model.inputs.weight.std()) == pytest.approx(400**-0.5, rel=0.02)
-    assert float(model.hidden.synapse.weight.std()) == pytest.approx(200**-0.5, rel=0.02)
+    assert model.inputs.weight.std().item() == pytest.approx(400**-0.5, rel=0.02)
+    assert model.hidden.synapse.weight.std().item() == pytest.approx(200**-0.5, rel=0.02)
     assert set(model.inputs.delay.unique().tolist()) == set(range(10))
 
 
@@ -65,7 +65,7 @@ def test_time_steps_other_than_one_millisecond_keep_the_rates() -> None:
     for dt in (1.0, 0.5):
         model = net(dt=dt, delays=1, refractory=4.0, threshold=0.02).double()
         xs = torch.full((round(800 / dt), 1, 8), 0.4, dtype=torch.float64)
-        rates.append(float(model(xs)[0].spikes.mean()) / dt)
+        rates.append(model(xs)[0].spikes.mean().item() / dt)
     assert rates[1] == pytest.approx(rates[0], rel=0.15)
     assert rates[0] > 0
 
