@@ -13,6 +13,7 @@ class Sequential(Stateful):
     Args:
         layers: `Stateful` layers and ordinary modules.
 
+    >>> import torch
     >>> from spikeloom.neurons import LIF
     >>> net = Sequential(nn.Linear(4, 8), LIF(), nn.Linear(8, 2))
     >>> out, state = net(torch.rand(10, 3, 4))

@@ -58,7 +58,8 @@ class LSNN(Stateful):
         bias: whether the readout has a bias.
         current_noise: standard deviation of a Gaussian current added in every step, drawn from `generator`.
         dt: length of one step.
-        memory: "fast" or "lean"; see `ALIF`.
+        memory: "lean" or "fast"; see `ALIF`. A recurrent population computes its whole current again in any case, so
+            keeping less is also faster.
         generator: draws weights and delays, and the noise.
 
     Raises:
@@ -91,7 +92,7 @@ class LSNN(Stateful):
         detach_reset: bool = False,
         current_noise: float = 0.0,
         dt: float = 1.0,
-        memory: str = "fast",
+        memory: str = "lean",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()

@@ -112,6 +112,7 @@ class ALIF(Neuron):
         ConfigError: a value is out of range or an option unknown.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
+    >>> import torch
     >>> spikes, state = ALIF(tau_adapt=100.0, adapt_strength=1.7)(torch.full((200, 1, 1), 0.05))
     >>> int(spikes[:100].sum()) > int(spikes[100:].sum())
     True

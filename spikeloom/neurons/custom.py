@@ -34,6 +34,7 @@ class FromEquation(Neuron):
         ConfigError: the function cannot be derived, or a value is missing or unknown.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
+    >>> import torch
     >>> from spikeloom.neurons.lif import LIF, lif
     >>> xs = torch.rand(20, 2, 3) * 3
     >>> from spikeloom.neurons.readout import leak

@@ -58,6 +58,7 @@ class LIF(Neuron):
         ConfigError: a time constant or the threshold is not positive, or an option is unknown.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
+    >>> import torch
     >>> spikes, state = LIF(tau_mem=20.0)(torch.full((100, 2, 3), 1.5))
     >>> spikes.shape, int(spikes[:, 0, 0].sum())
     (torch.Size([100, 2, 3]), 4)

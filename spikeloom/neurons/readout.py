@@ -43,6 +43,7 @@ class LeakyReadout(Neuron):
         ConfigError: a time constant is not positive.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
+    >>> import torch
     >>> voltages, state = LeakyReadout(tau_mem=20.0)(torch.tensor([0.0, 1.0, 0.0]).reshape(3, 1, 1))
     >>> [round(v, 6) for v in voltages.flatten().tolist()]
     [0.0, 0.048771, 0.046392]

@@ -99,7 +99,7 @@ class Config:
     """Dampening factor of the surrogate slope."""
     dynamics: Literal["standard", "legacy", "eprop"] = "standard"
     """Order of operations in a step: as in the paper, as in the authors' code, as in their later e-prop code."""
-    memory: Literal["fast", "lean"] = "fast"
+    memory: Literal["fast", "lean"] = "lean"
     """lean: keep less for the backward pass, and compute it again."""
     dt: float = 1.0
     """Length of a step [ms]."""
