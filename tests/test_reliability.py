@@ -31,7 +31,12 @@ def heed_interrupts() -> None:
 def start(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "spikeloom", *map(str, arguments)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=ENVIRONMENT,
         preexec_fn=heed_interrupts,
     )
 
