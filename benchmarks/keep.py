@@ -1,0 +1,45 @@
+"""Keeps what a run reached: numbers, small pictures and the report, no weights and no data.
+
+    python -m benchmarks.keep RUN results/NAME      # a run, or a folder of several seeds
+
+Then `python -m benchmarks.tables` puts it into the README.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+NUMBERS = ("config.json", "environment.json", "result.json", "activity.json", "metrics.jsonl", "seconds.json")
+SERIES = ("seeds.json", "summary.json")
+
+
+def keep(run: Path, place: Path, pictures: bool = True) -> list[Path]:
+    """Copy one finished run, or every seed of a series (pictures and report of the first only).
+
+    Raises:
+        FileNotFoundError: the run is not finished.
+    """
+    if (run / "summary.json").is_file():
+        kept = [copy(run / name, place / name) for name in SERIES]
+        for number, member in enumerate(sorted(run.glob("seed*/"))):
+            kept += keep(member, place / member.name, pictures=number == 0)
+        return kept
+    if not (run / "result.json").is_file():
+        raise FileNotFoundError(f"{run} holds no finished run: it has no result.json. Resume it first.")
+    names = [name for name in NUMBERS if (run / name).is_file()]
+    if pictures:
+        names += ["report.html", *(str(path.relative_to(run)) for path in sorted(run.glob("figures/*.png")))]
+    return [copy(run / name, place / name) for name in names]
+
+
+def copy(source: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copyfile(source, target))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("place", type=Path)
+    options = parser.parse_args()
+    print(*keep(options.run, options.place), sep="\n")
