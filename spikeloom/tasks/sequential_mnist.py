@@ -109,8 +109,8 @@ class Config:
 
 PAPER = Config()
 CPU = replace(
-    PAPER, downsampled=True, delays=1, tau_adapt=200.0, batch_train=128, updates=9_000, lr=0.005, lr_decay=0.8,
-    lr_decay_every=1_000, validate_every=500,
+    PAPER, downsampled=True, delays=1, tau_adapt=200.0, batch_train=128, updates=5_000, lr=0.002, lr_decay=0.7,
+    lr_decay_every=800, validate_every=500,
 )  # fmt: skip
 PRESETS = {
     "paper": PAPER,
