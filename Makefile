@@ -33,7 +33,7 @@ help: ## list the targets
 demo: .venv/.installed ## train a spiking network that remembers; ends with the report and the figures
 	@$(BIN)/spikeloom train store_recall --preset quick | tee .venv/demo.log
 	@run=$$(tail -n 1 .venv/demo.log) && test -f "$$run/report.html" && \
-		{ echo; echo "report:  $$run/report.html"; for figure in "$$run"/figures/*; do echo "figure:  $$figure"; done; }
+		{ echo; echo "report:  $$run/report.html"; for figure in "$$run"/figures/*.png; do echo "figure:  $$figure"; done; }
 
 test: .venv/.installed ## all tests but those that need peers, a GPU or the network
 	$(BIN)/python -m pytest -q -m "not peers and not gpu and not network"
