@@ -108,7 +108,10 @@ def where(condition: Expr, yes: Expr, no: Expr) -> Expr:
 
 def to_source(expr: Expr, literal: Callable[[float], str]) -> str:
     """An expression as Python source in the vocabulary, its numbers written by `literal`."""
-    show = lambda part: to_source(part, literal)  # noqa: E731
+
+    def show(part: Expr) -> str:
+        return to_source(part, literal)
+
     if expr.is_Symbol:
         return str(expr.name)
     if expr.is_Number:
