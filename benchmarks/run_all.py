@@ -18,6 +18,7 @@ RUNS = (
     ("w2_lif", FRESH, ["--suffix", "_fresh"]),
     ("w3_lsnn", KEPT, []),
     ("store_recall_update", KEPT, []),
+    ("sparse", KEPT, []),
     ("length", KEPT, []),
     ("memory", FRESH, []),
     ("first_call", FRESH, []),

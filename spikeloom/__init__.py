@@ -12,11 +12,14 @@ __all__ = [
     "ALIF",
     "LIF",
     "LSNN",
+    "DeepR",
     "DelayedLinear",
     "FromEquation",
     "LeakyReadout",
     "Recurrent",
     "Sequential",
+    "SignedSparseLinear",
+    "SparseDelayedLinear",
     "Stateful",
 ]
 
@@ -26,7 +29,8 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     homes = {"core": ("Stateful",), "models": ("LSNN",), "neurons": ("ALIF", "LIF", "FromEquation", "LeakyReadout")}
-    homes["layers"] = ("DelayedLinear", "Recurrent", "Sequential")
+    homes["layers"] = ("DelayedLinear", "Recurrent", "Sequential", "SignedSparseLinear", "SparseDelayedLinear")
+    homes["rules"] = ("DeepR",)
     for home, names in homes.items():
         if name in names:
             return getattr(import_module(f".{home}", __name__), name)

@@ -12,6 +12,7 @@ from .cli import tasks
 from .data.fetch import fetch
 from .errors import ConfigError
 from .options import parse_options
+from .report import compare as comparison
 from .report.report import render
 from .train import config, environment, experiment, files, ranks, series
 from .train.allocator import keep_freed_memory
@@ -37,12 +38,16 @@ def run(name: str, arguments: list[str]) -> None:
         if len(arguments) != 2 or arguments[0] != "fetch":
             raise ConfigError("data needs an action and a data set: spikeloom data fetch NAME.")
         print(*fetch(arguments[1]), sep="\n")
+    elif name == "compare":
+        compare(arguments)
     elif name in folders:
         if len(arguments) != 1 or arguments[0].startswith("-"):
             raise ConfigError(f"{name} needs the folder of a run and nothing else: spikeloom {name} DIR.")
         folders[name](Path(arguments[0]))
     else:
-        raise ConfigError(f"There is no command {name!r}. {choices(name, ['tasks', 'train', *folders, 'data'])}")
+        raise ConfigError(
+            f"There is no command {name!r}. {choices(name, ['tasks', 'train', *folders, 'compare', 'data'])}"
+        )
 
 
 def find_task(name: str) -> Task:
@@ -201,6 +206,20 @@ def report(folder: Path) -> None:
     for one in runs(folder):
         write_report(find_task(config.read(one).task), one)
         print(one / "report.html")
+
+
+def compare(arguments: list[str]) -> None:
+    """`spikeloom compare RUN RUN ... [--out FILE]`: print the comparison and write it as HTML."""
+    flags = [place for place, word in enumerate(arguments) if word.startswith("-")]
+    out = Path("runs") / f"compare-{datetime.now().astimezone():%Y%m%d-%H%M%S}.html"
+    if flags:
+        if arguments[flags[0]] != "--out" or flags != [len(arguments) - 2]:
+            raise ConfigError("compare takes run folders, then --out FILE: spikeloom compare RUN RUN ... --out FILE.")
+        arguments, out = arguments[:-2], Path(arguments[-1])
+    compared = comparison.groups([one for folder in arguments for one in runs(Path(folder))])
+    print(comparison.text(compared))
+    files.write_atomic(out, lambda stream: stream.write(comparison.render(compared).encode()))
+    print(out)
 
 
 def write_report(task: Task, folder: Path) -> None:

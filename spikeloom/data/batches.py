@@ -15,6 +15,9 @@ class Batches:
         count: number of samples.
         batch: samples per batch, at most `count`.
         generator: draws the order of each epoch.
+        rank, world: of several processes with equal generators, each takes its part of every batch of
+            `world * batch` samples; together they are the batch of one process. What the last batch of an epoch has
+            beyond a multiple of `world` is left out.
 
     Raises:
         ConfigError: the batch is empty or larger than the data.
@@ -24,21 +27,26 @@ class Batches:
     ([2, 2, 1, 2], 1)
     """
 
-    def __init__(self, count: int, batch: int, generator: torch.Generator) -> None:
-        if not 1 <= batch <= count:
-            raise ConfigError(f"A batch must hold 1 to {count} samples, but got {batch}. Choose another batch size.")
-        self.count, self.batch, self.generator = count, batch, generator
+    def __init__(self, count: int, batch: int, generator: torch.Generator, rank: int = 0, world: int = 1) -> None:
+        if not 1 <= batch * world <= count:
+            of_each = f" for each of {world} processes" if world > 1 else ""
+            raise ConfigError(
+                f"A batch must hold 1 to {count // world} samples{of_each}, but got {batch}. Choose another batch size."
+            )
+        self.count, self.batch, self.generator = count, batch * world, generator
+        self.rank, self.world = rank, world
         self.epoch, self.position = -1, count
         self.order = torch.empty(0, dtype=torch.int64)
 
     def next(self) -> Tensor:
-        """The indices of the next batch, int64 [at most batch]."""
+        """The indices of the next batch, int64 [at most batch]; of this process's part, if there are several."""
         if self.position >= self.count:
             self.order = torch.randperm(self.count, generator=self.generator)
             self.position = 0
             self.epoch += 1
         start, self.position = self.position, min(self.position + self.batch, self.count)
-        return self.order[start : self.position]
+        size = (self.position - start) // self.world
+        return self.order[start + self.rank * size : start + (self.rank + 1) * size] if size else self.next()
 
     def state_dict(self) -> dict[str, Any]:
         """Order, position and epoch."""

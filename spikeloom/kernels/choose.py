@@ -57,16 +57,25 @@ def neurons(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, 
 
 
 def recurrent(
-    program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor], weight: Tensor, delays: Tensor | None
+    program: Program,
+    xs: Tensor,
+    moving: Moving,
+    parameters: dict[str, Tensor],
+    weight: Tensor,
+    delays: Tensor | None,
+    sparse: bool = False,
 ) -> tuple[Tensor, Moving]:
-    """The same with recurrent weight and delays [post, pre]; `moving.history` holds the D - 1 older spikes."""
+    """The same with recurrent weight and delays [post, pre]; `moving.history` holds the D - 1 older spikes.
+
+    If `sparse`, nobody asks for the gradient of a weight that is zero, and the CPU leaves these synapses out.
+    """
     if engine_for(xs) == "torch":
         return loop_torch.recurrent(program, xs, moving, parameters, weight, delays)
-    return _operate(program, xs, moving, parameters, weight, delays)
+    return _operate(program, xs, moving, parameters, weight, delays, sparse)
 
 
-def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
-    """Currents of input synapses with delays; see `loop_torch.project`.
+def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Tensor:
+    """Currents of input synapses with delays; see `loop_torch.project`, and `recurrent` for `sparse`.
 
     On the CPU sparse inputs go event by event, others through dense products: both sum in another order.
     """
@@ -74,7 +83,7 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> 
         return loop_torch.project(xs, past, weight, delays)
     from . import operators
 
-    result: Tensor = operators.project(xs, past, weight, delays)
+    result: Tensor = operators.project(xs, past, weight, delays, sparse)
     return result
 
 
@@ -90,6 +99,7 @@ def _operate(
     parameters: dict[str, Tensor],
     weight: Tensor | None,
     delays: Tensor | None,
+    sparse: bool = False,
 ) -> tuple[Tensor, Moving]:
     from . import operators
 
@@ -100,7 +110,7 @@ def _operate(
     history = None if weight is None else torch.stack([*moving.history, moving.spikes])
     past = moving.spikes.detach() if weight is not None else moving.spikes
     out, left, *rest = operators.spikes(
-        xs, list(moving.states), past, moving.left, values, history, weight, delays,
+        xs, list(moving.states), past, moving.left, values, history, weight, delays, sparse,
         program.memory if wanted else "none", " ".join(learns), program.key, engine_for(xs),
     )  # fmt: skip
     older = (

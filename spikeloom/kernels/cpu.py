@@ -14,6 +14,10 @@ from .program import Program
 Array = Any
 
 
+_FEW = 0.3
+"""Share of synapses above which a product without delays is faster dense."""
+
+
 class Lists(NamedTuple):
     """Synapses sorted by the neuron before them; see synapses.py."""
 
@@ -22,6 +26,7 @@ class Lists(NamedTuple):
     post: Array  # [synapses]
     delay: Array  # [synapses], in steps
     weight: Array  # [synapses]
+    pairs: Array | None = None  # [synapses], places in weight [pre, post] flattened; None: all of them
 
     def places(self, stride: int) -> Array:
         """Where each synapse leads, in an array with `stride` elements a step."""
@@ -33,10 +38,16 @@ def array(tensor: Tensor) -> Array:
     return tensor.detach().contiguous().numpy()
 
 
-def lists(weight: Tensor, delays: Tensor | None) -> Lists:
-    """All pairs of weight [post, pre]."""
+def lists(weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Lists:
+    """All pairs of weight [post, pre]; if `sparse`, only those whose weight is not zero, where that is less work."""
     post, pre = weight.shape
     weights = array(weight.t()).reshape(-1)
+    if sparse:
+        index = np.flatnonzero(weights)
+        if delays is not None or len(index) < _FEW * len(weights):
+            first = np.searchsorted(index, np.arange(pre + 1, dtype=np.int64) * post)
+            delay = np.zeros_like(index) if delays is None else array(delays.t()).reshape(-1)[index].astype(np.int64)
+            return Lists(False, first, index % post, delay, weights[index], index)
     if delays is None:
         none = np.zeros(0, np.int64)
         return Lists(True, none, none, none, weights)
@@ -148,28 +159,34 @@ def backward(
     if history is not None and synapse is not None:
         result.append(grad_history)
         if weight_learns:
-            result.append(weight_gradient([(history, 1 - history.shape[0]), (out, 1)], grad_current, synapse))
+            inputs = [(history, 1 - history.shape[0]), (out, 1)]
+            result.append(weight_gradient(inputs, grad_current, synapse, history.shape[0]))
     return result
 
 
-def weight_gradient(inputs: list[tuple[Tensor, int]], grad: Tensor, synapse: Lists) -> Tensor:
-    """Sum over samples and time of input [t] times gradient [t + offset + delay], per synapse [pre * post]."""
+def weight_gradient(inputs: list[tuple[Tensor, int]], grad: Tensor, synapse: Lists, slots: int) -> Tensor:
+    """Sum over samples and time of input [t] times gradient [t + offset + delay], per pair [pre * post].
+
+    Delays are below `slots`. Zero for pairs that are not in the lists.
+    """
     blocks = -(-grad.shape[1] // LANES)
     sums = np.zeros((blocks, len(synapse.weight)), array(grad).dtype)
-    lead = synapse.places(grad.shape[1] * grad.shape[2])
+    rest = [slots, synapse.dense, synapse.first, synapse.places(grad.shape[2]), sums]
     for xs, offset in inputs:
-        arguments = [array(xs), array(grad), offset, synapse.dense, synapse.first, lead, sums]
-        threads.run(synapses.weight_gradient, arguments, blocks, xs.numel())
-    return torch.from_numpy(sums.sum(0))
+        threads.run(synapses.weight_gradient, [array(xs), array(grad), offset, *rest], blocks, xs.numel())
+    total = sums.sum(0)
+    if synapse.pairs is None:
+        return torch.from_numpy(total)
+    whole = np.zeros(inputs[0][0].shape[2] * grad.shape[2], total.dtype)
+    whole[synapse.pairs] = total
+    return torch.from_numpy(whole)
 
 
 def project(xs: Tensor, past: Tensor, width: int, synapse: Lists) -> Tensor:
     """Currents [T, B, width] of input synapses; `past` are the inputs of the steps before."""
-    out = torch.zeros(*xs.shape[:2], width, dtype=xs.dtype)
-    rest = [synapse.dense, synapse.first, synapse.places(xs.shape[1] * width), synapse.weight]
-    for part, offset in ((past, -past.shape[0]), (xs, 0)):
-        if part.shape[0]:
-            threads.run(synapses.project, [array(part), out.numpy(), offset, *rest], xs.shape[1], part.numel())
+    out = torch.empty(*xs.shape[:2], width, dtype=xs.dtype)
+    rest = [past.shape[0] + 1, synapse.dense, synapse.first, synapse.places(width), synapse.weight]
+    threads.run(synapses.project, [array(past), array(xs), out.numpy(), *rest], xs.shape[1], xs.numel())
     return out
 
 

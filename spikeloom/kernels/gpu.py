@@ -61,8 +61,8 @@ def shape(loop: str, size: int, dtype: torch.dtype) -> Shape:
     return Shape({"ROWS": rows, "COLS": cols, "CHUNK": chunk}, options)
 
 
-def lists(weight: Tensor, delays: Tensor | None) -> Synapses:
-    """The synapses, as `forward` and `backward` take them.
+def lists(weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Synapses:
+    """The synapses, as `forward` and `backward` take them; all pairs, also if `sparse`.
 
     Raises:
         ConfigError: more neurons than one program can hold.

@@ -23,19 +23,19 @@ def _engine(engine: str) -> Any:
     return gpu
 
 
-def _lists(engine: str, weight: Tensor, delays: Tensor | None) -> Any:
-    return _engine(engine).lists(weight, delays)
+def _lists(engine: str, weight: Tensor, delays: Tensor | None, sparse: bool) -> Any:
+    return _engine(engine).lists(weight, delays, sparse)
 
 
 @custom_op("spikeloom::spikes", mutates_args=())
 def spikes(
     current: Tensor, states: list[Tensor], past: Tensor, left: Tensor, parameters: list[Tensor], history: Tensor | None,
-    weight: Tensor | None, delays: Tensor | None, memory: str, learns: str, key: str, engine: str,
+    weight: Tensor | None, delays: Tensor | None, sparse: bool, memory: str, learns: str, key: str, engine: str,
 ) -> list[Tensor]:  # fmt: skip
     """Run a program over current [T, B, N]; recurrent if it has a weight [post, pre] and a history [D, B, N]."""
     program = find(key)
     plan = cpu.plan(program, parameters, current.dtype, weight is not None, memory, learns)
-    synapse = None if weight is None else _lists(engine, weight, delays)
+    synapse = None if weight is None else _lists(engine, weight, delays, sparse)
     result: list[Tensor] = _engine(engine).forward(
         program, plan, current, states, past, left, parameters, history, synapse
     )
@@ -45,7 +45,7 @@ def spikes(
 @spikes.register_fake
 def _(
     current: Tensor, states: list[Tensor], past: Tensor, left: Tensor, parameters: list[Tensor], history: Tensor | None,
-    weight: Tensor | None, delays: Tensor | None, memory: str, learns: str, key: str, engine: str,
+    weight: Tensor | None, delays: Tensor | None, sparse: bool, memory: str, learns: str, key: str, engine: str,
 ) -> list[Tensor]:  # fmt: skip
     from . import cache, loop_numba
 
@@ -60,12 +60,12 @@ def _(
 def spikes_backward(
     grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor, past: Tensor, left: Tensor,
     parameters: list[Tensor], kept: list[Tensor], history: Tensor | None, weight: Tensor | None, delays: Tensor | None,
-    weight_learns: bool, memory: str, learns: str, key: str, engine: str,
+    sparse: bool, weight_learns: bool, memory: str, learns: str, key: str, engine: str,
 ) -> list[Tensor]:  # fmt: skip
     """Gradients of `spikes`: [current, *states, past, *learnt, history, weight]; the last two only if recurrent."""
     program = find(key)
     plan = cpu.plan(program, parameters, current.dtype, weight is not None, memory, learns)
-    synapse = None if weight is None else _lists(engine, weight, delays)
+    synapse = None if weight is None else _lists(engine, weight, delays, sparse)
     result: list[Tensor] = _engine(engine).backward(
         program,
         plan,
@@ -90,7 +90,7 @@ def spikes_backward(
 def _(
     grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor, past: Tensor, left: Tensor,
     parameters: list[Tensor], kept: list[Tensor], history: Tensor | None, weight: Tensor | None, delays: Tensor | None,
-    weight_learns: bool, memory: str, learns: str, key: str, engine: str,
+    sparse: bool, weight_learns: bool, memory: str, learns: str, key: str, engine: str,
 ) -> list[Tensor]:  # fmt: skip
     names = find(key).equation.parameters
     learnt = [parameter for name, parameter in zip(names, parameters, strict=True) if name in learns.split()]
@@ -101,12 +101,12 @@ def _(
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    current, states, past, left, parameters, history, weight, delays, memory, learns, key, engine = inputs
+    current, states, past, left, parameters, history, weight, delays, sparse, memory, learns, key, engine = inputs
     kept = output[2 + len(states) :]
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(current, past, left, history, weight, delays, output[0], *parameters, *kept)
     ctx.states, ctx.parameters, ctx.shapes = len(states), len(parameters), [state.shape for state in states]
-    ctx.memory, ctx.learns, ctx.key, ctx.engine = memory, learns, key, engine
+    ctx.sparse, ctx.memory, ctx.learns, ctx.key, ctx.engine = sparse, memory, learns, key, engine
     ctx.weight_learns = weight is not None and weight.requires_grad
 
 
@@ -119,15 +119,15 @@ def _pull(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
         for shape, grad in zip(ctx.shapes, grads[2 : 2 + ctx.states], strict=True)
     ]
     pulled = spikes_backward(
-        grad_out, grad_states, current, out, past, left, parameters, kept, history, weight, delays, ctx.weight_learns,
-        ctx.memory, ctx.learns, ctx.key, ctx.engine,
+        grad_out, grad_states, current, out, past, left, parameters, kept, history, weight, delays, ctx.sparse,
+        ctx.weight_learns, ctx.memory, ctx.learns, ctx.key, ctx.engine,
     )  # fmt: skip
     learns, names = ctx.learns.split(), find(ctx.key).equation.parameters
     learnt = dict(zip(learns, pulled[2 + ctx.states :], strict=False))
     tail = pulled[2 + ctx.states + len(learns) :]
     return (
         pulled[0], pulled[1 : 1 + ctx.states], pulled[1 + ctx.states], None, [learnt.get(name) for name in names],
-        tail[0] if tail else None, tail[1] if len(tail) > 1 else None, None, None, None, None, None,
+        tail[0] if tail else None, tail[1] if len(tail) > 1 else None, None, None, None, None, None, None,
     )  # fmt: skip
 
 
@@ -135,36 +135,39 @@ spikes.register_autograd(_pull, setup_context=_keep)
 
 
 @custom_op("spikeloom::project", mutates_args=())
-def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
+def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool) -> Tensor:
     """Currents [T, B, post] that inputs xs [T, B, pre] send through weight [post, pre] with delays, event by event."""
-    return cpu.project(xs, past, weight.shape[0], cpu.lists(weight, delays))
+    return cpu.project(xs, past, weight.shape[0], cpu.lists(weight, delays, sparse))
 
 
 @project.register_fake
-def _(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
+def _(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool) -> Tensor:
     return xs.new_empty(*xs.shape[:2], weight.shape[0])
 
 
 @custom_op("spikeloom::project_backward", mutates_args=())
-def project_backward(grad: Tensor, xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
+def project_backward(
+    grad: Tensor, xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool
+) -> Tensor:
     """The gradient of the weight of `project`."""
     inputs = [(part, offset) for part, offset in ((past, -past.shape[0]), (xs, 0)) if part.shape[0]]
-    result = cpu.weight_gradient(inputs, grad, cpu.lists(weight, delays))
+    result = cpu.weight_gradient(inputs, grad, cpu.lists(weight, delays, sparse), past.shape[0] + 1)
     return result.reshape(weight.shape[1], weight.shape[0]).t().contiguous()
 
 
 @project_backward.register_fake
-def _(grad: Tensor, xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
+def _(grad: Tensor, xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool) -> Tensor:
     return torch.empty_like(weight, memory_format=torch.contiguous_format)
 
 
 def _project_keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+    *tensors, ctx.sparse = inputs
+    ctx.save_for_backward(*tensors)
 
 
-def _project_pull(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+def _project_pull(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
     xs, past, weight, delays = ctx.saved_tensors
-    grad_weight = project_backward(grad, xs, past, weight, delays) if ctx.needs_input_grad[2] else None
+    grad_weight = project_backward(grad, xs, past, weight, delays, ctx.sparse) if ctx.needs_input_grad[2] else None
     grad_xs = grad_past = None
     if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
         rows, ahead = past.shape[0] + xs.shape[0], past.shape[0]
@@ -173,7 +176,7 @@ def _project_pull(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None,
             part = weight if delays is None else torch.where(delays == d, weight, torch.zeros_like(weight))
             whole[ahead - d : rows - d] += grad @ part
         grad_past, grad_xs = whole[:ahead], whole[ahead:].clone()
-    return grad_xs, grad_past, grad_weight, None
+    return grad_xs, grad_past, grad_weight, None, None
 
 
 project.register_autograd(_project_pull, setup_context=_project_keep)

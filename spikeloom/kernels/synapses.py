@@ -130,59 +130,93 @@ def pull(out: Array, size: int, source: Array, row: int, dense: bool, first: Arr
 
 @njit
 def project(
-    xs: Array, out: Array, offset: int, dense: bool, first: Array, lead: Array, weight: Array, start: int, stop: int
-) -> None:
-    """Currents of input synapses: what xs [S, B, I] send is added to the rows t + offset + delay of out [T, B, N].
+    past: Array, xs: Array, out: Array, slots: int, dense: bool, first: Array, line: Array, weight: Array,
+    start: int, stop: int,
+) -> None:  # fmt: skip
+    """Currents out [T, B, N] of input synapses: inputs xs [T, B, I] arrive after their delay, the earlier `past` too.
 
-    lead = delay * B * N + post. Rows before the first and after the last are left out: they belong to the calls before
-    and after this one. Samples start to stop.
+    line = delay * N + post, delay < slots. Samples start to stop, each with what is on its way in a buffer of its own,
+    which stays in the first-level cache.
     """
-    steps, batch, size = xs.shape
+    steps, _, size = xs.shape
     width = out.shape[2]
-    flat, found = out.reshape(-1), np.empty(size, np.int64)
-    for t in range(steps):  # time outermost: what one step reads and writes lies together
-        for b in range(start, stop):
-            row, there = xs[t, b], ((t + offset) * batch + b) * width
-            for e in range(find(row, found)):
-                i = found[e]
-                value = row[i]
-                if dense:
-                    axpy(value, weight[i * width : (i + 1) * width], flat[there : there + width])
-                else:
-                    for k in range(first[i], first[i + 1]):
-                        place = there + lead[k]
-                        if 0 <= place < len(flat):
-                            flat[place] += value * weight[k]
+    found = np.empty(size, np.int64)
+    if dense:
+        for t in range(steps):
+            for b in range(start, stop):
+                row, target = xs[t, b], out[t, b]
+                target[:] = 0
+                for e in range(find(row, found)):
+                    axpy(row[found[e]], weight[found[e] * width : (found[e] + 1) * width], target)
+        return
+    buffer = np.empty((2 * slots, width), out.dtype)
+    flat = buffer.reshape(-1)
+    for b in range(start, stop):
+        buffer[:, :] = 0
+        for h in range(past.shape[0]):
+            scatter(past[h, b], found, flat, (h - past.shape[0]) * width, first, line, weight)
+        here = 0
+        for t in range(steps):
+            here = make_room(buffer, here)
+            scatter(xs[t, b], found, flat, here * width, first, line, weight)
+            copy(buffer[here], out[t, b])
+            here += 1
+
+
+@njit
+def scatter(row: Array, found: Array, flat: Array, there: int, first: Array, line: Array, weight: Array) -> None:
+    """Add what the values of a row send to places `there + line`; places before the first are left out."""
+    for e in range(find(row, found)):
+        i = found[e]
+        value = row[i]
+        for k in range(first[i], first[i + 1]):
+            place = there + line[k]
+            if place >= 0:
+                flat[place] += value * weight[k]
 
 
 @njit
 def weight_gradient(
-    xs: Array, grad: Array, offset: int, dense: bool, first: Array, lead: Array, out: Array, start: int, stop: int
-) -> None:
+    xs: Array, grad: Array, offset: int, slots: int, dense: bool, first: Array, line: Array, out: Array,
+    start: int, stop: int,
+) -> None:  # fmt: skip
     """out[block] += sum over the samples of a block and over time of xs[t, b, i] grad[t + offset + delay, b, post].
 
-    Rows of `grad` before its first and after its last count as zero; lead as in `project`. Blocks of LANES samples have
+    Rows of `grad` before its first and after its last count as zero; line as in `project`. Blocks of LANES samples have
     sums of their own, so the result does not depend on the number of threads.
     """
     steps, batch, size = xs.shape
     width = grad.shape[2]
-    flat, found = grad.reshape(-1), np.empty(size, np.int64)
+    found = np.empty(size, np.int64)
+    window = np.empty((1 if dense else 2 * slots, width), grad.dtype)  # rows base, base + 1, ... of the gradient
+    flat = window.reshape(-1)
     for block in range(start, stop):
         total = out[block]
-        for t in range(steps):
-            for b in range(block * LANES, min((block + 1) * LANES, batch)):
-                row, there = xs[t, b], ((t + offset) * batch + b) * width
+        for b in range(block * LANES, min((block + 1) * LANES, batch)):
+            base = offset - slots
+            for t in range(steps):
+                row, when = xs[t, b], t + offset
+                if dense:
+                    if 0 <= when < grad.shape[0]:
+                        for e in range(find(row, found)):
+                            i = found[e]
+                            axpy(row[i], grad[when, b], total[i * width : (i + 1) * width])
+                    continue
+                if when - base == slots:
+                    base = when
+                    for r in range(2 * slots):
+                        if t > 0 and r < slots:
+                            copy(window[slots + r], window[r])
+                        elif 0 <= base + r < grad.shape[0]:
+                            copy(grad[base + r, b], window[r])
+                        else:
+                            window[r, :] = 0
+                there = (when - base) * width
                 for e in range(find(row, found)):
                     i = found[e]
                     value = row[i]
-                    if dense:
-                        if 0 <= there < len(flat):
-                            axpy(value, flat[there : there + width], total[i * width : (i + 1) * width])
-                    else:
-                        for k in range(first[i], first[i + 1]):
-                            place = there + lead[k]
-                            if 0 <= place < len(flat):
-                                total[k] += value * flat[place]
+                    for k in range(first[i], first[i + 1]):
+                        total[k] += value * flat[there + line[k]]
 
 
 @njit

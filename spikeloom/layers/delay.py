@@ -8,7 +8,7 @@ Source: Bellec et al., 2018.
 """
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,55 @@ class DelayState(NamedTuple):
     past: Tensor  # [D - 1, B, I], inputs of the steps before, oldest first
 
 
-class DelayedLinear(Stateful):
+class DelayedSynapses(Stateful):
+    """What all synapses with delays share; a subclass has a `weight` [n_out, n_in], then calls `draw_delays`."""
+
+    delay: Tensor | None
+    if TYPE_CHECKING:
+
+        @property
+        def weight(self) -> Tensor: ...
+
+    def __init__(self, n_in: int, n_out: int, delays: int) -> None:
+        super().__init__()
+        if min(n_in, n_out, delays) < 1:
+            raise ConfigError(
+                f"{type(self).__name__} needs n_in, n_out and delays of at least 1, but got {n_in}, {n_out}, {delays}."
+            )
+        self.n_in, self.n_out, self.delays = n_in, n_out, delays
+
+    @property
+    def sparse(self) -> bool:
+        """Whether a weight of zero is a synapse that does not exist."""
+        return False
+
+    def draw_delays(self, generator: torch.Generator | None) -> None:
+        """A delay for every synapse, uniform in 0 .. delays - 1, frozen."""
+        shape = self.n_out, self.n_in
+        drawn = torch.randint(0, self.delays, shape, generator=generator) if self.delays > 1 else None
+        self.register_buffer("delay", drawn)
+
+    def initial_state(self, x: Tensor) -> DelayState:
+        return DelayState(x.new_zeros(self.delays - 1, *x.shape))
+
+    def step(self, x: Tensor, state: DelayState) -> tuple[Tensor, DelayState]:
+        out, state = self.forward(x.unsqueeze(0), state)
+        return out[0], state
+
+    def forward(self, xs: Tensor, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
+        owner, weight = type(self).__name__, self.weight
+        check_sequence(owner, xs, self.n_in)
+        check_like(owner, "weight", weight, (self.n_out, self.n_in), xs)
+        state = self.initial_state(xs[0]) if state is None else state
+        check_like(owner, "past", state.past, (self.delays - 1, *xs.shape[1:]), xs)
+        out = kernels.project(xs, state.past, weight, self.delay, self.sparse)
+        return out, DelayState(_last(state.past, xs, self.delays - 1))
+
+    def extra_repr(self) -> str:
+        return f"n_in={self.n_in}, n_out={self.n_out}, delays={self.delays}"
+
+
+class DelayedLinear(DelayedSynapses):
     """A linear map whose synapses have delays; also the synapses of `Recurrent`.
 
     Shapes: xs [T, B, n_in] -> currents [T, B, n_out]; weight and delay [n_out, n_in].
@@ -44,36 +92,11 @@ class DelayedLinear(Stateful):
     torch.Size([20, 2, 3])
     """
 
-    delay: Tensor | None
-
     def __init__(self, n_in: int, n_out: int, *, delays: int = 1, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        if min(n_in, n_out, delays) < 1:
-            raise ConfigError(
-                f"DelayedLinear needs n_in, n_out and delays of at least 1, but got {n_in}, {n_out}, {delays}."
-            )
-        self.n_in, self.n_out, self.delays = n_in, n_out, delays
-        self.weight = nn.Parameter(torch.randn(n_out, n_in, generator=generator) / math.sqrt(n_in))
-        drawn = torch.randint(0, delays, (n_out, n_in), generator=generator) if delays > 1 else None
-        self.register_buffer("delay", drawn)
-
-    def initial_state(self, x: Tensor) -> DelayState:
-        return DelayState(x.new_zeros(self.delays - 1, *x.shape))
-
-    def step(self, x: Tensor, state: DelayState) -> tuple[Tensor, DelayState]:
-        out, state = self.forward(x.unsqueeze(0), state)
-        return out[0], state
-
-    def forward(self, xs: Tensor, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
-        check_sequence("DelayedLinear", xs, self.n_in)
-        check_like("DelayedLinear", "weight", self.weight, (self.n_out, self.n_in), xs)
-        state = self.initial_state(xs[0]) if state is None else state
-        check_like("DelayedLinear", "past", state.past, (self.delays - 1, *xs.shape[1:]), xs)
-        out = kernels.project(xs, state.past, self.weight, self.delay)
-        return out, DelayState(_last(state.past, xs, self.delays - 1))
-
-    def extra_repr(self) -> str:
-        return f"n_in={self.n_in}, n_out={self.n_out}, delays={self.delays}"
+        super().__init__(n_in, n_out, delays)
+        weight = torch.randn(n_out, n_in, generator=generator) / math.sqrt(n_in)
+        self.register_parameter("weight", nn.Parameter(weight))
+        self.draw_delays(generator)
 
 
 def _last(past: Tensor, xs: Tensor, count: int) -> Tensor:

@@ -17,7 +17,7 @@ from ..core import State, Stateful
 from ..errors import ConfigError, ShapeError, check_like, check_sequence
 from ..neurons import Neuron
 from ..neurons.neuron import full_precision
-from .delay import DelayedLinear
+from .delay import DelayedSynapses
 
 
 class RecurrentState(NamedTuple):
@@ -34,7 +34,8 @@ class Recurrent(Stateful):
 
     Args:
         neuron: the population, any `Neuron` that fires.
-        synapse: `DelayedLinear(N, N)`, or an `nn.Linear(N, N, bias=False)` without delays.
+        synapse: `DelayedLinear(N, N)`, `SparseDelayedLinear(N, N)`, or an `nn.Linear(N, N, bias=False)` without
+            delays.
         autapses: whether a neuron may drive itself; if not, the diagonal of the weight has no effect and no gradient.
 
     Raises:
@@ -42,13 +43,14 @@ class Recurrent(Stateful):
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> from spikeloom.neurons import ALIF
+    >>> from spikeloom.layers import DelayedLinear
     >>> layer = Recurrent(ALIF(), DelayedLinear(5, 5, delays=3))
     >>> spikes, state = layer(torch.rand(20, 2, 5))
     >>> spikes.shape, state.history.shape
     (torch.Size([20, 2, 5]), torch.Size([2, 2, 5]))
     """
 
-    def __init__(self, neuron: Neuron, synapse: DelayedLinear | nn.Linear, *, autapses: bool = False) -> None:
+    def __init__(self, neuron: Neuron, synapse: DelayedSynapses | nn.Linear, *, autapses: bool = False) -> None:
         super().__init__()
         post, pre = synapse.weight.shape
         if post != pre or (isinstance(synapse, nn.Linear) and synapse.bias is not None):
@@ -64,7 +66,7 @@ class Recurrent(Stateful):
     @property
     def delays(self) -> int:
         """Delay slots of the synapses."""
-        return self.synapse.delays if isinstance(self.synapse, DelayedLinear) else 1
+        return self.synapse.delays if isinstance(self.synapse, DelayedSynapses) else 1
 
     def weight(self) -> Tensor:
         """What the synapses weigh in effect [N, N]."""
@@ -80,20 +82,27 @@ class Recurrent(Stateful):
         return out[0], state
 
     def forward(self, xs: Tensor, state: RecurrentState | None = None) -> tuple[Tensor, RecurrentState]:
-        size = self.synapse.weight.shape[0]
+        size = self.get_buffer("diagonal").shape[0]
         check_sequence("Recurrent", xs, size)
         if xs.dim() != 3:
             raise ShapeError(
                 f"Recurrent needs currents [T, B, {size}], but got {list(xs.shape)}. Flatten the neurons first."
             )
         xs = full_precision("Recurrent", xs)
-        check_like("Recurrent", "weight", self.synapse.weight, (size, size), xs)
+        weight = self.weight()
+        check_like("Recurrent", "weight", weight, (size, size), xs)
         state = self.initial_state(xs[0]) if state is None else state
         check_like("Recurrent", "history", state.history, (self.delays - 1, *xs.shape[1:]), xs)
         moving = self.neuron.moving(xs, state.neuron)._replace(history=state.history.unbind(0))
-        delay = self.synapse.delay if isinstance(self.synapse, DelayedLinear) else None
+        delayed = self.synapse if isinstance(self.synapse, DelayedSynapses) else None
         out, moving = kernels.recurrent(
-            self.neuron.program, xs, moving, self.neuron.parameters_for(xs), self.weight(), delay
+            self.neuron.program,
+            xs,
+            moving,
+            self.neuron.parameters_for(xs),
+            weight,
+            delayed.delay if delayed else None,
+            delayed.sparse if delayed else False,
         )
         history = torch.stack(moving.history) if moving.history else state.history
         return out, RecurrentState(self.neuron.settle(moving, xs.shape[1:]), history)

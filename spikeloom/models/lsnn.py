@@ -8,14 +8,23 @@ Source: Bellec, Salaj, Subramoney, Legenstein, Maass, NeurIPS 2018.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..core import State, Stateful, record
 from ..errors import ConfigError, check_sequence
-from ..layers import DelayedLinear, DelayState, Recurrent, RecurrentState
+from ..layers import (
+    DelayedLinear,
+    DelayedSynapses,
+    DelayState,
+    Recurrent,
+    RecurrentState,
+    SignedSparse,
+    SignedSparseLinear,
+    SparseDelayedLinear,
+)
 from ..neurons import ALIF, Dynamics, LeakyReadout, LeakyState
 from ..surrogate import Surrogate, Triangle
 
@@ -58,6 +67,12 @@ class LSNN(Stateful):
         bias: whether the readout has a bias.
         current_noise: standard deviation of a Gaussian current added in every step, drawn from `generator`.
         dt: length of one step.
+        connectivity: share of the synapses that exist, of inputs, recurrence and readout; they have fixed signs, and
+            `rules.DeepR` rewires them: `DeepR(optimizer, net.sparse_layers())`. None: all exist, with any sign.
+        excitatory: share of the inputs and of the neurons whose synapses are all positive, the rest being negative
+            (Dale's law); None: signs by synapse. The inhibitory neurons are the first ones, so adaptive neurons are
+            excitatory as long as there are enough regular ones; which inputs inhibit is drawn. Needs a connectivity.
+        dormant_gradients: see `SignedSparseLinear`.
         memory: "lean" or "fast"; see `ALIF`. A recurrent population computes its whole current again in any case, so
             keeping less is also faster.
         generator: draws weights and delays, and the noise.
@@ -92,6 +107,9 @@ class LSNN(Stateful):
         detach_reset: bool = False,
         current_noise: float = 0.0,
         dt: float = 1.0,
+        connectivity: float | None = None,
+        excitatory: float | None = None,
+        dormant_gradients: bool = False,
         memory: str = "lean",
         generator: torch.Generator | None = None,
     ) -> None:
@@ -105,18 +123,39 @@ class LSNN(Stateful):
             raise ConfigError(f"LSNN needs current_noise >= 0, but got {current_noise}.")
         size = n_regular + n_adaptive
         self.current_noise, self.generator = current_noise, generator
-        self.inputs = DelayedLinear(n_in, size, delays=delays, generator=generator)
         strength = torch.cat([torch.zeros(n_regular), torch.full((n_adaptive,), float(adapt_strength))])
         neuron = ALIF(
             tau_mem, tau_adapt, strength, threshold, dynamics=dynamics, refractory=refractory,
             detach_reset=detach_reset, surrogate=surrogate, dt=dt, memory=memory,
         )  # fmt: skip
-        self.hidden = Recurrent(neuron, DelayedLinear(size, size, delays=delays, generator=generator))
-        self.output = nn.Linear(size, n_out, bias=bias)
-        nn.init.xavier_uniform_(self.output.weight, generator=generator)
-        if bias:
-            nn.init.zeros_(self.output.bias)
+        self.inputs: DelayedSynapses
+        synapse: DelayedSynapses
+        self.output: nn.Linear | SignedSparseLinear
+        if connectivity is None:
+            if excitatory is not None or dormant_gradients:
+                raise ConfigError("LSNN has signs of neurons and dormant_gradients only with a connectivity. Pass one.")
+            self.inputs = DelayedLinear(n_in, size, delays=delays, generator=generator)
+            synapse = DelayedLinear(size, size, delays=delays, generator=generator)
+            self.output = nn.Linear(size, n_out, bias=bias)
+            nn.init.xavier_uniform_(self.output.weight, generator=generator)
+            if bias:
+                nn.init.zeros_(self.output.bias)
+        else:
+            sparse: dict[str, Any] = {"connectivity": connectivity, "dormant_gradients": dormant_gradients}
+            sparse["generator"] = generator
+            order = torch.randperm(n_in, generator=generator)
+            of_inputs, of_neurons = neuron_signs(n_in, excitatory), neuron_signs(size, excitatory)
+            of_inputs = None if of_inputs is None else of_inputs[order]
+            self.inputs = SparseDelayedLinear(n_in, size, delays=delays, neuron_sign=of_inputs, **sparse)
+            synapse = SparseDelayedLinear(size, size, delays=delays, neuron_sign=of_neurons, autapses=False, **sparse)
+            self.output = SignedSparseLinear(size, n_out, bias=bias, neuron_sign=of_neurons, **sparse)
+        self.hidden = Recurrent(neuron, synapse)
         self.readout = LeakyReadout(tau_out, dt=dt, memory=memory)
+
+    def sparse_layers(self) -> dict[str, SignedSparse]:
+        """The layers that `rules.DeepR` rewires, by name; none if the network is dense."""
+        layers = {"inputs": self.inputs, "recurrent": self.hidden.synapse, "output": self.output}
+        return {name: layer for name, layer in layers.items() if isinstance(layer, SignedSparse)}
 
     def initial_state(self, x: Tensor) -> LSNNState:
         size, outputs = self.output.in_features, self.output.out_features
@@ -149,6 +188,24 @@ class LSNN(Stateful):
         neuron = self.hidden.neuron
         assert isinstance(neuron, ALIF)
         return Trace(logits, spikes, states.neuron.voltage, neuron.moving_threshold(states.neuron.adaptation))
+
+
+def neuron_signs(count: int, excitatory: float | None) -> Tensor | None:
+    """+1 for the last round(excitatory * count) of `count` neurons, -1 for those before; None without a share.
+
+    Raises:
+        ConfigError: the share is not in [0, 1].
+
+    >>> neuron_signs(4, 0.75)
+    tensor([-1.,  1.,  1.,  1.])
+    """
+    if excitatory is None:
+        return None
+    if not 0.0 <= excitatory <= 1.0:
+        raise ConfigError(f"The share of excitatory neurons must be in [0, 1], but is {excitatory}.")
+    signs = torch.ones(count)
+    signs[: count - round(excitatory * count)] = -1.0
+    return signs
 
 
 class LSTMBaseline(Stateful):

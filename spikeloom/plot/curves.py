@@ -24,6 +24,7 @@ class Panel:
         lines: levels to compare with, by name: a target, chance, the published value.
         logarithmic: scale of the values.
         smooth: length of the running mean drawn over the raw values; 1 for none.
+        bands: lower and upper values around some of the curves, by name.
     """
 
     label: str
@@ -31,6 +32,7 @@ class Panel:
     lines: Mapping[str, float] | None = None
     logarithmic: bool = False
     smooth: int = 1
+    bands: Mapping[str, tuple[Sequence[float] | Array, Sequence[float] | Array]] | None = None
 
 
 def learning_curves(charts: Sequence[Panel], title: str = "Learning") -> Figure:
@@ -45,6 +47,10 @@ def learning_curves(charts: Sequence[Panel], title: str = "Learning") -> Figure:
             colour = CYCLE[number % len(CYCLE)]
             marker = "o" if len(updates) <= 40 else None
             smoothed = running_mean(values, chart.smooth)
+            band = (chart.bands or {}).get(name)
+            if band is not None:
+                low, high = (running_mean(edge, chart.smooth) for edge in band)
+                one.fill_between(updates, low, high, color=colour, alpha=0.2, linewidth=0)
             if chart.smooth > 1 and len(updates) >= 2 * chart.smooth:
                 one.plot(updates, values, color=colour, linewidth=0.6, alpha=0.3)
                 one.plot(updates, smoothed, color=colour, linewidth=1.6, label=f"{name} (mean of {chart.smooth})")

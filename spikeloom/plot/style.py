@@ -18,7 +18,7 @@ WIDTH = 10.0
 
 INK, GREY = "#222222", "#8a8a8a"
 RED, BLUE, YELLOW, GREEN, PURPLE = "#c23b34", "#2a6cb0", "#b58900", "#2e8b57", "#7a4fa3"
-POPULATION = {"regular": INK, "adaptive": BLUE}
+POPULATION = {"regular": INK, "adaptive": BLUE, "inhibitory": RED}
 """Colours of populations of neurons, the same in every figure; others take those of CYCLE."""
 CYCLE = (BLUE, RED, GREEN, PURPLE, YELLOW, "#17829a", "#a0522d", GREY)
 

@@ -43,8 +43,8 @@ def learning(
         run.figure("learning_curves", learning_curves(panels, title), caption)
 
 
-def firing_rates(run: Run, config: NetworkOptions, hertz: Tensor, target: float) -> None:
+def firing_rates(run: Run, config: NetworkOptions, hertz: Tensor, target: float, inhibitory: int = 0) -> None:
     """The distribution of the rates [N] over neurons; nothing for a model without spikes."""
-    found = populations(config, numbers(hertz))
+    found = populations(config, numbers(hertz), inhibitory)
     if found:
         run.figure("rates", rate_histogram(found, target), "Firing rates of the hidden neurons after training.")

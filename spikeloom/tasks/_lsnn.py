@@ -50,14 +50,15 @@ class NetworkOptions(Protocol):
     def memory(self) -> Memory: ...
 
 
-def build(config: NetworkOptions, run: Run, n_in: int, n_out: int, bias: bool) -> LSNN | LSTMBaseline:
+def build(config: NetworkOptions, run: Run, n_in: int, n_out: int, bias: bool, **sparse: Any) -> LSNN | LSTMBaseline:
     """The network of a task, on the run's device, its weights drawn from the run's generator.
 
+    `sparse` are the options of `LSNN` for its synapses; the LSTM has none.
     `lif` has as many neurons as `lsnn`, none of them adaptive; `lstm` has as many weights, to the nearest whole unit.
     """
     if config.model == "lstm":
         units = lstm_units(n_in, config.n_regular + config.n_adaptive, n_out, bias)
-        return LSTMBaseline(n_in, units, n_out, generator=run.generator("weights")).to(run.device)
+        return LSTMBaseline(n_in, units, n_out, generator=run.generator("weights", shared=True)).to(run.device)
     adaptive = config.n_adaptive if config.model == "lsnn" else 0
     model = LSNN(
         n_in,
@@ -76,7 +77,8 @@ def build(config: NetworkOptions, run: Run, n_in: int, n_out: int, bias: bool) -
         surrogate=Triangle(gain=config.gain),
         dt=config.dt,
         memory=config.memory,
-        generator=run.generator("weights"),
+        generator=run.generator("weights", shared=True),
+        **sparse,
     )
     return model.to(run.device)
 
@@ -131,10 +133,16 @@ def rate_values(hertz: Tensor) -> dict[str, float]:
     return {name: float(value) for name, value in named.items()}
 
 
-def populations(config: NetworkOptions, values: Any) -> dict[str, Any]:
-    """The columns of `values` [..., N] by population; nothing for a model without spikes."""
+def populations(config: NetworkOptions, values: Any, inhibitory: int = 0) -> dict[str, Any]:
+    """The columns of `values` [..., N] by population; nothing for a model without spikes.
+
+    Args:
+        inhibitory: how many of the first neurons are inhibitory by Dale's law.
+    """
     split = config.n_regular if config.model == "lsnn" else config.n_regular + config.n_adaptive
-    parts = {"regular": values[..., :split], "adaptive": values[..., split:]}
+    inhibitory = min(inhibitory, split)
+    parts = {"inhibitory": values[..., :inhibitory], "regular": values[..., inhibitory:split]}
+    parts["adaptive"] = values[..., split:]
     return {} if config.model == "lstm" else {name: part for name, part in parts.items() if part.shape[-1]}
 
 
@@ -150,9 +158,12 @@ def layers(
             _layer("readout", n_out, units, None, None, n_out * units),
         ]
     neurons = config.n_regular + config.n_adaptive
-    recurrent = neurons * (neurons - 1)
-    hidden = _layer("hidden", neurons, n_in, rate, input_rate, neurons * n_in + recurrent)
-    readout = _layer("readout", n_out, neurons, None, rate, n_out * neurons)
+    counts = {"inputs": neurons * n_in, "recurrent": neurons * (neurons - 1), "output": n_out * neurons}
+    if isinstance(model, LSNN):
+        counts |= {name: layer.active() for name, layer in model.sparse_layers().items()}
+    recurrent = counts["recurrent"]
+    hidden = _layer("hidden", neurons, n_in, rate, input_rate, counts["inputs"] + recurrent)
+    readout = _layer("readout", n_out, neurons, None, rate, counts["output"])
     return [{**hidden, "recurrent_synapses": recurrent}, readout]
 
 

@@ -11,20 +11,22 @@ neurons, NeurIPS 2018: 94.2 +- 0.3 % (best of 12: 94.7) with sparse connections;
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
 
 from ..data import mnist
 from ..data.batches import Batches, in_order
 from ..data.crossing import POOLED_WHITE, WHITE, analog, crossing, pool
 from ..errors import ConfigError, check_positive
 from ..layers import rate_cost
-from ..models.lsnn import LSNN
+from ..models.lsnn import LSNN, LSTMBaseline, neuron_signs
+from ..rules import Counts, DeepR
 from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import fit
@@ -67,6 +69,26 @@ class Config:
     """Delay slots of every synapse [steps]; 1 for none."""
     refractory: float = 5.0
     """Refractory period [ms]."""
+    permuted: bool = False
+    """Read the pixels in a random order, the same for all images and seeds (psMNIST)."""
+    connectivity: float = 0.12
+    """Share of the synapses that exist, rewired by DEEP R; 0: all exist, with any sign, and nothing is rewired."""
+    l1: float = 0.01
+    """DEEP R: strength of the shrinkage of synapses."""
+    temperature: float = 0.0
+    """DEEP R: temperature of the noise on synapses."""
+    excitatory: float = 0.75
+    """Share of excitatory inputs and neurons (Dale's law), the rest being inhibitory; 0: every synapse has its sign."""
+    budget: Literal["global", "per_matrix"] = "global"
+    """DEEP R: the number of synapses is kept in all layers together, or in each."""
+    soft: bool = False
+    """DEEP R without a fixed number of synapses; needs l1 and temperature."""
+    resample_sign: bool = False
+    """A created synapse draws a new sign; needs excitatory 0."""
+    reset_moments: bool = False
+    """A created synapse starts with moments of zero in Adam."""
+    dormant_gradients: bool = False
+    """Synapses that do not exist have gradients too, as in the authors' code; slow."""
     lr: float = 0.01
     """Initial learning rate of Adam."""
     lr_decay: float = 0.8
@@ -150,9 +172,10 @@ def train(config: Config, run: Run) -> None:
     check(config)
     images, labels = (part.to(run.device) for part in mnist.load("train"))
     training, validation = (images[VALIDATION:], labels[VALIDATION:]), (images[:VALIDATION], labels[:VALIDATION])
-    model = build(config, run, channels(config), CLASSES, bias=True)
+    model = network(config, run)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
-    batches = Batches(len(training[0]), config.batch_train, run.generator("batches"))
+    rewire = rewiring(config, run, model, optimizer)
+    batches = Batches(len(training[0]), config.batch_train, run.generator("batches", shared=True), run.rank, run.world)
 
     def step(finished: int) -> dict[str, float]:
         lr = learning_rate(finished, config.lr, config.lr_decay, config.lr_decay_every)
@@ -163,12 +186,14 @@ def train(config: Config, run: Run) -> None:
         logits = answer(activity.logits, config)
         loss = cross_entropy(logits, wanted)
         if config.model != "lstm":
-            loss = loss + config.rate_cost * rate_cost(activity.spikes, config.target_rate, config.dt)
+            loss = loss + config.rate_cost * rate_cost(activity.spikes, config.target_rate, config.dt, ranks.mean_of)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         ranks.average_gradients(model)
         optimizer.step()
         values = {} if config.model == "lstm" else rate_values(rates(activity.spikes, config.dt))
+        if rewire is not None:
+            values |= rewired(rewire.step())
         return {"loss": loss.item(), "accuracy": share(logits, wanted), "lr": lr, "epoch": batches.epoch, **values}
 
     def validate(finished: int) -> dict[str, float]:
@@ -181,9 +206,10 @@ def train(config: Config, run: Run) -> None:
         loss = cross_entropy(logits, wanted)
         return {"validation_accuracy": share(logits, wanted), "validation_loss": loss.item()}
 
+    parts = {"model": model, "optimizer": optimizer, "batches": batches}
     fit(
         run,
-        parts={"model": model, "optimizer": optimizer, "batches": batches},
+        parts=parts if rewire is None else {**parts, "rewire": rewire},
         updates=config.updates,
         step=step,
         validate=validate,
@@ -198,7 +224,7 @@ def train(config: Config, run: Run) -> None:
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Accuracy of the selected weights on all test images, each read once."""
     check(config)
-    model = build(config, run, channels(config), CLASSES, bias=True)
+    model = network(config, run)
     update = run.load_best(model=model)
     images, labels = (part.to(run.device) for part in mnist.load("test"))
     found = answers(model, images, torch.arange(len(images)), config)
@@ -231,9 +257,10 @@ def plot(config: Config, run: Run) -> None:
     """Some digits in detail, the learning curves, the firing rates and, once tested, the confusions."""
     from ..plot.confusion import confusion
     from ..plot.episode import digit
+    from ..plot.weights import connectivity
     from ._figures import firing_rates, learning, numbers
 
-    model = build(config, run, channels(config), CLASSES, bias=True)
+    model = network(config, run)
     run.load_best(model=model)
     images, labels = (part[:VALIDATION] for part in mnist.load("train"))
     count = max(config.figures, 32)  # rates want more than a few images
@@ -244,7 +271,7 @@ def plot(config: Config, run: Run) -> None:
         figure = digit(
             numbers(pool(images[b : b + 1])[0] if config.downsampled else images[b]),
             numbers(spikes[:, b]),
-            populations(config, numbers(activity.spikes[:, b])),
+            populations(config, numbers(activity.spikes[:, b]), inhibitory(config)),
             numbers(activity.logits[:, b]),
             int(labels[b]),
             said[b],
@@ -258,9 +285,16 @@ def plot(config: Config, run: Run) -> None:
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
         "rate [Hz]": {"mean": "rate", "highest": "rate_max"},
     }
+    sparse = model.sparse_layers() if isinstance(model, LSNN) else {}
+    if sparse:
+        charts["synapses"] = {name: f"active_{name}" for name in sparse}
+        charts["per update"] = {"pruned": "synapses_pruned", "created": "synapses_created"}
     levels = {"accuracy": {"chance": 0.1}, "rate [Hz]": {"target": config.target_rate}}
     learning(run, "Learning sequential MNIST", charts, levels, smooth=max(config.updates // 60, 1))
-    firing_rates(run, config, rates(activity.spikes, config.dt), config.target_rate)
+    firing_rates(run, config, rates(activity.spikes, config.dt), config.target_rate, inhibitory(config))
+    if sparse:
+        weights = {name: numbers(layer.weight) for name, layer in sparse.items()}
+        run.figure("connectivity", connectivity(weights), "Synapses after training: blue excites, red inhibits.")
     if (run.folder / "confusion.json").exists():
         counts = torch.tensor(run.read_json("confusion.json")).numpy()
         run.figure("confusion", confusion(counts, title="Test images"), "Which digit is taken for which.")
@@ -280,11 +314,58 @@ def check(config: Config) -> None:
             f"sequential_mnist needs minutes >= 0 and figures 0 to {VALIDATION}, but got {config.minutes} and "
             f"{config.figures}. Use 0 for no limit and no figures."
         )
+    if not 0.0 <= config.connectivity <= 1.0:
+        raise ConfigError(
+            "connectivity must be in (0, 1], or 0 for dense weights that are not rewired, but is "
+            f"{config.connectivity}."
+        )
+    if config.resample_sign and config.excitatory:
+        raise ConfigError("resample_sign gives synapses new signs, which excitatory forbids. Set excitatory to 0.")
     steps = len(encode(torch.zeros(1, 28, 28, dtype=torch.uint8), config))
     if not 0 <= config.answer_window <= steps:
         raise ConfigError(
             f"A sequence has {steps} steps, so answer_window must be 0 to {steps}, but got {config.answer_window}."
         )
+
+
+def network(config: Config, run: Run) -> LSNN | LSTMBaseline:
+    """The network of these options."""
+    sparse: dict[str, Any] = {}
+    if config.connectivity:
+        sparse = {"connectivity": config.connectivity, "dormant_gradients": config.dormant_gradients}
+        sparse["excitatory"] = config.excitatory or None
+    return build(config, run, channels(config), CLASSES, bias=True, **sparse)
+
+
+def rewiring(config: Config, run: Run, model: nn.Module, optimizer: Optimizer) -> DeepR | None:
+    """DEEP R for a sparse network; all ranks draw the same."""
+    if not isinstance(model, LSNN) or not model.sparse_layers():
+        return None
+    return DeepR(
+        optimizer,
+        model.sparse_layers(),
+        l1=config.l1,
+        temperature=config.temperature,
+        budget=config.budget,
+        soft=config.soft,
+        resample_sign=config.resample_sign,
+        reset_moments=config.reset_moments,
+        generator=run.generator("rewiring", shared=True),
+    )
+
+
+def inhibitory(config: Config) -> int:
+    """How many neurons are inhibitory by Dale's law."""
+    signs = neuron_signs(config.n_regular + config.n_adaptive, config.excitatory or None)
+    return int((signs < 0).sum()) if signs is not None and config.connectivity else 0
+
+
+def rewired(counts: Mapping[str, Counts]) -> dict[str, float]:
+    """What DEEP R did, for the log."""
+    values = {f"active_{name}": float(count.active) for name, count in counts.items()}
+    values["synapses_pruned"] = float(sum(count.pruned for count in counts.values()))
+    values["synapses_created"] = float(sum(count.created for count in counts.values()))
+    return values
 
 
 def channels(config: Config) -> int:
@@ -295,9 +376,16 @@ def channels(config: Config) -> int:
 def encode(images: Tensor, config: Config) -> Tensor:
     """Bytes [B, 28, 28] as the network sees them: [T, B, channels]."""
     shown, white = (pool(images), POOLED_WHITE) if config.downsampled else (images, WHITE)
+    if config.permuted:
+        shown = shown.flatten(1)[:, permutation(shown[0].numel())].view_as(shown)
     if config.encoding == "analog":
         return analog(shown, config.ext_time, white)
     return crossing(shown, config.n_in, config.ext_time, config.answer_rows, white)
+
+
+def permutation(pixels: int) -> Tensor:
+    """The order in which a permuted image is read: one for each size, always the same."""
+    return torch.randperm(pixels, generator=torch.Generator().manual_seed(92_916))
 
 
 def window(config: Config) -> int:

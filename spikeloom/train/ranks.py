@@ -91,6 +91,18 @@ def mean(values: Mapping[str, float]) -> dict[str, float]:
     return dict(zip(sorted(values), (totals / world()).tolist(), strict=True))
 
 
+def mean_of(tensor: Tensor) -> Tensor:
+    """The mean of a tensor over the ranks, for losses that are not linear in the batch.
+
+    Its gradient goes to this rank's tensor undivided: with `average_gradients` that makes the gradient of the whole.
+    """
+    if world() == 1:
+        return tensor
+    total = tensor.detach().clone()
+    dist.all_reduce(total)
+    return tensor + (total / world() - tensor.detach())
+
+
 def copy_from_first(module: nn.Module) -> None:
     """Give every rank the parameters and buffers of rank 0."""
     if world() == 1:

@@ -77,14 +77,14 @@ class Run:
     def __post_init__(self) -> None:
         self._reporter = Reporter(quiet=self.quiet or self.rank > 0)
 
-    def generator(self, purpose: str) -> torch.Generator:
+    def generator(self, purpose: str, *, shared: bool = False) -> torch.Generator:
         """The generator for one purpose: its own stream for each seed, purpose and rank, kept in every checkpoint.
 
-        On several ranks the parameters drawn from it differ; `restore` then gives all ranks those of rank 0.
+        If `shared`, all ranks have the stream of rank 0: what is drawn from it in step is the same everywhere.
         """
         if purpose not in self._generators:
             generator = torch.Generator()
-            address = f"{self.seed}/{purpose}/{self.rank}".encode()
+            address = f"{self.seed}/{purpose}/{0 if shared else self.rank}".encode()
             generator.manual_seed(int.from_bytes(hashlib.sha256(address).digest()[:8], "little") >> 1)
             self._generators[purpose] = generator
         return self._generators[purpose]

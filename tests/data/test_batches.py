@@ -41,6 +41,24 @@ def test_a_state_of_other_data_is_refused() -> None:
         Batches(12, 4, seeded()).load_state_dict(batches.state_dict())
 
 
+def test_processes_share_the_batches_of_one() -> None:
+    whole = Batches(11, 4, seeded())
+    parts = [Batches(11, 2, seeded(), rank, 2) for rank in range(2)]
+    for _ in range(7):
+        expected = whole.next()
+        together = torch.cat([part.next() for part in parts])
+        assert torch.equal(together, expected[: len(expected) // 2 * 2])
+    with pytest.raises(ConfigError, match="1 to 5 samples for each of 2 processes, but got 6"):
+        Batches(11, 6, seeded(), 0, 2)
+
+
+def test_a_batch_too_small_to_share_is_left_out() -> None:
+    parts = [Batches(5, 2, seeded(), rank, 2) for rank in range(2)]
+    for _ in range(3):
+        assert [len(part.next()) for part in parts] == [2, 2]
+    assert parts[0].epoch == 2
+
+
 @pytest.mark.parametrize("batch", [0, 11])
 def test_a_batch_must_fit_the_data(batch: int) -> None:
     with pytest.raises(ConfigError, match=f"A batch must hold 1 to 10 samples, but got {batch}"):

@@ -19,7 +19,7 @@ def test_opcheck_of_the_neurons() -> None:
     for memory in ("fast", "lean"):
         opcheck(
             operators.spikes,
-            (xs, [zeros], zeros, zeros, parameters, None, None, None, memory, "", neuron.program.key, "numba"),
+            (xs, [zeros], zeros, zeros, parameters, None, None, None, False, memory, "", neuron.program.key, "numba"),
         )
 
 
@@ -42,13 +42,15 @@ def test_opcheck_of_recurrence_and_projection() -> None:
             history,
             weight,
             delays,
+            False,
             "fast",
             "",
             neuron.program.key,
             "numba",
         ),
     )
-    opcheck(operators.project, (xs, torch.zeros(2, 3, 4), weight, delays))
+    opcheck(operators.project, (xs, torch.zeros(2, 3, 4), weight, delays, False))
+    opcheck(operators.project, (xs, torch.zeros(2, 3, 4), weight, delays, True))
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch's own tracing
@@ -84,7 +86,7 @@ def test_nothing_is_kept_without_gradient() -> None:
     xs = torch.rand(5, 2, 3)
     neuron = LIF()
     out = operators.spikes(
-        xs, [xs[0]], xs[0], xs[0] * 0, [torch.tensor(0.9), torch.tensor(1.0)], None, None, None, "none", "",
+        xs, [xs[0]], xs[0], xs[0] * 0, [torch.tensor(0.9), torch.tensor(1.0)], None, None, None, False, "none", "",
         neuron.program.key, "numba",
     )  # fmt: skip
     assert len(out) == 3

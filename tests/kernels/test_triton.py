@@ -209,7 +209,19 @@ def test_operators_are_sound() -> None:
     xs = torch.rand(6, 2, 4, device=DEVICE, requires_grad=True)
     recurrence = (torch.zeros(3, 2, 4, device=DEVICE), weight, delays)
     for extra, memory in (((None, None, None), "fast"), (recurrence, "lean")):
-        arguments = (xs, [zeros, zeros], zeros, zeros, parameters, *extra, memory, "", neuron.program.key, "triton")
+        arguments = (
+            xs,
+            [zeros, zeros],
+            zeros,
+            zeros,
+            parameters,
+            *extra,
+            False,
+            memory,
+            "",
+            neuron.program.key,
+            "triton",
+        )
         opcheck(operators.spikes, arguments)
 
 

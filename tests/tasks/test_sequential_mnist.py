@@ -13,6 +13,7 @@ import torch
 
 from spikeloom.data import mnist
 from spikeloom.errors import ConfigError, DataError
+from spikeloom.models import LSNN
 from spikeloom.tasks import sequential_mnist
 from spikeloom.tasks.sequential_mnist import (
     PRESETS,
@@ -102,6 +103,60 @@ def test_a_resumed_run_ends_with_the_same_bytes(data: Path, tmp_path: Path) -> N
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
+def test_the_network_is_rewired_within_its_budget(data: Path, tmp_path: Path) -> None:
+    config = change(updates=6, lr=0.05, l1=0.5, temperature=1e-5, connectivity=0.4)
+    run = new_run(tmp_path)
+    train(config, run)
+    lines = run.metrics()
+    names = ("active_inputs", "active_recurrent", "active_output")
+    budget = int(0.4 * (8 * 10 + 10 * 10 + 10 * 10))
+    assert [sum(line[name] for name in names) for line in lines] == [budget] * 6
+    assert sum(line["synapses_created"] for line in lines) > 0
+    net = sequential_mnist.network(config, run.fresh())
+    run.load_last(model=net)
+    assert isinstance(net, LSNN)
+    assert [layer.active() for layer in net.sparse_layers().values()] == [lines[-1][name] for name in names]
+    assert sequential_mnist.inhibitory(config) == 2  # of 10
+    weight = net.hidden.weight()
+    assert bool((weight[:, :2] <= 0).all())
+    assert bool((weight[:, 2:] >= 0).all())
+    activity = sequential_mnist.layers(net, config, 8, 10, 10.0, 10.0)
+    assert sum(layer["synapses"] for layer in activity) == budget
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"connectivity": 0.0},
+        {"soft": True, "temperature": 1e-6},
+        {"budget": "per_matrix", "reset_moments": True},
+        {"excitatory": 0.0, "resample_sign": True},
+        {"dormant_gradients": True},
+        {"permuted": True},
+    ],
+)
+def test_every_kind_of_rewiring_trains(options: dict[str, Any], data: Path, tmp_path: Path) -> None:
+    config = change(figures=0, **options)
+    train(config, new_run(tmp_path))
+    assert 0.0 <= evaluate(config, new_run(tmp_path))["accuracy"] <= 1.0
+
+
+def test_a_permutation_moves_pixels_the_same_way_every_time() -> None:
+    image = torch.arange(784, dtype=torch.int64).remainder(256).to(torch.uint8).reshape(1, 28, 28)
+    config = change(downsampled=False, encoding="analog", permuted=True)
+    first, plain = encode(image, config), encode(image, change(downsampled=False, encoding="analog"))
+    assert torch.equal(first, encode(image, config))
+    assert not torch.equal(first, plain)
+    assert torch.equal(first.sort(0).values, plain.sort(0).values)
+
+
+def test_options_of_rewiring_that_cannot_be(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"in \(0, 1\], or 0 for dense weights"):
+        train(change(connectivity=12.0), new_run(tmp_path))
+    with pytest.raises(ConfigError, match=r"which excitatory forbids\. Set excitatory to 0"):
+        train(change(resample_sign=True), new_run(tmp_path))
+
+
 @pytest.mark.parametrize("model", ["lsnn", "lif", "lstm"])
 def test_evaluation_and_figures_of_every_model(model: str, data: Path, tmp_path: Path) -> None:
     config = change(model=model)
@@ -120,7 +175,8 @@ def test_evaluation_and_figures_of_every_model(model: str, data: Path, tmp_path:
     assert notes[2] == "21 of the 10,000 official test images"
     plot(config, run.fresh())
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
-    assert drawn == {"digit_0", "learning_curves", "confusion"} | ({"rates"} if model != "lstm" else set())
+    spiking = {"rates", "connectivity"} if model != "lstm" else set()
+    assert drawn == {"digit_0", "learning_curves", "confusion"} | spiking
 
 
 def test_analog_input_has_no_spikes_to_count(data: Path, tmp_path: Path) -> None:
@@ -230,9 +286,11 @@ def test_presets_and_published_values_are_complete() -> None:
     assert PUBLISHED["accuracy_deep_r_max"]["value"] == 0.947
 
 
-def test_bars_are_learned(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{"connectivity": 0.0}, {"connectivity": 0.5, "l1": 0.001, "updates": 200}])
+def test_bars_are_learned(options: dict[str, Any], data: Path, tmp_path: Path) -> None:
     config = change(n_in=8, n_regular=20, n_adaptive=20, updates=150, batch_train=20, validate_every=20, lr=0.005,
                     validation_images=200, figures=0)  # fmt: skip
+    config = change(config, **options)
     train(config, new_run(tmp_path))
     assert evaluate(config, new_run(tmp_path))["accuracy"] > 0.4
 

@@ -1,0 +1,61 @@
+"""DEEP R in an ordinary network: an MLP on MNIST whose layers have 1, 3 and 30 % of their synapses.
+
+The network and densities of the DEEP R paper's first experiment, 784-300-100-10, each layer keeping its own number of
+synapses. Expects the MNIST files in $SPIKELOOM_DATA (`spikeloom data fetch mnist`).
+
+    python examples/sparse_mlp.py [epochs]
+"""
+
+import sys
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from spikeloom.data import mnist
+from spikeloom.layers import SignedSparseLinear
+from spikeloom.rules import DeepR
+
+
+def network(generator: torch.Generator) -> nn.Sequential:
+    return nn.Sequential(
+        SignedSparseLinear(784, 300, connectivity=0.01, generator=generator),
+        nn.ReLU(),
+        SignedSparseLinear(300, 100, connectivity=0.03, generator=generator),
+        nn.ReLU(),
+        SignedSparseLinear(100, 10, connectivity=0.3, generator=generator),
+    )
+
+
+def main(epochs: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, labels = mnist.load("train")
+    images = images.flatten(1).float() / 255
+    training, validation = slice(5000, None), slice(0, 5000)
+    count = len(images[training])
+    net = network(generator)
+    layers = [layer for layer in net if isinstance(layer, SignedSparseLinear)]
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+    rewire = DeepR(optimizer, layers, l1=1e-5, budget="per_matrix", resample_sign=True, generator=generator)
+    for epoch in range(epochs):
+        total = 0.0
+        for number, batch in enumerate(torch.randperm(count, generator=generator).split(10), start=1):
+            loss = cross_entropy(net(images[training][batch]), labels[training][batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            rewire.step()
+            total += loss.item()
+            if number % 1000 == 0:
+                print(f"epoch {epoch}  loss {total / 1000:.4f}  at batch {number}", flush=True)
+                total = 0.0
+        optimizer.param_groups[0]["lr"] *= 0.8
+        with torch.no_grad():
+            answers = net(images[validation]).argmax(-1)
+        right = float((answers == labels[validation]).float().mean())
+        synapses = sum(layer.active() for layer in layers)
+        print(f"epoch {epoch}: validation accuracy {right:.4f}, {synapses:,} synapses, {rewire.created:,} created")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)

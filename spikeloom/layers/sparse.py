@@ -1,0 +1,227 @@
+"""Synapses with fixed signs, most of which do not exist: what DEEP R rewires.
+
+    weight = sign * max(theta, 0)
+
+A synapse exists (is active) while its theta is positive; else it is dormant. Dormant synapses get no gradient and cost
+nothing on the CPU where they have delays or are few. `spikeloom.rules.DeepR` moves theta, prunes and creates.
+
+Sources: Bellec, Kappel, Maass, Legenstein, Deep rewiring, ICLR 2018; signs of whole neurons (Dale's law) as in Bellec,
+Salaj, Subramoney, Legenstein, Maass, NeurIPS 2018.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, ShapeError
+from .delay import DelayedSynapses
+
+
+class Signed(torch.autograd.Function):
+    """sign * max(theta, 0); the gradient of theta is sign times that of the weight, of active synapses or of all."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, sign: Tensor, dormant_gradients: bool) -> Tensor:
+        ctx.save_for_backward(sign if dormant_gradients else sign * (theta > 0))
+        return sign * theta.clamp(min=0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (factor,) = ctx.saved_tensors
+        return grads[0] * factor, None, None
+
+
+class SignedSparse(nn.Module):
+    """Makes the weight [n_out, n_in] of a layer signed and sparse. Base of the two layers below.
+
+    Attributes:
+        theta: the parameter [n_out, n_in]; a synapse is active where it is positive.
+        sign: buffer [n_out, n_in] of -1 and 1.
+        allowed: buffer [n_out, n_in], false where a synapse may never exist, or None.
+        connectivity: share of the synapses that exist at first, and the share that DeepR keeps.
+        dormant_gradients: whether theta gets gradients where it is dormant too; then nothing is saved by sparsity.
+    """
+
+    theta: Tensor
+    sign: Tensor
+    allowed: Tensor | None
+
+    def make_synapses(
+        self,
+        n_in: int,
+        n_out: int,
+        connectivity: float,
+        neuron_sign: Tensor | None,
+        autapses: bool,
+        dormant_gradients: bool,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Draw exactly floor(connectivity * n_out * n_in) active synapses."""
+        if not 0.0 < connectivity <= 1.0:
+            raise ConfigError(f"{type(self).__name__} needs connectivity in (0, 1], but got {connectivity}.")
+        if not autapses and n_in != n_out:
+            raise ConfigError(
+                f"{type(self).__name__} without autapses needs as many inputs as outputs, but got {n_in} and {n_out}. "
+                "Autapses are synapses of a neuron with itself; leave out autapses=False."
+            )
+        self.connectivity, self.dormant_gradients = connectivity, dormant_gradients
+        allowed = torch.ones(n_out, n_in, dtype=torch.bool) if autapses else ~torch.eye(n_out, dtype=torch.bool)
+        active = draw_mask(allowed, budget(connectivity, n_out * n_in), generator)
+        size = torch.randn(n_out, n_in, generator=generator).abs() / math.sqrt(n_in)
+        if neuron_sign is None:
+            sign = 2.0 * torch.randint(0, 2, (n_out, n_in), generator=generator) - 1.0
+        else:
+            sign = check_signs(type(self).__name__, neuron_sign, n_in).expand(n_out, n_in).clone()
+            size = balance(size * active, sign)
+        self.theta = nn.Parameter(size * active)
+        self.register_buffer("sign", sign)
+        self.register_buffer("allowed", None if autapses else allowed, persistent=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """What the synapses weigh [n_out, n_in]."""
+        weight: Tensor = Signed.apply(self.theta, self.sign, self.dormant_gradients)  # type: ignore[no-untyped-call]
+        return weight
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the loops may leave dormant synapses out."""
+        return not self.dormant_gradients
+
+    def active(self) -> int:
+        """How many synapses exist."""
+        return int((self.theta > 0).sum())
+
+
+class SignedSparseLinear(SignedSparse):
+    """A linear layer with signed sparse weights, for any network: x [..., n_in] -> [..., n_out].
+
+    It multiplies with the dense weight, which is faster than sparse products of torch at these sizes; what is sparse is
+    the set of its synapses.
+
+    Args:
+        n_in, n_out: sizes.
+        connectivity: share of the synapses that exist.
+        neuron_sign: +1 or -1 for every input [n_in]: all synapses of an input have its sign (Dale's law). Without it
+            every synapse draws its own.
+        bias: whether there is a (dense) bias, zero at first.
+        dormant_gradients: give dormant synapses their gradient, as the authors' code does.
+        generator: draws synapses, signs and sizes.
+
+    Raises:
+        ConfigError: connectivity is not in (0, 1].
+        ShapeError: neuron_sign is not a vector of +1 and -1 of length n_in.
+
+    >>> layer = SignedSparseLinear(100, 20, connectivity=0.1)
+    >>> layer.active(), layer(torch.rand(5, 100)).shape
+    (200, torch.Size([5, 20]))
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        connectivity: float = 0.1,
+        neuron_sign: Tensor | None = None,
+        bias: bool = True,
+        dormant_gradients: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if min(n_in, n_out) < 1:
+            raise ConfigError(f"SignedSparseLinear needs n_in and n_out of at least 1, but got {n_in}, {n_out}.")
+        self.in_features, self.out_features = n_in, n_out
+        self.make_synapses(n_in, n_out, connectivity, neuron_sign, True, dormant_gradients, generator)
+        self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"n_in={self.in_features}, n_out={self.out_features}, connectivity={self.connectivity}"
+
+
+class SparseDelayedLinear(SignedSparse, DelayedSynapses):
+    """`DelayedLinear` with signed sparse weights; also the synapses of `Recurrent`.
+
+    Args:
+        n_in, n_out, delays: see `DelayedLinear`.
+        connectivity, neuron_sign, dormant_gradients, generator: see `SignedSparseLinear`.
+        autapses: whether a neuron may have a synapse with itself; false needs n_in = n_out.
+
+    Raises:
+        ConfigError, ShapeError: as the two.
+
+    >>> layer = SparseDelayedLinear(50, 50, delays=5, connectivity=0.2, autapses=False)
+    >>> currents, state = layer(torch.ones(10, 3, 50))
+    >>> currents.shape, layer.active()
+    (torch.Size([10, 3, 50]), 500)
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        delays: int = 1,
+        connectivity: float = 0.1,
+        neuron_sign: Tensor | None = None,
+        autapses: bool = True,
+        dormant_gradients: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(n_in, n_out, delays)
+        self.make_synapses(n_in, n_out, connectivity, neuron_sign, autapses, dormant_gradients, generator)
+        self.draw_delays(generator)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, connectivity={self.connectivity}"
+
+
+def budget(connectivity: float, pairs: float) -> int:
+    """How many of `pairs` synapses exist: connectivity * pairs, rounded down.
+
+    >>> budget(0.12, 17_600), budget(0.01, 100)
+    (2112, 1)
+    """
+    return math.floor(connectivity * pairs + 1e-6)
+
+
+def draw_mask(allowed: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+    """Exactly `count` of the allowed places, or all of them if there are fewer; bool like `allowed`."""
+    places = allowed.flatten().nonzero().flatten()
+    chosen = places[torch.randperm(len(places), generator=generator)[:count]]
+    mask = torch.zeros(allowed.numel(), dtype=torch.bool)
+    mask[chosen] = True
+    return mask.view_as(allowed)
+
+
+def check_signs(owner: str, neuron_sign: Tensor, n_in: int) -> Tensor:
+    """neuron_sign as floats.
+
+    Raises:
+        ShapeError: it is not a vector of +1 and -1 of length n_in.
+    """
+    if tuple(neuron_sign.shape) != (n_in,) or not bool((neuron_sign.abs() == 1).all()):
+        raise ShapeError(
+            f"{owner} needs neuron_sign [{n_in}] of +1 and -1, one for each input, but got {list(neuron_sign.shape)} "
+            f"with values from {float(neuron_sign.min())} to {float(neuron_sign.max())}."
+        )
+    return neuron_sign.float()
+
+
+def balance(size: Tensor, sign: Tensor) -> Tensor:
+    """Sizes [n_out, n_in] such that excitation and inhibition of every neuron cancel, as far as it has both.
+
+    Inhibitory and excitatory sizes are scaled per neuron, and all sizes by one number that keeps their mean square.
+    """
+    plus, minus = (size * (sign > 0)).sum(1, keepdim=True), (size * (sign < 0)).sum(1, keepdim=True)
+    both = (plus > 0) & (minus > 0)
+    middle = (plus * minus).sqrt()
+    up = torch.where(both, middle / plus.clamp(min=1e-30), 1.0)
+    down = torch.where(both, middle / minus.clamp(min=1e-30), 1.0)
+    scaled = torch.where(sign > 0, up, down) * size
+    return scaled * (size.square().sum() / scaled.square().sum().clamp(min=1e-30)).sqrt()

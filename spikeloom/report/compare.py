@@ -1,0 +1,187 @@
+"""Several runs side by side: options that differ, test values with their spread over seeds, curves in one figure.
+
+Runs of one task that differ in nothing but the seed form a group: a column of the tables, a colour of the figure.
+"""
+
+import base64
+import io
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..plot.curves import Panel, learning_curves
+from .page import Piece, page, paragraph, section, table
+from .report import read
+from .sections import Folder, duration, number
+
+SMOOTH = 60
+"""Curves of every update are averaged over this share of their length, 1 / SMOOTH."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but the seed."""
+
+    name: str
+    runs: list[Folder]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options they share, with the task and the preset they began with."""
+        config = self.runs[0].config
+        return {"task": Path(config["task"]).stem, "preset": config["preset"], **config["options"]}
+
+    def values(self, name: str) -> list[float]:
+        """A test value of every run that has it."""
+        return [float(run.result["test"][name]) for run in self.runs if run.result and name in run.result["test"]]
+
+
+def groups(folders: Iterable[Path]) -> list[Group]:
+    """Read run folders and put those together that differ only in their seed, in the order given.
+
+    Raises:
+        ConfigError: a folder is no run, is named twice, or there is none.
+    """
+    found: dict[str, list[Folder]] = {}
+    seen = set()
+    for folder in folders:
+        if not (folder / "config.json").exists():
+            raise ConfigError(
+                f"{folder} is not a run folder: it has no config.json. Name what `spikeloom train` printed."
+            )
+        if folder.resolve() in seen:
+            raise ConfigError(f"{folder} is named twice. Name every run once.")
+        seen.add(folder.resolve())
+        run = read(folder)
+        found.setdefault(repr((run.config["task"], sorted(run.config["options"].items(), key=repr))), []).append(run)
+    if not found:
+        raise ConfigError("compare needs at least one run: spikeloom compare RUN RUN ...")
+    names = _names([[run.path for run in runs] for runs in found.values()])
+    return [Group(name, runs) for name, runs in zip(names, found.values(), strict=True)]
+
+
+def _names(paths: Sequence[Sequence[Path]]) -> list[str]:
+    """For every group the name of its folder, that of the series if it is one, made distinct by more of the path."""
+    parts = [
+        (group[0].resolve().parent if (group[0].parent / "seeds.json").exists() else group[0].resolve()).parts
+        for group in paths
+    ]
+    names = []
+    for mine in parts:
+        length = next(
+            (n for n in range(1, len(mine)) if sum(other[-n:] == mine[-n:] for other in parts) == 1), len(mine)
+        )
+        names.append("/".join(mine[-length:]))
+    return names
+
+
+def differences(compared: Sequence[Group]) -> list[tuple[str, ...]]:
+    """Rows (option, value in each group) of the options that differ; the seeds always."""
+    names = dict.fromkeys(name for group in compared for name in group.options)
+    rows = [
+        (name, *(str(group.options.get(name, "–")) for group in compared))
+        for name in names
+        if len({repr(group.options.get(name, "–")) for group in compared}) > 1
+    ]
+    seeds = [", ".join(str(seed) for seed in sorted(run.config["seed"] for run in group.runs)) for group in compared]
+    return [*rows, ("seeds", *seeds)]
+
+
+def results(compared: Sequence[Group]) -> list[tuple[str, ...]]:
+    """Rows (test value, mean +- standard deviation (least - greatest, count) in each group)."""
+    names = dict.fromkeys(name for group in compared for run in group.runs if run.result for name in run.result["test"])
+    rows = [(name, *(spread(name, group.values(name)) for group in compared)) for name in names]
+    unfinished = [str(sum(run.result is None for run in group.runs)) for group in compared]
+    if any(count != "0" for count in unfinished):
+        rows.append(("runs not evaluated yet", *unfinished))
+    seconds = [[float(run.result["seconds"]) for run in group.runs if run.result] for group in compared]
+    times = [duration(sum(each) / len(each)) if each else "–" for each in seconds]
+    return [*rows, ("training time", *times)]
+
+
+def spread(name: str, values: Sequence[float]) -> str:
+    """Mean and spread for reading.
+
+    >>> spread("accuracy", [0.9, 0.92]), spread("accuracy", [0.9]), spread("accuracy", [])
+    ('91 % ± 1.41 % (90 % to 92 %, 2 runs)', '90 %', '–')
+    """
+    if not values:
+        return "–"
+    if name == "solved":
+        return f"{sum(value == 1.0 for value in values)} of {len(values)}"
+    if len(set(values)) == 1:
+        return number(name, values[0])
+    low, high = number(name, min(values)), number(name, max(values))
+    middle, sd = number(name, statistics.fmean(values)), number(name, statistics.stdev(values))
+    return f"{middle} ± {sd} ({low} to {high}, {len(values)} runs)"
+
+
+def figure(compared: Sequence[Group]) -> Any:
+    """One panel for each validated quantity, else for each logged one; a group is its mean over seeds and its range."""
+    lines = [line for group in compared for run in group.runs for line in run.metrics]
+    logged = dict.fromkeys(name for line in lines for name in line if name != "update")
+    wanted = [name for name in logged if name.startswith("validation_")] or list(logged)
+    panels = [_panel(name, compared) for name in wanted]
+    return learning_curves(panels, "Mean over seeds; shaded: least to greatest") if panels else None
+
+
+def _panel(name: str, compared: Sequence[Group]) -> Panel:
+    curves, bands = {}, {}
+    for group in compared:
+        tracks = [{line["update"]: line[name] for line in run.metrics if name in line} for run in group.runs]
+        updates = sorted({update for track in tracks for update in track})
+        if not updates:
+            continue
+        values = [[track[update] for track in tracks if update in track] for update in updates]
+        curves[group.name] = (updates, [statistics.fmean(several) for several in values])
+        if len(tracks) > 1:
+            bands[group.name] = ([min(several) for several in values], [max(several) for several in values])
+    smooth = max(1, math.ceil(max(len(updates) for updates, _ in curves.values()) / SMOOTH))
+    return Panel(name.replace("_", " "), curves, bands=bands, smooth=smooth)
+
+
+def text(compared: Sequence[Group]) -> str:
+    """The comparison for a terminal; groups stand below one another where they are too wide."""
+    head = ("", *(group.name for group in compared))
+    return "\n\n".join(_aligned([head, *rows]) for rows in (differences(compared), results(compared)))
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(cell) for cell in column) for column in zip_longest(*rows, fillvalue="")]
+    return "\n".join(
+        "".join(f"{cell:<{width + 2}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def render(compared: Sequence[Group]) -> str:
+    """The comparison as one self-contained HTML page."""
+    head = ("", *(group.name for group in compared))
+    published: Mapping[str, Any] = next(
+        (run.result["published"] for group in compared for run in group.runs if run.result), {}
+    )
+    beside = [
+        (name.replace("_", " "), number(name, entry["value"]), entry.get("source", ""), entry.get("note", ""))
+        for name, entry in published.items()
+    ]
+    drawn = figure(compared)
+    parts = [
+        section("Results", table(head, results(compared)), paragraph("Mean ± standard deviation of the sample.")),
+        section("Options that differ", table(head, differences(compared))),
+        section("Curves", _picture(drawn)) if drawn is not None else "",
+        section("Published", table(("value", "reference", "source", "note"), beside)) if beside else "",
+    ]
+    title = " and ".join(dict.fromkeys(str(group.options["task"]) for group in compared))
+    header = f'<p class="eyebrow">spikeloom comparison</p><h1>{Piece(title)}</h1>'
+    return page(f"Comparison: {title}", header, [part for part in parts if part])
+
+
+def _picture(drawn: Any) -> str:
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, dpi=120.0, bbox_inches="tight")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<figure><img src="data:image/png;base64,{data}" alt="learning curves of all runs"></figure>'

@@ -1,0 +1,87 @@
+"""Comparisons: groups by configuration, spread over seeds, one figure, one page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from spikeloom.cli import main
+from spikeloom.errors import ConfigError
+from spikeloom.report.compare import differences, groups, render, results, spread, text
+
+
+def make(folder: Path, seed: int, accuracy: float | None, lr: float = 0.1, **options: object) -> Path:
+    folder.mkdir(parents=True)
+    config = {"task": "sequential_mnist", "preset": "cpu", "seed": seed, "options": {"lr": lr, "size": 3, **options}}
+    (folder / "config.json").write_text(json.dumps(config))
+    lines = [{"update": n, "loss": 1.0 / n, "validation_accuracy": 0.1 * n + 0.01 * seed} for n in range(1, 5)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if accuracy is not None:
+        published = {"accuracy": {"value": 0.942, "source": "a paper", "note": "mean of 12"}}
+        result = {
+            "test": {"accuracy": accuracy, "solved": float(accuracy > 0.8)},
+            "published": published,
+            "seconds": 90.0,
+        }
+        (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+def test_runs_that_differ_in_the_seed_only_are_one_group(tmp_path: Path) -> None:
+    runs = [
+        make(tmp_path / "a", 0, 0.9),
+        make(tmp_path / "b", 0, 0.7, lr=0.2, extra=True),
+        make(tmp_path / "c", 1, 0.94),
+    ]
+    compared = groups(runs)
+    assert [(group.name, len(group.runs)) for group in compared] == [("a", 2), ("b", 1)]
+    assert differences(compared) == [("lr", "0.1", "0.2"), ("extra", "–", "True"), ("seeds", "0, 1", "0")]
+    found = {name: values for name, *values in results(compared)}
+    assert found["accuracy"] == ["92 % ± 2.828 % (90 % to 94 %, 2 runs)", "70 %"]
+    assert found["solved"] == ["2 of 2", "0 of 1"]
+    assert "lr" in text(compared)
+    assert "size" not in text(compared)
+
+
+def test_the_page_holds_tables_curves_and_the_published_number(tmp_path: Path) -> None:
+    page = render(
+        groups([make(tmp_path / "a", 0, 0.9), make(tmp_path / "b", 1, 0.8), make(tmp_path / "c", 0, None, lr=9.0)])
+    )
+    for piece in (
+        "85 %",
+        "94.2 %",
+        "a paper",
+        "mean of 12",
+        "data:image/png;base64,",
+        "runs not evaluated yet",
+        "<td>lr</td>",
+    ):
+        assert piece in page, piece
+
+
+def test_names_tell_folders_apart(tmp_path: Path) -> None:
+    one, two = make(tmp_path / "x" / "run", 0, 0.9), make(tmp_path / "y" / "run", 0, 0.9, lr=2.0)
+    assert [group.name for group in groups([one, two])] == ["x/run", "y/run"]
+
+
+def test_what_is_no_run_is_an_error(tmp_path: Path) -> None:
+    run = make(tmp_path / "a", 0, 0.9)
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        groups([tmp_path])
+    with pytest.raises(ConfigError, match="named twice"):
+        groups([run, run])
+    with pytest.raises(ConfigError, match="at least one run"):
+        groups([])
+    assert spread("accuracy", []) == "–"
+
+
+def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [str(make(tmp_path / name, seed, 0.9 + 0.01 * seed)) for seed, name in enumerate("ab")]
+    out = tmp_path / "page.html"
+    assert main(["compare", *runs, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == str(out)
+    assert "90.5 % ± 0.7071 %" in printed
+    assert out.read_text().startswith("<!DOCTYPE html>")
+    assert main(["compare", "--frobnicate", *runs]) == 1
+    assert "spikeloom compare RUN RUN ... --out FILE" in capsys.readouterr().err
