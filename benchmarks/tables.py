@@ -2,6 +2,7 @@
 
     results     results/**/summary.json and result.json, what the runs of the repository reached
     speed       benchmarks/results/*.json
+    sparse      benchmarks/results/sparse.json
     memory      benchmarks/results/memory.json, length.json, first_call.json
 
 A table without results files says so. `--check` writes nothing and fails if the README is not up to date.
@@ -77,6 +78,25 @@ def origin(files: Sequence[dict[str, Any]]) -> str:
     return f"Medians of {counts} interleaved rounds. Machine: {kinds}. Commit: {commits}."
 
 
+def sparse() -> str:
+    """One update of a full-size sparse network: contenders down, time, ratio to the dense one, floor."""
+    document = read("sparse")
+    if document is None:
+        return NONE_YET
+    (work,) = document["workloads"]
+    times = {row["name"]: row["cpu_ms"]["median"] for row in work["contenders"]}
+    rows = []
+    for name, time in times.items():
+        if name.startswith("floor"):
+            continue
+        share = name.rpartition(", ")[2] if ", " in name else "12 %"
+        floor = times.get(f"floor, {share}")
+        beside = f"{time / floor:.1f}x" if floor else ""
+        rows.append([name.partition(",")[0], share, f"{time:,.0f}", f"{time / times['spikeloom']:.1f}x", beside])
+    head = [work["name"], "synapses that exist", "CPU ms", "times ours at 12 %", "times the floor"]
+    return markdown(head, rows) + "\n\n" + origin([document])
+
+
 def memory() -> str:
     """Bytes kept and at the peak, growth with the number of steps, cost of the first call."""
     weighed, lengths, first = read("memory"), read("length"), read("first_call")
@@ -135,7 +155,7 @@ def spread(statistics: dict[str, float]) -> str:
     return f"{statistics['mean']:.3g} ± {statistics['sd']:.1g}"
 
 
-TABLES: dict[str, Callable[[], str]] = {"results": results, "speed": speed, "memory": memory}
+TABLES: dict[str, Callable[[], str]] = {"results": results, "speed": speed, "sparse": sparse, "memory": memory}
 
 
 def fill(text: str) -> str:
