@@ -28,6 +28,17 @@ def lif(work: Work, memory: str = "fast") -> Contender:
     return two_passes(named(memory), mode, lambda: model(inputs)[0], leaves, work.grad)
 
 
+def events(work: Work) -> Contender:
+    """Synapses that add the rows of the inputs that fired, in place of the linear layer; they have no bias."""
+    assert work.weight is not None
+    post, pre = work.weight.shape
+    synapses = DelayedLinear(pre, post)
+    synapses.weight.data.copy_(work.weight)
+    model = Sequential(synapses, LIF(tau_mem=TAU, threshold=1.0))
+    mode = "DelayedLinear and LIF: event-driven synapses"
+    return two_passes(f"{OURS}, events", mode, lambda: model(work.inputs)[0], list(synapses.parameters()), work.grad)
+
+
 def named(memory: str) -> str:
     """The contender's name."""
     return OURS if memory == "fast" else f"{OURS}, {memory}"

@@ -1,6 +1,7 @@
 """W1: nn.Linear and LIF neurons over 500 steps, forward and backward: a layer costs little more than its products.
 
-The floor is what the layer cannot do without: the product forward and that of the weight gradient, at the same shapes.
+The floor is what a dense layer cannot do without: the product forward and that of the weight gradient, at the same
+shapes. One input in ten fires, so synapses that only add what fired can pass below it; they are the contender "events".
 """
 
 from argparse import Namespace
@@ -15,7 +16,8 @@ def work(n: int, steps: int, given: Namespace) -> dict[str, object]:
     job = contenders.linear_work(steps, BATCH, n)
     rows = steps * BATCH
     floor = measure.Contender("floor: two products", "torch.mm", measure.products((rows, n, n), (n, rows, n)))
-    entrants = [ours.lif(job), ours.lif(job, "lean"), contenders.plain_loop(job), *contenders.peers(job), floor]
+    entrants = [ours.lif(job), ours.lif(job, "lean"), ours.events(job), contenders.plain_loop(job)]
+    entrants += [*contenders.peers(job), floor]
     timings = measure.interleave(measure.wanted(entrants, given.only), given.rounds)
     title = f"Linear({n}, {n}) + LIF, B {BATCH}, T {steps}"
     return measure.workload(title, {"T": steps, "B": BATCH, "n": n, "dtype": "float32"}, timings)

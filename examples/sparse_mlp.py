@@ -31,15 +31,14 @@ def main(epochs: int) -> None:
     generator = torch.Generator().manual_seed(0)
     images, labels = mnist.load("train")
     images = images.flatten(1).float() / 255
-    training, validation = slice(5000, None), slice(0, 5000)
-    count = len(images[training])
+    training, validation = slice(5000, None), slice(0, 5000)  # the test images stay unseen
     net = network(generator)
     layers = [layer for layer in net if isinstance(layer, SignedSparseLinear)]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     rewire = DeepR(optimizer, layers, l1=1e-5, budget="per_matrix", resample_sign=True, generator=generator)
     for epoch in range(epochs):
         total = 0.0
-        for number, batch in enumerate(torch.randperm(count, generator=generator).split(10), start=1):
+        for number, batch in enumerate(torch.randperm(len(labels[training]), generator=generator).split(10), start=1):
             loss = cross_entropy(net(images[training][batch]), labels[training][batch])
             optimizer.zero_grad()
             loss.backward()

@@ -290,7 +290,7 @@ def plot(config: Config, run: Run) -> None:
     sparse = model.sparse_layers() if isinstance(model, LSNN) else {}
     if sparse:
         charts["synapses"] = {name: f"active_{name}" for name in sparse}
-        charts["per update"] = {"pruned": "synapses_pruned", "created": "synapses_created"}
+        charts["synapses per update"] = {"created": "synapses_created"}
     levels = {"accuracy": {"chance": 0.1}, "rate [Hz]": {"target": config.target_rate}}
     learning(run, "Learning sequential MNIST", charts, levels, smooth=max(config.updates // 60, 1))
     firing_rates(run, config, rates(activity.spikes, config.dt), config.target_rate, inhibitory(config))

@@ -12,7 +12,7 @@ import torch
 from spikeloom.train import checkpoint
 
 DATA = os.environ.get("SPIKELOOM_DATA", "")
-OPTIONS = ["--downsampled", "True", "--delays", "4", "--n-regular", "20", "--n-adaptive", "20", "--n-in", "20"]
+OPTIONS = ["--downsampled", "--delays", "4", "--n-regular", "20", "--n-adaptive", "20", "--n-in", "20"]
 OPTIONS += ["--connectivity", "0.3", "--updates", "12", "--validate-every", "12", "--validation-images", "64"]
 OPTIONS += ["--rate-cost", "100", "--figures", "0", "--temperature", "1e-8", "--lr-decay-every", "5"]
 
@@ -20,7 +20,7 @@ OPTIONS += ["--rate-cost", "100", "--figures", "0", "--temperature", "1e-8", "--
 def train(folder: Path, ranks: int, batch: int) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     launch = [sys.executable, "-m"]
     if ranks > 1:
-        launch += ["torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", "0", "-m"]
+        launch += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
     command = [*launch, "spikeloom", "train", "sequential_mnist", "--preset", "smoke", "--out", str(folder), *OPTIONS]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
