@@ -108,7 +108,7 @@ def spread(name: str, values: Sequence[float]) -> str:
     """Mean and spread for reading.
 
     >>> spread("accuracy", [0.9, 0.92]), spread("accuracy", [0.9]), spread("accuracy", [])
-    ('91 % ± 1.41 % (90 % to 92 %, 2 runs)', '90 %', '–')
+    ('91 % ± 1.4 % (90 % to 92 %, 2 runs)', '90 %', '–')
     """
     if not values:
         return "–"
@@ -117,7 +117,7 @@ def spread(name: str, values: Sequence[float]) -> str:
     if len(set(values)) == 1:
         return number(name, values[0])
     low, high = number(name, min(values)), number(name, max(values))
-    middle, sd = number(name, statistics.fmean(values)), number(name, statistics.stdev(values))
+    middle, sd = number(name, statistics.fmean(values)), number(name, float(f"{statistics.stdev(values):.2g}"))
     return f"{middle} ± {sd} ({low} to {high}, {len(values)} runs)"
 
 

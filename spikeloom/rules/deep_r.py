@@ -93,6 +93,7 @@ class DeepR:
     Raises:
         ConfigError: a layer that the optimiser does not hold or that is over budget, or values out of range.
 
+    >>> from torch import nn
     >>> from torch.optim import SGD
     >>> class Synapses(nn.Module):  # or spikeloom.layers.SignedSparseLinear
     ...     connectivity, allowed, sign = 0.5, None, torch.ones(2, 3)
