@@ -286,10 +286,16 @@ def test_presets_and_published_values_are_complete() -> None:
     assert PUBLISHED["accuracy_deep_r_max"]["value"] == 0.947
 
 
-@pytest.mark.parametrize("options", [{"connectivity": 0.0}, {"connectivity": 0.5, "l1": 0.001, "updates": 200}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"connectivity": 0.0, "updates": 200, "lr": 0.01},
+        {"connectivity": 0.5, "l1": 0.001, "updates": 300, "lr": 0.02},
+    ],
+)
 def test_bars_are_learned(options: dict[str, Any], data: Path, tmp_path: Path) -> None:
-    config = change(n_in=8, n_regular=20, n_adaptive=20, updates=150, batch_train=20, validate_every=20, lr=0.005,
-                    validation_images=200, figures=0)  # fmt: skip
+    config = change(n_in=8, n_regular=20, n_adaptive=20, batch_train=20, validate_every=20, validation_images=200,
+                    figures=0)  # fmt: skip
     config = change(config, **options)
     train(config, new_run(tmp_path))
     assert evaluate(config, new_run(tmp_path))["accuracy"] > 0.4
