@@ -85,7 +85,8 @@ class DeepR:
         temperature: of the noise.
         budget: "global", the number of synapses of all layers together is kept; or "per_matrix". Hard DEEP R only.
         soft: no hard budget: dormant synapses walk at random above theta_min and re-activate themselves. Theta_min is
-            -(1 - p) / p * temperature / l1 of each layer's connectivity p.
+            -(1 - p) / p * temperature / l1 of each layer's connectivity p. In the first step those at zero are spread
+            evenly above theta_min.
         resample_sign: a created synapse draws a new sign. Not with signs of whole neurons.
         reset_moments: a created synapse starts with moments of zero in the optimiser.
         generator: draws noise, places and signs; on the CPU. Ranks that train together must use equal ones.
@@ -206,6 +207,9 @@ class DeepR:
         """Undo what the optimiser did to dormant synapses; shrink and shake the active ones."""
         theta, lr = layer.theta, float(layer.group["lr"])
         dormant = old <= 0
+        if self.soft and self.updates == 0:
+            spread = torch.rand(theta.shape, generator=self.generator, dtype=theta.dtype).to(theta.device)
+            old = torch.where(old == 0, spread * self.lowest(layer), old)
         theta.copy_(torch.where(dormant, old if self.soft else torch.zeros_like(old), theta))
         live = theta > 0
         moved = theta - lr * self.l1

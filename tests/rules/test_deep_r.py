@@ -183,6 +183,20 @@ def test_p18_soft_deep_r_without_a_loss() -> None:
     assert float(layer.theta.data.min()) >= -0.2 - 0.02
 
 
+def test_soft_deep_r_starts_with_dormant_synapses_spread_out() -> None:
+    layer = SignedSparseLinear(200, 100, connectivity=0.2, bias=False, generator=seeded(7))
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.01)
+    rewire = DeepR(optimizer, [layer], l1=0.2, temperature=0.01, soft=True, generator=seeded(8))
+    layer.theta.grad = torch.zeros_like(layer.theta)
+    optimizer.step()
+    counts = rewire.step()["0"]
+    noise = math.sqrt(2 * 0.01 * 0.01)
+    crossing = noise / math.sqrt(2 * math.pi) / 0.2  # of those spread over 0.2, how many noise lifts above zero
+    assert counts.created == pytest.approx(16_000 * crossing, rel=0.2)
+    dormant = layer.theta.data[layer.theta.data <= 0]
+    assert float(dormant.mean()) == pytest.approx(-0.1, abs=0.005)
+
+
 def test_soft_deep_r_respects_what_is_not_allowed() -> None:
     layer = SparseDelayedLinear(20, 20, connectivity=0.3, autapses=False, generator=seeded())
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.01)
