@@ -20,7 +20,7 @@ from .program import Program
 
 ENGINES = ("numba", "torch", "triton")
 _chosen: ContextVar[str] = ContextVar("spikeloom_engine", default="")
-_SPARSE = 0.1
+_SPARSE = 0.15
 """Inputs with a larger share of non-zero values go through a dense matrix product."""
 
 

@@ -17,6 +17,9 @@ from .lanes import LANES, ROWS, dense_row, dense_rows, listed_rows, lowest_bit, 
 # LLVM gives up on vector instructions when it must compare more than 8 pairs of arrays for overlap. Ours never do.
 llvmlite.binding.set_option("spikeloom", "-runtime-memory-check-threshold=1000")
 
+TILE = 256
+"""Rows (steps times samples) whose events `dense_gradient` sorts at once."""
+
 njit = numba.njit(nogil=True, cache=True, error_model="numpy")
 Array = Any
 
@@ -68,6 +71,30 @@ def axpy(value: float, xs: Array, ys: Array) -> None:
     """ys += value * xs"""
     for i in range(len(ys)):
         ys[i] += value * xs[i]
+
+
+@njit
+def axpy4(a: float, us: Array, b: float, vs: Array, c: float, ws: Array, d: float, xs: Array, ys: Array) -> None:
+    """Four axpy at once, in this order."""
+    for i in range(len(ys)):
+        ys[i] = (((ys[i] + a * us[i]) + b * vs[i]) + c * ws[i]) + d * xs[i]
+
+
+@njit
+def add_rows(values: Array, rows: Array, start: int, stop: int, table: Array, width: int, out: Array) -> None:
+    """out += values[e] * table[rows[e]] for e from start to stop; the rows of the table are `width` long."""
+    e = start
+    while e + 4 <= stop:
+        a, b, c, d = rows[e] * width, rows[e + 1] * width, rows[e + 2] * width, rows[e + 3] * width
+        axpy4(
+            values[e], table[a : a + width], values[e + 1], table[b : b + width], values[e + 2], table[c : c + width],
+            values[e + 3], table[d : d + width], out,
+        )  # fmt: skip
+        e += 4
+    while e < stop:
+        a = rows[e] * width
+        axpy(values[e], table[a : a + width], out)
+        e += 1
 
 
 @njit
@@ -142,12 +169,15 @@ def project(
     width = out.shape[2]
     found = np.empty(size, np.int64)
     if dense:
+        values = np.empty(size, xs.dtype)
         for t in range(steps):
             for b in range(start, stop):
                 row, target = xs[t, b], out[t, b]
                 target[:] = 0
-                for e in range(find(row, found)):
-                    axpy(row[found[e]], weight[found[e] * width : (found[e] + 1) * width], target)
+                count = find(row, found)
+                for e in range(count):
+                    values[e] = row[found[e]]
+                add_rows(values, found, 0, count, weight, width, target)
         return
     buffer = np.empty((2 * slots, width), out.dtype)
     flat = buffer.reshape(-1)
@@ -188,7 +218,11 @@ def weight_gradient(
     steps, batch, size = xs.shape
     width = grad.shape[2]
     found = np.empty(size, np.int64)
-    window = np.empty((1 if dense else 2 * slots, width), grad.dtype)  # rows base, base + 1, ... of the gradient
+    if dense:
+        for block in range(start, stop):
+            dense_gradient(xs, grad, offset, block * LANES, min((block + 1) * LANES, batch), found, out[block])
+        return
+    window = np.empty((2 * slots, width), grad.dtype)  # rows base, base + 1, ... of the gradient
     flat = window.reshape(-1)
     for block in range(start, stop):
         total = out[block]
@@ -196,12 +230,6 @@ def weight_gradient(
             base = offset - slots
             for t in range(steps):
                 row, when = xs[t, b], t + offset
-                if dense:
-                    if 0 <= when < grad.shape[0]:
-                        for e in range(find(row, found)):
-                            i = found[e]
-                            axpy(row[i], grad[when, b], total[i * width : (i + 1) * width])
-                    continue
                 if when - base == slots:
                     base = when
                     for r in range(2 * slots):
@@ -217,6 +245,42 @@ def weight_gradient(
                     value = row[i]
                     for k in range(first[i], first[i + 1]):
                         total[k] += value * flat[there + line[k]]
+
+
+@njit
+def dense_gradient(xs: Array, grad: Array, offset: int, first: int, last: int, found: Array, total: Array) -> None:
+    """The same for samples first to last without delays: the events of a tile of steps, sorted by their input.
+
+    The rows of the gradient that a tile reads stay in the second-level cache, the row they are added to in the first.
+    """
+    steps, batch, size = xs.shape
+    width = grad.shape[2]
+    table = grad.reshape(-1)
+    tile = max(1, TILE // (last - first))
+    room = tile * (last - first) * size
+    inputs, rows, values = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, xs.dtype)
+    sorted_rows, sorted_values = np.empty_like(rows), np.empty_like(values)
+    begin = np.empty(size + 1, np.int64)
+    for top in range(max(0, -offset), min(steps, grad.shape[0] - offset), tile):
+        count = 0
+        begin[:] = 0
+        for t in range(top, min(top + tile, steps, grad.shape[0] - offset)):
+            for b in range(first, last):
+                for e in range(find(xs[t, b], found)):
+                    i = found[e]
+                    inputs[count], rows[count], values[count] = i, (t + offset) * batch + b, xs[t, b, i]
+                    begin[i + 1] += 1
+                    count += 1
+        for i in range(size):
+            begin[i + 1] += begin[i]
+        for e in range(count):
+            i = inputs[e]
+            sorted_rows[begin[i]], sorted_values[begin[i]] = rows[e], values[e]
+            begin[i] += 1
+        done = 0
+        for i in range(size):
+            add_rows(sorted_values, sorted_rows, done, begin[i], table, width, total[i * width : (i + 1) * width])
+            done = begin[i]
 
 
 @njit
