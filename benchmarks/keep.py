@@ -2,14 +2,17 @@
 
     python -m benchmarks.keep RUN results/NAME      # a run, or a folder of several seeds
 
-Then `python -m benchmarks.tables` puts it into the README.
+Of a long run's log it keeps every validation and about 500 other updates. Then `python -m benchmarks.tables` puts the
+run into the README.
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
 NUMBERS = ("config.json", "environment.json", "result.json", "activity.json", "metrics.jsonl", "seconds.json")
+UPDATES = 500
 SERIES = ("seeds.json", "summary.json")
 
 
@@ -29,7 +32,19 @@ def keep(run: Path, place: Path, pictures: bool = True) -> list[Path]:
     names = [name for name in NUMBERS if (run / name).is_file()]
     if pictures:
         names += ["report.html", *(str(path.relative_to(run)) for path in sorted(run.glob("figures/*.png")))]
-    return [copy(run / name, place / name) for name in names]
+    kept = [copy(run / name, place / name) for name in names]
+    if (place / "metrics.jsonl").is_file():
+        thin(place / "metrics.jsonl")
+    return kept
+
+
+def thin(path: Path) -> None:
+    """Keep the validations, the last line, and about UPDATES of the other lines."""
+    lines = path.read_text().splitlines(keepends=True)
+    every = -(-len(lines) // UPDATES)
+    validated = [any(name.startswith("validation_") for name in json.loads(line)) for line in lines]
+    chosen = [line for i, line in enumerate(lines) if validated[i] or (i + 1) % every == 0 or i + 1 == len(lines)]
+    path.write_text("".join(chosen))
 
 
 def copy(source: Path, target: Path) -> Path:

@@ -1,5 +1,6 @@
 """What is kept of a run."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,21 @@ def test_of_several_seeds_only_the_first_keeps_its_pictures(tmp_path: Path) -> N
     assert (tmp_path / "kept/seed0/report.html").is_file()
     assert (tmp_path / "kept/seed1/result.json").is_file()
     assert not (tmp_path / "kept/seed1/report.html").exists()
+
+
+def test_of_a_long_log_the_validations_stay(tmp_path: Path) -> None:
+    lines = [{"update": i, "loss": 0.5} | ({"validation_loss": 0.4} if i % 777 == 0 else {}) for i in range(1, 5002)]
+    log = finished(tmp_path / "run") / "metrics.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    keep(tmp_path / "run", tmp_path / "kept")
+    kept = [json.loads(line) for line in (tmp_path / "kept/metrics.jsonl").read_text().splitlines()]
+    assert [line for line in kept if "validation_loss" in line] == [line for line in lines if "validation_loss" in line]
+    assert kept[-1] == lines[-1]
+    assert 400 < len(kept) < 520
+    short = json.dumps(lines[0]) + "\n"
+    log.write_text(short)
+    keep(tmp_path / "run", tmp_path / "short")
+    assert (tmp_path / "short/metrics.jsonl").read_text() == short
 
 
 def test_a_run_that_is_not_finished(tmp_path: Path) -> None:
