@@ -110,9 +110,8 @@ if __name__ == "__main__":
             rewire.step()
 
         name = measure.OURS if density == paper.connectivity else f"{measure.OURS}, {100 * density:.0f} %"
-        mode = (
-            f"connectivity {density}, event-driven forward, backward over {round(density * 48_400)} recurrent synapses"
-        )
+        count = net.sparse_layers()["recurrent"].active()
+        mode = f"connectivity {density}, event-driven forward, backward over {count:,} recurrent synapses"
         entrants.append(update(name, mode, net, both, inputs, labels, config))
         entrants.append(floor(inputs, config, density))
         if density == paper.connectivity:

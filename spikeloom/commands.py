@@ -234,6 +234,7 @@ def print_result(run: Run) -> None:
     result = run.read_json("result.json")
     for name, value in result["test"].items():
         published = result["published"].get(name)
-        beside = f"   (to compare: {published['value']}, {published['source']})" if published else ""
+        about = f"{published['source']}: {published['note']}" if published else ""
+        beside = f"   (to compare: {published['value']}, {about})" if published else ""
         print(f"test {name} {value:.4g}{beside}")
     print(f"report {run.folder / 'report.html'}", flush=True)

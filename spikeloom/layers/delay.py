@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from .. import kernels
 from ..core import Stateful
-from ..errors import ConfigError, check_like, check_sequence
+from ..errors import ConfigError, ShapeError, check_like, check_sequence
+from ..neurons.neuron import full_precision
 
 
 class DelayState(NamedTuple):
@@ -62,6 +63,11 @@ class DelayedSynapses(Stateful):
     def forward(self, xs: Tensor, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
         owner, weight = type(self).__name__, self.weight
         check_sequence(owner, xs, self.n_in)
+        if xs.dim() != 3:
+            raise ShapeError(
+                f"{owner} needs input [T, B, {self.n_in}], but got {list(xs.shape)}. Flatten the dimensions between."
+            )
+        xs = full_precision(owner, xs)
         check_like(owner, "weight", weight, (self.n_out, self.n_in), xs)
         state = self.initial_state(xs[0]) if state is None else state
         check_like(owner, "past", state.past, (self.delays - 1, *xs.shape[1:]), xs)

@@ -18,6 +18,7 @@ from ..errors import ConfigError, ShapeError, check_like, check_sequence
 from ..neurons import Neuron
 from ..neurons.neuron import full_precision
 from .delay import DelayedSynapses
+from .sparse import SparseDelayedLinear
 
 
 class RecurrentState(NamedTuple):
@@ -39,7 +40,8 @@ class Recurrent(Stateful):
         autapses: whether a neuron may drive itself; if not, the diagonal of the weight has no effect and no gradient.
 
     Raises:
-        ConfigError: the synapse is not square or has a bias, or the neuron never fires.
+        ConfigError: the synapse is not square or has a bias, has autapses that the population has not, or the neuron
+            never fires.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> from spikeloom.neurons import ALIF
@@ -60,6 +62,11 @@ class Recurrent(Stateful):
             )
         if neuron.program.equation.fires == "never":
             raise ConfigError(f"Recurrent needs a neuron that fires, but {type(neuron).__name__} never does.")
+        if isinstance(synapse, SparseDelayedLinear) and synapse.allowed is None and not autapses:
+            raise ConfigError(
+                "Recurrent without autapses needs a SparseDelayedLinear without them: pass it autapses=False, or pass "
+                "Recurrent autapses=True. Else its budget is spent on synapses that have no effect."
+            )
         self.neuron, self.synapse, self.autapses = neuron, synapse, autapses
         self.register_buffer("diagonal", torch.eye(post, dtype=torch.bool), persistent=False)
 

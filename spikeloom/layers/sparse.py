@@ -2,8 +2,9 @@
 
     weight = sign * max(theta, 0)
 
-A synapse exists (is active) while its theta is positive; else it is dormant. Dormant synapses get no gradient and cost
-nothing on the CPU where they have delays or are few. `spikeloom.rules.DeepR` moves theta, prunes and creates.
+A synapse exists (is active) while its theta is positive; else it is dormant. Dormant synapses get no gradient, and the
+loops of the CPU leave them out where synapses have delays or few exist. `spikeloom.rules.DeepR` moves theta, prunes and
+creates.
 
 Sources: Bellec, Kappel, Maass, Legenstein, Deep rewiring, ICLR 2018; signs of whole neurons (Dale's law) as in Bellec,
 Salaj, Subramoney, Legenstein, Maass, NeurIPS 2018.
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, ShapeError
+from ..rules.deep_r import budget
 from .delay import DelayedSynapses
 
 
@@ -61,6 +63,11 @@ class SignedSparse(nn.Module):
         """Draw exactly floor(connectivity * n_out * n_in) active synapses."""
         if not 0.0 < connectivity <= 1.0:
             raise ConfigError(f"{type(self).__name__} needs connectivity in (0, 1], but got {connectivity}.")
+        if budget(connectivity, n_out * n_in) == 0:
+            raise ConfigError(
+                f"{type(self).__name__} with connectivity {connectivity} has no synapse among {n_out} x {n_in}. "
+                "Raise it."
+            )
         if not autapses and n_in != n_out:
             raise ConfigError(
                 f"{type(self).__name__} without autapses needs as many inputs as outputs, but got {n_in} and {n_out}. "
@@ -181,15 +188,6 @@ class SparseDelayedLinear(SignedSparse, DelayedSynapses):
         return f"{super().extra_repr()}, connectivity={self.connectivity}"
 
 
-def budget(connectivity: float, pairs: float) -> int:
-    """How many of `pairs` synapses exist: connectivity * pairs, rounded down.
-
-    >>> budget(0.12, 17_600), budget(0.01, 100)
-    (2112, 1)
-    """
-    return math.floor(connectivity * pairs + 1e-6)
-
-
 def draw_mask(allowed: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     """Exactly `count` of the allowed places, or all of them if there are fewer; bool like `allowed`."""
     places = allowed.flatten().nonzero().flatten()
@@ -205,6 +203,8 @@ def check_signs(owner: str, neuron_sign: Tensor, n_in: int) -> Tensor:
     Raises:
         ShapeError: it is not a vector of +1 and -1 of length n_in.
     """
+    if not isinstance(neuron_sign, Tensor):
+        raise ShapeError(f"{owner} needs neuron_sign as a tensor [{n_in}], but got {type(neuron_sign).__name__}.")
     if tuple(neuron_sign.shape) != (n_in,) or not bool((neuron_sign.abs() == 1).all()):
         raise ShapeError(
             f"{owner} needs neuron_sign [{n_in}] of +1 and -1, one for each input, but got {list(neuron_sign.shape)} "

@@ -7,7 +7,7 @@ import base64
 import io
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -114,8 +114,10 @@ def spread(name: str, values: Sequence[float]) -> str:
         return "–"
     if name == "solved":
         return f"{sum(value == 1.0 for value in values)} of {len(values)}"
-    if len(set(values)) == 1:
+    if len(values) == 1:
         return number(name, values[0])
+    if len(set(values)) == 1:
+        return f"{number(name, values[0])} ({len(values)} runs)"
     low, high = number(name, min(values)), number(name, max(values))
     middle, sd = number(name, statistics.fmean(values)), number(name, float(f"{statistics.stdev(values):.2g}"))
     return f"{middle} ± {sd} ({low} to {high}, {len(values)} runs)"
@@ -127,21 +129,25 @@ def figure(compared: Sequence[Group]) -> Any:
     logged = dict.fromkeys(name for line in lines for name in line if name != "update")
     wanted = [name for name in logged if name.startswith("validation_")] or list(logged)
     panels = [_panel(name, compared) for name in wanted]
-    return learning_curves(panels, "Mean over seeds; shaded: least to greatest") if panels else None
+    return (
+        learning_curves(panels, "Mean over seeds while all of them train; shaded: least to greatest")
+        if panels
+        else None
+    )
 
 
 def _panel(name: str, compared: Sequence[Group]) -> Panel:
     curves, bands = {}, {}
     for group in compared:
         tracks = [{line["update"]: line[name] for line in run.metrics if name in line} for run in group.runs]
-        updates = sorted({update for track in tracks for update in track})
+        updates = sorted(set.intersection(*(set(track) for track in tracks)))
         if not updates:
             continue
-        values = [[track[update] for track in tracks if update in track] for update in updates]
+        values = [[track[update] for track in tracks] for update in updates]
         curves[group.name] = (updates, [statistics.fmean(several) for several in values])
         if len(tracks) > 1:
             bands[group.name] = ([min(several) for several in values], [max(several) for several in values])
-    smooth = max(1, math.ceil(max(len(updates) for updates, _ in curves.values()) / SMOOTH))
+    smooth = max(1, math.ceil(max((len(updates) for updates, _ in curves.values()), default=0) / SMOOTH))
     return Panel(name.replace("_", " "), curves, bands=bands, smooth=smooth)
 
 
@@ -161,9 +167,9 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 def render(compared: Sequence[Group]) -> str:
     """The comparison as one self-contained HTML page."""
     head = ("", *(group.name for group in compared))
-    published: Mapping[str, Any] = next(
-        (run.result["published"] for group in compared for run in group.runs if run.result), {}
-    )
+    published: dict[str, Any] = {}
+    for run in (run for group in compared for run in group.runs):
+        published |= run.result["published"] if run.result else {}
     beside = [
         (name.replace("_", " "), number(name, entry["value"]), entry.get("source", ""), entry.get("note", ""))
         for name, entry in published.items()

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import ConfigError, TrainingError
@@ -55,23 +55,37 @@ class Counts(NamedTuple):
     active: int
 
 
+def budget(connectivity: float, pairs: float) -> int:
+    """How many of `pairs` synapses exist: connectivity * pairs, rounded down (after rounding off its 1e-6).
+
+    >>> budget(0.12, 17_600), budget(0.29, 100)
+    (2112, 29)
+    """
+    return math.floor(connectivity * pairs + 1e-6)
+
+
 @dataclass(frozen=True)
 class _Layer:
     name: str
     module: Any
-    share: float
-    """connectivity * size: synapses it should have on average"""
-    group: dict[str, Any]
 
     @property
     def theta(self) -> Tensor:
-        theta: Tensor = self.module.theta.data
+        theta: Tensor = self.module.theta
         return theta
 
-    def candidates(self) -> Tensor:
-        """Places of dormant synapses that may exist."""
+    @property
+    def wanted(self) -> float:
+        """Synapses it should have on average."""
+        return float(self.module.connectivity) * self.theta.numel()
+
+    def active(self) -> int:
+        return int((self.theta > 0).sum())
+
+    def candidates(self) -> tuple[Tensor, ...]:
+        """Indices of dormant synapses that may exist."""
         dormant = self.theta <= 0
-        return (dormant if self.module.allowed is None else dormant & self.module.allowed).flatten().nonzero().flatten()
+        return (dormant if self.module.allowed is None else dormant & self.module.allowed).nonzero(as_tuple=True)
 
 
 class DeepR:
@@ -87,12 +101,16 @@ class DeepR:
         soft: no hard budget: dormant synapses walk at random above theta_min and re-activate themselves. Theta_min is
             -(1 - p) / p * temperature / l1 of each layer's connectivity p. In the first step those at zero are spread
             evenly above theta_min.
-        resample_sign: a created synapse draws a new sign. Not with signs of whole neurons.
-        reset_moments: a created synapse starts with moments of zero in the optimiser.
-        generator: draws noise, places and signs; on the CPU. Ranks that train together must use equal ones.
+        resample_sign: a created synapse draws a new sign. Hard DEEP R only, and not with signs of whole neurons.
+        reset_moments: a created synapse starts with moments of zero in the optimiser. Hard DEEP R only.
+        generator: draws noise, places and signs; on the CPU. Ranks that train together must use equal ones. By default
+            one that is seeded by torch's.
+
+    The learning rate is the one that the optimiser has for theta at that moment.
 
     Raises:
-        ConfigError: a layer that the optimiser does not hold or that is over budget, or values out of range.
+        ConfigError: a layer that the optimiser does not hold, that is over budget or has nothing to rewire, options
+            that exclude each other, or values out of range.
 
     >>> from torch import nn
     >>> from torch.optim import SGD
@@ -130,13 +148,17 @@ class DeepR:
             )
         if budget not in ("global", "per_matrix"):
             raise ConfigError(f'DeepR needs budget "global" or "per_matrix", but got {budget!r}.')
-        named = dict(layers) if isinstance(layers, Mapping) else {str(i): layer for i, layer in enumerate(layers)}
-        if not named:
-            raise ConfigError("DeepR got no layers. Pass those whose synapses it rewires.")
+        if soft and (resample_sign or reset_moments or budget != "global"):
+            raise ConfigError(
+                "Soft DeepR creates no synapses and keeps no budget: leave out resample_sign, reset_moments, budget."
+            )
         self.optimizer, self.l1, self.temperature, self.soft = optimizer, l1, temperature, soft
         self.budget, self.resample_sign, self.reset_moments = budget, resample_sign, reset_moments
-        self.generator = torch.Generator().manual_seed(torch.initial_seed()) if generator is None else generator
-        self.layers = [self._layer(name, layer) for name, layer in named.items()]
+        if generator is None:
+            generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        self.generator = generator
+        self.layers = [_Layer(name, layer) for name, layer in _named(layers).items()]
+        self._check_layers()
         self._check_budget()
         self._before: list[Tensor] | None = None
         self._hook = optimizer.register_step_pre_hook(lambda *_: self._remember())
@@ -144,19 +166,38 @@ class DeepR:
         self.created = 0
         self.pruned = 0
 
-    def _layer(self, name: str, module: Any) -> _Layer:
-        theta = module.theta
-        group = next((group for group in self.optimizer.param_groups if any(p is theta for p in group["params"])), None)
-        if group is None:
-            raise ConfigError(
-                f"DeepR layer {name!r}: its theta is not in the optimiser. Create the optimiser from the parameters of "
-                "the model that holds the layer, and DeepR after it."
-            )
-        return _Layer(name, module, module.connectivity * theta.numel(), group)
+    def _lr(self, layer: _Layer) -> float | None:
+        """The present learning rate of a layer; None if the optimiser does not hold it."""
+        groups = self.optimizer.param_groups
+        return next((float(group["lr"]) for group in groups if any(p is layer.theta for p in group["params"])), None)
+
+    def _check_layers(self) -> None:
+        for place, layer in enumerate(self.layers):
+            theta, sign = layer.theta, layer.module.sign
+            if self._lr(layer) is None:
+                raise ConfigError(
+                    f"DeepR layer {layer.name!r}: its theta is not in the optimiser. Create the optimiser from the "
+                    "parameters of the model that holds the layer, and DeepR after it."
+                )
+            if any(theta is other.theta for other in self.layers[:place]):
+                raise ConfigError(f"DeepR layer {layer.name!r} is there twice. Pass every layer once.")
+            if torch.finfo(theta.dtype).tiny > NEWBORN:
+                raise ConfigError(
+                    f"DeepR layer {layer.name!r}: a new synapse of size {NEWBORN} is zero in {theta.dtype}. Keep theta "
+                    "in float32, and let autocast shorten what is computed from it."
+                )
+            if self.resample_sign and len(sign) > 1 and bool((sign == sign[:1]).all()):
+                raise ConfigError(
+                    f"DeepR layer {layer.name!r}: resample_sign gives synapses new signs, but those of a neuron are "
+                    "all alike there (Dale's law). Leave out neuron_sign or resample_sign."
+                )
 
     def _check_budget(self) -> None:
         for layers, room in self._budgets():
-            there = sum(int((layer.theta > 0).sum()) for layer in layers)
+            there = sum(layer.active() for layer in layers)
+            if room < 1:
+                names = ", ".join(layer.name for layer in layers)
+                raise ConfigError(f"DeepR has no synapse to keep in {names}: raise its connectivity.")
             if there > room and not self.soft:
                 names = ", ".join(layer.name for layer in layers)
                 raise ConfigError(
@@ -167,10 +208,15 @@ class DeepR:
     def _budgets(self) -> list[tuple[list[_Layer], int]]:
         """Layers that share a budget, and how many synapses it has."""
         groups = [self.layers] if self.budget == "global" else [[layer] for layer in self.layers]
-        return [(group, math.floor(sum(layer.share for layer in group) + 1e-6)) for group in groups]
+        return [(group, budget(1.0, sum(layer.wanted for layer in group))) for group in groups]
 
     def _remember(self) -> None:
-        self._before = [layer.theta.clone() for layer in self.layers]
+        if self._before is not None:
+            raise TrainingError(
+                "optimizer.step() ran again without DeepR.step() after the last one, which would bring dormant "
+                "synapses to life. Call rewire.step() after every optimizer.step()."
+            )
+        self._before = [layer.theta.detach().clone() for layer in self.layers]
 
     @torch.no_grad()
     def step(self) -> dict[str, Counts]:
@@ -181,13 +227,17 @@ class DeepR:
         """
         before, self._before = self._before, None
         if before is None:
-            raise TrainingError("DeepR.step() must follow optimizer.step(), which has not run since the last call.")
-        for layer, old in zip(self.layers, before, strict=True):
+            raise TrainingError(
+                "DeepR.step() must follow optimizer.step(), which has not run since the last call. (A GradScaler "
+                "leaves it out after an overflow: leave out DeepR.step() then, too.)"
+            )
+        for layer in self.layers:
             if not bool(torch.isfinite(layer.theta).all()):
                 raise TrainingError(
                     f"DeepR layer {layer.name!r}: theta is no longer a finite number after the optimiser's step. "
                     "Lower the learning rate, or look for NaN in the loss."
                 )
+        for layer, old in zip(self.layers, before, strict=True):
             self._move(layer, old)
         alive = [layer.theta > 0 for layer in self.layers]
         if not self.soft:
@@ -205,7 +255,8 @@ class DeepR:
 
     def _move(self, layer: _Layer, old: Tensor) -> None:
         """Undo what the optimiser did to dormant synapses; shrink and shake the active ones."""
-        theta, lr = layer.theta, float(layer.group["lr"])
+        theta, lr = layer.theta, self._lr(layer)
+        assert lr is not None  # seen when DeepR was made
         dormant = old <= 0
         if self.soft and self.updates == 0:
             spread = torch.rand(theta.shape, generator=self.generator, dtype=theta.dtype).to(theta.device)
@@ -230,24 +281,30 @@ class DeepR:
         return -(1.0 - share) / share * self.temperature / self.l1
 
     def _create(self, group: list[_Layer], room: int) -> None:
-        """Fill a budget up again."""
-        missing = max(0, room - sum(int((layer.theta > 0).sum()) for layer in group))
-        if missing == 0:
-            return
-        shares = torch.tensor([layer.share for layer in group], dtype=torch.float64)
-        drawn = torch.multinomial(shares, missing, replacement=True, generator=self.generator)
-        for layer, count in zip(group, torch.bincount(drawn, minlength=len(group)).tolist(), strict=True):
-            candidates = layer.candidates()
-            order = torch.randperm(len(candidates), generator=self.generator)[:count]
-            chosen = candidates[order.to(candidates.device)]
-            layer.theta.view(-1)[chosen] = NEWBORN
-            if self.resample_sign:
-                drawn_signs = 2 * torch.randint(0, 2, (len(chosen),), generator=self.generator) - 1
-                layer.module.sign.view(-1)[chosen] = drawn_signs.to(layer.module.sign)
-            if self.reset_moments:
-                for value in self.optimizer.state.get(layer.module.theta, {}).values():
-                    if isinstance(value, Tensor) and value.shape == layer.theta.shape:
-                        value.view(-1)[chosen] = 0.0
+        """Fill a budget up again; what does not fit into one layer goes to those that have places left."""
+        missing = room - sum(layer.active() for layer in group)
+        while missing > 0:
+            candidates = [layer.candidates() for layer in group]
+            free = torch.tensor([len(places[0]) for places in candidates])
+            if not bool(free.any()):
+                return
+            shares = torch.tensor([layer.wanted for layer in group], dtype=torch.float64) * (free > 0)
+            drawn = torch.multinomial(shares, missing, replacement=True, generator=self.generator)
+            counts = torch.bincount(drawn, minlength=len(group)).minimum(free)
+            for layer, places, count in zip(group, candidates, counts.tolist(), strict=True):
+                order = torch.randperm(len(places[0]), generator=self.generator)[:count].to(places[0].device)
+                self._bring_to_life(layer, tuple(index[order] for index in places))
+            missing -= int(counts.sum())
+
+    def _bring_to_life(self, layer: _Layer, chosen: tuple[Tensor, ...]) -> None:
+        layer.theta[chosen] = NEWBORN
+        if self.resample_sign:
+            drawn = 2 * torch.randint(0, 2, (len(chosen[0]),), generator=self.generator) - 1
+            layer.module.sign[chosen] = drawn.to(layer.module.sign)
+        if self.reset_moments:
+            for value in self.optimizer.state.get(layer.theta, {}).values():
+                if isinstance(value, Tensor) and value.shape == layer.theta.shape:
+                    value[chosen] = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Generator, counters and which synapses exist (which the layers' theta says too: the two are compared)."""
@@ -272,3 +329,23 @@ class DeepR:
                 )
         self.generator.set_state(state["generator"])
         self.updates, self.created, self.pruned = state["counters"]
+
+
+def _named(layers: Any) -> dict[str, Any]:
+    """Layers by name; those without a name are numbered."""
+    if isinstance(layers, nn.Module) and not isinstance(layers, nn.ModuleDict | nn.ModuleList | nn.Sequential):
+        raise ConfigError(
+            f"DeepR needs several layers, by name or in order, but got one {type(layers).__name__}: [it]."
+        )
+    by_name = isinstance(layers, Mapping | nn.ModuleDict)
+    named = dict(layers.items()) if by_name else {str(i): layer for i, layer in enumerate(layers)}
+    if not named:
+        raise ConfigError("DeepR got no layers. Pass those whose synapses it rewires.")
+    for name, layer in named.items():
+        missing = [part for part in ("theta", "sign", "allowed", "connectivity") if not hasattr(layer, part)]
+        if missing:
+            raise ConfigError(
+                f"DeepR layer {name!r} is a {type(layer).__name__} without {', '.join(missing)}. Pass layers with "
+                "signed sparse weights, for example SignedSparseLinear."
+            )
+    return named

@@ -1,7 +1,8 @@
 """Several processes that train one model: `torchrun --nproc-per-node 2 -m spikeloom train ...`.
 
-Every rank draws its own batch with its own generators, so the global batch is the configured batch size times the
-number of ranks. Gradients are averaged before each optimiser step, logged values are means over the ranks, all ranks
+A task either lets every rank draw samples of its own, so that the global batch is the configured batch size times the
+number of ranks (store_recall), or gives every rank its part of the batch of one process (sequential_mnist). Gradients
+are averaged before each optimiser step, logged values are means over the ranks, all ranks
 take every decision on the same numbers, and rank 0 writes. Without torchrun each function does nothing.
 """
 

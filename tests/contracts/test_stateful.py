@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from examples.own_neuron import neurons
 from spikeloom.core import Stateful, detach, map_state, record, scan
-from spikeloom.layers import DelayedLinear, Recurrent, Sequential
+from spikeloom.layers import DelayedLinear, Recurrent, Sequential, SparseDelayedLinear
 from spikeloom.models import LSNN, LSTMBaseline
 from spikeloom.neurons import ALIF, LIF, LeakyReadout
 
@@ -40,11 +40,19 @@ LAYERS: dict[str, Callable[[], Stateful]] = {
     "Recurrent delays": lambda: Recurrent(
         ALIF(threshold=0.1, refractory=1.0), DelayedLinear(6, 6, delays=4, generator=seeded())
     ),
+    "SparseDelayedLinear": lambda: SparseDelayedLinear(6, 4, delays=5, connectivity=0.4, generator=seeded()),
+    "Recurrent sparse": lambda: Recurrent(
+        ALIF(threshold=0.1, refractory=1.0),
+        SparseDelayedLinear(6, 6, delays=4, connectivity=0.4, autapses=False, generator=seeded()),
+    ),
     "Sequential": lambda: Sequential(linear(6, 8), LIF(threshold=0.2), linear(8, 3), LeakyReadout()),
     "LSNN": lambda: LSNN(6, 5, 4, 3, delays=3, refractory=2.0, generator=seeded()),
+    "LSNN sparse": lambda: LSNN(
+        6, 5, 4, 3, delays=3, refractory=2.0, connectivity=0.4, excitatory=0.7, generator=seeded()
+    ),
     "LSTMBaseline": lambda: LSTMBaseline(6, 5, 3, generator=seeded()),
 }
-EXACT = set(LAYERS) - {"Sequential", "LSNN", "LSTMBaseline", "DelayedLinear"}
+EXACT = set(LAYERS) - {"Sequential", "LSNN", "LSNN sparse", "LSTMBaseline", "DelayedLinear", "SparseDelayedLinear"}
 """Where no matrix product folds time: bit for bit."""
 
 

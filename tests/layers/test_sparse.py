@@ -72,9 +72,13 @@ def test_sparse_equals_dense(delays: int, connectivity: float, dormant_gradients
     for synapse in (sparse, dense):
         neuron = ALIF(threshold=0.05, tau_adapt=30.0, refractory=2.0)
         layer, inputs = Recurrent(neuron, synapse), xs.clone().requires_grad_()
-        with kernels.use(engine):
-            currents, late = synapse(inputs)
-            spikes, state = layer(currents + 0.3 * inputs)
+        with kernels.use(engine):  # fewer steps than delays first, then the rest with what is on its way
+            early, late = synapse(inputs[:2])
+            rest, late = synapse(inputs[2:], late)
+            currents = torch.cat([early, rest]) + 0.3 * inputs
+            first, state = layer(currents[:2])
+            second, state = layer(currents[2:], state)
+        spikes = torch.cat([first, second])
         ((spikes * target).sum() + (late.past.sum() + state.neuron.voltage.sum())).backward()
         results.append((spikes.detach(), state, inputs.grad))
     (spikes, state, grad), (spikes_dense, state_dense, grad_dense) = results
@@ -107,9 +111,17 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ConfigError, match="as many inputs as outputs, but got 3 and 4"):
         SparseDelayedLinear(3, 4, autapses=False)
     with pytest.raises(ShapeError, match=r"neuron_sign \[3\] of \+1 and -1, one for each input, but got \[2\]"):
-        SignedSparseLinear(3, 3, neuron_sign=torch.ones(2))
+        SignedSparseLinear(3, 3, connectivity=1.0, neuron_sign=torch.ones(2))
     with pytest.raises(ShapeError, match="neuron_sign"):
-        SignedSparseLinear(2, 3, neuron_sign=torch.tensor([1.0, 0.5]))
+        SignedSparseLinear(2, 3, connectivity=1.0, neuron_sign=torch.tensor([1.0, 0.5]))
+    with pytest.raises(ShapeError, match="neuron_sign as a tensor"):
+        SignedSparseLinear(2, 3, connectivity=1.0, neuron_sign=[1, -1])  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match=r"needs input \[T, B, 3\], but got \[5, 2, 2, 3\]"):
+        SparseDelayedLinear(3, 4, connectivity=1.0)(torch.ones(5, 2, 2, 3))
+    with pytest.raises(ShapeError, match="computes in float32 or float64"):
+        SparseDelayedLinear(3, 4, connectivity=1.0)(torch.ones(5, 2, 3, dtype=torch.bfloat16))
+    with pytest.raises(ConfigError, match="pass it autapses=False"):
+        Recurrent(ALIF(), SparseDelayedLinear(4, 4, connectivity=0.5))
     with pytest.raises(ConfigError, match="only with a connectivity"):
         LSNN(3, 3, 3, 3, excitatory=0.5)
     with pytest.raises(ConfigError, match=r"in \[0, 1\], but is 75"):

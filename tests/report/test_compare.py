@@ -37,7 +37,7 @@ def test_runs_that_differ_in_the_seed_only_are_one_group(tmp_path: Path) -> None
     assert [(group.name, len(group.runs)) for group in compared] == [("a", 2), ("b", 1)]
     assert differences(compared) == [("lr", "0.1", "0.2"), ("extra", "–", "True"), ("seeds", "0, 1", "0")]
     found = {name: values for name, *values in results(compared)}
-    assert found["accuracy"] == ["92 % ± 2.828 % (90 % to 94 %, 2 runs)", "70 %"]
+    assert found["accuracy"] == ["92 % ± 2.8 % (90 % to 94 %, 2 runs)", "70 %"]
     assert found["solved"] == ["2 of 2", "0 of 1"]
     assert "lr" in text(compared)
     assert "size" not in text(compared)
@@ -81,7 +81,7 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["compare", *runs, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1] == str(out)
-    assert "90.5 % ± 0.7071 %" in printed
+    assert "90.5 % ± 0.71 %" in printed
     assert out.read_text().startswith("<!DOCTYPE html>")
     assert main(["compare", "--frobnicate", *runs]) == 1
     assert "spikeloom compare RUN RUN ... --out FILE" in capsys.readouterr().err

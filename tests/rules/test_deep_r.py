@@ -243,6 +243,7 @@ def test_the_same_seed_gives_the_same_network_and_a_state_resumes() -> None:
                 rewire = DeepR(optimizer, dict(layers.items()), l1=0.01, temperature=1e-6, generator=seeded(99))
                 for part, state in zip((layers, optimizer, rewire), saved, strict=True):
                     part.load_state_dict(state)
+            optimizer.param_groups[0]["lr"] = 0.01 * 0.7**step
             optimizer.zero_grad()
             push(layers, generator)
             optimizer.step()
@@ -251,6 +252,91 @@ def test_the_same_seed_gives_the_same_network_and_a_state_resumes() -> None:
 
     assert torch.equal(run(12), run(12))
     assert torch.equal(run(12), run(12, resume_after=5))
+
+
+def one_layer(connectivity: float = 0.2, **options: Any) -> SignedSparseLinear:
+    return SignedSparseLinear(20, 30, connectivity=connectivity, bias=False, generator=seeded(), **options)
+
+
+def test_shrinkage_follows_the_learning_rate_of_the_moment() -> None:
+    layer = one_layer(1.0)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    rewire = DeepR(optimizer, [layer], l1=0.01, generator=seeded())
+    with torch.no_grad():
+        layer.theta.fill_(1.0)
+    size = 1.0
+    for lr in (0.1, 0.05):
+        optimizer.param_groups[0]["lr"] = lr
+        layer.theta.grad = torch.zeros_like(layer.theta)
+        optimizer.step()
+        rewire.step()
+        size -= lr * 0.01
+        torch.testing.assert_close(layer.theta.detach(), torch.full_like(layer.theta, size))
+        optimizer.load_state_dict(optimizer.state_dict())  # which replaces the groups
+
+
+def test_a_full_layer_leaves_its_share_to_the_others() -> None:
+    layers = [SignedSparseLinear(30, 30, connectivity=p, bias=False, generator=seeded()) for p in (1.0, 0.1)]
+    optimizer = torch.optim.Adam([layer.theta for layer in layers], lr=0.05)
+    rewire = DeepR(optimizer, layers, l1=0.01, generator=seeded(1))
+    for _ in range(10):
+        for layer in layers:
+            layer.theta.grad = torch.randn(30, 30, generator=seeded(2))
+        optimizer.step()
+        assert sum(count.active for count in rewire.step().values()) == 990
+
+
+def test_without_places_left_the_budget_stays_unfilled() -> None:
+    layer = SparseDelayedLinear(6, 6, connectivity=1.0, autapses=False, generator=seeded())
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    layer.theta.grad = torch.zeros_like(layer.theta)
+    rewire = DeepR(optimizer, [layer], generator=seeded())
+    optimizer.step()
+    assert rewire.step()["0"] == (0, 0, 30)
+
+
+def test_small_steps_of_a_sparse_layer_are_those_of_the_optimiser_alone() -> None:
+    layer, plain = one_layer(), one_layer()
+    optimizers = [torch.optim.Adam(module.parameters(), lr=1e-5) for module in (layer, plain)]
+    rewire = DeepR(optimizers[0], [layer], generator=seeded())
+    active = layer.theta.detach() > 1e-3
+    generator = seeded(5)
+    for _ in range(5):
+        x = torch.randn(7, 20, generator=generator)
+        for module, optimizer in zip((layer, plain), optimizers, strict=True):
+            optimizer.zero_grad()
+            module(x).square().mean().backward()
+            optimizer.step()
+        rewire.step()
+        assert torch.equal(layer.theta[active], plain.theta[active])
+
+
+def test_backpropagation_notices_that_synapses_were_rewired() -> None:
+    layer = one_layer()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    rewire = DeepR(optimizer, [layer], generator=seeded())
+    layer.theta.grad = torch.zeros_like(layer.theta)
+    optimizer.step()
+    loss = layer.theta.square().sum()
+    rewire.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_weights_that_are_not_contiguous_are_rewired_too() -> None:
+    class Turned(nn.Module):
+        connectivity, allowed, sign = 0.5, None, torch.ones(4, 6)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.theta = nn.Parameter((torch.rand(6, 4, generator=seeded()) - 0.5).clamp(min=0).t())
+
+    layer = Turned()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
+    rewire = DeepR(optimizer, [layer], resample_sign=False, reset_moments=True, generator=seeded())
+    layer.theta.grad = torch.ones_like(layer.theta)
+    optimizer.step()
+    assert rewire.step()["0"].active == 12
 
 
 def test_a_state_of_other_synapses_is_refused() -> None:
@@ -293,11 +379,32 @@ def test_wrong_use_is_explained() -> None:
         DeepR(optimizer, [layer], soft=True)
     with pytest.raises(ConfigError, match='budget "global" or "per_matrix"'):
         DeepR(optimizer, [layer], budget="both")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="Soft DeepR creates no synapses"):
+        DeepR(optimizer, [layer], soft=True, l1=0.1, temperature=0.1, reset_moments=True)
+    with pytest.raises(ConfigError, match="is there twice"):
+        DeepR(optimizer, [layer, layer])
+    with pytest.raises(ConfigError, match=r"but got one SignedSparseLinear: \[it\]"):
+        DeepR(optimizer, layer)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="'0' is a Linear without theta, sign, allowed, connectivity"):
+        DeepR(optimizer, [nn.Linear(2, 2)])  # type: ignore[list-item]
+    half = one_layer().half()
+    with pytest.raises(ConfigError, match=r"is zero in torch\.float16"):
+        DeepR(torch.optim.SGD(half.parameters(), lr=0.1), [half])
+    dale = one_layer(neuron_sign=torch.ones(20))
+    with pytest.raises(ConfigError, match="Leave out neuron_sign or resample_sign"):
+        DeepR(torch.optim.SGD(dale.parameters(), lr=0.1), [dale], resample_sign=True)
+    with pytest.raises(ConfigError, match="has no synapse among 5 x 10"):
+        SignedSparseLinear(10, 5, connectivity=0.01)
     with pytest.raises(ConfigError, match="got no layers"):
         DeepR(optimizer, [])
     rewire = DeepR(optimizer, [layer])
     with pytest.raises(TrainingError, match=r"must follow optimizer.step\(\)"):
         rewire.step()
+    layer.theta.grad = torch.zeros_like(layer.theta)
+    optimizer.step()
+    with pytest.raises(TrainingError, match="ran again without DeepR"):
+        optimizer.step()
+    rewire.step()
     layer.theta.grad = torch.full_like(layer.theta, math.nan)
     optimizer.step()
     with pytest.raises(TrainingError, match="no longer a finite number"):
