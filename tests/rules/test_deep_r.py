@@ -19,14 +19,15 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def lsnn_layers(neuron_sign: bool = False) -> nn.ModuleDict:
+def lsnn_layers(neuron_sign: bool = False, dormant_gradients: bool = False) -> nn.ModuleDict:
     """The three matrices of sequential MNIST; the recurrent one has no autapses."""
     layers = nn.ModuleDict()
     for name, (n_in, n_out) in SHAPES.items():
         sign = torch.where(torch.arange(n_in) % 4 == 0, -1.0, 1.0) if neuron_sign else None
         layers[name] = SparseDelayedLinear(
-            n_in, n_out, connectivity=0.12, autapses=name != "recurrent", neuron_sign=sign, generator=seeded(1)
-        )
+            n_in, n_out, connectivity=0.12, autapses=name != "recurrent", neuron_sign=sign,
+            dormant_gradients=dormant_gradients, generator=seeded(1),
+        )  # fmt: skip
     return layers
 
 
@@ -78,9 +79,11 @@ def test_p15_the_worked_step() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-6])
 @pytest.mark.parametrize("budget", ["global", "per_matrix"])
-@pytest.mark.parametrize("neuron_sign", [False, True])
-def test_p16_invariants_over_a_hundred_steps_of_adam(temperature: float, budget: Any, neuron_sign: bool) -> None:
-    layers, generator = lsnn_layers(neuron_sign), seeded(2)
+@pytest.mark.parametrize(("neuron_sign", "dormant_gradients"), [(False, False), (True, False), (True, True)])
+def test_p16_invariants_over_a_hundred_steps_of_adam(
+    temperature: float, budget: Any, neuron_sign: bool, dormant_gradients: bool
+) -> None:
+    layers, generator = lsnn_layers(neuron_sign, dormant_gradients), seeded(2)
     bystander = nn.Parameter(torch.randn(5, generator=generator))
     alone = nn.Parameter(bystander.detach().clone())
     optimizer = torch.optim.Adam([*layers.parameters(), bystander], lr=0.01)
@@ -161,9 +164,10 @@ def test_p17_missing_synapses_are_split_by_the_shares() -> None:
         assert abs(totals[name] / everything - share) < 4 * sd
 
 
-def test_p18_soft_deep_r_without_a_loss() -> None:
+@pytest.mark.parametrize(("lr", "active", "mean"), [(0.01, 0.1946, 0.0507), (0.0005, 0.1987, 0.05)])
+def test_p18_soft_deep_r_without_a_loss(lr: float, active: float, mean: float) -> None:
     layer = SignedSparseLinear(200, 100, connectivity=0.2, bias=False, generator=seeded(7))
-    optimizer = torch.optim.SGD(layer.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=lr)
     rewire = DeepR(optimizer, [layer], l1=0.2, temperature=0.01, soft=True, generator=seeded(8))
     assert rewire.lowest(rewire.layers[0]) == pytest.approx(-0.2)
     with torch.no_grad():  # start near the stationary distribution: it takes long to get there
@@ -178,8 +182,8 @@ def test_p18_soft_deep_r_without_a_loss() -> None:
         if step >= 100:
             share.append(counts.active / layer.theta.numel())
             size.append(float(layer.theta.data[layer.theta.data > 0].mean()))
-    assert sum(share) / len(share) == pytest.approx(0.1946, abs=0.004)  # the spec's simulation at this learning rate
-    assert sum(size) / len(size) == pytest.approx(0.0507, abs=0.002)
+    assert sum(share) / len(share) == pytest.approx(active, abs=0.005)  # simulated for this learning rate
+    assert sum(size) / len(size) == pytest.approx(mean, abs=0.002)
     assert float(layer.theta.data.min()) >= -0.2 - 0.02
 
 
