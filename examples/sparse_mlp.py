@@ -3,7 +3,7 @@
 The network and densities of the DEEP R paper's first experiment, 784-300-100-10, each layer keeping its own number of
 synapses. Expects the MNIST files in $SPIKELOOM_DATA (`spikeloom data fetch mnist`).
 
-    python examples/sparse_mlp.py [epochs]
+    python examples/sparse_mlp.py [updates]
 """
 
 import sys
@@ -27,7 +27,7 @@ def network(generator: torch.Generator) -> nn.Sequential:
     )
 
 
-def main(epochs: int) -> None:
+def main(updates: int) -> None:
     generator = torch.Generator().manual_seed(0)
     images, labels = mnist.load("train")
     images = images.flatten(1).float() / 255
@@ -36,25 +36,25 @@ def main(epochs: int) -> None:
     layers = [layer for layer in net if isinstance(layer, SignedSparseLinear)]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     rewire = DeepR(optimizer, layers, l1=1e-5, budget="per_matrix", resample_sign=True, generator=generator)
-    for epoch in range(epochs):
-        total = 0.0
-        for number, batch in enumerate(torch.randperm(len(labels[training]), generator=generator).split(10), start=1):
-            loss = cross_entropy(net(images[training][batch]), labels[training][batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            rewire.step()
-            total += loss.item()
-            if number % 1000 == 0:
-                print(f"epoch {epoch}  loss {total / 1000:.4f}  at batch {number}", flush=True)
-                total = 0.0
-        optimizer.param_groups[0]["lr"] *= 0.8
-        with torch.no_grad():
-            answers = net(images[validation]).argmax(-1)
-        right = float((answers == labels[validation]).float().mean())
-        synapses = sum(layer.active() for layer in layers)
-        print(f"epoch {epoch}: validation accuracy {right:.4f}, {synapses:,} synapses, {rewire.created:,} created")
+    total, batches = 0.0, []
+    for update in range(1, updates + 1):
+        batches = batches or list(torch.randperm(len(labels[training]), generator=generator).split(10))
+        batch = batches.pop()
+        loss = cross_entropy(net(images[training][batch]), labels[training][batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        rewire.step()
+        total += loss.item()
+        if not batches:  # an epoch is over
+            optimizer.param_groups[0]["lr"] *= 0.8
+        if update % 500 == 0:
+            with torch.no_grad():
+                right = (net(images[validation]).argmax(-1) == labels[validation]).float().mean()
+            print(f"update {update}  loss {total / 500:.4f}  validation accuracy {right:.4f}", flush=True)
+            total = 0.0
+    print(f"{sum(layer.active() for layer in layers):,} synapses, {rewire.created:,} created")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 55_000)
