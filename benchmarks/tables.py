@@ -138,12 +138,21 @@ def result_row(path: Path, folder: Path) -> list[str]:
     seeds = document.get("seeds", [document.get("seed")])
     values = {name: value for name, value in document["test"].items() if name != "solved"}
     several = "seeds" in document
-    test = ", ".join(f"{name} {spread(value) if several else f'{value:.4g}'}" for name, value in values.items())
+    test = ", ".join(f"{name} {spread(value) if several else number(value)}" for name, value in values.items())
     solved = document.get("solved", document["test"].get("solved"))
     name = str(path.parent.relative_to(folder))
     link = f"[{name}](results/{name})"
     count = "" if solved is None else f"{int(solved)} of {len(seeds)}"
     return [link, document["task"], document["preset"], str(len(seeds)), test, count]
+
+
+def number(value: float) -> str:
+    """Four digits, or all of a large number.
+
+    >>> number(0.94487), number(14000.0)
+    ('0.9449', '14000')
+    """
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def spread(statistics: dict[str, float]) -> str:
@@ -152,7 +161,8 @@ def spread(statistics: dict[str, float]) -> str:
     >>> spread({"mean": 0.0312, "sd": 0.0105})
     '0.0312 ± 0.01'
     """
-    return f"{statistics['mean']:.3g} ± {statistics['sd']:.1g}"
+    mean, sd = statistics["mean"], statistics["sd"]
+    return f"{mean:.0f} ± {sd:.0f}" if mean >= 100 else f"{mean:.3g} ± {sd:.1g}"
 
 
 TABLES: dict[str, Callable[[], str]] = {"results": results, "speed": speed, "sparse": sparse, "memory": memory}
