@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Any
 
 from . import measure
@@ -21,35 +20,29 @@ LAYERS = {
 }
 
 
-def once(name: str) -> dict[str, float]:
-    """In a fresh process."""
-    started = time.perf_counter()
-    import torch
-
-    import spikeloom  # noqa: F401 - what is measured
-
-    imported = time.perf_counter()
-    scope: dict[str, Any] = {}
-    exec(LAYERS[name], scope)
-
-    def call() -> float:
-        begun = time.perf_counter()
-        xs = torch.rand(20, 4, 8, requires_grad=True)
-        out = scope["layer"](xs)[0]
-        (out if isinstance(out, torch.Tensor) else out[0]).sum().backward()
-        return time.perf_counter() - begun
-
-    built = time.perf_counter() - imported
-    return {"import": imported - started, "first": built + call(), "second": call()}
+ONCE = """
+import json, time
+moments = [time.perf_counter()]
+import torch
+import spikeloom
+moments.append(time.perf_counter())
+{layer}
+for _ in range(2):
+    out = layer(torch.rand(20, 4, 8, requires_grad=True))[0]
+    (out if isinstance(out, torch.Tensor) else out[0]).sum().backward()
+    moments.append(time.perf_counter())
+print(json.dumps([after - before for before, after in zip(moments, moments[1:])]))
+"""
+"""A program of its own, so that nothing is imported when its clock starts."""
 
 
 def in_own_process(name: str, cache: str) -> dict[str, float]:
-    """`once` elsewhere, with this folder as the kernel cache."""
-    command = [sys.executable, "-m", "benchmarks.first_call", "--once", name]
+    """Seconds of each part in a new process, with this folder as the kernel cache."""
+    command = [sys.executable, "-c", ONCE.format(layer=LAYERS[name])]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, "SPIKELOOM_CACHE": cache}
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    return dict(zip(("import", "first", "second"), json.loads(done.stdout), strict=True))
 
 
 def layer(name: str, rounds: int) -> dict[str, Any]:
@@ -67,9 +60,6 @@ def layer(name: str, rounds: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--once"]:
-        print(json.dumps(once(sys.argv[2])))
-        sys.exit()
     options = measure.options(__doc__, rounds=3)
     done = [layer(name, options.rounds) for name in LAYERS if not options.only or name in options.only]
     for work in done:

@@ -9,6 +9,7 @@ dataclass of this shape.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -140,6 +141,9 @@ class _Spike(torch.autograd.Function):
         return grads[0] * (gain * ctx.surrogate.slope(distance, *numbers)), None, None
 
 
+_spike: Callable[..., Tensor] = _Spike.apply
+
+
 def spike(distance: Tensor, surrogate: Surrogate, strict: bool = True) -> Tensor:
     """1 where the distance to the threshold is above 0 (`strict`) or not below it, else 0; backward the surrogate.
 
@@ -147,4 +151,4 @@ def spike(distance: Tensor, surrogate: Surrogate, strict: bool = True) -> Tensor
     >>> spike(x, Triangle()).tolist()
     [0.0, 1.0]
     """
-    return _Spike.apply(distance, surrogate, strict)  # type: ignore[no-untyped-call,no-any-return]
+    return _spike(distance, surrogate, strict)

@@ -37,12 +37,15 @@ class _SafeSlope(torch.autograd.Function):
         return torch.where(grad == 0, torch.zeros_like(grad), grad * slope), None
 
 
+_safe: Callable[..., Tensor] = _SafeSlope.apply
+
+
 def _log1p(x: Tensor) -> Tensor:
-    return _SafeSlope.apply(x, "log1p")  # type: ignore[no-untyped-call,no-any-return]
+    return _safe(x, "log1p")
 
 
 def _sqrt(x: Tensor) -> Tensor:
-    return _SafeSlope.apply(x, "sqrt")  # type: ignore[no-untyped-call,no-any-return]
+    return _safe(x, "sqrt")
 
 
 def _sigmoid(x: float) -> float:

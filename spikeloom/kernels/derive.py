@@ -90,7 +90,10 @@ class Equation:
 
     @cached_property
     def states(self) -> tuple[str, ...]:
-        value = self.tree.body[-1].value  # type: ignore[attr-defined]
+        last = self.tree.body[-1]
+        assert isinstance(last, ast.Return)  # as _parse demands
+        assert last.value is not None
+        value = last.value
         names = [part.id if isinstance(part, ast.Name) else None for part in getattr(value, "elts", [])[1:]]
         if not names or any(name not in self.arguments or name in FRAME for name in names):
             raise ConfigError(
@@ -234,10 +237,8 @@ class _Typed(ast.NodeTransformer):
         if power not in (2, 3):
             raise ConfigError(f"an equation has the power `{ast.unparse(node)}`: only the powers 2 and 3 are derived.")
         base: ast.expr = self.visit(node.left)
-        product = base
-        for _ in range(int(power) - 1):  # type: ignore[arg-type]
-            product = ast.BinOp(product, ast.Mult(), base)
-        return product
+        square = ast.BinOp(base, ast.Mult(), base)
+        return square if power == 2 else ast.BinOp(square, ast.Mult(), base)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         word = _WORDS.get(id(self.scope.get(node.func.id))) if isinstance(node.func, ast.Name) else None
@@ -251,5 +252,6 @@ class _Typed(ast.NodeTransformer):
             and isinstance(node.args[0], ast.Name)
             and isinstance(self.choices.get(node.args[0].id), bool)
         ):
-            return self.visit(node.args[1] if self.choices[node.args[0].id] else node.args[2])  # type: ignore[no-any-return]
+            chosen: ast.AST = self.visit(node.args[1] if self.choices[node.args[0].id] else node.args[2])
+            return chosen
         return ast.Call(ast.Name(f"_{word}", ast.Load()), [self.visit(arg) for arg in node.args], [])

@@ -74,7 +74,8 @@ def _dense(rows: int) -> Callable[..., Any]:
 
         return types.void(out, weight, source, types.intp), generate
 
-    return dense  # type: ignore[no-any-return]
+    kernel: Callable[..., Any] = dense
+    return kernel
 
 
 dense_rows = _dense(ROWS)

@@ -11,6 +11,7 @@ Salaj, Subramoney, Legenstein, Maass, NeurIPS 2018.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,6 +34,9 @@ class Signed(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (factor,) = ctx.saved_tensors
         return grads[0] * factor, None, None
+
+
+signed: Callable[..., Tensor] = Signed.apply
 
 
 class SignedSparse(nn.Module):
@@ -89,8 +93,7 @@ class SignedSparse(nn.Module):
     @property
     def weight(self) -> Tensor:
         """What the synapses weigh [n_out, n_in]."""
-        weight: Tensor = Signed.apply(self.theta, self.sign, self.dormant_gradients)  # type: ignore[no-untyped-call]
-        return weight
+        return signed(self.theta, self.sign, self.dormant_gradients)
 
     @property
     def sparse(self) -> bool:

@@ -1,5 +1,7 @@
 """The LSNN as a whole: its definition, its trace, its baselines, and its errors."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,8 +10,8 @@ from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.models import LSNN, LSTMBaseline
 
 
-def net(**options: object) -> LSNN:
-    return LSNN(8, 6, 5, 3, generator=torch.Generator().manual_seed(0), **options)  # type: ignore[arg-type]
+def net(**options: Any) -> LSNN:
+    return LSNN(8, 6, 5, 3, generator=torch.Generator().manual_seed(0), **options)
 
 
 def inputs(steps: int = 50) -> torch.Tensor:
