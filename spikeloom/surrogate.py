@@ -37,8 +37,7 @@ class Surrogate(ABC):
 
     def numbers(self) -> list[float]:
         """The gain, then what `slope` takes besides the distance, in its order."""
-        names = self.slope.__code__.co_varnames[1 : self.slope.__code__.co_argcount]
-        return [float(self.gain), *(float(getattr(self, name)) for name in names)]
+        return [float(self.gain), *(float(getattr(self, name)) for name in fields_of(self.slope))]
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,16 @@ class Gaussian(Surrogate):
     @staticmethod
     def slope(x: Value, width: Value) -> Value:
         return 0.3989422804014327 / width * exp(-0.5 * (x / width) ** 2)
+
+
+def fields_of(function: Callable[..., Any]) -> list[str]:
+    """Names of the fields that a slope or a probability takes, besides the distance and the noise.
+
+    >>> fields_of(FastSigmoid.slope)
+    ['steepness']
+    """
+    code = function.__code__
+    return [name for name in code.co_varnames[1 : code.co_argcount] if name != "noise"]
 
 
 class _Spike(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """Who may import whom, read from the source: style.md's house, as a test.
 
-   cli -> tasks -> models -> convert -> layers -> rules -> neurons -> kernels -> surrogate -> core, vocabulary -> errors
+   cli -> tasks -> models -> convert -> layers -> rules -> neurons -> kernels -> firing -> surrogate
+       -> core, vocabulary -> errors
     data -> errors      train -> core, errors      plot -> numpy, matplotlib only      report -> plot, errors
 
 Each may import anything to its right. Only tasks and the command line bring data, train and plot together.
@@ -16,7 +17,19 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "spikeloom"
 
-CHAIN = ["models", "convert", "layers", "rules", "neurons", "kernels", "surrogate", "vocabulary", "core", "errors"]
+CHAIN = [
+    "models",
+    "convert",
+    "layers",
+    "rules",
+    "neurons",
+    "kernels",
+    "firing",
+    "surrogate",
+    "vocabulary",
+    "core",
+    "errors",
+]
 APART = {
     "data": {"errors"},
     "train": {"core", "errors"},
@@ -32,6 +45,7 @@ THIRD_PARTY = {
     "rich": {"cli", "train"},
     "matplotlib": {"plot"},
     "pooch": {"data"},
+    "h5py": {"data"},
     "numba": {"kernels"},
     "sympy": {"kernels", "vocabulary"},
     "triton": {"kernels"},

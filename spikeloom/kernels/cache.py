@@ -45,6 +45,7 @@ def load(plan: Plan, write: Callable[[Plan], str]) -> ModuleType:
         plan.detach_reset,
         plan.dtype,
         plan.refractory,
+        plan.draws,
         plan.loop,
         plan.memory,
         plan.learns,
@@ -69,7 +70,8 @@ def load(plan: Plan, write: Callable[[Plan], str]) -> ModuleType:
 def _slope_text(plan: Plan) -> str:
     from .derive import slope_source
 
-    return slope_source(plan.slope, repr)
+    parts = [plan.surrogate.slope] if plan.draws == "none" else [plan.surrogate.slope, plan.surrogate.probability]
+    return "".join(slope_source(part, repr) for part in parts)
 
 
 def _write(path: Path, source: str) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from . import loop_torch
 from .loop_torch import Moving
+from .noise import later
 from .program import Program
 
 ENGINES = ("numba", "torch", "triton")
@@ -110,10 +111,12 @@ def _operate(
     history = None if weight is None else torch.stack([*moving.history, moving.spikes])
     past = moving.spikes.detach() if weight is not None else moving.spikes
     out, left, *rest = operators.spikes(
-        xs, list(moving.states), past, moving.left, values, history, weight, delays, sparse,
+        xs, list(moving.states), past, moving.left, values, history, weight, delays,
+        moving.noise if program.draws == "drawn" else None, sparse,
         program.memory if wanted else "none", " ".join(learns), program.key, engine_for(xs),
     )  # fmt: skip
     older = (
         tuple([*moving.history, moving.spikes, *out.unbind(0)][-1 - len(moving.history) : -1]) if moving.history else ()
     )
-    return out, Moving(tuple(rest[: len(moving.states)]), out[-1], left, older)
+    noise = later(moving.noise, len(xs)) if program.draws == "drawn" else moving.noise
+    return out, Moving(tuple(rest[: len(moving.states)]), out[-1], left, older, noise)

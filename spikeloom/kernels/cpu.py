@@ -62,7 +62,7 @@ def plan(
     names = program.equation.parameters
     return Plan(
         program.equation,
-        type(program.surrogate).slope,
+        type(program.surrogate),
         program.detach_reset,
         str(dtype).removeprefix("torch."),
         program.refractory > 0,
@@ -70,6 +70,7 @@ def plan(
         memory,
         tuple(learns.split()),
         frozenset(name for name, value in zip(names, parameters, strict=True) if value.dim() > 0),
+        program.draws,
     )
 
 
@@ -82,7 +83,7 @@ def _parameters(plan: Plan, parameters: list[Tensor], rows: int) -> dict[str, An
 
 def forward(
     program: Program, plan: Plan, current: Tensor, states: list[Tensor], spikes: Tensor, left: Tensor,
-    parameters: list[Tensor], history: Tensor | None, synapse: Lists | None,
+    parameters: list[Tensor], history: Tensor | None, synapse: Lists | None, noise: Tensor | None,
 ) -> list[Tensor]:  # fmt: skip
     """[spikes out, steps left, *final states, *kept]."""
     module = cache.load(plan, loop_numba.write)
@@ -107,6 +108,8 @@ def forward(
         **_parameters(plan, parameters, min(batch, LANES) if recurrent else batch),
         **_kept(plan, module.KEEP, kept),
         **_synapses(history, synapse),
+        **_numbers(program, plan),
+        **_noise(noise, size),
     }
     arguments = [values[name] for name in loop_numba.forward_arguments(plan, module.KEEP)]
     _run(module.forward, arguments, recurrent, blocks, current.numel(), batch * size)
@@ -116,7 +119,7 @@ def forward(
 def backward(
     program: Program, plan: Plan, grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor,
     spikes: Tensor, left: Tensor, parameters: list[Tensor], kept: list[Tensor], history: Tensor | None,
-    synapse: Lists | None, weight_learns: bool,
+    synapse: Lists | None, noise: Tensor | None, weight_learns: bool,
 ) -> list[Tensor]:  # fmt: skip
     """[current, *states, spikes, *learnt parameters, history and weight if recurrent]: the gradients."""
     module = cache.load(plan, loop_numba.write)
@@ -127,7 +130,6 @@ def backward(
     grads = [grad.clone(memory_format=torch.contiguous_format) for grad in grad_states]
     grad_spikes = torch.zeros_like(spikes, memory_format=torch.contiguous_format)
     sums = {name: np.zeros((blocks, LANES * size) if recurrent else batch * size) for name in plan.learns}
-    gain, *numbers = (np.dtype(plan.dtype).type(number) for number in program.surrogate.numbers())
     values: dict[str, Any] = {
         "grad_out": array(grad_out).reshape(steps, -1),
         "current": array(current).reshape(steps, -1),
@@ -138,8 +140,8 @@ def backward(
         "count": np.empty(batch * size, plan.dtype),
         "g_spikes": grad_spikes.numpy().reshape(-1),
         "grad_current": grad_current.numpy().reshape(steps, -1),
-        "gain": gain,
-        **dict(zip(loop_numba.surrogate_numbers(plan), numbers, strict=True)),
+        **_numbers(program, plan),
+        **_noise(noise, size),
         **{f"g_{name}": grad.numpy().reshape(-1) for name, grad in zip(plan.equation.states, grads, strict=True)},
         **{f"gp_{name}": total for name, total in sums.items()},
         **_parameters(plan, parameters, min(batch, LANES) if recurrent else batch),
@@ -201,6 +203,16 @@ def keep_like(keep: str, current: Tensor, states: int, every: int) -> list[Tenso
 def _kept(plan: Plan, keep: str, kept: list[Tensor]) -> dict[str, Array]:
     names = ["kept_distance"] if keep == "distance" else [f"kept_{name}" for name in plan.equation.states]
     return {name: tensor.numpy() for name, tensor in zip(names, kept, strict=False)}
+
+
+def _numbers(program: Program, plan: Plan) -> dict[str, Any]:
+    """Gain and numbers of the surrogate, of the kernel's type."""
+    names = ["gain", *loop_numba.surrogate_numbers(plan)]
+    return dict(zip(names, map(np.dtype(plan.dtype).type, program.surrogate.numbers()), strict=True))
+
+
+def _noise(noise: Tensor | None, width: int) -> dict[str, Any]:
+    return {} if noise is None else {"noise": array(noise), "width": width}
 
 
 def _synapses(history: Tensor | None, synapse: Lists | None) -> dict[str, Any]:

@@ -165,9 +165,9 @@ def derive_adjoint(
 
 
 def slope_source(slope: Callable[..., Any], literal: Callable[[float], str]) -> str:
-    """The slope of a surrogate as source: `def slope(x, <fields>)`."""
+    """The slope of a surrogate as source, `def slope(x, <fields>)`; or the probability of a random spike."""
     function = _Typed(slope.__globals__, {}, literal).visit(_parse(slope))
-    function.name, function.decorator_list = "slope", []
+    function.decorator_list = []
     return ast.unparse(ast.fix_missing_locations(function)) + "\n"
 
 

@@ -97,7 +97,7 @@ def module_for(plan: Plan, like: Tensor) -> Any:
 
 def forward(
     program: Program, plan: Plan, current: Tensor, states: list[Tensor], spikes: Tensor, left: Tensor,
-    parameters: list[Tensor], history: Tensor | None, synapse: Synapses | None,
+    parameters: list[Tensor], history: Tensor | None, synapse: Synapses | None, noise: Tensor | None,
 ) -> list[Tensor]:  # fmt: skip
     """[spikes out, steps left, *final states, *kept]."""
     module = module_for(plan, current)
@@ -106,6 +106,10 @@ def forward(
     every = SEGMENT if plan.memory == "lean" else 1
     kept = keep_like(module.KEEP, current, len(states), every)
     values: dict[str, Any] = {"refractory": program.refractory, "every": every}
+    if plan.draws != "none":
+        values["numbers"] = _numbers(program, current.dtype, current.device)
+    if noise is not None:
+        values["noise"] = noise
     if history is not None and synapse is not None:
         slots = len(history)
         whole = current.new_empty(len(current) + slots, *current.shape[1:])
@@ -127,7 +131,7 @@ def forward(
 def backward(
     program: Program, plan: Plan, grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor,
     spikes: Tensor, left: Tensor, parameters: list[Tensor], kept: list[Tensor], history: Tensor | None,
-    synapse: Synapses | None, weight_learns: bool,
+    synapse: Synapses | None, noise: Tensor | None, weight_learns: bool,
 ) -> list[Tensor]:  # fmt: skip
     """[current, *states, spikes, *learnt parameters, history and weight if recurrent]: the gradients."""
     module = module_for(plan, current)
@@ -136,6 +140,8 @@ def backward(
     grads = [grad.clone(memory_format=torch.contiguous_format) for grad in grad_states]
     sums = [current.new_zeros(current.shape[1:], dtype=torch.float64) for _ in plan.learns]
     values: dict[str, Any] = {"refractory": program.refractory}
+    if noise is not None:
+        values["noise"] = noise
     if plan.memory == "lean" and module.KEEP == "states":
         values |= {f"r_{name}": current.new_empty(SEGMENT, *current.shape[1:]) for name in states}
     weights: list[Tensor] = []

@@ -2,7 +2,7 @@
 
 i[t] = current[t] + sum_d W_d s[t - 1 - d]                       recurrent loops only
 distance, states = equation(i[t], states, spikes = reset = s[t - 1], parameters)
-s[t] = spike(distance), but 0 for `refractory` steps after a spike
+s[t] = spike(distance), or fire(distance, noise), but 0 for `refractory` steps after a spike
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from ..core import scan
+from ..firing import fire
 from ..surrogate import spike
+from .noise import later, uniform
 
 
 class Moving(NamedTuple):
@@ -21,6 +23,7 @@ class Moving(NamedTuple):
     spikes: Tensor  # [B, N], of the step before
     left: Tensor  # [B, N], steps left without spiking
     history: tuple[Tensor, ...] = ()  # [B, N] each, spikes of the steps before that, oldest first
+    noise: Any = ()  # int64 [B, 2], key and step of a neuron that draws
 
 
 def advance(program: Any, x: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> tuple[Tensor, Moving]:
@@ -31,11 +34,18 @@ def advance(program: Any, x: Tensor, moving: Moving, parameters: dict[str, Tenso
     distance, *states = equation({**values, **parameters, "current": x, "spikes": spikes, "reset": reset})
     if equation.fires == "never":
         return distance, moving._replace(states=tuple(states))
-    out, left = spike(distance, program.surrogate, equation.fires == "above"), moving.left
+    noise, left = moving.noise, moving.left
+    if program.draws == "none":
+        out = spike(distance, program.surrogate, equation.fires == "above")
+    elif program.draws == "half":
+        out = fire(distance, torch.full_like(distance, 0.5, requires_grad=False), program.surrogate)
+    else:
+        out = fire(distance, uniform(noise, distance.shape[1], distance.dtype), program.surrogate)
+        noise = later(noise, 1)
     if program.refractory:
         out = torch.where(left > 0, torch.zeros_like(out), out)
         left = torch.where(out > 0, torch.full_like(left, program.refractory), (left - 1).clamp(min=0))
-    return out, Moving(tuple(states), out, left.detach(), moving.history)
+    return out, Moving(tuple(states), out, left.detach(), moving.history, noise)
 
 
 def neurons(program: Any, xs: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> tuple[Tensor, Moving]:

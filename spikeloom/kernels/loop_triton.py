@@ -14,6 +14,7 @@ gradient there. Sums over time of gradients of parameters are float64 and one pe
 import ast
 
 from . import loop_numba
+from . import noise as words
 from .derive import Adjoint, derive_adjoint, slope_source
 from .loop_numba import SEGMENT, Plan
 
@@ -106,6 +107,23 @@ def _sigmoid(x):
 
 '''
 
+_DRAW = f"""
+@triton.jit
+def draw(key, step, neuron):
+    z = key.to(tl.uint64) + (step.to(tl.uint64) + 1) * {words.GOLDEN}
+    z = (z ^ (z >> 30)) * {words.SPLIT[0]}
+    z = (z ^ (z >> 27)) * {words.SPLIT[1]}
+    z = z ^ (z >> 31)
+    x = neuron.to(tl.uint32) * {words.STRIDE} + z.to(tl.uint32)
+    x = (x ^ (x >> 17)) * {words.TRIPLE[0]}
+    x = x ^ (z >> 32).to(tl.uint32)
+    x = (x ^ (x >> 11)) * {words.TRIPLE[1]}
+    x = (x ^ (x >> 15)) * {words.TRIPLE[2]}
+    x = x ^ (x >> 14)
+    return ((x >> 9).to({{dtype}}) + 0.5) * {2.0**-23}
+
+"""
+
 _COLLECT = """
 @triton.jit
 def collect(total, source, weights, first, direction: tl.constexpr, count, before, samples, cols, batch, size, stride,
@@ -128,13 +146,13 @@ _PLACE = {  # `none` is `inside` for no element: a condition on a step chooses b
     "elementwise": [
         "where = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)",
         "inside, none = where < batch * size, where < 0",
-        "neuron, present = where % size, inside",
+        "sample, neuron, present = where // size, where % size, inside",
         "zero = tl.full((BLOCK,), 0.0, {dtype})",
     ],
     "recurrent": [
         "samples, cols = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, COLS)",
         "where = samples[:, None] * size + cols[None, :]",
-        "neuron, present = cols[None, :], (cols < size)[None, :]",
+        "sample, neuron, present = samples[:, None], cols[None, :], (cols < size)[None, :]",
         "inside, none = (samples < batch)[:, None] & present, where < 0",
         "zero = tl.full((ROWS, COLS), 0.0, {dtype})",
     ],
@@ -219,9 +237,13 @@ def write(plan: Plan) -> str:
         sqrt="tl.sqrt(x)" if double else "tl.sqrt_rn(x)",
         one=literal(1.0),
     )
+    if plan.draws != "none":
+        source += _word(slope_source(plan.surrogate.probability, literal)) + _DRAW.format(dtype=dtype)
     source += _word(equation.source(literal)) + (_COLLECT if plan.loop == "recurrent" else "") + _forward(plan, keep)
     if adjoint is not None:
-        source += _word(adjoint.source) + _word(slope_source(plan.slope, literal)) + _backward(plan, keep, adjoint)
+        source += (
+            _word(adjoint.source) + _word(slope_source(plan.surrogate.slope, literal)) + _backward(plan, keep, adjoint)
+        )
     return source
 
 
@@ -317,8 +339,12 @@ def _forward(plan: Plan, keep: str) -> str:
     if plan.equation.fires == "never":
         advance.append(_block("Z", "distance"))
     else:
+        test = f"distance {'>' if plan.equation.fires == 'above' else '>='} 0"
+        if plan.draws != "none":
+            advance += _noise(plan)
+            test = f"{loop_numba.probability(plan)} > noisy"
         advance += [
-            f"Z = tl.where(distance {'>' if plan.equation.fires == 'above' else '>='} 0, one, zero)",
+            f"Z = tl.where({test}, one, zero)",
             "if refractory > 0:",
             "    Z = tl.where(L > 0, zero, Z)",
             "    L = tl.where(Z > 0, one * refractory, tl.maximum(L - 1, 0.0))",
@@ -326,20 +352,42 @@ def _forward(plan: Plan, keep: str) -> str:
     advance += [_block(f"S_{name}", f"new_{name}") for name in states]
     advance.append(_store("out + row", "Z"))
     advance += ["tl.debug_barrier()"] if recurrent else []
+    load = [*(_load(f"S_{name}", f"s_{name} + where") for name in states), *_parameters(plan), *_keys(plan)]
+    load += [] if plan.draws == "none" else _numbers(plan)
+    random = [*([] if plan.draws == "none" else ["numbers"]), *(["noise"] if plan.draws == "drawn" else [])]
     return _FORWARD.format(
         slots=', "slots"' if recurrent else "",
         arguments=_arguments(
             plan,
-            ["current", "out", *kept_names(plan, keep), *(f"s_{name}" for name in states), "spikes", "left"],
+            ["current", "out", *kept_names(plan, keep), *(f"s_{name}" for name in states), "spikes", "left", *random],
             ["weights", "slots"],
             ["refractory", "every"],
         ),
         place=_lines([line.format(dtype=f"tl.{plan.dtype}") for line in _PLACE[plan.loop]], 4),
-        load=_lines([*(_load(f"S_{name}", f"s_{name} + where") for name in states), *_parameters(plan)], 4),
+        load=_lines(load, 4),
         steps=_steps(recurrent),
         advance=_lines(advance, 8),
         finish=_lines([*(_store(f"s_{name} + where", f"S_{name}") for name in states), _store("left + where", "L")], 4),
     )
+
+
+def _numbers(plan: Plan) -> list[str]:
+    names = loop_numba.surrogate_numbers(plan)
+    return [f"{name} = tl.load(numbers + {place + 1})" for place, name in enumerate(names)]
+
+
+def _keys(plan: Plan) -> list[str]:
+    """Key and step of every element's sample."""
+    if plan.draws != "drawn":
+        return []
+    return [
+        _load("key", "noise + 2 * sample + where * 0", other="0"),
+        _load("begun", "noise + 2 * sample + 1 + where * 0", other="0"),
+    ]
+
+
+def _noise(plan: Plan) -> list[str]:
+    return ["noisy = draw(key, begun + t, neuron)" if plan.draws == "drawn" else "noisy = one * 0.5"]
 
 
 def _before(plan: Plan, t: str) -> list[str]:
@@ -350,10 +398,9 @@ def _before(plan: Plan, t: str) -> list[str]:
 def _backward(plan: Plan, keep: str, adjoint: Adjoint) -> str:
     states, learns = plan.equation.states, plan.learns
     recurrent, lean = plan.loop == "recurrent", plan.memory == "lean" and keep == "states"
-    numbers = loop_numba.surrogate_numbers(plan)
     load = [_load(f"V_{name}", f"g_{name} + where") for name in states]
     load += [*_parameters(plan), "gain = tl.load(numbers)"]
-    load += [f"{name} = tl.load(numbers + {place + 1})" for place, name in enumerate(numbers)]
+    load += [*_numbers(plan), *_keys(plan)]
     load += [f"A_{name} = tl.cast(zero, tl.float64)" for name in learns]
     finish = [_store(f"g_{name} + where", f"V_{name}") for name in states]
     finish += [_store("g_spikes + where", "Q"), *(_store(f"gp_{name} + where", f"A_{name}") for name in learns)]
@@ -372,7 +419,7 @@ def _backward(plan: Plan, keep: str, adjoint: Adjoint) -> str:
         loop = _FAST.format(steps=_steps(recurrent), pull=_lines(pull, 8))
     names = ["grad_out", "current", "out", *kept_names(plan, keep), "spikes", "left"]
     names += [*(f"g_{name}" for name in states), "g_spikes", "grad_current", *(f"gp_{name}" for name in learns)]
-    names += [*(f"r_{name}" for name in states if lean), "numbers"]
+    names += [*(f"r_{name}" for name in states if lean), "numbers", *(["noise"] if plan.draws == "drawn" else [])]
     return _BACKWARD.format(
         slots=', "slots"' if recurrent else "",
         arguments=_arguments(plan, names, ["weights", "slots"], ["refractory"]),
@@ -387,7 +434,7 @@ def _pull(plan: Plan, keep: str, adjoint: Adjoint, lean: bool) -> list[str]:
     """One step of the backward pass: from the gradients of its spikes and states to those of what it read."""
     states, recurrent, spiking = plan.equation.states, plan.loop == "recurrent", plan.equation.fires != "never"
     arguments = _call(plan, "zero", "zero", "zero")
-    lines = [_load("G", "grad_out + row")]
+    lines = [_load("G", "grad_out + row"), *([] if plan.draws == "none" else _noise(plan))]
     if keep == "states":
         lines += [_load("I", ("grad_current" if recurrent else "current") + " + row"), *_before(plan, "t")]
         place = "r_{0} + (t - first) * stride + where" if lean else "kept_{0} + row"
@@ -396,12 +443,15 @@ def _pull(plan: Plan, keep: str, adjoint: Adjoint, lean: bool) -> list[str]:
         lines += [f"distance = step({arguments})[0]"] if spiking else []
     elif keep == "distance":
         lines.append(_load("distance", "kept_distance + row"))
+        if adjoint.reads & {"spikes", "reset"}:
+            lines += _before(plan, "t")
+            arguments = _call(plan, "zero", "Z", "zero")
     if recurrent:
         lines.append(_collect("Q", "grad_current", "t + 1", 1, "tl.minimum(slots, steps - 1 - t)", "0"))
     lines.append("through = G + Q")
     if spiking:
         lines += [
-            f"through = through * (gain * slope({', '.join(['distance', *loop_numba.surrogate_numbers(plan)])}))",
+            f"through = through * (gain * {loop_numba.slope(plan, 'noisy')})",
             "if refractory > 0:",
             f"    {_load('fired', 'out + row - refractory * stride', 'tl.where(t >= refractory, inside, none)')}",
             "    C = tl.where(fired > 0, one * refractory, C)",

@@ -30,14 +30,15 @@ def _lists(engine: str, weight: Tensor, delays: Tensor | None, sparse: bool) -> 
 @custom_op("spikeloom::spikes", mutates_args=())
 def spikes(
     current: Tensor, states: list[Tensor], past: Tensor, left: Tensor, parameters: list[Tensor], history: Tensor | None,
-    weight: Tensor | None, delays: Tensor | None, sparse: bool, memory: str, learns: str, key: str, engine: str,
+    weight: Tensor | None, delays: Tensor | None, noise: Tensor | None, sparse: bool, memory: str, learns: str,
+    key: str, engine: str,
 ) -> list[Tensor]:  # fmt: skip
     """Run a program over current [T, B, N]; recurrent if it has a weight [post, pre] and a history [D, B, N]."""
     program = find(key)
     plan = cpu.plan(program, parameters, current.dtype, weight is not None, memory, learns)
     synapse = None if weight is None else _lists(engine, weight, delays, sparse)
     result: list[Tensor] = _engine(engine).forward(
-        program, plan, current, states, past, left, parameters, history, synapse
+        program, plan, current, states, past, left, parameters, history, synapse, noise
     )
     return result
 
@@ -45,7 +46,8 @@ def spikes(
 @spikes.register_fake
 def _(
     current: Tensor, states: list[Tensor], past: Tensor, left: Tensor, parameters: list[Tensor], history: Tensor | None,
-    weight: Tensor | None, delays: Tensor | None, sparse: bool, memory: str, learns: str, key: str, engine: str,
+    weight: Tensor | None, delays: Tensor | None, noise: Tensor | None, sparse: bool, memory: str, learns: str,
+    key: str, engine: str,
 ) -> list[Tensor]:  # fmt: skip
     from . import cache, loop_numba
 
@@ -60,7 +62,7 @@ def _(
 def spikes_backward(
     grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor, past: Tensor, left: Tensor,
     parameters: list[Tensor], kept: list[Tensor], history: Tensor | None, weight: Tensor | None, delays: Tensor | None,
-    sparse: bool, weight_learns: bool, memory: str, learns: str, key: str, engine: str,
+    noise: Tensor | None, sparse: bool, weight_learns: bool, memory: str, learns: str, key: str, engine: str,
 ) -> list[Tensor]:  # fmt: skip
     """Gradients of `spikes`: [current, *states, past, *learnt, history, weight]; the last two only if recurrent."""
     program = find(key)
@@ -79,6 +81,7 @@ def spikes_backward(
         kept,
         history,
         synapse,
+        noise,
         weight_learns,
     )
     if weight is not None and weight_learns:
@@ -90,7 +93,7 @@ def spikes_backward(
 def _(
     grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor, past: Tensor, left: Tensor,
     parameters: list[Tensor], kept: list[Tensor], history: Tensor | None, weight: Tensor | None, delays: Tensor | None,
-    sparse: bool, weight_learns: bool, memory: str, learns: str, key: str, engine: str,
+    noise: Tensor | None, sparse: bool, weight_learns: bool, memory: str, learns: str, key: str, engine: str,
 ) -> list[Tensor]:  # fmt: skip
     names = find(key).equation.parameters
     learnt = [parameter for name, parameter in zip(names, parameters, strict=True) if name in learns.split()]
@@ -101,17 +104,19 @@ def _(
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    current, states, past, left, parameters, history, weight, delays, sparse, memory, learns, key, engine = inputs
+    current, states, past, left, parameters, history, weight, delays, noise, sparse, memory, learns, key, engine = (
+        inputs
+    )
     kept = output[2 + len(states) :]
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(current, past, left, history, weight, delays, output[0], *parameters, *kept)
+    ctx.save_for_backward(current, past, left, history, weight, delays, noise, output[0], *parameters, *kept)
     ctx.states, ctx.parameters, ctx.shapes = len(states), len(parameters), [state.shape for state in states]
     ctx.sparse, ctx.memory, ctx.learns, ctx.key, ctx.engine = sparse, memory, learns, key, engine
     ctx.weight_learns = weight is not None and weight.requires_grad
 
 
 def _pull(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
-    current, past, left, history, weight, delays, out, *rest = ctx.saved_tensors
+    current, past, left, history, weight, delays, noise, out, *rest = ctx.saved_tensors
     parameters, kept = rest[: ctx.parameters], rest[ctx.parameters :]
     grad_out = torch.zeros_like(out) if grads[0] is None else grads[0]
     grad_states = [
@@ -119,7 +124,7 @@ def _pull(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
         for shape, grad in zip(ctx.shapes, grads[2 : 2 + ctx.states], strict=True)
     ]
     pulled = spikes_backward(
-        grad_out, grad_states, current, out, past, left, parameters, kept, history, weight, delays, ctx.sparse,
+        grad_out, grad_states, current, out, past, left, parameters, kept, history, weight, delays, noise, ctx.sparse,
         ctx.weight_learns, ctx.memory, ctx.learns, ctx.key, ctx.engine,
     )  # fmt: skip
     learns, names = ctx.learns.split(), find(ctx.key).equation.parameters
@@ -127,7 +132,7 @@ def _pull(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
     tail = pulled[2 + ctx.states + len(learns) :]
     return (
         pulled[0], pulled[1 : 1 + ctx.states], pulled[1 + ctx.states], None, [learnt.get(name) for name in names],
-        tail[0] if tail else None, tail[1] if len(tail) > 1 else None, None, None, None, None, None, None,
+        tail[0] if tail else None, tail[1] if len(tail) > 1 else None, None, None, None, None, None, None, None,
     )  # fmt: skip
 
 

@@ -1,22 +1,31 @@
 """What holds weights or wires neurons."""
 
-from .cost import rate_cost
+from .answer import ANSWERS, answer, answer_loss
+from .cost import activity_cost, rate_cost
 from .delay import DelayedLinear, DelayedSynapses, DelayState
 from .encode import poisson
 from .recurrent import Recurrent, RecurrentState
 from .sequential import Sequential
 from .sparse import SignedSparse, SignedSparseLinear, SparseDelayedLinear
+from .two_pass import RectifiedRecurrent, TwoPass, TwoPassState
 
 __all__ = [
+    "ANSWERS",
     "DelayState",
     "DelayedLinear",
     "DelayedSynapses",
+    "RectifiedRecurrent",
     "Recurrent",
     "RecurrentState",
     "Sequential",
     "SignedSparse",
     "SignedSparseLinear",
     "SparseDelayedLinear",
+    "TwoPass",
+    "TwoPassState",
+    "activity_cost",
+    "answer",
+    "answer_loss",
     "poisson",
     "rate_cost",
 ]

@@ -1,10 +1,11 @@
 """Costs of activity, to add to a loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
-from ..errors import check_positive, check_sequence
+from ..errors import ConfigError, ShapeError, check_positive, check_sequence
 
 
 def rate_cost(
@@ -35,3 +36,41 @@ def rate_cost(
     if across is not None:
         rates = across(rates)
     return ((rates - target / 1000) ** 2).sum()
+
+
+def activity_cost(layers: Sequence[Tensor], allowed: float, valid: Tensor | None = None) -> Tensor:
+    """What a network spikes beyond what is allowed: relu(sum_l sum_i r_li - allowed sum_l N_l)^2.
+
+    r_li is the mean number of spikes per step of neuron i of layer l, over the valid steps of all samples.
+
+    Shapes: each layer [T, B, N_l]; valid [T, B], true where a sample is not over; -> scalar.
+
+    Args:
+        layers: the spikes of the layers that fire.
+        allowed: spikes per step and neuron that cost nothing, > 0.
+        valid: which steps count; None for all.
+
+    Raises:
+        ConfigError: no layer, or `allowed` is not positive.
+        ShapeError: `valid` does not fit.
+
+    Source: Yarga and Wood, 2023; no coefficient.
+
+    >>> activity_cost([torch.full((10, 2, 128), rate) for rate in (0.5, 0.2, 0.3)], allowed=0.3).item()
+    163.8...
+    """
+    check_positive("activity_cost", allowed=allowed)
+    if not layers:
+        raise ConfigError("activity_cost needs the spikes of at least one layer, but got none.")
+    total, neurons = layers[0].new_zeros(()), 0
+    for spikes in layers:
+        check_sequence("activity_cost", spikes)
+        if valid is not None and valid.shape != spikes.shape[:2]:
+            raise ShapeError(
+                f"activity_cost got valid {list(valid.shape)} for spikes {list(spikes.shape)}. Pass [T, B]."
+            )
+        rows = spikes.flatten(0, 1).flatten(1)
+        weights = rows.new_ones(len(rows)) if valid is None else valid.flatten().to(rows.dtype)
+        total = total + (weights @ rows).sum() / weights.sum()
+        neurons += rows.shape[1]
+    return torch.relu(total - allowed * neurons).square()

@@ -29,6 +29,7 @@ class DelayedSynapses(Stateful):
     """What all synapses with delays share; a subclass has a `weight` [n_out, n_in], then calls `draw_delays`."""
 
     delay: Tensor | None
+    bias: nn.Parameter | None
     if TYPE_CHECKING:
 
         @property
@@ -41,6 +42,7 @@ class DelayedSynapses(Stateful):
                 f"{type(self).__name__} needs n_in, n_out and delays of at least 1, but got {n_in}, {n_out}, {delays}."
             )
         self.n_in, self.n_out, self.delays = n_in, n_out, delays
+        self.register_parameter("bias", None)
 
     @property
     def sparse(self) -> bool:
@@ -72,6 +74,8 @@ class DelayedSynapses(Stateful):
         state = self.initial_state(xs[0]) if state is None else state
         check_like(owner, "past", state.past, (self.delays - 1, *xs.shape[1:]), xs)
         out = kernels.project(xs, state.past, weight, self.delay, self.sparse)
+        if self.bias is not None:
+            out = out + self.bias
         return out, DelayState(_last(state.past, xs, self.delays - 1))
 
     def extra_repr(self) -> str:
@@ -87,6 +91,7 @@ class DelayedLinear(DelayedSynapses):
     Args:
         n_in, n_out: neurons before and behind the synapses.
         delays: number of delay slots; each synapse's delay is uniform in 0 .. delays - 1; 1 means none.
+        bias: whether a constant, learned current is added in every step, at first 0; not in `Recurrent`.
         generator: draws weights, N(0, 1) / sqrt(n_in), and delays.
 
     Raises:
@@ -98,10 +103,14 @@ class DelayedLinear(DelayedSynapses):
     torch.Size([20, 2, 3])
     """
 
-    def __init__(self, n_in: int, n_out: int, *, delays: int = 1, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, *, delays: int = 1, bias: bool = False, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__(n_in, n_out, delays)
         weight = torch.randn(n_out, n_in, generator=generator) / math.sqrt(n_in)
         self.register_parameter("weight", nn.Parameter(weight))
+        if bias:
+            self.register_parameter("bias", nn.Parameter(torch.zeros(n_out)))
         self.draw_delays(generator)
 
 

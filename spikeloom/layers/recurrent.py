@@ -55,7 +55,7 @@ class Recurrent(Stateful):
     def __init__(self, neuron: Neuron, synapse: DelayedSynapses | nn.Linear, *, autapses: bool = False) -> None:
         super().__init__()
         post, pre = synapse.weight.shape
-        if post != pre or (isinstance(synapse, nn.Linear) and synapse.bias is not None):
+        if post != pre or synapse.bias is not None:
             raise ConfigError(
                 f"Recurrent needs a square synapse without bias, but got {synapse}. Pass DelayedLinear(n, n) or "
                 "nn.Linear(n, n, bias=False)."

@@ -4,9 +4,11 @@ from .alif import ALIF, DYNAMICS, ALIFState, Dynamics
 from .custom import FromEquation
 from .lif import LIF, LIFState
 from .neuron import Neuron
+from .parallel import FIRING, ParaLIF
 from .readout import LeakyReadout, LeakyState
+from .synaptic import SynapticLIF, SynapticReadout
 
 __all__ = [
-    "ALIF", "DYNAMICS", "LIF", "ALIFState", "Dynamics", "FromEquation", "LIFState", "LeakyReadout", "LeakyState",
-    "Neuron",
+    "ALIF", "DYNAMICS", "FIRING", "LIF", "ALIFState", "Dynamics", "FromEquation", "LIFState", "LeakyReadout",
+    "LeakyState", "Neuron", "ParaLIF", "SynapticLIF", "SynapticReadout",
 ]  # fmt: skip

@@ -13,8 +13,9 @@ spiking neurons, NeurIPS 2018; LSNN-official at commit a9158a3.
 """
 
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -31,6 +32,7 @@ class ALIFState(NamedTuple):
     adaptation: Tensor  # [B, *N], low-passed spikes per step
     spikes: Tensor  # [B, *N], of the step before
     refractory: Tensor  # [B, *N], steps left without spiking
+    noise: Any = ()  # int64 [B, 2], key and step of each sample, if the surrogate is a random `Firing`
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,10 @@ class ALIF(Neuron):
         dynamics: "standard", "legacy", "eprop", or a `Dynamics`.
         refractory: time without spikes after a spike.
         detach_reset: no gradient through the reset; the one through the adaptation stays.
-        surrogate: slope of the spike used in the backward pass.
+        surrogate: slope of the spike used in the backward pass, or a random `Firing`.
         dt: length of one step.
         memory: "fast" keeps 8 bytes a step, sample and neuron for the backward pass, "lean" 0.25.
+        generator: draws for a random `Firing`; by default torch's own.
 
     Raises:
         ConfigError: a value is out of range or an option unknown.
@@ -131,6 +134,7 @@ class ALIF(Neuron):
         surrogate: Surrogate = Triangle(),
         dt: float = 1.0,
         memory: str = "fast",
+        generator: torch.Generator | None = None,
     ) -> None:
         if isinstance(dynamics, str) and dynamics not in DYNAMICS:
             raise ConfigError(f"ALIF needs dynamics from {', '.join(DYNAMICS)}, or a Dynamics, but got {dynamics!r}.")
@@ -146,13 +150,12 @@ class ALIF(Neuron):
         }
         super().__init__(
             Equation(alif, choices=tuple(choices.items())), surrogate, refractory=refractory, detach_reset=detach_reset,
-            dt=dt, memory=memory, tau_mem=tau_mem, tau_adapt=tau_adapt, adapt_strength=adapt_strength,
-            threshold=threshold,
+            dt=dt, memory=memory, generator=generator, tau_mem=tau_mem, tau_adapt=tau_adapt,
+            adapt_strength=adapt_strength, threshold=threshold,
         )  # fmt: skip
         self.dynamics = self_dynamics
 
-    @staticmethod
-    def pack(*parts: Tensor) -> ALIFState:
+    def pack(self, *parts: Tensor) -> ALIFState:
         return ALIFState(*parts)
 
     def constants(self) -> dict[str, Number]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..kernels import Equation
@@ -23,11 +24,12 @@ class FromEquation(Neuron):
     Args:
         function: the equation, a `def` in a file.
         fires: "above" the threshold, also "at" it, or "never" (then the first value is the output).
-        surrogate: slope of the spike used in the backward pass.
+        surrogate: slope of the spike used in the backward pass, or a random `Firing`.
         refractory: time without spikes after a spike.
         detach_reset: no gradient through `reset`.
         dt: length of one step.
         memory: "fast" or "lean"; see `LIF`.
+        generator: draws for a random `Firing`; by default torch's own.
         values: numbers, tensors per neuron, or nn.Parameters, which are learned.
 
     Raises:
@@ -52,13 +54,13 @@ class FromEquation(Neuron):
         detach_reset: bool = False,
         dt: float = 1.0,
         memory: str = "fast",
+        generator: torch.Generator | None = None,
         **values: Number,
     ) -> None:
         super().__init__(
             Equation(function, fires), surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt,
-            memory=memory, **values,
+            memory=memory, generator=generator, **values,
         )  # fmt: skip
 
-    @staticmethod
-    def pack(*parts: Tensor) -> tuple[Tensor, ...]:
+    def pack(self, *parts: Tensor) -> tuple[Tensor, ...]:
         return parts

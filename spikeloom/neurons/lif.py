@@ -9,8 +9,9 @@ Exact for a current that is constant within a step.
 Source: Gerstner et al., Neuronal Dynamics, 2014, section 1.3.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -26,6 +27,7 @@ class LIFState(NamedTuple):
     voltage: Tensor  # [B, *N]
     spikes: Tensor  # [B, *N], of the step before
     refractory: Tensor  # [B, *N], steps left without spiking
+    noise: Any = ()  # int64 [B, 2], key and step of each sample, if the surrogate is a random `Firing`
 
 
 def lif(
@@ -50,9 +52,10 @@ class LIF(Neuron):
         refractory: time without spikes after a spike.
         reset: what a spike does to the voltage: "subtract" the threshold, or set it to "zero".
         detach_reset: no gradient through the reset.
-        surrogate: slope of the spike used in the backward pass.
+        surrogate: slope of the spike used in the backward pass, or a random `Firing`.
         dt: length of one step.
         memory: "fast" keeps 4 bytes a step, sample and neuron for the backward pass, "lean" 0.125.
+        generator: draws for a random `Firing`; by default torch's own.
 
     Raises:
         ConfigError: a time constant or the threshold is not positive, or an option is unknown.
@@ -75,15 +78,15 @@ class LIF(Neuron):
         surrogate: Surrogate = Triangle(),
         dt: float = 1.0,
         memory: str = "fast",
+        generator: torch.Generator | None = None,
     ) -> None:
         if reset not in ("subtract", "zero"):
             raise ConfigError(f'LIF needs reset "subtract" or "zero", but got {reset!r}.')
         equation = Equation(lif, choices=(("subtract", reset == "subtract"),))
         super().__init__(
             equation, surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt, memory=memory,
-            tau_mem=tau_mem, threshold=threshold,
+            generator=generator, tau_mem=tau_mem, threshold=threshold,
         )  # fmt: skip
 
-    @staticmethod
-    def pack(*parts: Tensor) -> LIFState:
+    def pack(self, *parts: Tensor) -> LIFState:
         return LIFState(*parts)

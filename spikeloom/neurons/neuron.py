@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .. import kernels
 from ..core import State, Stateful
 from ..errors import ConfigError, ShapeError, check_like, check_positive, check_sequence
+from ..kernels.noise import keys
 from ..surrogate import Surrogate
 
 Number = float | Tensor
@@ -33,6 +34,7 @@ class Neuron(Stateful, ABC):
         detach_reset: no gradient through the reset (the one through the adaptation stays).
         dt: length of one step.
         memory: "fast" keeps what the backward pass reads, "lean" one state in 32 steps.
+        generator: draws a key per sample where the surrogate is a random `Firing`; by default torch's own.
         values: what the equation's parameters are made of, `tau_x` for a parameter `decay_x`.
 
     Raises:
@@ -49,6 +51,7 @@ class Neuron(Stateful, ABC):
         detach_reset: bool = False,
         dt: float = 1.0,
         memory: str = "fast",
+        generator: torch.Generator | None = None,
         **values: Number,
     ) -> None:
         super().__init__()
@@ -66,6 +69,7 @@ class Neuron(Stateful, ABC):
         for name, value in values.items():
             self._hold(name, value)
         self.program = kernels.Program(equation, surrogate, steps, detach_reset, memory)
+        self.generator = generator
 
     def _hold(self, name: str, value: Number) -> None:
         """Keep a value: numbers as they are, tensors as buffers, nn.Parameters to be learned."""
@@ -82,10 +86,9 @@ class Neuron(Stateful, ABC):
         if (name.startswith("tau_") or name == "threshold") and not bool((numbers > 0).all()):
             raise ConfigError(f"{owner} needs {name} > 0, but got {value}. Pass a positive number.")
 
-    @staticmethod
     @abstractmethod
-    def pack(*parts: Tensor) -> State:
-        """The state, from the equation's states, the spikes of the step before and the steps left without spiking."""
+    def pack(self, *parts: Tensor) -> State:
+        """The state: the equation's states, the spikes of the step before, the steps left without, key and step."""
 
     def constants(self) -> dict[str, Number]:
         """What the equation reads, by name: values, and decays made of time constants."""
@@ -103,7 +106,10 @@ class Neuron(Stateful, ABC):
     def initial_state(self, x: Tensor) -> State:
         equation = self.program.equation
         count = len(equation.states) + (0 if equation.fires == "never" else 2)
-        return self.pack(*(torch.zeros_like(x, requires_grad=False) for _ in range(count)))
+        parts = [torch.zeros_like(x, requires_grad=False) for _ in range(count)]
+        if self.program.draws == "drawn":
+            parts.append(keys(x.shape[0], x.device, self.generator))
+        return self.pack(*parts)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         out, state = self.forward(x.unsqueeze(0), state)
@@ -113,24 +119,34 @@ class Neuron(Stateful, ABC):
         check_sequence(type(self).__name__, xs)
         xs = full_precision(type(self).__name__, xs)
         moving = self.moving(xs, self.initial_state(xs[0]) if state is None else state)
-        out, moving = kernels.neurons(self.program, xs.flatten(2), moving, self.parameters_for(xs))
+        out, moving = kernels.neurons(self.running(), xs.flatten(2), moving, self.parameters_for(xs))
         return out.reshape(xs.shape), self.settle(moving, xs.shape[1:])
+
+    def running(self) -> kernels.Program:
+        """The program of the next call."""
+        return self.program
 
     def moving(self, xs: Tensor, state: State) -> kernels.Moving:
         """A state as the kernels take it, [B, N]; ShapeError if it does not fit the input."""
         names = self.program.equation.states
         for name, part in zip((*names, "spikes", "refractory"), state, strict=False):
             check_like(type(self).__name__, name, part, tuple(xs.shape[1:]), xs)
-        parts = [part.flatten(1) for part in state]
+        count = len(names)
+        parts = [part.flatten(1) for part in state[: count + 2] if isinstance(part, Tensor)]
         if self.program.equation.fires == "never":
             return kernels.Moving(tuple(parts), parts[0], parts[0])
-        return kernels.Moving(tuple(parts[:-2]), parts[-2], parts[-1])
+        noise: Any = ()
+        if self.program.draws == "drawn":
+            noise = state[count + 2] if len(state) > count + 2 else ()
+            check_noise(type(self).__name__, noise, xs)
+        return kernels.Moving(tuple(parts[:count]), parts[count], parts[count + 1], noise=noise)
 
     def settle(self, moving: kernels.Moving, shape: torch.Size) -> State:
         """The way back."""
         fires = self.program.equation.fires != "never"
         parts = (*moving.states, moving.spikes, moving.left) if fires else moving.states
-        return self.pack(*(part.reshape(shape) for part in parts))
+        noise = [moving.noise] if self.program.draws == "drawn" else []
+        return self.pack(*(part.reshape(shape) for part in parts), *noise)
 
     def parameters_for(self, xs: Tensor) -> dict[str, Tensor]:
         """The equation's parameters in the dtype and on the device of the input: scalars, or one entry per neuron."""
@@ -159,6 +175,16 @@ class Neuron(Stateful, ABC):
         shown: dict[str, Any] = {name: getattr(self, name) for name in self.values}
         parts = [f"{k}={tuple(v.shape) if isinstance(v, Tensor) and v.dim() else float(v)}" for k, v in shown.items()]
         return ", ".join([*parts, f"surrogate={self.program.surrogate}", f"dt={self.dt}"])
+
+
+def check_noise(owner: str, noise: Any, xs: Tensor) -> None:
+    """Raise ShapeError unless `noise` is what a neuron that draws keeps of its draws."""
+    found = (list(noise.shape), noise.dtype, noise.device) if isinstance(noise, Tensor) else "nothing"
+    if found != ([xs.shape[1], 2], torch.int64, xs.device):
+        raise ShapeError(
+            f"{owner} draws, so its state needs noise: int64 [{xs.shape[1]}, 2] on {xs.device}, key and step of every "
+            f"sample, but got {found}. Pass state=None to start afresh, or the state of these samples."
+        )
 
 
 def full_precision(owner: str, xs: Tensor) -> Tensor:

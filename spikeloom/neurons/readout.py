@@ -52,6 +52,5 @@ class LeakyReadout(Neuron):
     def __init__(self, tau_mem: Number = 20.0, *, dt: float = 1.0, memory: str = "fast") -> None:
         super().__init__(Equation(leak, fires="never"), Triangle(), dt=dt, memory=memory, tau_mem=tau_mem)
 
-    @staticmethod
-    def pack(*parts: Tensor) -> LeakyState:
+    def pack(self, *parts: Tensor) -> LeakyState:
         return LeakyState(*parts)

@@ -8,10 +8,14 @@ from torch import Tensor
 
 from examples.own_neuron import shunted
 from spikeloom import kernels
+from spikeloom.firing import GumbelSoftmax, SigmoidBernoulli, TanhBernoulli, TemperedGumbelSoftmax
 from spikeloom.kernels import Equation, Moving, Program
+from spikeloom.kernels.noise import keys
 from spikeloom.neurons.alif import alif
 from spikeloom.neurons.lif import lif
+from spikeloom.neurons.parallel import difference
 from spikeloom.neurons.readout import leak
+from spikeloom.neurons.synaptic import membrane, synaptic_lif, waiting_lif
 from spikeloom.surrogate import Arctan, FastSigmoid, Gaussian, Sigmoid, Surrogate, Triangle
 
 STANDARD = {
@@ -27,6 +31,12 @@ EQUATIONS = {
     "legacy": Equation(alif, choices=tuple(LEGACY.items())),
     "eprop": Equation(alif, choices=tuple(EPROP.items())),
     "own": Equation(shunted),
+    "membrane": Equation(membrane, choices=(("given", False),)),
+    "change": Equation(
+        difference, choices=(("given", False), ("by_sigmoid", False), ("by_tanh", True), ("rectified", True))
+    ),
+    "synaptic_lif": Equation(synaptic_lif),
+    "waiting_lif": Equation(waiting_lif),
 }
 VALUES = {
     "decay_mem": 0.9,
@@ -35,6 +45,8 @@ VALUES = {
     "adapt_strength": 0.5,
     "strength": 0.5,
     "threshold": 0.7,
+    "decay_syn": 0.8,
+    "steps": 3.0,
 }
 
 
@@ -53,6 +65,7 @@ class Case(NamedTuple):
     scale: float = 2.5
     dtype: torch.dtype = torch.float64
     surrogate: Surrogate = Triangle()
+    still: bool = False
 
 
 def outcome(case: Case, engine: str) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
@@ -71,7 +84,7 @@ def outcome(case: Case, engine: str) -> tuple[Tensor, list[Tensor], list[Tensor]
     states = tuple((draw(*shape) * 0.5).requires_grad_() for _ in equation.states)
     moving = Moving(
         states, ones(*shape), torch.floor(draw(*shape) * (case.refractory + 1)),
-        tuple(ones(*shape) for _ in range(case.delays - 1)),
+        tuple(ones(*shape) for _ in range(case.delays - 1)), keys(case.batch, xs.device, random),
     )  # fmt: skip
     parameters = {}
     for name in equation.parameters:
@@ -81,7 +94,7 @@ def outcome(case: Case, engine: str) -> tuple[Tensor, list[Tensor], list[Tensor]
         parameters[name] = value.requires_grad_(case.learns)
     weight = (draw(case.size, case.size) - 0.5).requires_grad_()
     delay = torch.randint(0, case.delays, weight.shape, generator=random) if case.delays > 1 else None
-    program = Program(equation, case.surrogate, case.refractory, case.detach, case.memory)
+    program = Program(equation, case.surrogate, case.refractory, case.detach, case.memory, case.still)
     with kernels.use(engine):
         if case.recurrent:
             out, new = kernels.recurrent(program, xs, moving, parameters, weight, delay)
@@ -116,13 +129,21 @@ OWN = Case("own", learns=True, per_neuron=True)
 LEAN = Case(memory="lean", refractory=2, learns=True, per_neuron=True)
 HEARD = Case(batch=19, size=21, recurrent=True, refractory=3)
 DELAYED = Case(batch=19, size=21, recurrent=True, delays=4, memory="lean", learns=True)
+RANDOM = (
+    SigmoidBernoulli(), TanhBernoulli(p_max=0.8, weighted=0.0), GumbelSoftmax(), TemperedGumbelSoftmax(temperature=0.5),
+)  # fmt: skip
 FLOAT64 = [
     # every equation, alone: one kernel each, compiled on first use
     Case("lif"), Case("lif", memory="lean", refractory=2), Case("lif", learns=True, refractory=1), Case("lif_zero"),
     Case(), LEAN, Case("legacy", refractory=2), Case("eprop", refractory=2), Case(detach=True), OWN,
     OWN._replace(memory="lean", refractory=3),
     *(Case("lif", surrogate=s) for s in (FastSigmoid(), Arctan(), Sigmoid(gain=0.5), Gaussian())),
+    # firing at random, and behind a synapse
+    *(Case("membrane", surrogate=s, learns=True) for s in RANDOM), Case("membrane", surrogate=RANDOM[0], still=True),
+    Case("lif", surrogate=RANDOM[1], memory="lean", refractory=2, size=700), Case("change", scale=0.5, learns=True),
+    Case("synaptic_lif", detach=True), Case("synaptic_lif", learns=True), Case("waiting_lif", detach=True, learns=True),
     # and hearing one another
+    HEARD._replace(equation="membrane", surrogate=RANDOM[0]), HEARD._replace(equation="synaptic_lif", detach=True),
     HEARD, DELAYED, HEARD._replace(equation="lif", detach=True), HEARD._replace(equation="legacy"),
     OWN._replace(batch=17, size=9, recurrent=True, delays=3),
     # the same kernels over odd shapes, silence, and spikes in every step that allows one

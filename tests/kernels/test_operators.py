@@ -6,20 +6,26 @@ from torch.library import opcheck
 
 from spikeloom import kernels
 from spikeloom.errors import ConfigError
+from spikeloom.firing import SigmoidBernoulli
 from spikeloom.kernels import operators
+from spikeloom.kernels.noise import keys
 from spikeloom.layers import DelayedLinear, Recurrent, Sequential
-from spikeloom.neurons import ALIF, LIF
+from spikeloom.neurons import ALIF, LIF, ParaLIF, SynapticLIF
 
 
 def test_opcheck_of_the_neurons() -> None:
-    neuron = LIF(refractory=2.0)
     zeros = torch.zeros(3, 4)
     parameters = [torch.tensor(0.9), torch.tensor(1.0)]
     xs = torch.rand(6, 3, 4, requires_grad=True)
-    for memory in ("fast", "lean"):
+    noise = keys(3, xs.device, torch.Generator().manual_seed(0))
+    random = LIF(surrogate=SigmoidBernoulli(), memory="lean")
+    for neuron, memory, draws in (
+        (LIF(refractory=2.0), "fast", None), (LIF(refractory=2.0), "lean", None), (random, "lean", noise),
+    ):  # fmt: skip
+        key = neuron.program.key
         opcheck(
             operators.spikes,
-            (xs, [zeros], zeros, zeros, parameters, None, None, None, False, memory, "", neuron.program.key, "numba"),
+            (xs, [zeros], zeros, zeros, parameters, None, None, None, draws, False, memory, "", key, "numba"),
         )
 
 
@@ -42,6 +48,7 @@ def test_opcheck_of_recurrence_and_projection() -> None:
             history,
             weight,
             delays,
+            None,
             False,
             "fast",
             "",
@@ -86,7 +93,8 @@ def test_nothing_is_kept_without_gradient() -> None:
     xs = torch.rand(5, 2, 3)
     neuron = LIF()
     out = operators.spikes(
-        xs, [xs[0]], xs[0], xs[0] * 0, [torch.tensor(0.9), torch.tensor(1.0)], None, None, None, False, "none", "",
+        xs, [xs[0]], xs[0], xs[0] * 0, [torch.tensor(0.9), torch.tensor(1.0)], None, None, None, None, False, "none",
+        "",
         neuron.program.key, "numba",
     )  # fmt: skip
     assert len(out) == 3
@@ -96,7 +104,13 @@ def test_nothing_is_kept_without_gradient() -> None:
 def test_bytes_kept_per_step_sample_and_neuron(memory: str) -> None:
     most = {("LIF", "fast"): 4.0, ("LIF", "lean"): 0.25, ("ALIF", "fast"): 8.0, ("ALIF", "lean"): 0.25}
     steps, batch, size = 320, 4, 10
-    for neuron in (LIF(memory=memory), ALIF(memory=memory)):
+    most |= {
+        ("ParaLIF", "fast"): 4.0,
+        ("ParaLIF", "lean"): 0.25,
+        ("SynapticLIF", "fast"): 4.0,
+        ("SynapticLIF", "lean"): 0.25,
+    }
+    for neuron in (*(kind(memory=memory) for kind in (LIF, ALIF, SynapticLIF)), ParaLIF("SB", memory=memory)):
         kept: list[torch.Tensor] = []
         xs = torch.rand(steps, batch, size, requires_grad=True)
         with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t) or t, lambda t: t):

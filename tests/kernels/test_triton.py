@@ -14,7 +14,9 @@ from torch.library import opcheck
 
 from spikeloom import kernels
 from spikeloom.errors import ConfigError
+from spikeloom.firing import GumbelSoftmax, SigmoidBernoulli, TanhBernoulli, TemperedGumbelSoftmax
 from spikeloom.kernels import Moving, Program, gpu, operators
+from spikeloom.kernels.noise import keys
 from spikeloom.layers import DelayedLinear, Recurrent
 from spikeloom.models import LSNN
 from spikeloom.neurons import ALIF, LIF, LeakyReadout
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.skipif(
 
 VALUES = {
     "decay_mem": 0.9, "decay_adapt": 0.95, "decay_dendrite": 0.8, "adapt_strength": 0.5, "threshold": 0.7, "gain": 0.6,
+    "decay_syn": 0.8, "steps": 3.0,
 }  # fmt: skip
 
 
@@ -70,7 +73,8 @@ def outcome(case: Case, engine: str, device: str = DEVICE) -> Outcome:
     xs = (draw(case.steps, *shape) * case.scale).requires_grad_()
     states = tuple((draw(*shape) * 0.5).requires_grad_() for _ in equation.states)
     left = torch.floor(draw(*shape) * (case.refractory + 1))
-    moving = Moving(states, some(*shape), left, tuple(some(*shape) for _ in range(case.delays - 1)))
+    past = tuple(some(*shape) for _ in range(case.delays - 1))
+    moving = Moving(states, some(*shape), left, past, keys(case.batch, xs.device, random))
     parameters = {}
     for name in equation.parameters:
         spread = 1 + 0.1 * draw(case.size) if case.per_neuron else 1.0
@@ -140,10 +144,24 @@ FLOAT64 = [
     Case("alif_standard", 20, scale=0.0, recurrent=True, delays=2),
     Case("alif_standard", 35, scale=1e3, memory="lean"),
 ]
+RANDOM = (
+    SigmoidBernoulli(),
+    TanhBernoulli(p_max=0.8, weighted=0.0),
+    GumbelSoftmax(),
+    TemperedGumbelSoftmax(temperature=0.5),
+)
+FLOAT64 += [
+    *(Case("membrane", 20, surrogate=surrogate, learns=True) for surrogate in RANDOM),
+    Case("membrane", 20, 19, 21, recurrent=True, surrogate=RANDOM[0]),
+    Case("lif", 35, 3, 21, refractory=2, memory="lean", surrogate=RANDOM[1]),
+    Case("synaptic_lif", 20, detach=True, surrogate=Arctan()),
+    Case("synaptic_lif", 20, 3, 5, recurrent=True, detach=True),
+]
 FLOAT32 = [
     Case("lif", 50, 7, 21, learns=True),
     Case("alif_standard", 50, refractory=3, memory="lean", learns=True, per_neuron=True),
     Case("two_compartments", 50),
+    Case("membrane", 30, surrogate=RANDOM[2]),
     Case("lif", 20, 19, 5, recurrent=True, refractory=3),
     Case("alif_standard", 20, 3, 21, recurrent=True, delays=4, learns=True),
 ]
@@ -216,6 +234,7 @@ def test_operators_are_sound() -> None:
             zeros,
             parameters,
             *extra,
+            None,
             False,
             memory,
             "",

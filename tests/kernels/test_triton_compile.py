@@ -16,11 +16,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from spikeloom.firing import GumbelSoftmax, SigmoidBernoulli, TanhBernoulli, TemperedGumbelSoftmax
 from spikeloom.kernels import Equation, Program, cache, cpu, gpu, loop_triton
 from spikeloom.neurons import DYNAMICS
 from spikeloom.neurons.alif import alif
 from spikeloom.neurons.lif import lif
+from spikeloom.neurons.parallel import difference, level
 from spikeloom.neurons.readout import leak
+from spikeloom.neurons.synaptic import membrane, synaptic_lif, waiting_lif
 from spikeloom.surrogate import Arctan, FastSigmoid, Gaussian, Sigmoid, Surrogate, Triangle
 from spikeloom.vocabulary import (
     Value,
@@ -86,6 +89,7 @@ def _dynamics(name: str) -> Equation:
     )
 
 
+SQUASHED = (("by_sigmoid", False), ("by_tanh", True), ("rectified", True))
 CASES = {
     "lif": Case(Equation(lif, choices=(("subtract", True),)), refractory=2),
     "lif_zero": Case(Equation(lif, "at", (("subtract", False),)), Arctan(), ("threshold",)),
@@ -98,13 +102,23 @@ CASES = {
         Equation(two_compartments), Gaussian(), ("decay_mem", "decay_dendrite"), ("decay_mem", "decay_dendrite"), 1
     ),
     "all_words": Case(Equation(all_words), learns=("gain",)),
+    "membrane": Case(Equation(membrane, choices=(("given", False),)), SigmoidBernoulli(), ("decay_mem",)),
+    "level": Case(
+        Equation(level, choices=(("given", False), *SQUASHED)), learns=("threshold",), vectors=("threshold",)
+    ),
+    "difference": Case(Equation(difference, choices=(("given", False), *SQUASHED)), GumbelSoftmax()),
+    "synaptic_lif": Case(Equation(synaptic_lif), TemperedGumbelSoftmax()),
+    "waiting_lif": Case(Equation(waiting_lif), TanhBernoulli()),
 }
 """Some with values learned, some with values per neuron."""
+LIBRARY = ("all_words", "membrane", "level", "difference", "synaptic_lif", "waiting_lif")
+"""Those whose forward pass needs an exponential or a tanh."""
 
 RECURRENT = [name for name in CASES if CASES[name].equation.fires != "never"]
 QUICK = [
     *(f"{name}/elementwise/fast/float32/21" for name in CASES),
     *(f"{name}/elementwise/lean/float32/21" for name in ("lif", "two_compartments")),
+    "membrane/recurrent/fast/float32/21",
     *(f"{name}/recurrent/lean/float32/21" for name in ("alif_standard", "two_compartments")),
     "alif_legacy/recurrent/fast/float32/21",
     "lif/recurrent/none/float32/21",
@@ -145,6 +159,8 @@ def compile_case(name: str) -> dict[str, str]:
                 kinds[argument] = "constexpr"
             elif argument in ("steps", "batch", "size", "slots"):
                 kinds[argument] = "i32"
+            elif argument == "noise":
+                kinds[argument] = "*i64"
             else:
                 kinds[argument] = "*fp64" if argument.startswith("gp_") or dtype == torch.float64 else "*fp32"
         known = {key: value for key, value in constants.items() if key in kinds}
@@ -187,7 +203,7 @@ def check(name: str, kernels: dict[str, str]) -> None:
         assert re.search(r"\b(?:add|sub|mul)\.rn\.f(?:32|64)", ptx)
         assert not re.search(r"\b(?:add|sub|mul|mad)\.f|\b(?:div|sqrt)\.(?:full|approx)", ptx)
     fused = len(re.findall(r"\bfma\.", kernels["forward"]))
-    if label == "all_words":
+    if label in LIBRARY:
         assert fused > 0  # of the library behind the words
     elif loop == "recurrent" and dtype == "float32":
         shape = gpu.shape(loop, int(size), torch.float32)

@@ -1,0 +1,176 @@
+"""Random firing: a neuron spikes with a probability that depends on its distance to the threshold.
+
+    forward   s = 1 if probability(x) > U else 0,    U uniform in (0, 1), drawn anew in every step
+    backward  ds/dx = gain * slope(x, U)
+
+A `Firing` takes the place of a surrogate in any neuron: `LIF(surrogate=SigmoidBernoulli())`. The frame around the
+equation draws U from a key and a count of steps that live in the state (`spikeloom.kernels.noise`), so chunks equal the
+whole and every engine draws the same.
+Sources: SPSN (SB, GS) and ParaLIF (TRB), Yarga and Wood, 2023; Jang, Gu and Poole, Categorical reparameterization with
+Gumbel-softmax, 2017.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError
+from .surrogate import Surrogate
+from .vocabulary import Value, exp, log1p, maximum, minimum, sigmoid, tanh, where
+
+
+@dataclass(frozen=True)
+class Firing(Surrogate):
+    """Interface: how likely a spike is, and the slope that replaces its derivative."""
+
+    p_max: float = 1.0
+    """No spike is more likely than this; above, the slope is 0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.p_max > 1.0:
+            raise ConfigError(f"{type(self).__name__} needs p_max in (0, 1], but got {self.p_max}.")
+
+    @staticmethod
+    @abstractmethod
+    def probability(x: Value, p_max: Value) -> Value:
+        """The probability of a spike at distance x."""
+
+    @staticmethod
+    @abstractmethod
+    def slope(x: Value, noise: Value, p_max: Value, *fields: Value) -> Value:
+        """The slope at distance x for the draw that decided; further arguments are fields of the dataclass."""
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The expected spikes, with their own gradient."""
+        result: Tensor = self.probability(x, self.p_max)
+        return result
+
+
+@dataclass(frozen=True)
+class SigmoidBernoulli(Firing):
+    """P = sigmoid(x); with w = weighted, ds/dx = P (1 - P) (1 + w (P - 1)).
+
+    w = 1 is the rule of SPSN, P^2 (1 - P); w = 0 the usual straight-through estimator, P (1 - P).
+
+    >>> SigmoidBernoulli.slope(torch.tensor(1.0), 0.5, 1.0, 1.0).item()
+    0.14373...
+    """
+
+    weighted: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_weighted(self, self.weighted)
+
+    @staticmethod
+    def probability(x: Value, p_max: Value) -> Value:
+        return minimum(sigmoid(x), p_max)
+
+    @staticmethod
+    def slope(x: Value, noise: Value, p_max: Value, weighted: Value) -> Value:
+        p = sigmoid(x)
+        return where(p < p_max, p * (1 - p) * (1 + weighted * (p - 1)), 0.0)
+
+
+@dataclass(frozen=True)
+class TanhBernoulli(Firing):
+    """P = max(tanh(x), 0); with w = weighted, ds/dx = (1 - P^2) (1 + w (P - 1)) for x > 0.
+
+    >>> TanhBernoulli.probability(torch.tensor([-1.0, 0.0]), 1.0).tolist()
+    [0.0, 0.0]
+    """
+
+    weighted: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_weighted(self, self.weighted)
+
+    @staticmethod
+    def probability(x: Value, p_max: Value) -> Value:
+        return minimum(maximum(tanh(x), 0.0), p_max)
+
+    @staticmethod
+    def slope(x: Value, noise: Value, p_max: Value, weighted: Value) -> Value:
+        p = tanh(x)
+        return where(p < p_max, where(p > 0, (1 - p * p) * (1 + weighted * (p - 1)), 0.0), 0.0)
+
+
+@dataclass(frozen=True)
+class GumbelSoftmax(Firing):
+    """s = [y > 1/2], y = softmax((x + g1) / tau, (-x + g2) / tau)[0] with Gumbel noise and tau = 1; ds/dx = dy/dx.
+
+    g1 - g2 is logistic, log((1 - U) / U), so one uniform draw replaces two and P = sigmoid(2 x) for every tau:
+
+        y = (1 - U) / (1 - U + U exp(-2 x)),   dy/dx = 2 y (1 - y)
+
+    >>> round(GumbelSoftmax.slope(torch.tensor(0.0), torch.tensor(0.5), 1.0).item(), 6)
+    0.5
+    """
+
+    @staticmethod
+    def probability(x: Value, p_max: Value) -> Value:
+        return minimum(sigmoid(2 * x), p_max)
+
+    @staticmethod
+    def slope(x: Value, noise: Value, p_max: Value) -> Value:
+        against = noise * exp(-2 * maximum(x, -40.0))
+        y = (1 - noise) / (1 - noise + against)
+        return where(sigmoid(2 * x) < p_max, 2 * y * (1 - y), 0.0)
+
+
+@dataclass(frozen=True)
+class TemperedGumbelSoftmax(Firing):
+    """As `GumbelSoftmax`, with any temperature: y = sigmoid((2 x + log((1 - U) / U)) / tau), dy/dx = 2 y (1 - y) / tau.
+
+    >>> round(TemperedGumbelSoftmax.slope(torch.tensor(0.0), torch.tensor(0.5), 1.0, 2.0).item(), 6)
+    0.25
+    """
+
+    temperature: float = 1.0
+
+    @staticmethod
+    def probability(x: Value, p_max: Value) -> Value:
+        return minimum(sigmoid(2 * x), p_max)
+
+    @staticmethod
+    def slope(x: Value, noise: Value, p_max: Value, temperature: Value) -> Value:
+        y = sigmoid((2 * x + log1p(-noise) - log1p(noise - 1)) / temperature)
+        return where(sigmoid(2 * x) < p_max, 2 * y * (1 - y) / temperature, 0.0)
+
+
+def _check_weighted(firing: Firing, weighted: float) -> None:
+    """Raise ConfigError unless `weighted` is from 0 to 1 and all else is positive; p_max is at most 1."""
+    if not 0.0 <= weighted <= 1.0:
+        raise ConfigError(f"{type(firing).__name__} needs weighted from 0 to 1, but got {weighted}.")
+    GumbelSoftmax(gain=firing.gain, p_max=firing.p_max)
+
+
+class _Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
+        ctx.save_for_backward(distance, noise)
+        ctx.firing = firing
+        chance: Tensor = firing.probability(distance, firing.p_max)
+        return (chance > noise).to(distance.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        distance, noise = ctx.saved_tensors
+        gain, *numbers = ctx.firing.numbers()
+        return grads[0] * (gain * ctx.firing.slope(distance, noise, *numbers)), None, None
+
+
+_fire: Callable[..., Tensor] = _Fire.apply
+
+
+def fire(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
+    """1 where the probability of a spike is above the noise, else 0; backward the slope.
+
+    >>> fire(torch.zeros(2), torch.tensor([0.4, 0.6]), SigmoidBernoulli()).tolist()
+    [1.0, 0.0]
+    """
+    return _fire(distance, noise, firing)

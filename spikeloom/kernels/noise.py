@@ -1,0 +1,62 @@
+"""Draws as a function of counters: the same in every engine, in any order, however a sequence is cut.
+
+    z = splitmix64(key + (step + 1) 0x9E3779B97F4A7C15)            one 64-bit word a sample and step: its halves a, b
+    x = triple32(0x9E3779B9 neuron + a), with b added by xor after the first product
+    U = (x // 512 + 1/2) / 2^23                                     uniform in (0, 1), exact in float32
+
+The key and the step of every sample are in the state: int64 [B, 2]. This file is the definition, on torch tensors;
+`draws` is the same for the CPU kernels, `loop_triton` for the GPU.
+Sources: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014 (splitmix64); Wellons, Prospecting
+for hash functions, 2018 (triple32).
+"""
+
+import torch
+from torch import Tensor
+
+WORD = 0xFFFFFFFF
+GOLDEN = 0x9E3779B97F4A7C15
+SPLIT = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+STRIDE = 0x9E3779B9
+TRIPLE = (0xED5AD4BB, 0xAC4C1B51, 0x31848BAB)
+
+
+def keys(batch: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """A new key for each sample, and the step 0: int64 [batch, 2]."""
+    drawn = torch.randint(-(2**63), 2**63 - 1, (batch,), generator=generator)
+    return torch.stack([drawn, torch.zeros_like(drawn)], 1).to(device)
+
+
+def later(noise: Tensor, steps: int) -> Tensor:
+    """The same keys, `steps` steps on."""
+    return noise + torch.tensor([0, steps], dtype=noise.dtype, device=noise.device)
+
+
+def uniform(noise: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """The draws of one step: [B, size], in (0, 1).
+
+    >>> once = uniform(torch.tensor([[7, 0]]), 2, torch.float64)
+    >>> [round(u, 6) for u in once[0].tolist()]
+    [0.463861, 0.382073]
+    """
+    z = noise[:, 0] + (noise[:, 1] + 1) * _signed(GOLDEN)
+    z = (z ^ _right(z, 30)) * _signed(SPLIT[0])
+    z = (z ^ _right(z, 27)) * _signed(SPLIT[1])
+    z = z ^ _right(z, 31)
+    a, b = (z & WORD)[:, None], _right(z, 32)[:, None]
+    x: Tensor = (torch.arange(size, device=noise.device) * STRIDE + a) & WORD
+    x = ((x ^ (x >> 17)) * TRIPLE[0]) & WORD
+    x = x ^ b
+    x = ((x ^ (x >> 11)) * TRIPLE[1]) & WORD
+    x = ((x ^ (x >> 15)) * TRIPLE[2]) & WORD
+    x = x ^ (x >> 14)
+    return ((x >> 9).to(dtype) + 0.5) / 2**23
+
+
+def _signed(word: int) -> int:
+    """A 64-bit word as the signed number with its bits."""
+    return word - 2**64 if word >= 2**63 else word
+
+
+def _right(z: Tensor, bits: int) -> Tensor:
+    """A shift to the right that fills with zeros."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,0 +1,61 @@
+"""From the readout of every step to one answer per sample. Steps after the end of a sample never count.
+
+    last     u[T_b - 1]           max      max over t of u[t]
+    mean     mean over t of u[t]  cumsum   sum over t of softmax(u[t])
+
+Source: Yarga and Wood, 2023 (last, max, mean) and 2024 (cumsum; the cross entropy then takes a second softmax of it).
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ..errors import ConfigError, ShapeError, check_sequence
+
+Answer = Literal["last", "max", "mean", "cumsum"]
+ANSWERS: tuple[str, ...] = get_args(Answer)
+
+
+def answer(logits: Tensor, mode: str, valid: Tensor | None = None) -> Tensor:
+    """One row of logits per sample.
+
+    Shapes: logits [T, B, K]; valid [T, B], true while a sample lasts, from its first step on; -> [B, K].
+
+    Raises:
+        ConfigError: there is no such mode.
+        ShapeError: `valid` does not fit, or a sample has no valid step.
+
+    >>> u = torch.tensor([[[0.1, 0.2]], [[0.5, 0.0]]])
+    >>> answer(u, "last").tolist(), answer(u, "last", torch.tensor([[True], [False]])).tolist()
+    ([[0.5, 0.0]], [[0.1..., 0.2...]])
+    """
+    if mode not in ANSWERS:
+        raise ConfigError(f"There is no answer mode {mode!r}. Choose one of {', '.join(ANSWERS)}.")
+    check_sequence("answer", logits)
+    if valid is None:
+        valid = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
+    if valid.shape != logits.shape[:2] or not bool(valid.any(0).all()):
+        raise ShapeError(
+            f"answer needs valid [{logits.shape[0]}, {logits.shape[1]}] with at least one step per sample, but got "
+            f"{list(valid.shape)} with {valid.sum(0).tolist()[:8]} valid steps. Leave out empty samples."
+        )
+    mask = valid.unsqueeze(-1)
+    if mode == "last":
+        ends = valid.sum(0) - 1
+        return logits[ends, torch.arange(logits.shape[1], device=logits.device)]
+    if mode == "max":
+        return logits.masked_fill(~mask, -torch.inf).amax(0)
+    if mode == "mean":
+        return (logits * mask).sum(0) / mask.sum(0)
+    return (torch.softmax(logits, -1) * mask).sum(0)
+
+
+def answer_loss(logits: Tensor, labels: Tensor, mode: str, valid: Tensor | None = None) -> Tensor:
+    """The cross entropy of the answers, averaged over the samples.
+
+    >>> round(answer_loss(torch.zeros(3, 2, 4), torch.tensor([0, 1]), "mean").item(), 6)
+    1.386294
+    """
+    return cross_entropy(answer(logits, mode, valid), labels)

@@ -1,0 +1,126 @@
+"""Recurrence for neurons that want the whole sequence at once: two passes instead of a loop.
+
+    u0 = K(x)                             the membrane of the feed-forward input, K being linear
+    h[0] = 0,  h[t] = fire(u0)[t - 1]     hidden spikes, or relu(u0)[t - 1]
+    s = fire(u0 + K(x + W h + b)) = fire(K(2 x + W h + b))
+
+So hidden spikes come from the feed-forward membrane, never from s, and the input enters twice. Source: Yarga and Wood,
+2024 (ParaLIF). `RectifiedRecurrent` is what the same code does with its LIF neurons when recurrence is by voltage:
+x[t] + W relu(v'[t - 1]), a true recurrence, step by step.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core import State, Stateful
+from ..errors import ConfigError, ShapeError, check_like, check_sequence
+from ..neurons import ParaLIF, SynapticLIF
+
+
+class TwoPassState(NamedTuple):
+    """What moves in a recurrent population of parallel neurons."""
+
+    hidden: State  # of the neurons in the first pass
+    out: State  # in the second
+    last: Tensor  # [B, N], hidden spikes (or voltages) of the step before
+
+
+class Both(NamedTuple):
+    """The spikes of both passes."""
+
+    hidden: Tensor  # [T, B, N]
+    spikes: Tensor  # [T, B, N]
+
+
+class TwoPass(Stateful):
+    """A recurrent population of parallel neurons.
+
+    Shapes: currents [T, B, N] -> spikes [T, B, N].
+
+    Args:
+        neuron: the population; both passes use its time constants, threshold and firing function, and draw anew.
+        synapse: nn.Linear(N, N); its bias enters in every step.
+        by_voltage: recurrence by relu(u0) instead of spikes.
+
+    Raises:
+        ConfigError: the synapse is not square.
+        ShapeError: currents or state of a wrong shape, dtype or device.
+
+    >>> layer = TwoPass(ParaLIF("D"), nn.Linear(5, 5))
+    >>> layer(torch.rand(20, 2, 5))[0].shape
+    torch.Size([20, 2, 5])
+    """
+
+    def __init__(self, neuron: ParaLIF, synapse: nn.Linear, *, by_voltage: bool = False) -> None:
+        super().__init__()
+        check_square("TwoPass", synapse)
+        self.neuron, self.synapse, self.by_voltage = neuron, synapse, by_voltage
+
+    def initial_state(self, x: Tensor) -> TwoPassState:
+        return TwoPassState(self.neuron.initial_state(x), self.neuron.initial_state(x), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: TwoPassState) -> tuple[Tensor, TwoPassState]:
+        out, state = self.forward(x.unsqueeze(0), state)
+        return out[0], state
+
+    def forward(self, xs: Tensor, state: TwoPassState | None = None) -> tuple[Tensor, TwoPassState]:
+        both, state = self.passes(xs, state)
+        return both.spikes, state
+
+    def passes(self, xs: Tensor, state: TwoPassState | None = None) -> tuple[Both, TwoPassState]:
+        """Hidden and final spikes, for a cost on both."""
+        check_sequence("TwoPass", xs, self.synapse.in_features)
+        if xs.dim() != 3:
+            raise ShapeError(f"TwoPass needs currents [T, B, N], but got {list(xs.shape)}. Flatten the neurons first.")
+        state = self.initial_state(xs[0]) if state is None else state
+        check_like("TwoPass", "last", state.last, tuple(xs.shape[1:]), xs)
+        if self.by_voltage:
+            voltages, (syn_current, voltage) = self.neuron.integrate(xs, state.hidden)
+            hidden, moved = torch.relu(voltages), state.hidden._replace(syn_current=syn_current, voltage=voltage)
+        else:
+            hidden, moved = self.neuron(xs, state.hidden)
+        delayed = torch.cat([state.last.unsqueeze(0), hidden[:-1]])
+        spikes, out = self.neuron(2 * xs + self.synapse(delayed), state.out)
+        return Both(hidden, spikes), TwoPassState(moved, out, hidden[-1])
+
+
+class RectifiedRecurrent(Stateful):
+    """LIF neurons that hear the rectified voltages of one another, step by step.
+
+    Shapes: currents [T, B, N] -> spikes [T, B, N].
+
+    Args:
+        neuron: the population.
+        synapse: nn.Linear(N, N); its bias enters in every step.
+
+    Raises:
+        ConfigError: the synapse is not square.
+        ShapeError: currents or state of a wrong shape, dtype or device.
+
+    >>> layer = RectifiedRecurrent(SynapticLIF(), nn.Linear(5, 5))
+    >>> layer(torch.rand(20, 2, 5))[0].shape
+    torch.Size([20, 2, 5])
+    """
+
+    def __init__(self, neuron: SynapticLIF, synapse: nn.Linear) -> None:
+        super().__init__()
+        check_square("RectifiedRecurrent", synapse)
+        self.neuron, self.synapse = neuron, synapse
+
+    def initial_state(self, x: Tensor) -> State:
+        return self.neuron.initial_state(x)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        after_reset = state.voltage * (1 - state.spikes.detach())
+        return self.neuron.step(x + self.synapse(torch.relu(after_reset)), state)
+
+
+def check_square(owner: str, synapse: nn.Linear) -> None:
+    """Raise ConfigError unless a synapse connects a population with itself."""
+    if synapse.in_features != synapse.out_features:
+        raise ConfigError(
+            f"{owner} needs a square synapse, but got one from {synapse.in_features} to {synapse.out_features} "
+            "neurons. Pass nn.Linear(n, n)."
+        )

@@ -1,0 +1,260 @@
+"""Parallel spiking neurons with learned weights over time (PSN, masked PSN, sliding PSN).
+
+    h[t] = sum_j W[t, j] x[j] + bias[t],                    s[t] = 1 if h[t] >= 0 else 0       PSN
+    W[t, j] (m M[t, j] + 1 - m) instead of W[t, j],         M[t, j] = 1 if t - k < j <= t      masked PSN
+    h[t] = sum_d w[k - 1 - d] x[t - d] + bias, d < k                                           sliding PSN
+
+Nothing is reset, so nothing waits for the step before. A PSN has one weight for every pair of steps: its length is
+fixed and a step sees its future. Masking m, raised from 0 to 1 in training, takes future and far past away: at 1 a step
+sees the last k inputs, k the order. A sliding PSN shares k weights among all steps and takes any length.
+Source: Fang et al., Parallel spiking neurons with high efficiency and ability to learn long-term dependencies, NeurIPS
+2023 (arXiv 2304.12760).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..core import Stateful
+from ..errors import ConfigError, ShapeError, check_like, check_sequence
+from ..surrogate import Arctan, Surrogate, spike
+from .neuron import full_precision
+
+ARCTAN = Arctan()
+CHUNK = 50
+"""Steps of a sliding PSN that one matrix product computes."""
+
+
+class PSN(nn.Module):
+    """Neurons in which every step sees all steps; not `Stateful`, since it cannot go step by step.
+
+    Shapes: xs [T, B, *N] -> spikes [T, B, *N], 0 or 1; T = steps. weight [T, T], bias [T], shared by all neurons.
+
+    Args:
+        steps: length of every sequence.
+        surrogate: slope of the spike used in the backward pass.
+        generator: draws the weights, uniform within +-1 / sqrt(T); the bias starts at -1.
+
+    Raises:
+        ConfigError: `steps` is below 1.
+        ShapeError: input of another length, or of a wrong shape, dtype or device.
+
+    >>> PSN(8, generator=torch.Generator().manual_seed(0))(torch.rand(8, 2, 3) * 9).shape
+    torch.Size([8, 2, 3])
+    """
+
+    def __init__(self, steps: int, *, surrogate: Surrogate = ARCTAN, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        _check_counts("PSN", steps=steps)
+        self.steps, self.surrogate = steps, surrogate
+        self.weight, self.bias = _matrix(steps, generator)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        xs = _prepared("PSN", xs, self.weight)
+        _check_length("PSN", xs, self.steps)
+        return spike(_product(self.weight, xs, self.bias), self.surrogate, strict=False)
+
+    def extra_repr(self) -> str:
+        return f"steps={self.steps}, surrogate={self.surrogate}"
+
+
+class MaskedPSNState(NamedTuple):
+    """What a masked PSN remembers."""
+
+    past: Tensor  # [k - 1, B, *N], inputs of the steps before, oldest first
+    seen: Tensor  # int64 [], steps so far
+
+
+class MaskedPSN(Stateful):
+    """Neurons in which a step sees the last `order` inputs, each step with weights of its own.
+
+    Shapes: xs [T, B, *N] -> spikes [T, B, *N], 0 or 1; T <= steps in all. weight [steps, steps], bias [steps].
+
+    Args:
+        steps: most steps of a sequence.
+        order: inputs that a step sees, its own included; 1 to `steps`.
+        masking: how far the other weights are taken away, 0 to 1. Below 1 a step sees its future: then only
+            `forward` of all `steps` at once is defined. `set_masking` changes it in training.
+        surrogate: slope of the spike used in the backward pass.
+        generator: draws the weights, uniform within +-1 / sqrt(steps); the bias starts at -1.
+
+    Raises:
+        ConfigError: a count or `masking` is out of range, or a sequence is continued with masking below 1.
+        ShapeError: too many steps; input or state of a wrong shape, dtype or device.
+
+    >>> layer = MaskedPSN(8, 3, generator=torch.Generator().manual_seed(0))
+    >>> first, state = layer(torch.rand(5, 2, 4) * 9)
+    >>> layer(torch.rand(3, 2, 4) * 9, state)[1].seen.item()
+    8
+    """
+
+    masking: Tensor
+    band: Tensor
+
+    def __init__(
+        self,
+        steps: int,
+        order: int,
+        *,
+        masking: float = 1.0,
+        surrogate: Surrogate = ARCTAN,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        _check_counts("MaskedPSN", steps=steps, order=order)
+        if order > steps:
+            raise ConfigError(f"MaskedPSN needs order of at most steps={steps}, but got {order}.")
+        self.steps, self.order, self.surrogate = steps, order, surrogate
+        self.weight, self.bias = _matrix(steps, generator)
+        self.register_buffer("masking", torch.ones(()))
+        self.register_buffer("band", torch.ones(steps, steps).tril().triu(1 - order), persistent=False)
+        self.set_masking(masking)
+
+    def set_masking(self, masking: float) -> None:
+        """Take the weights outside the last `order` inputs away: not at all (0), or wholly (1)."""
+        if not 0.0 <= masking <= 1.0:
+            raise ConfigError(f"MaskedPSN needs masking from 0 to 1, but got {masking}.")
+        self.masking.fill_(masking)
+
+    def masked(self) -> Tensor:
+        """The weights as masking leaves them, [steps, steps]."""
+        return self.weight * (self.masking * self.band + 1 - self.masking)
+
+    def initial_state(self, x: Tensor) -> MaskedPSNState:
+        past = x.new_zeros(self.order - 1, *x.shape)
+        return MaskedPSNState(past, torch.zeros((), dtype=torch.int64, device=x.device))
+
+    def step(self, x: Tensor, state: MaskedPSNState) -> tuple[Tensor, MaskedPSNState]:
+        out, state = self.forward(x.unsqueeze(0), state)
+        return out[0], state
+
+    def forward(self, xs: Tensor, state: MaskedPSNState | None = None) -> tuple[Tensor, MaskedPSNState]:
+        xs = _prepared("MaskedPSN", xs, self.weight)
+        masking = float(self.masking)
+        if masking < 1.0:
+            if state is not None:
+                raise ConfigError(
+                    f"MaskedPSN goes step by step, or on from a state, only with masking 1, but it is {masking:g}: a "
+                    "step sees its future. Pass the whole sequence and state=None, or call set_masking(1.0)."
+                )
+            _check_length("MaskedPSN with masking below 1", xs, self.steps)
+        past, seen = self.initial_state(xs[0]) if state is None else state
+        check_like("MaskedPSN", "past", past, (self.order - 1, *xs.shape[1:]), xs)
+        start = 0 if state is None else int(seen)
+        end = start + len(xs)
+        if end > self.steps:
+            raise ShapeError(
+                f"MaskedPSN has weights for {self.steps} steps, but got {len(xs)} after {start}. Build it with "
+                f"steps={end}, start afresh with state=None, or use SlidingPSN, which takes any length."
+            )
+        window, weight = torch.cat([past, xs]), self.masked()
+        if state is None:
+            distance = _product(weight[:end, :end], xs, self.bias[:end])
+        else:
+            weight = functional.pad(weight, (self.order - 1, 0))  # of the steps before the first
+            weight = weight[start:end, start : end + self.order - 1]
+            distance = _product(weight, window, self.bias[start:end])
+        spikes = spike(distance, self.surrogate, strict=False)
+        return spikes, MaskedPSNState(window[len(xs) :], seen + len(xs))
+
+    def extra_repr(self) -> str:
+        return f"steps={self.steps}, order={self.order}, masking={float(self.masking):g}, surrogate={self.surrogate}"
+
+
+class SlidingPSNState(NamedTuple):
+    """What a sliding PSN remembers."""
+
+    past: Tensor  # [k - 1, B, *N], inputs of the steps before, oldest first
+
+
+class SlidingPSN(Stateful):
+    """Neurons in which every step weighs the last `order` inputs alike.
+
+    Shapes: xs [T, B, *N] -> spikes [T, B, *N], 0 or 1. weight [order], oldest first; bias [].
+
+    Args:
+        order: inputs that a step sees, its own included. Their weights start at ... 1/4, 1/2, 1; the bias at -1.
+        surrogate: slope of the spike used in the backward pass.
+
+    Raises:
+        ConfigError: `order` is below 1.
+        ShapeError: input or state of a wrong shape, dtype or device.
+
+    >>> xs = torch.tensor([0.0, 0.5, 0.5, 0.5, 1.0, 0.0]).reshape(6, 1, 1)
+    >>> SlidingPSN(3)(xs)[0].flatten().tolist()
+    [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    """
+
+    def __init__(self, order: int, *, surrogate: Surrogate = ARCTAN) -> None:
+        super().__init__()
+        _check_counts("SlidingPSN", order=order)
+        self.order, self.surrogate = order, surrogate
+        self.weight = nn.Parameter(0.5 ** torch.arange(order - 1, -1, -1.0))
+        self.bias = nn.Parameter(torch.tensor(-1.0))
+
+    def initial_state(self, x: Tensor) -> SlidingPSNState:
+        return SlidingPSNState(x.new_zeros(self.order - 1, *x.shape))
+
+    def step(self, x: Tensor, state: SlidingPSNState) -> tuple[Tensor, SlidingPSNState]:
+        out, state = self.forward(x.unsqueeze(0), state)
+        return out[0], state
+
+    def forward(self, xs: Tensor, state: SlidingPSNState | None = None) -> tuple[Tensor, SlidingPSNState]:
+        xs = _prepared("SlidingPSN", xs, self.weight)
+        past = (self.initial_state(xs[0]) if state is None else state).past
+        check_like("SlidingPSN", "past", past, (self.order - 1, *xs.shape[1:]), xs)
+        steps, chunk = len(xs), min(CHUNK, len(xs))
+        window = torch.cat([past, xs, xs.new_zeros(-steps % chunk, *xs.shape[1:])])
+        with torch.autocast(xs.device.type, enabled=False):
+            distance = self._weighed(window.flatten(1), chunk)[:steps].reshape(xs.shape) + self.bias
+        spikes = spike(distance, self.surrogate, strict=False)
+        return spikes, SlidingPSNState(window[steps : steps + self.order - 1])
+
+    def _weighed(self, window: Tensor, chunk: int) -> Tensor:
+        """The weighted sums, `chunk` steps in one product of a banded matrix and the inputs they read."""
+        width = chunk + self.order - 1
+        reads = window.unfold(0, width, chunk).transpose(1, 2)  # [n, width, B N], a view
+        rows = functional.pad(self.weight, (chunk - 1, chunk - 1)).unfold(0, width, 1).flip(0)  # [chunk, width]
+        return torch.bmm(rows.expand(len(reads), -1, -1), reads).flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"order={self.order}, surrogate={self.surrogate}"
+
+
+def _matrix(steps: int, generator: torch.Generator | None) -> tuple[nn.Parameter, nn.Parameter]:
+    """Weights [T, T] and bias [T] as they start."""
+    weight = nn.init.kaiming_uniform_(torch.empty(steps, steps), a=math.sqrt(5), generator=generator)
+    return nn.Parameter(weight), nn.Parameter(torch.full((steps,), -1.0))
+
+
+def _product(weight: Tensor, xs: Tensor, bias: Tensor) -> Tensor:
+    """weight [T, S] times xs [S, B, *N] plus bias [T], never in short precision."""
+    with torch.autocast(xs.device.type, enabled=False):
+        return torch.addmm(bias[:, None], weight, xs.flatten(1)).reshape(-1, *xs.shape[1:])
+
+
+def _prepared(owner: str, xs: Tensor, weight: Tensor) -> Tensor:
+    """The input in full precision, checked against the weights."""
+    check_sequence(owner, xs)
+    xs = full_precision(owner, xs)
+    check_like(owner, "weight", weight, tuple(weight.shape), xs)
+    return xs
+
+
+def _check_counts(owner: str, **counts: int) -> None:
+    """Raise ConfigError unless every count is at least 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ConfigError(f"{owner} needs {name} of at least 1, but got {value}.")
+
+
+def _check_length(owner: str, xs: Tensor, steps: int) -> None:
+    """Raise ShapeError unless a sequence has `steps` steps."""
+    if len(xs) != steps:
+        raise ShapeError(
+            f"{owner} needs all of its {steps} steps at once, but got {list(xs.shape)}, which has {len(xs)}. Build it "
+            f"with steps={len(xs)}, or use SlidingPSN, which takes any length."
+        )

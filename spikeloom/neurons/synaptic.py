@@ -1,0 +1,234 @@
+"""Neurons whose current is low-passed by a synapse before it charges the membrane.
+
+    i[t] = a i[t-1] + x[t],                 a = exp(-dt / tau_syn)
+    v[t] = b v'[t-1] + (1 - b) i[t],        b = exp(-dt / tau_mem)
+    s[t] = 1 if v[t] > threshold else 0,    v'[t] = v[t] (1 - s[t])        (the readout never spikes: v' = v)
+
+The synaptic current is not reset. Within `refractory` after a spike the membrane stays empty while x still enters i.
+Source: Yarga and Wood, Accelerating SNN training with stochastic parallelizable spiking neurons, 2023, whose baseline
+this LIF neuron is; refractory period and learned values as in their ParaLIF code.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, check_positive
+from ..kernels import Equation
+from ..surrogate import FastSigmoid, Surrogate, Triangle
+from ..vocabulary import Value, maximum, where
+from .neuron import Neuron, Number
+
+STEEP = FastSigmoid(steepness=100.0)
+"""The slope of the originals."""
+
+
+class SynapticNeuron(Neuron):
+    """What neurons with a synaptic current share: time constants that may be absent, or learned.
+
+    With `learn_tau` the logarithm of each time constant is learned, relative to where it starts (0): the time constant
+    stays positive, and the first output is exactly that of a fixed one.
+    """
+
+    def __init__(
+        self,
+        equation: Equation,
+        surrogate: Surrogate,
+        *,
+        tau_mem: Number | None,
+        tau_syn: Number | None,
+        learn_tau: bool,
+        dt: float,
+        **rest: Any,
+    ) -> None:
+        owner = type(self).__name__
+        check_positive(owner, dt=dt)
+        taus = {"tau_mem": tau_mem, "tau_syn": tau_syn}
+        fixed = {name: value for name, value in taus.items() if isinstance(value, (int, float))}
+        none = dt / 1000  # exp(-1000) is 0
+        held: dict[str, Any] = {name: none if value is None else value for name, value in taus.items()}
+        super().__init__(equation, surrogate, dt=dt, **rest, **held)
+        if learn_tau and len(fixed) < sum(value is not None for value in taus.values()):
+            raise ConfigError(f"{owner} got learn_tau and a tensor as time constant. Pass numbers, or learn_tau=False.")
+        self.learned = sorted(fixed) if learn_tau else []
+        for name in self.learned:
+            self.register_parameter("log_" + name, nn.Parameter(torch.zeros(())))
+
+    def constants(self) -> dict[str, Number]:
+        result = super().constants()
+        for name in self.learned:
+            ratio = torch.exp(-getattr(self, "log_" + name))
+            start = math.exp(-self.dt / getattr(self, name))
+            result["decay_" + name[4:]] = torch.full_like(ratio, start) ** ratio
+        if isinstance(self._parameters.get("threshold"), nn.Parameter):
+            result["threshold"] = torch.relu(self.get_parameter("threshold"))
+        return result
+
+    def time_constants(self) -> dict[str, float | list[float]]:
+        """tau_mem and tau_syn [ms] as they are now."""
+        found: dict[str, float | list[float]] = {}
+        for name in ("tau_mem", "tau_syn"):
+            value = torch.as_tensor(getattr(self, name)).detach()
+            if name in self.learned:
+                value = value * torch.exp(getattr(self, "log_" + name).detach())
+            found[name] = value.tolist()
+        return found
+
+
+class MembraneState(NamedTuple):
+    """What moves in a membrane behind a synapse."""
+
+    syn_current: Tensor  # [B, *N]
+    voltage: Tensor  # [B, *N]
+
+
+def membrane(
+    current: Value, syn_current: Value, voltage: Value, decay_mem: Value, decay_syn: Value, *, given: bool
+) -> Value:
+    """One step of the equations above without spikes; if `given`, the current is the voltage already."""
+    syn_current = where(given, syn_current, decay_syn * syn_current + current)
+    voltage = where(given, current, decay_mem * voltage + (1 - decay_mem) * syn_current)
+    return voltage, syn_current, voltage
+
+
+class SynapticReadout(SynapticNeuron):
+    """A membrane behind a synapse that never fires: its output is its voltage.
+
+    Shapes: currents [T, B, *N] -> voltages [T, B, *N].
+    Units: time constants and dt in ms.
+
+    Args:
+        tau_mem, tau_syn: time constants of membrane and synapse, > 0; None for no filter; an nn.Parameter is learned.
+        learn_tau: learn both, starting where they are.
+        dt: length of one step.
+        memory: see `LIF`; with fixed time constants nothing is kept.
+
+    Raises:
+        ConfigError: a time constant is not positive.
+        ShapeError: currents or state of a wrong shape, dtype or device.
+
+    >>> xs = torch.tensor([1.0, 0.0, 0.0, 2.0]).reshape(4, 1, 1)
+    >>> [round(v, 6) for v in SynapticReadout()(xs)[0].flatten().tolist()]
+    [0.048771, 0.092784, 0.132388, 0.26545]
+    """
+
+    def __init__(
+        self,
+        tau_mem: Number | None = 20.0,
+        tau_syn: Number | None = 20.0,
+        *,
+        learn_tau: bool = False,
+        dt: float = 1.0,
+        memory: str = "fast",
+    ) -> None:
+        equation = Equation(membrane, "never", choices=(("given", False),))
+        super().__init__(
+            equation, Triangle(), tau_mem=tau_mem, tau_syn=tau_syn, learn_tau=learn_tau, dt=dt, memory=memory
+        )
+
+    def pack(self, *parts: Tensor) -> MembraneState:
+        return MembraneState(*parts)
+
+
+class SynapticLIFState(NamedTuple):
+    """What moves in a LIF neuron behind a synapse."""
+
+    syn_current: Tensor  # [B, *N]
+    voltage: Tensor  # [B, *N], before the reset
+    spikes: Tensor  # [B, *N], of the step before
+    refractory: Tensor  # [B, *N], unused: the membrane waits instead
+    noise: Any = ()  # int64 [B, 2], if the surrogate is a random `Firing`
+
+
+class WaitingLIFState(NamedTuple):
+    """The same with a refractory period."""
+
+    syn_current: Tensor
+    voltage: Tensor
+    wait: Tensor  # [B, *N], steps that the membrane stays empty
+    spikes: Tensor
+    refractory: Tensor
+    noise: Any = ()
+
+
+def synaptic_lif(
+    current: Value, syn_current: Value, voltage: Value, reset: Value, decay_mem: Value, decay_syn: Value,
+    threshold: Value,
+) -> Value:  # fmt: skip
+    """One step of the equations above, without a refractory period."""
+    syn_current = decay_syn * syn_current + current
+    voltage = decay_mem * (voltage - voltage * reset) + (1 - decay_mem) * syn_current
+    return voltage - threshold, syn_current, voltage
+
+
+def waiting_lif(
+    current: Value, syn_current: Value, voltage: Value, wait: Value, spikes: Value, reset: Value,
+    decay_mem: Value, decay_syn: Value, threshold: Value, steps: Value,
+) -> Value:  # fmt: skip
+    """The same with a refractory period of `steps`."""
+    syn_current = decay_syn * syn_current + current
+    wait = where(spikes > 0, steps, wait)
+    held = voltage - voltage * reset
+    voltage = where(wait > 0, held, decay_mem * held + (1 - decay_mem) * syn_current)
+    wait = maximum(wait - 1, 0.0)
+    return voltage - threshold, syn_current, voltage, wait
+
+
+class SynapticLIF(SynapticNeuron):
+    """LIF neurons behind a synapse, reset to zero: the baseline of the parallel neurons.
+
+    Shapes: currents [T, B, *N] -> spikes [T, B, *N], 0 or 1.
+    Units: tau_mem, tau_syn, refractory and dt in ms; current, voltage and threshold in one unit.
+
+    Args:
+        tau_mem, tau_syn: time constants of membrane and synapse, > 0; None for no filter; an nn.Parameter is learned.
+        threshold: voltage above which a neuron spikes, > 0; a number or one per neuron; an nn.Parameter is learned,
+            and counts as 0 where it becomes negative.
+        learn_tau: learn both time constants, starting where they are.
+        refractory: time after a spike in which the membrane stays empty.
+        detach_reset: no gradient through the reset.
+        surrogate: slope of the spike used in the backward pass, at v - threshold; or a random `Firing`.
+        dt: length of one step.
+        memory: "fast" keeps 4 bytes a step, sample and neuron for the backward pass (12 with a refractory period or a
+            gradient through the reset), "lean" one state in 32 steps.
+        generator: draws for a random `Firing`; by default torch's own.
+
+    Raises:
+        ConfigError: a value is out of range or an option unknown.
+        ShapeError: currents or state of a wrong shape, dtype or device.
+
+    >>> xs = torch.tensor([0.0, 0, 6, 6, 6, 6]).reshape(6, 1, 1)
+    >>> SynapticLIF()(xs)[0].flatten().tolist()
+    [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        tau_mem: Number | None = 20.0,
+        tau_syn: Number | None = 20.0,
+        threshold: Number = 1.0,
+        *,
+        learn_tau: bool = False,
+        refractory: float = 0.0,
+        detach_reset: bool = True,
+        surrogate: Surrogate = STEEP,
+        dt: float = 1.0,
+        memory: str = "fast",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        check_positive("SynapticLIF", dt=dt)
+        steps = refractory / dt
+        if not (0 <= steps < math.inf) or abs(round(steps) - steps) > 1e-6:
+            raise ConfigError(f"SynapticLIF needs refractory >= 0 in whole steps of {dt} ms, but got {refractory} ms.")
+        more: dict[str, Number] = {"steps": float(round(steps))} if refractory else {}
+        super().__init__(
+            Equation(waiting_lif if refractory else synaptic_lif), surrogate, tau_mem=tau_mem, tau_syn=tau_syn,
+            learn_tau=learn_tau, detach_reset=detach_reset, dt=dt, memory=memory, generator=generator,
+            threshold=threshold, **more,
+        )  # fmt: skip
+
+    def pack(self, *parts: Tensor) -> SynapticLIFState | WaitingLIFState:
+        waits = len(self.program.equation.states) == 3
+        return WaitingLIFState(*parts) if waits else SynapticLIFState(*parts)
