@@ -1,4 +1,4 @@
-"""The command line: `spikeloom tasks | train | resume | evaluate | plot | report | compare | data`.
+"""The command line: `spikeloom tasks | train | table | resume | evaluate | plot | report | compare | data`.
 
 What may be called a task is what lies in `spikeloom/tasks`, or a Python file of your own with the same parts. Torch is
 loaded only when a command needs it: help and the list of tasks come at once.
@@ -19,7 +19,8 @@ commands:
   tasks                 list the experiments
   train TASK [options]  train, evaluate, plot and report into a new run folder, whose name is the last line printed
                         (`spikeloom train TASK --help` lists the options of a task)
-  resume DIR            go on with a run that was interrupted, or with several seeds of one
+  table TASK [NAME]     train every configuration of one of the task's tables, with several seeds, and write the table
+  resume DIR            go on with a run that was interrupted, with several seeds of one, or with a table
   evaluate DIR          test the best checkpoint again and rewrite result.json
   plot DIR              draw the figures again
   report DIR            write report.html again

@@ -3,18 +3,21 @@
 import contextlib
 import importlib
 import importlib.util
+import io
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from .cli import tasks
 from .data.fetch import fetch
 from .errors import ConfigError
-from .options import parse_options
+from .options import parse_options, parse_table
 from .report import compare as comparison
 from .report.report import render
-from .train import config, environment, experiment, files, ranks, series
+from .train import config, environment, experiment, files, ranks, series, table
 from .train.allocator import keep_freed_memory
 from .train.config import RunConfig, Task, choices
 from .train.run import Run
@@ -34,6 +37,10 @@ def run(name: str, arguments: list[str]) -> None:
         if not arguments or arguments[0].startswith("-"):
             raise ConfigError(f"train needs a task first: spikeloom train TASK. There is: {', '.join(tasks())}.")
         train(arguments[0], arguments[1:])
+    elif name == "table":
+        if not arguments or arguments[0].startswith("-"):
+            raise ConfigError("table needs a task first: spikeloom table TASK [NAME]. shd and spoken_digits have some.")
+        train_table(arguments[0], arguments[1:])
     elif name == "data":
         if len(arguments) != 2 or arguments[0] != "fetch":
             raise ConfigError("data needs an action and a data set: spikeloom data fetch NAME.")
@@ -46,7 +53,7 @@ def run(name: str, arguments: list[str]) -> None:
         folders[name](Path(arguments[0]))
     else:
         raise ConfigError(
-            f"There is no command {name!r}. {choices(name, ['tasks', 'train', *folders, 'compare', 'data'])}"
+            f"There is no command {name!r}. {choices(name, ['tasks', 'train', 'table', *folders, 'compare', 'data'])}"
         )
 
 
@@ -139,9 +146,66 @@ def train_series(task: Task, folder: Path, several: Series, rank: int, world: in
         print(series.table(series.summarise(folder, several)), flush=True)
 
 
-def resume(folder: Path) -> None:
-    """Go on with a run or a series; a finished one is only reported."""
+def train_table(name: str, arguments: list[str]) -> None:
+    """`spikeloom table NAME ...`: train every cell, then write the table."""
+    task = find_task(name)
+    asked = parse_table(name, arguments)
+    table.find(task, f"Task {name}", asked.table)
+    if asked.seeds < 1:
+        raise ConfigError(f"--seeds must be at least 1, but is {asked.seeds}.")
+    recorded = str(Path(name).resolve()) if name.endswith(".py") else name
+    seeds = list(range(asked.seed, asked.seed + asked.seeds))
     with ranks.joined() as (rank, world):
+        plan = table.Plan(recorded, asked.table, seeds, asked.changes())
+        place = ranks.shared(asked.out or default_folder(Path(name).stem, f"table-{asked.table}", seeds))
+        if rank == 0:
+            table.create(place, plan)
+        fill_table(task, place, plan, rank, world)
+
+
+def fill_table(task: Task, folder: Path, plan: table.Plan, rank: int, world: int) -> None:
+    """Train what is missing in a table, and write what it says."""
+    chosen = table.find(task, f"Task {plan.task}", plan.table)
+    for _, _, name, several in list(table.members(task, chosen, plan)):
+        if not (folder / name / "summary.json").exists():
+            if rank == 0 and series.read(folder / name) is None:
+                series.create(folder / name, several)
+            ranks.barrier()
+            train_series(task, folder / name, several, rank, world)
+    if rank == 0:
+        result = table.collect(folder, task, chosen, plan)
+        words = table.text(result)
+        files.write_atomic(folder / "table.txt", lambda stream: stream.write(f"{words}\n".encode()))
+        draw_table(folder, result)
+        print(words)
+        print(folder, flush=True)
+
+
+def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
+    """figures/table.png of a finished table."""
+    from .plot.bars import grouped
+
+    cells = {(cell["row"], cell["column"]): cell for cell in result["cells"]}
+    rows, columns = (list(dict.fromkeys(key[place] for key in cells)) for place in range(2))
+
+    def values(name: str) -> list[list[float]]:
+        found = [[cells.get((row, column), {}).get(name) for column in columns] for row in rows]
+        return [[math.nan if value is None else 100 * value for value in line] for line in found]
+
+    percent = f"{result['value']} [%]"
+    drawn = grouped(rows, columns, values("mean"), values("sd"), values("published"), percent, result["title"])
+    picture = io.BytesIO()
+    drawn.savefig(picture, dpi=120.0)
+    files.write_atomic(folder / "figures" / "table.png", lambda stream: stream.write(picture.getvalue()))
+
+
+def resume(folder: Path) -> None:
+    """Go on with a run, a series or a table; a finished one is only reported."""
+    with ranks.joined() as (rank, world):
+        plan = table.read(folder)
+        if plan is not None:
+            fill_table(find_task(plan.task), folder, plan, rank, world)
+            return
         several = series.read(folder)
         if several is not None:
             train_series(find_task(several.task), folder, several, rank, world)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +51,54 @@ def parse_options(task: Task, name: str, arguments: list[str]) -> tuple[TrainOpt
         ]
         raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], names)}")
     return found.chosen, found.config
+
+
+@dataclasses.dataclass(frozen=True)
+class TableOptions:
+    """Options of `spikeloom table TASK`."""
+
+    table: Annotated[str, tyro.conf.Positional] = "neurons"
+    """Name of the table."""
+    seed: int = 0
+    """First seed."""
+    seeds: int = 3
+    """Seeds of every cell: SEED, SEED + 1, ..."""
+    out: Path | None = None
+    """Folder of the table: a new one, or one to go on with; by default runs/TASK-table-NAME-seedsN-M-TIME."""
+    set: tuple[str, ...] = ()
+    """Options to change in all cells, as NAME=VALUE."""
+
+    def changes(self) -> dict[str, Any]:
+        """The options of `--set`, as in config.json.
+
+        Raises:
+            ConfigError: one is not NAME=VALUE.
+        """
+        found = {}
+        for word in self.set:
+            name, sign, value = word.partition("=")
+            if not sign or not name:
+                raise ConfigError(f"--set takes options as NAME=VALUE, for example epochs=10, but got {word!r}.")
+            try:
+                found[name.replace("-", "_")] = json.loads(value)
+            except ValueError:
+                found[name.replace("-", "_")] = value
+        return found
+
+
+def parse_table(name: str, arguments: list[str]) -> TableOptions:
+    """The options of `spikeloom table`.
+
+    Raises:
+        ConfigError: an option or its value is wrong.
+    """
+    command = f"spikeloom table {name}"
+    found, rest = parse(TableOptions, TableOptions(), arguments, command)
+    if rest:
+        names = [f"--{field.name}" for field in dataclasses.fields(TableOptions) if field.name != "table"]
+        raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], names)}")
+    table: TableOptions = found
+    return table
 
 
 def parse(kind: Any, default: Any, arguments: list[str], command: str, **keywords: Any) -> tuple[Any, list[str]]:

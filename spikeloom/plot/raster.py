@@ -103,3 +103,21 @@ def rate_histogram(rates: dict[str, Array], target: float | None = None, title: 
     axes.set_title(title, fontsize=13)
     axes.legend(frameon=False, fontsize=9)
     return figure
+
+
+def layered(groups: Sequence[Rows], dt: float = 1.0, title: str = "Spikes") -> Figure:
+    """A panel for each group, one below the other: for groups of very different sizes.
+
+    Units: dt in ms.
+
+    >>> [axes.get_ylabel() for axes in layered([Rows("input", np.eye(5)), Rows("hidden", np.eye(5))]).axes]
+    ['input', 'hidden']
+    """
+    heights = [min(max(0.02 * group.spikes.shape[1], 1.2), 3.0) for group in groups]
+    figure, axes = panels(heights, title)
+    for panel, group in zip(axes, groups, strict=True):
+        draw(panel, [group], dt)
+        panel.set_yticks([0, group.spikes.shape[1] - 1])
+        panel.set_ylabel(group.name)
+    axes[-1].set_xlabel("time [ms]")
+    return figure

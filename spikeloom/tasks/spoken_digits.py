@@ -1,0 +1,127 @@
+"""Spoken digits: which of ten digits somebody says, from the spikes of an artificial cochlea.
+
+The recordings of the Free Spoken Digit Dataset (six speakers) pass through `spikeloom.data.cochlea`; the networks are
+those of the task `shd`. Recordings of all speakers are in training and test, unless one speaker is held out
+(`--test-speaker`). `spikeloom table spoken_digits` compares four kinds of neurons; `spikeloom table spoken_digits
+speakers` leaves out one speaker after the other. These are not the Spiking Heidelberg Digits, and there is no published
+number to compare with: those of SHD are shown for orientation.
+
+Data: Jackson et al., Free Spoken Digit Dataset. Method: Yarga and Wood, IJCNN 2023 and 2024; see `shd`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ..data import fsdd
+from ..data.cochlea import Cochlea
+from ..data.spike_trains import SpikeTrains
+from ..errors import ConfigError
+from ..train.run import Run
+from ..train.table import Table
+from . import _spoken
+from ._spoken import Options, Splits, rows
+from .shd import PUBLISHED, ROWS
+
+PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    channels: Literal[70, 700] = 70
+    """Channels of the artificial cochlea."""
+    test_speaker: str = ""
+    """Train on all other speakers and test on this one; empty: test on the official test recordings."""
+    samples: int = 0
+    """Use the first few recordings of each split only; 0: all."""
+
+
+START = Config(window=4.0, epochs=30, lr=0.003, augmentation="none", shift=0.05, scale=0.15)
+PRESETS = {
+    "cpu": replace(START, neuron="SB", augmentation="event", reg_thr=0.4),
+    **rows(START, "event"),
+    "smoke": replace(
+        START, samples=40, hidden=8, layers=2, batch=20, epochs=2, validation="mixed", validate_every=1,
+        checkpoint_every=1,
+    ),
+}  # fmt: skip
+__all__ = ["PRESETS", "PUBLISHED", "TABLES", "Config", "evaluate", "plot", "train"]
+
+TABLES: Mapping[str, Table] = {
+    "neurons": Table.of_presets(
+        "Accuracy on spoken digits, last epoch",
+        {
+            "LIF": ("lif", "lif_aug", None),
+            "SB": ("sb", "sb_aug", "sb_aug_reg"),
+            "GS": ("gs", "gs_aug", "gs_aug_reg"),
+            "non-spiking": ("non_spiking", "non_spiking_aug", None),
+        },
+        ("basic", "augmented", "augmented, activity limited"),
+        published=ROWS,
+        source="SHD, another data set, for orientation: Yarga and Wood, IJCNN 2023",
+    ),
+    "speakers": Table(
+        "Accuracy on a speaker who was not in training, last epoch",
+        {
+            speaker: {"SB": ("sb_aug_reg", {"test_speaker": speaker}), "LIF": ("lif_aug", {"test_speaker": speaker})}
+            for speaker in PEOPLE
+        },
+    ),
+}
+
+
+def train(config: Config, run: Run) -> None:
+    """Train on the training recordings, or on what validation leaves of them."""
+    _spoken.train(config, run, splits(config, run))
+
+
+def evaluate(config: Config, run: Run) -> dict[str, float]:
+    """Accuracy on the test recordings, every one read once."""
+    data = [*fsdd.describe("train"), *fsdd.describe("test")]
+    return _spoken.evaluate(config, run, splits(config, run), data)
+
+
+def plot(config: Config, run: Run) -> None:
+    """A test recording through all layers, learning curves, rates, confusions."""
+    _spoken.plot(config, run, splits(config, run), "Learning spoken digits")
+
+
+def splits(config: Config, run: Run) -> Splits:
+    """The recordings as spikes. With a test speaker, both official splits are pooled and divided by speaker."""
+    options = Cochlea(channels=config.channels)
+    training, test = (few(fsdd.spikes(split, options), config.samples) for split in ("train", "test"))
+    if config.test_speaker:
+        people = fsdd.load("train").people
+        if config.test_speaker not in people:
+            raise ConfigError(f"There is no speaker {config.test_speaker!r}. Choose one of {', '.join(people)}.")
+        number = people.index(config.test_speaker)
+        own = [np.flatnonzero(trains.speakers == number) for trains in (training, test)]
+        test = joined(training.select(own[0]), test.select(own[1]))
+        training = training.select(np.flatnonzero(training.speakers != number))
+    speakers = np.unique(training.speakers)
+    held: list[int] = []
+    if config.validation == "speakers":
+        held = [
+            int(speakers[torch.randint(len(speakers), (), generator=run.fresh().generator("speakers", shared=True))])
+        ]
+    return _spoken.split(config, training, test, held, run)
+
+
+def few(trains: SpikeTrains, count: int) -> SpikeTrains:
+    """Every n-th sample, such that about `count` remain; all for 0."""
+    return trains.select(np.arange(0, len(trains), max(len(trains) // count, 1))[:count]) if count else trains
+
+
+def joined(one: SpikeTrains, other: SpikeTrains) -> SpikeTrains:
+    """The samples of both."""
+    return replace(
+        one,
+        times=np.concatenate([one.times, other.times]),
+        units=np.concatenate([one.units, other.units]),
+        first=np.concatenate([one.first, one.first[-1] + other.first[1:]]),
+        labels=np.concatenate([one.labels, other.labels]),
+        speakers=np.concatenate([one.speakers, other.speakers]),
+    )

@@ -1,0 +1,185 @@
+"""A table of configurations: rows, columns, several seeds a cell, and what they reached beside what was published.
+
+    table.json  ROW-COLUMN/seedN/ ...  result.json  table.txt  figures/table.png
+
+A task declares its tables in `TABLES`. Every cell is a folder of several seeds as `spikeloom train --seeds` makes it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from . import config, experiment, files
+from .config import Task, choices, preset
+from .series import Series
+
+Cell = tuple[str, Mapping[str, Any]]
+"""A preset, and the options that differ from it."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Which configuration stands where.
+
+    Args:
+        title: what is compared.
+        cells: rows of columns; a row may lack columns.
+        published: values to compare with, by row and column.
+        source: where they are from.
+        value: the test value that is shown.
+    """
+
+    title: str
+    cells: Mapping[str, Mapping[str, Cell]]
+    published: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    source: str = ""
+    value: str = "accuracy"
+
+    @classmethod
+    def of_presets(
+        cls,
+        title: str,
+        rows: Mapping[str, Sequence[str | None]],
+        columns: Sequence[str],
+        published: Mapping[str, float],
+        source: str,
+    ) -> "Table":
+        """A table whose cells are presets; `published` by preset."""
+        cells: dict[str, dict[str, Cell]] = {}
+        known: dict[tuple[str, str], float] = {}
+        for row, names in rows.items():
+            cells[row] = {column: (name, {}) for column, name in zip(columns, names, strict=True) if name}
+            known |= {(row, column): published[name] for column, (name, _) in cells[row].items() if name in published}
+        return cls(title, cells, known, source)
+
+    def columns(self) -> list[str]:
+        """All columns, in the order of their first appearance."""
+        return list(dict.fromkeys(column for row in self.cells.values() for column in row))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What table.json holds."""
+
+    task: str
+    table: str
+    seeds: list[int]
+    changes: dict[str, Any]
+    """Options that differ from those of all cells."""
+
+
+def create(folder: Path, plan: Plan) -> None:
+    """Make the folder of a table, or find it as it was made.
+
+    Raises:
+        ConfigError: it holds something else.
+    """
+    if (folder / "table.json").exists() and read(folder) == plan:
+        return
+    experiment.make_empty(folder)
+    files.write_json(folder / "table.json", config.to_json(plan))
+
+
+def read(folder: Path) -> Plan | None:
+    """The plan of a folder, or None if it is not that of a table.
+
+    Raises:
+        ConfigError: table.json is damaged.
+    """
+    path = folder / "table.json"
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}. Correct it there.") from error
+    plan: Plan = config.from_json(Plan, values, str(path))
+    return plan
+
+
+def find(task: Task, owner: str, name: str) -> Table:
+    """The table of a task.
+
+    Raises:
+        ConfigError: the task has none of this name.
+    """
+    tables: Mapping[str, Table] = getattr(task, "TABLES", {})
+    if name not in tables:
+        raise ConfigError(f"{owner} has no table {name!r}. {choices(name, tables)}")
+    return tables[name]
+
+
+def members(task: Task, table: Table, plan: Plan) -> Iterator[tuple[str, str, str, Series]]:
+    """Row, column, name of the folder and the runs of every cell.
+
+    Raises:
+        ConfigError: a change names no option, or has a value of another type.
+    """
+    for row, cells in table.cells.items():
+        for column, (name, changes) in cells.items():
+            start = config.to_json(preset(task, name, f"Task {plan.task}"))
+            options = {**start, **changes, **plan.changes}
+            config.from_json(task.Config, options, f"table {plan.table}: options")
+            yield row, column, slug(f"{row}-{column}"), Series(plan.task, name, plan.seeds, options)
+
+
+def slug(text: str) -> str:
+    """A name that is fit for a folder.
+
+    >>> slug("LIF-augmented, activity limited")
+    'lif-augmented-activity-limited'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def collect(folder: Path, task: Task, table: Table, plan: Plan) -> dict[str, Any]:
+    """Write result.json from the summaries of all cells that are finished; what it holds."""
+    rows: list[dict[str, Any]] = []
+    for row, column, name, series in members(task, table, plan):
+        path = folder / name / "summary.json"
+        if path.exists():
+            test = json.loads(path.read_text(encoding="utf-8"))["test"]
+            seconds = [
+                json.loads((folder / name / f"seed{seed}" / "result.json").read_text(encoding="utf-8"))["seconds"]
+                for seed in series.seeds
+            ]
+            rows.append(
+                {
+                    "row": row, "column": column, "folder": name, "preset": series.preset, **test[table.value],
+                    "published": table.published.get((row, column)), "seconds": seconds,
+                }
+            )  # fmt: skip
+    result = {"title": table.title, "value": table.value, "source": table.source, "seeds": plan.seeds, "cells": rows}
+    files.write_json(folder / "result.json", result)
+    return result
+
+
+def text(result: Mapping[str, Any]) -> str:
+    """The table as plain text: mean, spread over seeds, and the published value in brackets.
+
+    >>> cell = {"row": "SB", "column": "basic", "mean": 0.9, "sd": 0.01, "published": 0.77}
+    >>> print(text({"title": "Accuracy", "source": "a paper", "seeds": [0, 1], "cells": [cell]}))
+    Accuracy: mean and standard deviation of 2 seeds; in brackets: a paper
+    <BLANKLINE>
+        basic
+    SB  0.900 ± 0.010 (0.770)
+    """
+    cells = {(cell["row"], cell["column"]): cell for cell in result["cells"]}
+    rows, columns = (list(dict.fromkeys(key[i] for key in cells)) for i in range(2))
+    lines = [["", *columns]] + [[row, *(_shown(cells.get((row, column))) for column in columns)] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    body = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    about = f"{result['title']}: mean and standard deviation of {len(result['seeds'])} seeds"
+    return "\n".join([about + (f"; in brackets: {result['source']}" if result["source"] else ""), "", *body])
+
+
+def _shown(cell: Mapping[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    published = f" ({cell['published']:.3f})" if cell["published"] is not None else ""
+    spread = f" ± {cell['sd']:.3f}" if cell["sd"] == cell["sd"] and len(cell.get("values", [0, 0])) > 1 else ""
+    return f"{cell['mean']:.3f}{spread}{published}"
