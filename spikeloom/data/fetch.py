@@ -28,6 +28,8 @@ class DataFile:
     count: int
     what: str
     """What one item is, in the plural: "test images"."""
+    forms: tuple[str, ...] = ()
+    """Other names under which the reader accepts it; by default the name without .gz."""
 
 
 class Description(TypedDict):
@@ -58,7 +60,7 @@ def datasets() -> dict[str, tuple[DataFile, ...]]:
     """Every data set that can be fetched, with its files.
 
     >>> sorted(datasets())
-    ['mnist']
+    ['mnist', 'shd', 'ssc']
     """
     package = importlib.import_module(__package__)
     found = {}
@@ -70,13 +72,13 @@ def datasets() -> dict[str, tuple[DataFile, ...]]:
 
 
 def locate(dataset: str, file: DataFile) -> Path:
-    """The path of a file, compressed or not.
+    """The path of a file, under its name or one of its other forms.
 
     Raises:
-        DataError: it is in neither form in the folder of the data set.
+        DataError: it is in no form in the folder of the data set.
     """
     here = folder(dataset)
-    for name in (file.name, file.name.removesuffix(".gz")):
+    for name in (file.name, *(file.forms or (file.name.removesuffix(".gz"),))):
         if (here / name).is_file():
             return here / name
     raise DataError(
@@ -112,16 +114,27 @@ def describe(path: Path, count: int, file: DataFile) -> Description:
     Raises:
         DataError: the file cannot be read.
     """
-    content = read_bytes(path)
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() == file.md5:
+    md5, sha256 = digests(path)
+    if md5 == file.md5:
         note = f"the official file, all {count:,} {file.what}"
     elif count == file.count:
         note = f"{count:,} {file.what}, as many as the official file, which has another checksum"
     else:
         note = f"{count:,} of the {file.count:,} official {file.what}"
-    return Description(
-        file=path.name, sha256=hashlib.sha256(content).hexdigest(), count=count, official_count=file.count, note=note
-    )
+    return Description(file=path.name, sha256=sha256, count=count, official_count=file.count, note=note)
+
+
+def digests(path: Path) -> tuple[str, str]:
+    """The MD5 and the SHA-256 of a file, read in pieces; or a DataError."""
+    both = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                for digest in both:
+                    digest.update(piece)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return both[0].hexdigest(), both[1].hexdigest()
 
 
 def read_bytes(path: Path) -> bytes:
@@ -129,7 +142,11 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}. Check the file and its permissions.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be read: {error.strerror}. Check the file and its permissions.")
 
 
 def _download(file: DataFile, where: Path) -> Path:

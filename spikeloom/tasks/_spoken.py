@@ -350,7 +350,9 @@ def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
     spiking = options.neuron != "non_spiking"
     layers = activity.spikes if spiking else ()
     groups = [Rows("input", numbers(batch.spikes[:first, 0] > 0))]
-    groups += [Rows(f"layer {i + 1}", numbers(layer[:first, 0] > 0), colours[i % 4]) for i, layer in enumerate(layers)]
+    groups += [
+        Rows(f"layer {i + 1}", numbers(layer[:first, 0] > 0), CYCLE[i % len(CYCLE)]) for i, layer in enumerate(layers)
+    ]
     said = trains.classes[int(answer(activity.logits, options.loss, batch.valid)[0].argmax())]
     word = trains.classes[int(batch.labels[0])]
     run.figure("spikes", layered(groups, options.window, f"A test sample, “{word}”, answered “{said}”"), "Its spikes.")
