@@ -12,15 +12,23 @@ __all__ = [
     "ALIF",
     "LIF",
     "LSNN",
+    "PSN",
     "DeepR",
     "DelayedLinear",
     "FromEquation",
     "LeakyReadout",
+    "MaskedPSN",
+    "ParaLIF",
+    "ParallelNetwork",
     "Recurrent",
     "Sequential",
     "SignedSparseLinear",
+    "SlidingPSN",
     "SparseDelayedLinear",
     "Stateful",
+    "SynapticLIF",
+    "SynapticReadout",
+    "TwoPass",
 ]
 
 
@@ -28,9 +36,11 @@ def __getattr__(name: str) -> object:
     """Public names, loaded when they are first used: importing spikeloom alone does not load torch."""
     from importlib import import_module
 
-    homes = {"core": ("Stateful",), "models": ("LSNN",), "neurons": ("ALIF", "LIF", "FromEquation", "LeakyReadout")}
+    homes = {"core": ("Stateful",), "models": ("LSNN", "ParallelNetwork"), "rules": ("DeepR",)}
+    homes["neurons"] = ("ALIF", "LIF", "FromEquation", "LeakyReadout", "ParaLIF", "SynapticLIF", "SynapticReadout")
+    homes["neurons"] += ("PSN", "MaskedPSN", "SlidingPSN")
     homes["layers"] = ("DelayedLinear", "Recurrent", "Sequential", "SignedSparseLinear", "SparseDelayedLinear")
-    homes["rules"] = ("DeepR",)
+    homes["layers"] += ("TwoPass",)
     for home, names in homes.items():
         if name in names:
             return getattr(import_module(f".{home}", __name__), name)

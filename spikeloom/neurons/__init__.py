@@ -5,10 +5,11 @@ from .custom import FromEquation
 from .lif import LIF, LIFState
 from .neuron import Neuron
 from .parallel import FIRING, ParaLIF
+from .psn import PSN, MaskedPSN, SlidingPSN
 from .readout import LeakyReadout, LeakyState
 from .synaptic import SynapticLIF, SynapticReadout
 
 __all__ = [
-    "ALIF", "DYNAMICS", "FIRING", "LIF", "ALIFState", "Dynamics", "FromEquation", "LIFState", "LeakyReadout",
-    "LeakyState", "Neuron", "ParaLIF", "SynapticLIF", "SynapticReadout",
+    "ALIF", "DYNAMICS", "FIRING", "LIF", "PSN", "ALIFState", "Dynamics", "FromEquation", "LIFState", "LeakyReadout",
+    "LeakyState", "MaskedPSN", "Neuron", "ParaLIF", "SlidingPSN", "SynapticLIF", "SynapticReadout",
 ]  # fmt: skip
