@@ -1,0 +1,236 @@
+"""Spoken digits (FSDD, the Free Spoken Digit Dataset): wav files, and the same as spikes of an artificial cochlea.
+
+    {digit}_{speaker}_{index}.wav      8 kHz, mono, 16 bit; index 0 to 4 is the test split, 5 to 49 the training split
+
+Reads a zip file (the one of this name, or any in the folder of the data set) or the wav files of an unpacked one.
+Source: Jackson et al., Free Spoken Digit Dataset, CC BY-SA 4.0, https://github.com/Jakobovski/free-spoken-digit-dataset
+"""
+
+import hashlib
+import io
+import re
+import struct
+import wave
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, DataError
+from . import cochlea
+from .cochlea import Cochlea
+from .fetch import Description, digests, folder, read_bytes
+from .spike_trains import Array, SpikeTrains
+from .stored import stored
+
+Split = Literal["train", "test"]
+
+URL = "https://github.com/Jakobovski/free-spoken-digit-dataset"
+NAME = re.compile(r"([0-9])_([a-z]+)_([0-9]{1,3})\.wav")
+RATE = 8000
+TEST_INDICES = range(5)
+CLASSES = tuple(str(digit) for digit in range(10))
+OFFICIAL = {"train": 2_700, "test": 300}
+LARGEST = 1 << 22
+"""Bytes of a wav file; the longest recording has 40,000."""
+
+
+class Recordings(NamedTuple):
+    """What was said, by whom."""
+
+    samples: list[Array]  # float32 [length], -1 to 1
+    rate: int  # Hz
+    labels: Tensor  # int64 [N], 0 to 9
+    speakers: Tensor  # int64 [N], index into `people`
+    names: list[str]  # of the wav files
+    people: tuple[str, ...]
+
+
+def load(split: Split) -> Recordings:
+    """All recordings of a split, ordered by digit, speaker and index.
+
+    Raises:
+        ConfigError: there is no such split.
+        DataError: there are no recordings, or one is damaged.
+    """
+    _check(split)
+    files = _files(_source())
+    if not files:
+        raise DataError(f"{_source()} holds no recording like 7_jackson_32.wav. Get {URL} and put it there.")
+    people = tuple(sorted({_parts(name)[1] for name in files}))
+    names = [name for name in files if (_parts(name)[2] in TEST_INDICES) == (split == "test")]
+    names.sort(key=_parts)
+    return Recordings(
+        [read_wav(files[name], name) for name in names],
+        RATE,
+        torch.tensor([_parts(name)[0] for name in names]),
+        torch.tensor([people.index(_parts(name)[1]) for name in names]),
+        names,
+        people,
+    )
+
+
+def describe(split: Split) -> list[Description]:
+    """What the recordings of a split are: source, hash, number, difference from the official split."""
+    _check(split)
+    source, names = _source(), load(split).names
+    if source.is_file():
+        sha256 = digests(source)[1]
+    else:
+        sha256 = _content_hash({name: data for name, data in _files(source).items() if name in set(names)})
+    count, official = len(names), OFFICIAL[split]
+    note = f"{count:,} of the {official:,} official {split} recordings"
+    return [Description(file=source.name, sha256=sha256, count=count, official_count=official, note=note)]
+
+
+def spikes(split: Split, options: Cochlea = cochlea.DEFAULT, seed: int = 0) -> SpikeTrains:
+    """The recordings of a split as spikes of the artificial cochlea, kept on disk between calls.
+
+    What lies on disk is found by a hash of all options, the seed, the recordings and the encoder's source.
+
+    Raises:
+        DataError: as for `load`, or a recording made no spike.
+    """
+    recordings = load(split)
+    content = hashlib.sha256(b"".join(sample.tobytes() for sample in recordings.samples))
+    content.update(repr((recordings.names, recordings.rate)).encode())
+
+    def encode() -> SpikeTrains:
+        generator = torch.Generator().manual_seed(seed)
+        times, units = cochlea.encode(recordings.samples, recordings.rate, options, generator)
+        labels, speakers = recordings.labels.numpy(), recordings.speakers.numpy()
+        return SpikeTrains.of(times, units, labels, options.channels, CLASSES, speakers)
+
+    key = repr((options, seed, content.hexdigest(), cochlea.version()))
+    return stored(f"fsdd-{split}", key, encode)
+
+
+def split_mixed(
+    labels: Array | Tensor, speakers: Array | Tensor, share: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Training and validation indices: of every speaker and label, this share (rounded, at least one) validates.
+
+    Raises:
+        ConfigError: the share is not between 0 and 1, or leaves nothing to train on.
+
+    >>> train, validation = split_mixed([0, 0, 1, 1], [5, 5, 5, 5], 0.5, torch.Generator().manual_seed(0))
+    >>> len(train), len(validation)
+    (2, 2)
+    """
+    if not 0.0 < share < 1.0:
+        raise ConfigError(f"The validation share must be between 0 and 1, but got {share}. Pass 0.1 for a tenth.")
+    groups = np.stack([np.asarray(labels), np.asarray(speakers)], axis=1)
+    held = np.zeros(len(groups), bool)
+    for group in np.unique(groups, axis=0):
+        members = np.flatnonzero((groups == group).all(axis=1))
+        order = torch.randperm(len(members), generator=generator).numpy()
+        held[members[order[: max(1, round(share * len(members)))]]] = True
+    return _indices(held, f"a share of {share}")
+
+
+def split_speakers(speakers: Array | Tensor, held_out: list[int]) -> tuple[Tensor, Tensor]:
+    """Training and validation indices: all samples of the speakers held out validate.
+
+    Raises:
+        ConfigError: a speaker held out has no samples, or nothing is left to train on.
+
+    >>> split_speakers([0, 1, 2, 1], held_out=[1])
+    (tensor([0, 2]), tensor([1, 3]))
+    """
+    known = np.asarray(speakers)
+    absent = sorted(set(held_out) - set(known.tolist()))
+    if absent or not held_out:
+        present = sorted(set(known.tolist()))
+        raise ConfigError(f"Speakers {absent} cannot be held out: the speakers here are {present}. Name some of these.")
+    return _indices(np.isin(known, held_out), f"holding out speakers {held_out}")
+
+
+def read_wav(data: bytes, name: str) -> Array:
+    """The samples of a wav file, float32 in -1 .. 1.
+
+    Raises:
+        DataError: it is damaged, cut short, empty, or not 8 kHz mono 16 bit.
+    """
+    try:
+        with wave.open(io.BytesIO(data)) as file:
+            form = file.getframerate(), file.getnchannels(), 8 * file.getsampwidth()
+            frames, content = file.getnframes(), file.readframes(LARGEST)
+    except (wave.Error, EOFError, struct.error, RuntimeError, ValueError) as error:
+        raise DataError(f"{name} is a damaged wav file ({error}). Get it again from {URL}.") from error
+    if form != (RATE, 1, 16):
+        raise DataError(
+            f"{name} has {form[0]} Hz, {form[1]} channels, {form[2]} bits, but FSDD has 8000 Hz, 1 channel, 16 bits. "
+            f"Get the original from {URL}."
+        )
+    if len(content) != 2 * frames or not content:
+        raise DataError(
+            f"{name} announces {frames:,} samples but holds {len(content) // 2:,}. Get it again from {URL}."
+        )
+    return np.frombuffer(content, "<i2").astype(np.float32) / np.float32(32768)
+
+
+def _check(split: str) -> None:
+    if split not in OFFICIAL:
+        raise ConfigError(f"FSDD has the splits train and test, but got {split!r}. Use split_speakers to validate.")
+
+
+def _parts(name: str) -> tuple[int, str, int]:
+    found = NAME.fullmatch(name)
+    assert found is not None
+    return int(found[1]), found[2], int(found[3])
+
+
+def _source() -> Path:
+    """The zip file, else the folder itself."""
+    here = folder("fsdd")
+    archives = sorted(here.glob("*.zip"))
+    if len(archives) > 1:
+        raise DataError(f"{here} holds {len(archives)} zip files: {archives[0].name}, ... Leave one of them there.")
+    if not here.is_dir():
+        raise DataError(f"The spoken digits are missing: there is no {here}. Get {URL} and put its zip file there.")
+    return archives[0] if archives else here
+
+
+def _files(source: Path) -> dict[str, bytes]:
+    """The content of every recording, by file name; nothing is unpacked to the disk."""
+    found: dict[str, bytes] = {}
+    if source.is_dir():
+        return {path.name: read_bytes(path) for path in sorted(source.rglob("*.wav")) if NAME.fullmatch(path.name)}
+    try:
+        with zipfile.ZipFile(source) as archive:
+            for member in archive.infolist():
+                path = PurePosixPath(member.filename)
+                if path.is_absolute() or ".." in path.parts:
+                    raise DataError(
+                        f"{source} holds {member.filename!r}, which leaves the archive. Get it again from {URL}."
+                    )
+                if not NAME.fullmatch(path.name):
+                    continue
+                if path.name in found or member.file_size > LARGEST:
+                    raise DataError(
+                        f"{source} holds {path.name} twice, or with {member.file_size:,} bytes, more than {LARGEST:,}. "
+                        f"Get it again from {URL}."
+                    )
+                found[path.name] = archive.read(member)
+    except (zipfile.BadZipFile, OSError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{source} is a damaged zip file ({error}). Get it again from {URL}.") from error
+    return found
+
+
+def _content_hash(files: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(name.encode() + hashlib.sha256(files[name]).digest())
+    return digest.hexdigest()
+
+
+def _indices(held: np.ndarray[Any, np.dtype[np.bool_]], what: str) -> tuple[Tensor, Tensor]:
+    if held.all():
+        raise ConfigError(f"With {what} nothing is left to train on. Hold out less.")
+    return torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))

@@ -1,0 +1,328 @@
+"""Spike trains as lists of events, and their rasters.
+
+    bin = floor(t / window)   or   ceil(t / window)          raster[bin, sample, unit] += 1
+
+Events are kept as they are in three flat arrays, 6 bytes each for SHD; a batch is binned when it is needed.
+Shorter samples end in zeros, and `Batch.lengths` says where. Two units firing in one bin are two cells, one unit
+firing twice is a count of two: the sum of a raster is the number of events.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import ConfigError, DataError
+
+Array = NDArray[Any]
+Rounding = Literal["floor", "ceil"]
+
+LONGEST = 60_000.0
+"""ms; more than any spoken word. Keeps a forged time from asking for a raster that fills the memory."""
+
+
+@dataclass(frozen=True)
+class SpikeTrains:
+    """Samples of events, one after the other: sample k owns events first[k] to first[k + 1].
+
+    Shapes: times and units [E], first [samples + 1], labels and speakers [samples].
+    Units: times in ms.
+
+    >>> trains = SpikeTrains.of([[1.0, 2.5], [0.5]], [[0, 3], [2]], labels=[1, 0], channels=4, classes=("no", "yes"))
+    >>> len(trains), trains.select([1]).times
+    (2, array([0.5]))
+    """
+
+    times: Array  # float32 or float64 [E], ms, sorted within a sample
+    units: Array  # integer [E], 0 to channels - 1
+    first: Array  # int64 [samples + 1]
+    labels: Array  # int64 [samples]
+    speakers: Array  # int64 [samples], -1 where unknown
+    channels: int
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        times: Sequence[Any],
+        units: Sequence[Any],
+        labels: Sequence[int] | Array,
+        channels: int,
+        classes: tuple[str, ...],
+        speakers: Sequence[int] | Array | None = None,
+    ) -> "SpikeTrains":
+        """From one list of times [ms] and one of units per sample."""
+        first = np.zeros(len(times) + 1, np.int64)
+        np.cumsum([len(sample) for sample in times], out=first[1:])
+        return cls(
+            np.concatenate([np.asarray(sample) for sample in times] or [np.zeros(0)]),
+            np.concatenate([np.asarray(sample, np.uint16) for sample in units] or [np.zeros(0, np.uint16)]),
+            first,
+            np.asarray(labels, np.int64),
+            np.full(len(times), -1, np.int64) if speakers is None else np.asarray(speakers, np.int64),
+            channels,
+            classes,
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: Sequence[int] | Array | Tensor) -> "SpikeTrains":
+        """The samples with these indices, in this order.
+
+        Raises:
+            ConfigError: an index is not that of a sample.
+        """
+        chosen = self._chosen(indices)
+        events, counts = self._events(chosen)
+        first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return SpikeTrains(
+            self.times[events],
+            self.units[events],
+            first,
+            self.labels[chosen],
+            self.speakers[chosen],
+            self.channels,
+            self.classes,
+        )
+
+    def check(self, source: str, empty: bool = False) -> "SpikeTrains":
+        """These trains, if they are well formed. `source` is what the message names; `empty` samples may be allowed.
+
+        Raises:
+            DataError: lengths differ; a time is negative, not finite, beyond a minute or before its predecessor; a
+                unit or a label is out of range; a sample has no event.
+        """
+        samples, events = len(self.labels), len(self.times)
+        sizes = len(self.units), len(self.first) - 1, len(self.speakers)
+        if sizes != (events, samples, samples) or self.first[0] != 0 or self.first[-1] != events:
+            raise DataError(
+                f"{source} holds {events:,} times and {sizes[0]:,} units, {samples:,} labels, {sizes[1]:,} samples and "
+                f"{sizes[2]:,} speakers, but they must belong together. Write or download the file again."
+            )
+        counts = np.diff(self.first)
+        if not empty and samples and counts.min() <= 0:
+            number = int(np.argmin(counts))
+            raise DataError(f"{source}: sample {number} has no events. Leave it out, or download the file again.")
+        times = self.times
+        self._refuse(source, "time", times, ~((times >= 0) & (times <= LONGEST)), f"0 to {LONGEST:,.0f} ms")
+        back = np.zeros(events, bool)
+        back[1:] = times[1:] < times[:-1]
+        back[self.first[:-1][counts > 0]] = False
+        self._refuse(source, "time", times, back, "at least the time before it; sort the events of a sample by time")
+        outside = (self.units < 0) | (self.units >= self.channels)
+        self._refuse(source, "unit", self.units, outside, f"0 to {self.channels - 1}")
+        wrong = (self.labels < 0) | (self.labels >= len(self.classes))
+        if wrong.any():
+            number = int(np.argmax(wrong))
+            raise DataError(
+                f"{source}: sample {number} has the label {self.labels[number]}, but labels are 0 to "
+                f"{len(self.classes) - 1}. Use the file of the right data set, or correct the label."
+            )
+        return self
+
+    def _refuse(self, source: str, what: str, values: Array, wrong: NDArray[np.bool_], expected: str) -> None:
+        if wrong.any():
+            event = int(np.argmax(wrong))
+            sample = int(np.searchsorted(self.first, event, side="right")) - 1
+            raise DataError(
+                f"{source}: event {event - self.first[sample]} of sample {sample} has the {what} {values[event]}, "
+                f"which is not {expected}. Correct this sample, or download the file again."
+            )
+
+    def _chosen(self, indices: Sequence[int] | Array | Tensor) -> Array:
+        chosen = np.asarray(indices).reshape(-1).astype(np.int64)
+        if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(self)):
+            raise ConfigError(
+                f"Indices run from {chosen.min()} to {chosen.max()}, but there are {len(self):,} samples, 0 to "
+                f"{len(self) - 1}. Draw them from this data set."
+            )
+        return chosen
+
+    def _events(self, chosen: Array) -> tuple[Array, Array]:
+        """Positions of the events of some samples, and how many each has."""
+        counts = self.first[chosen + 1] - self.first[chosen]
+        before = np.cumsum(counts) - counts
+        return np.repeat(self.first[chosen] - before, counts) + np.arange(counts.sum()), counts
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A random shift along the channels and one random scale for both axes, for training only.
+
+    For each sample: a shift of rint(U(-shift, shift) channels) and a scale s of U(1 - scale, 1 + scale).
+
+        event:   u' = rint(s (u - channels / 2) + channels / 2 + shift),   t' = s (t - middle) + middle
+        image:   cell (y, x) copies the cell   x_in = rint((x + 0.5 - channels / 2 - shift) / s + channels / 2 - 0.5),
+                                               y_in = rint((y + 0.5 - T / 2) / s + T / 2 - 0.5)
+
+    What leaves the sample's own canvas is dropped; rint rounds halves to even; the middle is that of the sample.
+    "event" moves events (counts are kept inside the canvas); "image" moves cells of the raster, as the originals
+    do, so enlarging duplicates events and shrinking loses some.
+
+    Raises:
+        ConfigError: the domain is unknown, shift is not in 0 .. 1, or scale not in 0 .. 1 (1 excluded).
+    """
+
+    domain: Literal["event", "image"] = "event"
+    shift: float = 0.1
+    """Largest shift, as a share of the channels."""
+    scale: float = 0.3
+    """Largest change of the scale."""
+
+    def __post_init__(self) -> None:
+        if self.domain not in ("event", "image"):
+            raise ConfigError(f'The domain of an augmentation is "event" or "image", but got {self.domain!r}.')
+        if not (0.0 <= self.shift <= 1.0 and 0.0 <= self.scale < 1.0):
+            raise ConfigError(
+                f"An augmentation needs 0 <= shift <= 1 and 0 <= scale < 1, but got {self.shift} and {self.scale}. "
+                "Both are shares: 0.1 shifts by up to a tenth of the channels."
+            )
+
+    def draw(self, samples: int, channels: int, generator: torch.Generator) -> tuple[Array, Array]:
+        """A shift in channels and a scale for each sample."""
+        both = torch.rand(2, samples, generator=generator, dtype=torch.float64, device=generator.device).cpu().numpy()
+        shift = np.rint((2 * both[0] - 1) * self.shift * channels)
+        return shift, 1 - self.scale + 2 * self.scale * both[1]
+
+
+class Batch(NamedTuple):
+    """A raster and where its samples end."""
+
+    spikes: Tensor  # [T, B, C], counts
+    lengths: Tensor  # int64 [B], steps of each sample
+    labels: Tensor  # int64 [B]
+
+    @property
+    def valid(self) -> Tensor:
+        """bool [T, B]: whether a step belongs to its sample."""
+        return torch.arange(len(self.spikes))[:, None] < self.lengths
+
+
+def raster(
+    trains: SpikeTrains,
+    indices: Sequence[int] | Array | Tensor,
+    *,
+    window: float = 1.0,
+    rounding: Rounding = "floor",
+    steps: int | None = None,
+    augment: Augmentation | None = None,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Batch:
+    """The raster of some samples, binned in float64.
+
+    Shapes: spikes [T, B, channels], zeros behind the end of a sample; lengths and labels [B].
+    Units: window in ms.
+
+    Args:
+        window: length of a bin.
+        rounding: "floor" puts t in bin floor(t / window); "ceil" in ceil(t / window), so bin 0 holds only t = 0.
+        steps: T; by default the steps of the longest sample.
+        augment: moves and scales every sample, drawn from `generator`.
+
+    Raises:
+        ConfigError: window is not positive, rounding is unknown, an index is not that of a sample, a sample is longer
+            than `steps`, or an augmentation has no generator.
+
+    >>> times, units = [[0.0, 1.5, 3.0], [0.4]], [[1, 0, 0], [1]]
+    >>> trains = SpikeTrains.of(times, units, labels=[0, 1], channels=2, classes=("no", "yes"))
+    >>> batch = raster(trains, [0, 1])
+    >>> batch.spikes.shape, batch.lengths.tolist(), batch.spikes[:, 0, 0].tolist()
+    (torch.Size([4, 2, 2]), [4, 1], [0.0, 1.0, 0.0, 1.0])
+    """
+    if not 0.0 < window < float("inf"):
+        raise ConfigError(f"raster needs window > 0 and finite, in ms, but got {window}. Pass 1.0 for bins of 1 ms.")
+    if rounding not in ("floor", "ceil"):
+        raise ConfigError(f'raster needs rounding "floor" or "ceil", but got {rounding!r}.')
+    if augment is not None and generator is None:
+        raise ConfigError("An augmentation is drawn at random: pass generator=run.generator(...) to raster.")
+    chosen = trains._chosen(indices)
+    events, counts = trains._events(chosen)
+    sample = np.repeat(np.arange(len(chosen)), counts)
+    times, units = trains.times[events].astype(np.float64), trains.units[events].astype(np.int64)
+    round_to_bin = np.floor if rounding == "floor" else np.ceil
+    bins = round_to_bin(times / window).astype(np.int64)
+    lengths = np.ones(len(chosen), np.int64)
+    np.maximum.at(lengths, sample, bins + 1)
+    if steps is not None and len(lengths) and lengths.max() > steps:
+        number = int(np.argmax(lengths))
+        raise ConfigError(
+            f"Sample {chosen[number]} has {lengths[number]:,} steps of {window} ms, but steps={steps:,}. Pass at least "
+            "that many, a longer window, or steps=None."
+        )
+    if augment is not None and generator is not None:
+        shifts, scales = augment.draw(len(chosen), trains.channels, generator)
+        if augment.domain == "event":
+            shift, scale = shifts[sample], scales[sample]
+            middle = ((lengths - (rounding == "ceil")) * window / 2)[sample]
+            centre = trains.channels / 2
+            times = scale * (times - middle) + middle
+            units = np.rint(scale * (units - centre) + centre + shift).astype(np.int64)
+            bins = round_to_bin(times / window).astype(np.int64)
+            inside = (times >= 0) & (bins < lengths[sample]) & (units >= 0) & (units < trains.channels)
+            sample, units, bins = sample[inside], units[inside], bins[inside]
+        else:
+            rows = [source(int(length), scale, 0.0) for length, scale in zip(lengths, scales, strict=True)]
+            bins, copied = _copies(bins, sample, rows)
+            sample, units = sample[copied], units[copied]
+            columns = [source(trains.channels, scale, shift) for shift, scale in zip(shifts, scales, strict=True)]
+            units, copied = _copies(units, sample, columns)
+            sample, bins = sample[copied], bins[copied]
+    longest = int(lengths.max(initial=1)) if steps is None else steps
+    spikes = torch.zeros(longest, len(chosen), trains.channels, dtype=dtype)
+    cells = torch.from_numpy((bins * len(chosen) + sample) * trains.channels + units)
+    spikes.view(-1).index_put_((cells,), torch.ones((), dtype=dtype), accumulate=True)
+    return Batch(spikes, torch.from_numpy(lengths), torch.from_numpy(trains.labels[chosen]))
+
+
+def source(size: int, scale: float, shift: float) -> Array:
+    """Which cell each cell of an axis copies, `Augmentation`'s equation for the image domain (outside: none).
+
+    >>> source(10, 1.25, 2.0).tolist(), source(6, 1.25, 0.0).tolist()
+    ([-1, 0, 1, 2, 2, 3, 4, 5, 6, 6], [0, 1, 2, 3, 4, 4])
+    """
+    cells: Array = np.rint((np.arange(size) + 0.5 - size / 2 - shift) / scale + size / 2 - 0.5).astype(np.int64)
+    return cells
+
+
+def _copies(cells: Array, sample: Array, sources: list[Array]) -> tuple[Array, Array]:
+    """For events in these cells of an axis: every cell that copies one, and which event it copies."""
+    tables = [np.searchsorted(axis, np.arange(len(axis) + 1)) for axis in sources]  # sources never decrease
+    offsets = np.cumsum([0] + [len(table) for table in tables])
+    flat = np.concatenate(tables) if tables else np.zeros(1, np.int64)
+    place = offsets[sample] + cells
+    counts = flat[place + 1] - flat[place]
+    copied = np.repeat(np.arange(len(cells)), counts)
+    return flat[place][copied] + np.arange(len(copied)) - (np.cumsum(counts) - counts)[copied], copied
+
+
+def flip(spikes: Tensor, snr_db: float, generator: torch.Generator, lengths: Tensor | None = None) -> Tensor:
+    """A raster [T, B, C] with flipped bits, to measure robustness: silent cells fire, firing cells fall silent.
+
+        p = mean(x) / 10^(SNR / 20)
+
+    Source: the robustness experiment of the ParaLIF repository (Arnaud Yarga and Sean Wood).
+
+    Args:
+        snr_db: signal to noise ratio in dB.
+        lengths: [B]; mean and flips keep to these steps of each sample. By default all steps.
+
+    Raises:
+        ConfigError: snr_db is so low that p is above 1, or not a number.
+    """
+    valid = None if lengths is None else (torch.arange(len(spikes))[:, None] < lengths)[..., None]
+    cells = spikes.numel() if valid is None else int(valid.sum()) * spikes.shape[2]
+    chance = float((spikes if valid is None else spikes * valid).double().sum()) / max(cells, 1) / 10 ** (snr_db / 20)
+    if not 0.0 <= chance <= 1.0:
+        raise ConfigError(
+            f"At snr_db={snr_db} a bit of this raster would flip with probability {chance:.3g}. Choose a higher ratio."
+        )
+    flipped = torch.rand(spikes.shape, generator=generator, device=spikes.device) < chance
+    if valid is not None:
+        flipped &= valid
+    return torch.where(flipped, (spikes == 0).to(spikes.dtype), spikes)

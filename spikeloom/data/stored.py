@@ -1,0 +1,82 @@
+"""Spike trains that took long to make, kept on disk: found by a hash of all they follow from.
+
+    $SPIKELOOM_CACHE/spikes/NAME-HASH.npz        (default: the user's cache folder)
+
+A file is written whole and then renamed. It carries a hash of its content; one that does not agree is made again, with
+a warning. It holds plain arrays and is never unpickled.
+"""
+
+import hashlib
+import os
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ConfigError, DataError
+from .spike_trains import SpikeTrains
+
+ARRAYS = ("times", "units", "first", "labels", "speakers")
+
+
+def folder() -> Path:
+    """Where spike trains are kept: below $SPIKELOOM_CACHE, or the user's cache folder."""
+    named = os.environ.get("SPIKELOOM_CACHE")
+    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "spikeloom"
+    return base / "spikes"
+
+
+def stored(name: str, key: str, make: Callable[[], SpikeTrains]) -> SpikeTrains:
+    """The trains that `make` gives for this key, from disk if they are there.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+        DataError: `make` gave trains that are not well formed.
+    """
+    path = folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    if path.exists():
+        try:
+            return _read(path)
+        except (OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile, DataError) as error:
+            warnings.warn(f"{path} is damaged ({error}) and is made again.", stacklevel=2)
+    trains = make().check(name)
+    _write(path, trains)
+    return trains
+
+
+def _digest(trains: SpikeTrains) -> str:
+    digest = hashlib.sha256(repr((trains.channels, trains.classes)).encode())
+    for name in ARRAYS:
+        array = getattr(trains, name)
+        digest.update(repr((name, array.dtype.str, array.shape)).encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> SpikeTrains:
+    with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in ARRAYS}
+        trains = SpikeTrains(**arrays, channels=int(file["channels"]), classes=tuple(file["classes"].tolist()))
+        if str(file["digest"]) != _digest(trains):
+            raise DataError(f"{path} does not agree with its hash.")
+    return trains.check(str(path))
+
+
+def _write(path: Path, trains: SpikeTrains) -> None:
+    arrays = {name: getattr(trains, name) for name in ARRAYS}
+    arrays |= {"channels": np.array(trains.channels), "classes": np.array(trains.classes)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            np.savez(file, allow_pickle=False, digest=np.array(_digest(trains)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(file.name, path)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the spikes to {path.parent}: {error.strerror}. "
+            "Set SPIKELOOM_CACHE to a folder you can write to."
+        ) from error

@@ -1,0 +1,232 @@
+"""Events and rasters: the worked trace, counts, both augmentations against their equations, flipped bits."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from spikeloom.data.spike_trains import Array, Augmentation, SpikeTrains, flip, raster, source
+from spikeloom.errors import ConfigError, DataError
+
+CHANNELS = 12
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def trains(samples: int = 4, seed: int = 0, events: int = 60, duration: float = 40.0) -> SpikeTrains:
+    draws = np.random.default_rng(seed)
+    times = [np.sort(draws.uniform(0, draws.uniform(5, duration), events)) for _ in range(samples)]
+    units = [draws.integers(0, CHANNELS, events) for _ in range(samples)]
+    return SpikeTrains.of(times, units, np.arange(samples) % 2, CHANNELS, ("no", "yes"), np.arange(samples))
+
+
+def bins_of(seconds: list[float], rounding: str, dtype: type = np.float64) -> list[int]:
+    one = SpikeTrains.of([np.array(seconds, dtype) * 1000], [range(len(seconds))], [0], len(seconds), ("a",))
+    return raster(one, [0], rounding=rounding).spikes[:, 0].argmax(dim=0).tolist()  # type: ignore[arg-type]
+
+
+def test_trace_g_both_roundings() -> None:
+    seconds = [0.0, 0.0004, 0.001, 0.0015, 0.01, 0.0101]
+    assert bins_of(seconds, "ceil") == [0, 1, 1, 2, 10, 11]
+    assert bins_of(seconds, "floor") == [0, 0, 1, 1, 10, 10]
+
+
+def test_longer_windows_are_exact_multiples() -> None:
+    one = SpikeTrains.of([[0.0, 0.1, 7.0, 7.1, 14.0]], [[0, 1, 2, 3, 4]], [0], 5, ("a",))
+    assert raster(one, [0], window=7.0, rounding="ceil").spikes[:, 0].argmax(dim=0).tolist() == [0, 1, 1, 2, 2]
+    assert raster(one, [0], window=7.0).spikes[:, 0].argmax(dim=0).tolist() == [0, 0, 1, 1, 2]
+
+
+@given(
+    seed=some.integers(0, 1000),
+    window=some.floats(0.3, 15.0),
+    rounding=some.sampled_from(["floor", "ceil"]),
+    events=some.integers(1, 80),
+)
+@settings(deadline=None, max_examples=50)
+def test_the_sum_of_a_raster_is_the_number_of_events(seed: int, window: float, rounding: str, events: int) -> None:
+    data = trains(seed=seed, events=events)
+    order = [2, 0, 3, 2]
+    batch = raster(data, order, window=window, rounding=rounding)  # type: ignore[arg-type]
+    assert batch.spikes.sum(dim=(0, 2)).tolist() == [events] * 4
+    assert batch.spikes[:, 0].equal(batch.spikes[:, 3])
+    assert batch.labels.tolist() == [0, 0, 1, 0]
+    assert len(batch.spikes) == batch.lengths.max()
+    assert batch.spikes[~batch.valid].sum() == 0
+    for sample, length in enumerate(batch.lengths):
+        assert batch.spikes[length - 1, sample].sum() > 0  # a sample ends where its last event is
+
+
+def test_every_event_lands_in_its_cell_and_counts_add_up() -> None:
+    one = SpikeTrains.of([[0.2, 0.7, 0.9, 3.0]], [[5, 5, 1, 0]], [0], 6, ("a",))
+    expected = torch.zeros(4, 1, 6)
+    expected[0, 0, 5], expected[0, 0, 1], expected[3, 0, 0] = 2, 1, 1
+    assert raster(one, [0]).spikes.equal(expected)
+    assert raster(one, torch.tensor([0]), steps=9, dtype=torch.float64).spikes[:4].equal(expected.double())
+
+
+def test_samples_without_events_are_one_silent_step() -> None:
+    batch = raster(SpikeTrains.of([[], [2.0]], [[], [1]], [0, 0], 2, ("a",)), [0, 1])
+    assert batch.lengths.tolist() == [1, 3]
+    assert batch.spikes.sum() == 1
+
+
+def test_a_selection_is_the_same_samples() -> None:
+    data = trains()
+    chosen = data.select(torch.tensor([3, 1]))
+    assert raster(chosen, [0, 1]).spikes.equal(raster(data, [3, 1]).spikes)
+    assert (len(chosen), chosen.speakers.tolist(), chosen.labels.tolist()) == (2, [3, 1], [1, 1])
+    assert len(data.select([])) == 0
+
+
+def moved_image(image: Array, scale: float, shift: float) -> Array:
+    """The equation of the image domain, cell by cell, in plain Python."""
+    steps, width = image.shape
+    out = np.zeros_like(image)
+    for y in range(steps):
+        for x in range(width):
+            x_in = round((x + 0.5 - width / 2 - shift) / scale + width / 2 - 0.5)  # Python rounds halves to even
+            y_in = round((y + 0.5 - steps / 2) / scale + steps / 2 - 0.5)
+            if 0 <= x_in < width and 0 <= y_in < steps:
+                out[y, x] = image[y_in, x_in]
+    return out
+
+
+def test_the_worked_example_of_the_image_domain() -> None:
+    assert source(10, 1.25, 2.0).tolist() == [-1, 0, 1, 2, 2, 3, 4, 5, 6, 6]
+    assert source(6, 1.25, 0.0).tolist() == [0, 1, 2, 3, 4, 4]
+
+
+@pytest.mark.parametrize("rounding", ["floor", "ceil"])
+@pytest.mark.parametrize("seed", range(6))
+def test_an_augmented_image_follows_its_equation(seed: int, rounding: str) -> None:
+    data, augment = trains(seed=seed, duration=17.0 + seed), Augmentation("image", shift=0.3, scale=0.6)
+    plain = raster(data, range(4), rounding=rounding)  # type: ignore[arg-type]
+    shifts, scales = augment.draw(4, CHANNELS, seeded(seed))
+    batch = raster(data, range(4), rounding=rounding, augment=augment, generator=seeded(seed))  # type: ignore[arg-type]
+    assert batch.lengths.equal(plain.lengths)
+    for sample, length in enumerate(plain.lengths):
+        expected = moved_image(plain.spikes[:length, sample].numpy(), scales[sample], shifts[sample])
+        assert batch.spikes[:length, sample].numpy().tolist() == expected.tolist()
+        assert batch.spikes[length:, sample].sum() == 0
+    assert not batch.spikes.equal(plain.spikes)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_augmented_events_follow_their_equation(seed: int) -> None:
+    data, augment = trains(seed=seed), Augmentation("event", shift=0.3, scale=0.6)
+    lengths = raster(data, range(4)).lengths
+    shifts, scales = augment.draw(4, CHANNELS, seeded(seed))
+    batch = raster(data, range(4), augment=augment, generator=seeded(seed))
+    expected = torch.zeros_like(batch.spikes)
+    for sample in range(4):
+        middle = float(lengths[sample]) / 2
+        for event in range(data.first[sample], data.first[sample + 1]):
+            time = scales[sample] * (data.times[event] - middle) + middle
+            unit = round(scales[sample] * (data.units[event] - CHANNELS / 2) + CHANNELS / 2 + shifts[sample])
+            if 0 <= time < lengths[sample] and 0 <= unit < CHANNELS:
+                expected[int(time), sample, unit] += 1
+    assert batch.spikes.equal(expected)
+    assert batch.lengths.equal(lengths)
+
+
+@pytest.mark.parametrize("domain", ["event", "image"])
+def test_no_shift_and_no_scale_change_nothing(domain: str) -> None:
+    data, nothing = trains(), Augmentation(domain, shift=0.0, scale=0.0)  # type: ignore[arg-type]
+    for rounding in ("floor", "ceil"):
+        plain = raster(data, range(4), rounding=rounding)  # type: ignore[arg-type]
+        moved = raster(data, range(4), rounding=rounding, augment=nothing, generator=seeded())  # type: ignore[arg-type]
+        assert moved.spikes.equal(plain.spikes)
+
+
+def test_shifts_and_scales_fill_their_range_and_follow_the_seed() -> None:
+    augment = Augmentation(shift=0.1, scale=0.3)
+    shift, scale = augment.draw(2000, 700, seeded())
+    assert (shift.min(), shift.max()) == (-70, 70)
+    assert (shift == np.rint(shift)).all()
+    assert 0.7 <= scale.min() < 0.71 < 1.29 < scale.max() <= 1.3
+    assert abs(scale.mean() - 1.0) < 0.02
+    again = augment.draw(2000, 700, seeded())
+    assert (again[0] == shift).all()
+    assert (again[1] == scale).all()
+
+
+def test_flipped_bits_have_the_stated_share_inside_the_samples() -> None:
+    spikes = (torch.rand(400, 20, 30, generator=seeded()) < 0.1).float() * 3
+    lengths = torch.full((20,), 400)
+    lengths[:10] = 200
+    spikes[200:, :10] = 0
+    noisy = flip(spikes, 10.0, seeded(1), lengths)
+    changed = (noisy > 0) != (spikes > 0)
+    valid = torch.arange(400)[:, None] < lengths
+    share = float(spikes.sum()) / (int(valid.sum()) * 30) / 10 ** (10 / 20)
+    cells = int(valid.sum()) * 30
+    assert abs(float(changed.sum()) - cells * share) < 4 * (cells * share) ** 0.5
+    assert not changed[~valid].any()
+    assert noisy[changed & (spikes == 0)].eq(1).all()
+    assert noisy[changed & (spikes > 0)].eq(0).all()
+    assert noisy[~changed].equal(spikes[~changed])
+    assert flip(spikes, 10.0, seeded(1), lengths).equal(noisy)
+    assert flip(spikes, 300.0, seeded(1)).equal(spikes)
+
+
+wrong_options = {
+    "window": ({"window": 0.0}, r"raster needs window > 0 and finite, in ms, but got 0.0"),
+    "rounding": ({"rounding": "round"}, r'raster needs rounding "floor" or "ceil", but got \'round\''),
+    "steps": ({"steps": 2}, r"Sample \d has \d+ steps of 1.0 ms, but steps=2. Pass at least that many"),
+    "generator": ({"augment": Augmentation()}, r"drawn at random: pass generator=run.generator"),
+}
+
+
+@pytest.mark.parametrize("name", wrong_options)
+def test_wrong_options_are_named(name: str) -> None:
+    options, message = wrong_options[name]
+    with pytest.raises(ConfigError, match=message):
+        raster(trains(), [0, 1], **options)  # type: ignore[arg-type]
+
+
+def test_wrong_indices_augmentations_and_ratios_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"Indices run from 0 to 4, but there are 4 samples, 0 to 3"):
+        raster(trains(), [0, 4])
+    with pytest.raises(ConfigError, match=r"Indices run from -1 to 0"):
+        trains().select([0, -1])
+    with pytest.raises(ConfigError, match=r'is "event" or "image", but got \'video\''):
+        Augmentation("video")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"0 <= shift <= 1 and 0 <= scale < 1, but got 0.1 and 1.0"):
+        Augmentation(scale=1.0)
+    with pytest.raises(ConfigError, match=r"At snr_db=-40.0 a bit of this raster would flip with probability 50"):
+        flip(torch.full((3, 2, 2), 0.5), -40.0, seeded())
+
+
+good = ([[0.0, 1.0, 1.0], [2.0]], [[0, 3, 3], [1]])
+malformed = {
+    "unsorted": ([[1.0, 0.5], [2.0]], [[0, 1], [1]], "event 1 of sample 0 has the time 0.5, which is not at least the"),
+    "negative": (
+        [[1.0], [-2.0, 2.0]],
+        [[0], [1, 1]],
+        r"event 0 of sample 1 has the time -2.0, which is not 0 to 60,000",
+    ),
+    "nan": ([[float("nan")]], [[0]], "event 0 of sample 0 has the time nan"),
+    "infinite": ([[float("inf")]], [[0]], "event 0 of sample 0 has the time inf"),
+    "beyond a minute": ([[60_001.0]], [[0]], "has the time 60001.0"),
+    "unit": ([[1.0], [2.0]], [[0], [4]], "event 0 of sample 1 has the unit 4, which is not 0 to 3. Correct this"),
+    "empty": ([[1.0], [], [2.0]], [[0], [], [1]], "sample 1 has no events. Leave it out"),
+    "lengths": ([[1.0], [2.0]], [[0], [1, 2]], "holds 2 times and 3 units, 2 labels"),
+}
+
+
+@pytest.mark.parametrize("name", malformed)
+def test_malformed_trains_are_refused(name: str) -> None:
+    times, units, message = malformed[name]
+    with pytest.raises(DataError, match=f"the file.*{message}"):
+        SpikeTrains.of(times, units, [0] * len(times), 4, ("no", "yes")).check("the file")
+
+
+def test_well_formed_trains_pass_and_labels_are_checked() -> None:
+    assert len(SpikeTrains.of(*good, [0, 1], 4, ("no", "yes")).check("here")) == 2
+    assert len(SpikeTrains.of([[1.0], []], [[0], []], [0, 1], 4, ("no", "yes")).check("here", empty=True)) == 2
+    with pytest.raises(DataError, match=r"sample 1 has the label 2, but labels are 0 to 1"):
+        SpikeTrains.of(*good, [0, 2], 4, ("no", "yes")).check("here")
