@@ -10,9 +10,25 @@ from torch import Tensor, nn
 
 from examples.own_neuron import neurons
 from spikeloom.core import Stateful, detach, map_state, record, scan
-from spikeloom.layers import DelayedLinear, Recurrent, Sequential, SparseDelayedLinear
-from spikeloom.models import LSNN, LSTMBaseline
-from spikeloom.neurons import ALIF, LIF, LeakyReadout
+from spikeloom.layers import (
+    DelayedLinear,
+    RectifiedRecurrent,
+    Recurrent,
+    Sequential,
+    SparseDelayedLinear,
+    TwoPass,
+)
+from spikeloom.models import LSNN, LSTMBaseline, NeuronOptions, ParallelNetwork
+from spikeloom.neurons import (
+    ALIF,
+    LIF,
+    LeakyReadout,
+    MaskedPSN,
+    ParaLIF,
+    SlidingPSN,
+    SynapticLIF,
+    SynapticReadout,
+)
 
 
 def seeded() -> torch.Generator:
@@ -51,9 +67,51 @@ LAYERS: dict[str, Callable[[], Stateful]] = {
         6, 5, 4, 3, delays=3, refractory=2.0, connectivity=0.4, excitatory=0.7, generator=seeded()
     ),
     "LSTMBaseline": lambda: LSTMBaseline(6, 5, 3, generator=seeded()),
+    "DelayedLinear bias": lambda: DelayedLinear(6, 4, bias=True, generator=seeded()),
+    "SynapticReadout": lambda: SynapticReadout(),
+    "SynapticLIF": lambda: SynapticLIF(),
+    "SynapticLIF refractory": lambda: SynapticLIF(refractory=2.0, memory="lean"),
+    "ParaLIF SB": lambda: ParaLIF("SB", generator=seeded()),
+    "ParaLIF GS": lambda: ParaLIF("GS", generator=seeded(), memory="lean"),
+    "ParaLIF TRB": lambda: ParaLIF("TRB", generator=seeded(), learn_tau=True),
+    "ParaLIF T": lambda: ParaLIF("T"),
+    "ParaLIF SD": lambda: ParaLIF("SD", threshold=0.01),
+    "ParaLIF TRD": lambda: ParaLIF("TRD", threshold=0.01, memory="lean"),
+    "ParaLIF scan": lambda: ParaLIF("D", threshold=0.05, integration="scan"),
+    "TwoPass": lambda: TwoPass(ParaLIF("D", threshold=0.05), linear(6, 6)),
+    "TwoPass random": lambda: TwoPass(ParaLIF("SB", generator=seeded()), linear(6, 6)),
+    "TwoPass by voltage": lambda: TwoPass(ParaLIF("D", threshold=0.05), linear(6, 6), by_voltage=True),
+    "RectifiedRecurrent": lambda: RectifiedRecurrent(SynapticLIF(), linear(6, 6)),
+    "Recurrent synaptic": lambda: Recurrent(SynapticLIF(), DelayedLinear(6, 6, generator=seeded()), autapses=True),
+    "MaskedPSN": lambda: MaskedPSN(60, 3, generator=seeded()),
+    "SlidingPSN": lambda: SlidingPSN(3),
+    "ParallelNetwork SB": lambda: ParallelNetwork(6, 5, 3, layers=2, generator=seeded()),
+    "ParallelNetwork LIF": lambda: ParallelNetwork(6, 5, 3, layers=2, neuron="LIF", generator=seeded()),
+    "ParallelNetwork recurrent": lambda: ParallelNetwork(
+        6, 5, 3, layers=1, neuron="D", options=NeuronOptions(recurrent="spikes"), generator=seeded()
+    ),
 }
-EXACT = set(LAYERS) - {"Sequential", "LSNN", "LSNN sparse", "LSTMBaseline", "DelayedLinear", "SparseDelayedLinear"}
+FOLDED = ("LSNN", "LSTM", "Sequential", "DelayedLinear", "SparseDelayedLinear", "ParallelNetwork", "TwoPass")
+    "LSNN",
+    "LSTM",
+    "Sequential",
+    "DelayedLinear",
+    "SparseDelayedLinear",
+    "ParallelNetwork",
+    "TwoPass",
+    "Rectified",
+)
+EXACT = {name for name in LAYERS if not name.startswith((*FOLDED, "Rectified", "MaskedPSN", "SlidingPSN")) and "scan" not in name}
 """Where no matrix product folds time: bit for bit."""
+
+
+def rewound(layer: Stateful) -> Stateful:
+    """The layer with generators as on the first day: what draws, draws the same again."""
+    for part in layer.modules():
+        generator = getattr(part, "generator", None)
+        if generator is not None:
+            generator.manual_seed(0)
+    return layer
 
 
 def inputs(steps: int = 40, batch: int = 5) -> Tensor:
@@ -92,15 +150,16 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def test_whole_equals_step_by_step_and_chunks(name: str) -> None:
     layer, xs = LAYERS[name](), inputs()
-    whole, final = layer(xs)
-    state = layer.initial_state(xs[0])
+    start = layer.initial_state(xs[0])
+    whole, final = layer(xs, start)
+    state = start
     steps = []
     for x in xs:
         out, state = layer.step(x, state)
         steps.append(out)
     close(name, map_state(lambda *parts: torch.stack(parts), *steps), whole)
     close(name, state, final)
-    first, state = layer(xs[:13])
+    first, state = layer(xs[:13], start)
     second, state = layer(xs[13:14], state)
     third, state = layer(xs[14:], state)
     close(name, map_state(lambda *parts: torch.cat(parts), first, second, third), whole)
@@ -109,8 +168,8 @@ def test_whole_equals_step_by_step_and_chunks(name: str) -> None:
 
 def test_gradients_flow_through_the_carried_state(name: str) -> None:
     layer, xs = LAYERS[name](), inputs().requires_grad_()
-    whole, _ = layer(xs)
-    first, state = layer(xs[:20])
+    whole, _ = rewound(layer)(xs)
+    first, state = rewound(layer)(xs[:20])
     second, _ = layer(xs[20:], state)
     parts = map_state(lambda *parts: torch.cat(parts), first, second)
     grads = []
@@ -125,11 +184,11 @@ def test_gradients_flow_through_the_carried_state(name: str) -> None:
 
 def test_the_future_does_not_change_the_past_and_samples_do_not_touch(name: str) -> None:
     layer, xs = LAYERS[name](), inputs()
-    whole, _ = layer(xs)
+    whole, _ = rewound(layer)(xs)
     changed = xs.clone()
     changed[25:, :] = 1.7
     changed[:, 3] = 0.9
-    again, _ = layer(changed)
+    again, _ = rewound(layer)(changed)
 
     def compare(x: Tensor, y: Tensor) -> Tensor:
         others = [0, 1, 2, 4]
@@ -142,7 +201,7 @@ def test_the_future_does_not_change_the_past_and_samples_do_not_touch(name: str)
 def test_a_call_leaves_the_module_as_it_was(name: str) -> None:
     layer, xs = LAYERS[name](), inputs()
     before = copy.deepcopy(layer.state_dict())
-    close("LIF", layer(xs)[0], layer(xs)[0])
+    close("LIF", rewound(layer)(xs)[0], rewound(layer)(xs)[0])
     for key, value in layer.state_dict().items():
         assert torch.equal(value, before[key])
 
@@ -150,12 +209,13 @@ def test_a_call_leaves_the_module_as_it_was(name: str) -> None:
 def test_float64_is_kept(name: str) -> None:
     layer = LAYERS[name]().double()
     out, state = layer(inputs().double())
-    assert {x.dtype for x in tensors(out, state)} == {torch.float64}
+    assert {x.dtype for x in tensors(out, state)} - {torch.int64} == {torch.float64}  # keys and counts are whole
 
 
 def test_it_pickles(name: str) -> None:
     layer, xs = LAYERS[name](), inputs()
-    close(name, pickle.loads(pickle.dumps(layer))(xs)[0], layer(xs)[0])
+    copied = pickle.loads(pickle.dumps(layer))
+    close(name, copied(xs)[0], layer(xs)[0])
 
 
 def test_carrying_values_only() -> None:
