@@ -92,16 +92,8 @@ LAYERS: dict[str, Callable[[], Stateful]] = {
     ),
 }
 FOLDED = ("LSNN", "LSTM", "Sequential", "DelayedLinear", "SparseDelayedLinear", "ParallelNetwork", "TwoPass")
-    "LSNN",
-    "LSTM",
-    "Sequential",
-    "DelayedLinear",
-    "SparseDelayedLinear",
-    "ParallelNetwork",
-    "TwoPass",
-    "Rectified",
-)
-EXACT = {name for name in LAYERS if not name.startswith((*FOLDED, "Rectified", "MaskedPSN", "SlidingPSN")) and "scan" not in name}
+ROUNDED = (*FOLDED, "Rectified", "MaskedPSN", "SlidingPSN", "ParaLIF scan")
+EXACT = {name for name in LAYERS if not name.startswith(ROUNDED)}
 """Where no matrix product folds time: bit for bit."""
 
 
