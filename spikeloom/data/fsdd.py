@@ -112,10 +112,12 @@ def spikes(split: Split, options: Cochlea = cochlea.DEFAULT, seed: int = 0) -> S
 def split_mixed(
     labels: Array | Tensor, speakers: Array | Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Training and validation indices: of every speaker and label, this share (rounded, at least one) validates.
+    """Training and validation indices: of every speaker and label, this share validates.
+
+    It is rounded, but at least one sample validates and one trains; of a single one, none validates.
 
     Raises:
-        ConfigError: the share is not between 0 and 1, or leaves nothing to train on.
+        ConfigError: the share is not between 0 and 1, or there is nothing to divide.
 
     >>> train, validation = split_mixed([0, 0, 1, 1], [5, 5, 5, 5], 0.5, torch.Generator().manual_seed(0))
     >>> len(train), len(validation)
@@ -128,7 +130,9 @@ def split_mixed(
     for group in np.unique(groups, axis=0):
         members = np.flatnonzero((groups == group).all(axis=1))
         order = torch.randperm(len(members), generator=generator).numpy()
-        held[members[order[: max(1, round(share * len(members)))]]] = True
+        held[members[order[: min(max(1, round(share * len(members))), len(members) - 1)]]] = True
+    if not held.any():
+        raise ConfigError("No speaker says a word twice, so none can validate a part of it. Hold out speakers instead.")
     return _indices(held, f"a share of {share}")
 
 

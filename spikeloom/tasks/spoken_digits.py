@@ -44,7 +44,7 @@ PRESETS = {
     "cpu": replace(START, neuron="SB", augmentation="event", reg_thr=0.4),
     **rows(START, "event"),
     "smoke": replace(
-        START, samples=40, hidden=8, layers=2, batch=20, epochs=2, validation="mixed", validate_every=1,
+        START, samples=120, hidden=8, layers=2, batch=20, epochs=2, validation="mixed", validate_every=1,
         checkpoint_every=1,
     ),
 }  # fmt: skip
