@@ -113,7 +113,7 @@ def read(path: Path, classes: int = CLASSES, channels: int = CHANNELS) -> SpikeT
 
 
 def write(path: Path, trains: SpikeTrains) -> None:
-    """Write spike trains as such a file; float16 seconds round the times to about 0.5 ms.
+    """Write spike trains as such a file; float16 seconds round times below 2 s by up to 0.5 ms.
 
     Raises:
         DataError: the trains are not well formed, or the file cannot be written.
