@@ -31,7 +31,7 @@ PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 @dataclass(frozen=True)
 class Config(Options):
-    channels: Literal[70, 700] = 70
+    channels: Literal[70, 700] = 700
     """Channels of the artificial cochlea."""
     test_speaker: str = ""
     """Train on all other speakers and test on this one; empty: test on the official test recordings."""
@@ -39,12 +39,18 @@ class Config(Options):
     """Use the first few recordings of each split only; 0: all."""
 
 
-START = Config(window=4.0, epochs=30, lr=0.003, augmentation="none", shift=0.05, scale=0.15)
+START = Config(window=8.0, batch=32, epochs=20, lr=0.004, lr_decay=0.5, lr_decay_every=8, shift=0.04, scale=0.15)
 PRESETS = {
-    "cpu": replace(START, neuron="SB", augmentation="event", reg_thr=0.4),
+    "cpu": replace(
+        START, neuron="SD", threshold=0.02, learn_threshold=True, learn_tau=True, hidden=256, augmentation="event",
+        epochs=170, lr=0.01, lr_decay=0.6, lr_decay_every=25,
+    ),
+    "sd": replace(
+        START, neuron="SD", threshold=0.02, learn_threshold=True, learn_tau=True, augmentation="event", lr=0.01,
+    ),
     **rows(START, "event"),
     "smoke": replace(
-        START, samples=120, hidden=8, layers=2, batch=20, epochs=2, validation="mixed", validate_every=1,
+        START, channels=70, samples=120, hidden=8, layers=2, batch=20, epochs=2, validation="mixed", validate_every=1,
         checkpoint_every=1,
     ),
 }  # fmt: skip
@@ -66,7 +72,7 @@ TABLES: Mapping[str, Table] = {
     "speakers": Table(
         "Accuracy on a speaker who was not in training, last epoch",
         {
-            speaker: {"SB": ("sb_aug_reg", {"test_speaker": speaker}), "LIF": ("lif_aug", {"test_speaker": speaker})}
+            speaker: {"SD": ("sd", {"test_speaker": speaker}), "LIF": ("lif_aug", {"test_speaker": speaker})}
             for speaker in PEOPLE
         },
     ),

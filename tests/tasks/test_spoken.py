@@ -223,7 +223,7 @@ def few_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_recordings
 @pytest.mark.slow
 def test_spoken_digits_end_to_end(few_recordings: None, tmp_path: Path) -> None:
-    config = dataclasses.replace(spoken_digits.PRESETS["smoke"], channels=70)
+    config = spoken_digits.PRESETS["smoke"]
     run = new_run(tmp_path / "run", "spoken_digits")
     spoken_digits.train(config, run)
     assert spoken_digits.evaluate(config, run.fresh())["test_samples"] == 60
