@@ -1,6 +1,6 @@
 """Keeps what a run reached: numbers, small pictures and the report, no weights and no data.
 
-    python -m benchmarks.keep RUN results/NAME      # a run, or a folder of several seeds
+    python -m benchmarks.keep RUN results/NAME      # a run, a folder of several seeds, or a table
 
 Of a long run's log it keeps every validation and about 500 other updates. Then `python -m benchmarks.tables` puts the
 run into the README.
@@ -14,14 +14,21 @@ from pathlib import Path
 NUMBERS = ("config.json", "environment.json", "result.json", "activity.json", "metrics.jsonl", "seconds.json")
 UPDATES = 500
 SERIES = ("seeds.json", "summary.json")
+TABLE = ("table.json", "result.json", "table.txt", "figures/table.png")
 
 
 def keep(run: Path, place: Path, pictures: bool = True) -> list[Path]:
-    """Copy one finished run, or every seed of a series (pictures and report of the first only).
+    """Copy one finished run, every seed of a series (pictures and report of the first only), or the cells of a table.
 
     Raises:
         FileNotFoundError: the run is not finished.
     """
+    if (run / "table.json").is_file():
+        kept = [copy(run / name, place / name) for name in TABLE]
+        for member in sorted(path.parent for path in run.glob("*/seed*/result.json")):
+            names = [name for name in NUMBERS if name != "metrics.jsonl" and (member / name).is_file()]
+            kept += [copy(member / name, place / member.relative_to(run) / name) for name in names]
+        return kept
     if (run / "summary.json").is_file():
         kept = [copy(run / name, place / name) for name in SERIES]
         for number, member in enumerate(sorted(run.glob("seed*/"))):

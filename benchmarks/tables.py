@@ -2,7 +2,9 @@
 
     results     results/**/summary.json and result.json, what the runs of the repository reached
     speed       benchmarks/results/*.json
+    spoken      results/*/table.json, tables of configurations
     sparse      benchmarks/results/sparse.json
+    parallel    benchmarks/results/parallel.json
     memory      benchmarks/results/memory.json, length.json, first_call.json
 
 A table without results files says so. `--check` writes nothing and fails if the README is not up to date.
@@ -126,7 +128,7 @@ def results() -> str:
     """One row per committed run or series of seeds."""
     folder = ROOT / "results"
     series = sorted(folder.glob("**/summary.json"))
-    inside = {path.parent for path in series}
+    inside = {path.parent for path in [*series, *folder.glob("*/table.json")]}
     single = [path for path in sorted(folder.glob("**/result.json")) if not inside & set(path.parents)]
     rows = [result_row(path, folder) for path in [*series, *single]]
     return markdown(["run", "task", "preset", "seeds", "test", "solved"], rows) if rows else NONE_YET
@@ -144,6 +146,64 @@ def result_row(path: Path, folder: Path) -> list[str]:
     link = f"[{name}](results/{name})"
     count = "" if solved is None else f"{int(solved)} of {len(seeds)}"
     return [link, document["task"], document["preset"], str(len(seeds)), test, count]
+
+
+def spoken() -> str:
+    """The tables of configurations: rows and columns as they were asked for."""
+    parts = []
+    for path in sorted((ROOT / "results").glob("*/table.json")):
+        document = json.loads((path.parent / "result.json").read_text())
+        cells = {(cell["row"], cell["column"]): cell for cell in document["cells"]}
+        columns = list(dict.fromkeys(column for _, column in cells))
+        rows = [
+            [row, *(percent(cells.get((row, column))) for column in columns)]
+            for row in dict.fromkeys(row for row, _ in cells)
+        ]
+        about = f"[{document['title']}](results/{path.parent.name}), {len(document['seeds'])} seed(s)"
+        beside = f"; in brackets: {document['source']}" if document["source"] else ""
+        parts.append(f"{about}{beside}.\n\n{markdown(['', *columns], rows)}")
+    return "\n\n".join(parts) or NONE_YET
+
+
+def percent(cell: dict[str, Any] | None) -> str:
+    """A share as per cent, with spread and published value.
+
+    >>> percent({"mean": 0.7041, "sd": 0.012, "values": [0.7, 0.71], "published": 0.71378})
+    '70.4 ± 1.2 (71.4)'
+    """
+    if cell is None:
+        return ""
+    spread = f" ± {100 * cell['sd']:.1f}" if len(cell["values"]) > 1 else ""
+    published = f" ({100 * cell['published']:.1f})" if cell["published"] is not None else ""
+    return f"{100 * cell['mean']:.1f}{spread}{published}"
+
+
+def parallel() -> str:
+    """The SHD network: ours and the originals, CPU time and ratios at two lengths; then cost by length."""
+    document = read("parallel")
+    if document is None:
+        return NONE_YET
+    short, long, lengths = document["workloads"]
+    later = {row["name"]: row["cpu_ms"]["median"] for row in long["contenders"]}
+    ours = {row["name"].partition(", ")[2]: row["cpu_ms"]["median"] for row in short["contenders"]}
+    rows = []
+    for row in short["contenders"]:
+        time, name = row["cpu_ms"]["median"], row["name"]
+        mine = ours.get(name.removeprefix("original ").partition(",")[0].replace("non-spiking", "non_spiking"))
+        beside = f"{time / mine:.1f}x" if name.startswith("original") and mine else ""
+        grown = f"{later[name]:,.0f} ({later[name] / time:.2f}x)" if name in later else ""
+        rows.append([name, f"{time:,.0f}", beside, grown])
+    head = [short["name"] + ", CPU ms", "T 1,000", "times ours", "T 1,370"]
+    names = list(dict.fromkeys(row["neuron"] for row in lengths["rows"]))
+    found = {(row["neuron"], row["T"]): row for row in lengths["rows"]}
+    steps = list(dict.fromkeys(row["T"] for row in lengths["rows"]))
+    cost = [
+        [f"{t:,}"]
+        + [f"{found[n, t]['cpu_ns_per_element']:.3g} ({found[n, t]['peak_bytes_per_element']:.2g})" for n in names]
+        for t in steps
+    ]
+    title = ["steps: ns (bytes at the peak) an element", *names]
+    return markdown(head, rows) + "\n\n" + markdown(title, cost) + "\n\n" + origin([document])
 
 
 def number(value: float) -> str:
@@ -165,7 +225,9 @@ def spread(statistics: dict[str, float]) -> str:
     return f"{mean:.0f} ± {sd:.0f}" if mean >= 100 else f"{mean:.3g} ± {sd:.1g}"
 
 
-TABLES: dict[str, Callable[[], str]] = {"results": results, "speed": speed, "sparse": sparse, "memory": memory}
+TABLES: dict[str, Callable[[], str]] = {
+    "results": results, "spoken": spoken, "speed": speed, "sparse": sparse, "parallel": parallel, "memory": memory,
+}  # fmt: skip
 
 
 def fill(text: str) -> str:
