@@ -71,10 +71,7 @@ TABLES: Mapping[str, Table] = {
     ),
     "speakers": Table(
         "Accuracy on a speaker who was not in training, last epoch",
-        {
-            speaker: {"SD": ("sd", {"test_speaker": speaker}), "LIF": ("lif_aug", {"test_speaker": speaker})}
-            for speaker in PEOPLE
-        },
+        {speaker: {"SD": ("sd", {"test_speaker": speaker})} for speaker in PEOPLE},
     ),
 }
 

@@ -8,20 +8,44 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
-SHORT = {"sparse_mlp.py": ["1500"]}
+SHORT = {"sparse_mlp.py": ["1500"], "behaviours.py": ["behaviours.png"]}
 DATA = {"sparse_mlp.py": "mnist"}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_example(path: Path) -> None:
+def test_example(path: Path, tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60
     needed = Path(os.environ.get("SPIKELOOM_DATA", "")) / DATA.get(path.name, "")
     if path.name in DATA and not ("SPIKELOOM_DATA" in os.environ and needed.is_dir()):
         pytest.skip(f"needs the {DATA[path.name]} files in $SPIKELOOM_DATA")
     environment = os.environ | {"PYTHONPATH": str(path.parents[1])}
     done = subprocess.run(
-        [sys.executable, path, *SHORT.get(path.name, [])], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, path, *SHORT.get(path.name, [])],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
+    if path.name == "behaviours.py":
+        assert (tmp_path / "behaviours.png").stat().st_size > 10_000
+        return
     losses = [float(line.split()[3]) for line in done.stdout.splitlines() if "  loss " in line]
     assert losses[-1] < losses[0]
+
+
+def test_every_behaviour_is_what_its_name_says() -> None:
+    from examples.behaviours import behaviours
+
+    counts, first = {}, {}
+    for behaviour in behaviours():
+        when = [step for step, fired in enumerate(behaviour.spikes) if fired]
+        counts[behaviour.name], first[behaviour.name] = len(when), when[0] if when else None
+    assert counts["tonic spiking"] > 100  # as long as the current lasts
+    assert counts["class 2: silent below"] == counts["coincidence: one pulse"] == 0
+    assert 0 < counts["coincidence: two at once"] < 15
+    assert 0 < counts["phasic spiking"] < 20  # at the onset only
+    assert first["phasic spiking"] == 40
+    assert first["rebound"] == 120  # when the inhibition ends
+    assert counts["accommodation: slow ramp"] == 0 < counts["accommodation: fast ramp"]
