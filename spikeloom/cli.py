@@ -62,7 +62,7 @@ def run_command(name: str, arguments: list[str]) -> None:
     if name == "tasks":
         list_tasks()
         return
-    if name == "train" and arguments in (["-h"], ["--help"]):
+    if name in ("train", "table") and arguments in (["-h"], ["--help"]):
         print(USAGE)
         list_tasks()
         return

@@ -13,6 +13,7 @@ import struct
 import wave
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +26,7 @@ from . import cochlea
 from .cochlea import Cochlea
 from .fetch import Description, digests, folder, read_bytes
 from .spike_trains import Array, SpikeTrains
+from .stored import folder as folder_of_spikes
 from .stored import stored
 
 Split = Literal["train", "test"]
@@ -87,10 +89,13 @@ def describe(split: Split) -> list[Description]:
     return [Description(file=source.name, sha256=sha256, count=count, official_count=official, note=note)]
 
 
-def spikes(split: Split, options: Cochlea = cochlea.DEFAULT, seed: int = 0) -> SpikeTrains:
+def spikes(
+    split: Split, options: Cochlea = cochlea.DEFAULT, seed: int = 0, tell: Callable[[str], None] | None = None
+) -> SpikeTrains:
     """The recordings of a split as spikes of the artificial cochlea, kept on disk between calls.
 
-    What lies on disk is found by a hash of all options, the seed, the recordings and the encoder's source.
+    What lies on disk is found by a hash of all options, the seed, the recordings and the encoder's source. Otherwise
+    they are encoded, and `tell` is told so first: it takes minutes.
 
     Raises:
         DataError: as for `load`, or a recording made no spike.
@@ -100,6 +105,12 @@ def spikes(split: Split, options: Cochlea = cochlea.DEFAULT, seed: int = 0) -> S
     content.update(repr((recordings.names, recordings.rate)).encode())
 
     def encode() -> SpikeTrains:
+        if tell is not None:
+            minutes = len(recordings.samples) * options.channels / 120_000
+            tell(
+                f"Encoding {len(recordings.samples):,} {split} recordings with {options.channels} channels, once: "
+                f"about {minutes:.1f} minutes on one core. They are kept in {folder_of_spikes()}."
+            )
         generator = torch.Generator().manual_seed(seed)
         times, units = cochlea.encode(recordings.samples, recordings.rate, options, generator)
         labels, speakers = recordings.labels.numpy(), recordings.speakers.numpy()

@@ -95,7 +95,7 @@ def plot(config: Config, run: Run) -> None:
 def splits(config: Config, run: Run) -> Splits:
     """The recordings as spikes. With a test speaker, both official splits are pooled and divided by speaker."""
     options = Cochlea(channels=config.channels)
-    training, test = (few(fsdd.spikes(split, options), config.samples) for split in ("train", "test"))
+    training, test = (few(fsdd.spikes(split, options, tell=tell), config.samples) for split in ("train", "test"))
     if config.test_speaker:
         people = fsdd.load("train").people
         if config.test_speaker not in people:
@@ -111,6 +111,11 @@ def splits(config: Config, run: Run) -> Splits:
             int(speakers[torch.randint(len(speakers), (), generator=run.fresh().generator("speakers", shared=True))])
         ]
     return _spoken.split(config, training, test, held, run)
+
+
+def tell(news: str) -> None:
+    """Print at once."""
+    print(news, flush=True)
 
 
 def few(trains: SpikeTrains, count: int) -> SpikeTrains:

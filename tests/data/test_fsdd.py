@@ -192,11 +192,13 @@ def test_spikes_are_kept_and_found_again(home: Path, monkeypatch: pytest.MonkeyP
     calls = []
     encode = fsdd.cochlea.encode
     monkeypatch.setattr(fsdd.cochlea, "encode", lambda *given: calls.append(1) or encode(*given))
-    first = fsdd.spikes("train")
+    told: list[str] = []
+    first = fsdd.spikes("train", tell=told.append)
+    assert "Encoding 12 train recordings with 70 channels, once" in told[0]
     assert (len(first), first.channels, first.classes[7]) == (12, 70, "7")
     assert first.speakers.tolist() == [0, 0, 0, 1, 1, 1] * 2
-    assert equal(fsdd.spikes("train"), first)
-    assert len(calls) == 1
+    assert equal(fsdd.spikes("train", tell=told.append), first)
+    assert len(calls) == len(told) == 1
     assert not equal(fsdd.spikes("train", seed=1), first)
     assert not equal(fsdd.spikes("train", Cochlea(hair_cells=101)), first)
     assert len(calls) == 3
