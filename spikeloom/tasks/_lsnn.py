@@ -1,6 +1,7 @@
-"""What the tasks of the LSNN paper share: the three models, the learning rate, and what is said about activity."""
+"""What tasks share: the models of the LSNN paper, the learning rate, what is said about activity and answers."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from ..core import State, map_state
 from ..errors import ConfigError, check_positive
 from ..models.lsnn import LSNN, LSTMBaseline
 from ..surrogate import Triangle
+from ..train import ranks
 from ..train.run import Run
 
 ModelName = Literal["lsnn", "lif", "lstm"]
@@ -113,6 +115,19 @@ def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
     """Use this learning rate from now on."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+def share(answers: Tensor, labels: Tensor) -> float:
+    """The share of right answers; answers [N, K]."""
+    return float((answers.detach().argmax(-1) == labels).double().mean())
+
+
+def out_of_time(minutes: float, run: Run) -> Callable[[int, list[dict[str, Any]]], bool] | None:
+    """Whether the minutes are used up, those before a restart included; all ranks follow the clock of the first."""
+    if not minutes:
+        return None
+    start = time.monotonic() - run.seconds()
+    return lambda finished, history: bool(ranks.shared(time.monotonic() - start > 60.0 * minutes))
 
 
 def carry_on(state: State) -> State:

@@ -5,8 +5,6 @@
 Samples of a batch end at different steps; what comes after the end of a sample counts nowhere.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -24,7 +22,7 @@ from ..models.parallel import NeuronOptions, ParallelActivity, ParallelNetwork
 from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import fit
-from ._lsnn import learning_rate, set_learning_rate
+from ._lsnn import learning_rate, out_of_time, set_learning_rate, share
 
 Neuron = Literal["LIF", "non_spiking", "SB", "GS", "TRB", "T", "ST", "TT", "TRT", "D", "SD", "TD", "TRD"]
 SNR = (0, 5, 10, 15, 20)
@@ -204,7 +202,7 @@ def train(options: Options, run: Run, splits: Splits) -> None:
         validate=validate if splits.validation is not None else None,
         validate_every=options.validate_every * epoch,
         checkpoint_every=options.checkpoint_every * epoch,
-        stop=out_of_time(options, run),
+        stop=out_of_time(options.minutes, run),
         best="validation_accuracy" if options.select == "best" else None,
         better="higher",
     )
@@ -302,11 +300,6 @@ def firing(activity: ParallelActivity, valid: Tensor) -> dict[str, float]:
     return {f"spikes_{i + 1}": float(rate) for i, rate in enumerate(rates(activity.spikes, valid))}
 
 
-def share(answers: Tensor, labels: Tensor) -> float:
-    """The share of right answers."""
-    return float((answers.detach().argmax(-1) == labels).double().mean())
-
-
 def costs(options: Options, trains: SpikeTrains, found: Tested, data: list[Any]) -> dict[str, Any]:
     """activity.json: sizes, synapses and rates [Hz] of each layer; None where signals are not spikes."""
     hertz = 1000.0 / options.window
@@ -380,14 +373,6 @@ def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
         means, spreads = zip(*curve, strict=True)
         figure = robustness(SNR, {options.neuron: (means, spreads)})
         run.figure("robustness", figure, "Accuracy with flipped bits; bars: standard deviation of five draws.")
-
-
-def out_of_time(options: Options, run: Run) -> Callable[[int, list[dict[str, Any]]], bool] | None:
-    """Whether the minutes are used up, those before a restart included; all ranks follow the clock of the first."""
-    if not options.minutes:
-        return None
-    start = time.monotonic() - run.seconds()
-    return lambda finished, history: bool(ranks.shared(time.monotonic() - start > 60.0 * options.minutes))
 
 
 def rows(start: Any, augmentation: str) -> dict[str, Any]:

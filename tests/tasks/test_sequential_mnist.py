@@ -14,7 +14,7 @@ import torch
 from spikeloom.data import mnist
 from spikeloom.errors import ConfigError, DataError
 from spikeloom.models import LSNN
-from spikeloom.tasks import sequential_mnist
+from spikeloom.tasks import _lsnn, sequential_mnist
 from spikeloom.tasks.sequential_mnist import (
     PRESETS,
     PUBLISHED,
@@ -240,13 +240,13 @@ def test_the_best_weights_are_tested_unless_the_last_are_wanted(
 
 def test_training_ends_when_the_minutes_are_over(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10_000, 20))
-    monkeypatch.setattr(sequential_mnist.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(_lsnn.time, "monotonic", lambda: float(next(clock)))
     run = new_run(tmp_path)
     monkeypatch.setattr(run, "seconds", lambda: 30.0)  # of an earlier part of the run
-    stop = sequential_mnist.out_of_time(change(minutes=1.0), run)
+    stop = _lsnn.out_of_time(1.0, run)
     assert stop is not None
     assert [stop(update, []) for update in range(3)] == [False, True, True]  # 30 + 20, 30 + 40, ...
-    assert sequential_mnist.out_of_time(SMOKE, run) is None
+    assert _lsnn.out_of_time(0.0, run) is None
 
 
 def test_without_the_files_the_error_tells_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
