@@ -28,6 +28,14 @@ Neuron = Literal["LIF", "non_spiking", "SB", "GS", "TRB", "T", "ST", "TT", "TRT"
 SNR = (0, 5, 10, 15, 20)
 """Signal to noise ratios of the robustness test [dB]."""
 REPEATS = 5
+FOUR = {
+    "LIF": ("lif", "lif_aug", None),
+    "SB": ("sb", "sb_aug", "sb_aug_reg"),
+    "GS": ("gs", "gs_aug", "gs_aug_reg"),
+    "non-spiking": ("non_spiking", "non_spiking_aug", None),
+}
+"""The table of SPSN: presets by row, in the order of `COLUMNS`."""
+COLUMNS = ("basic", "augmented", "augmented, activity limited")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from ..errors import ConfigError
 from ..train.run import Run
 from ..train.table import Table
 from . import _spoken
-from ._spoken import Options, Splits, rows
+from ._spoken import COLUMNS, FOUR, Options, Splits, rows
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,8 @@ PUBLISHED = {
 TABLES: Mapping[str, Table] = {
     "neurons": Table.of_presets(
         "Accuracy on the Spiking Heidelberg Digits, last epoch",
-        {
-            "LIF": ("lif", "lif_aug", None),
-            "SB": ("sb", "sb_aug", "sb_aug_reg"),
-            "GS": ("gs", "gs_aug", "gs_aug_reg"),
-            "non-spiking": ("non_spiking", "non_spiking_aug", None),
-        },
-        ("basic", "augmented", "augmented, activity limited"),
+        FOUR,
+        COLUMNS,
         published=ROWS,
         source=_SOURCE,
     )

@@ -23,7 +23,7 @@ from ..errors import ConfigError
 from ..train.run import Run
 from ..train.table import Table
 from . import _spoken
-from ._spoken import Options, Splits, rows
+from ._spoken import COLUMNS, FOUR, Options, Splits, rows
 from .shd import PUBLISHED, ROWS
 
 PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
@@ -59,13 +59,8 @@ __all__ = ["PRESETS", "PUBLISHED", "TABLES", "Config", "evaluate", "plot", "trai
 TABLES: Mapping[str, Table] = {
     "neurons": Table.of_presets(
         "Accuracy on spoken digits, last epoch",
-        {
-            "LIF": ("lif", "lif_aug", None),
-            "SB": ("sb", "sb_aug", "sb_aug_reg"),
-            "GS": ("gs", "gs_aug", "gs_aug_reg"),
-            "non-spiking": ("non_spiking", "non_spiking_aug", None),
-        },
-        ("basic", "augmented", "augmented, activity limited"),
+        FOUR,
+        COLUMNS,
         published=ROWS,
         source="SHD, another data set, for orientation: Yarga and Wood, IJCNN 2023",
     ),

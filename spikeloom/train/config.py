@@ -91,6 +91,21 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def from_file(kind: type[Any], path: Path) -> Any:
+    """The dataclass that a JSON file of a run folder holds, or None if there is no such file.
+
+    Raises:
+        ConfigError: it is no JSON, or does not fit.
+    """
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}. Correct it there.") from error
+    return from_json(kind, values, str(path))
+
+
 def from_json(cls: type[Any], values: Any, where: str) -> Any:
     """Build dataclass `cls` from what `to_json` wrote.
 
@@ -178,14 +193,9 @@ def read(folder: Path) -> RunConfig:
     Raises:
         ConfigError: this is no run folder, or the file has a wrong key or value.
     """
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
+    config: RunConfig | None = from_file(RunConfig, folder / "config.json")
+    if config is None:
         raise ConfigError(
             f"{folder} is not a run folder: it has no config.json. Name the folder that `spikeloom train` printed."
-        ) from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}. Correct it there.") from error
-    config: RunConfig = from_json(RunConfig, values, str(path))
+        )
     return config

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
 from . import config, experiment, files, metrics
 from .config import RunConfig
 
@@ -40,14 +39,7 @@ def create(folder: Path, series: Series) -> None:
 
 def read(folder: Path) -> Series | None:
     """The series of a folder, or None if it is not the folder of one."""
-    path = folder / "seeds.json"
-    if not path.exists():
-        return None
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}. Correct it there.") from error
-    series: Series = config.from_json(Series, values, str(path))
+    series: Series | None = config.from_file(Series, folder / "seeds.json")
     return series
 
 

@@ -90,14 +90,7 @@ def read(folder: Path) -> Plan | None:
     Raises:
         ConfigError: table.json is damaged.
     """
-    path = folder / "table.json"
-    if not path.exists():
-        return None
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}. Correct it there.") from error
-    plan: Plan = config.from_json(Plan, values, str(path))
+    plan: Plan | None = config.from_file(Plan, folder / "table.json")
     return plan
 
 
