@@ -38,14 +38,14 @@ def test_example(path: Path, tmp_path: Path) -> None:
 def test_every_behaviour_is_what_its_name_says() -> None:
     from examples.behaviours import behaviours
 
-    counts, first = {}, {}
-    for behaviour in behaviours():
-        when = [step for step, fired in enumerate(behaviour.spikes) if fired]
-        counts[behaviour.name], first[behaviour.name] = len(when), when[0] if when else None
-    assert counts["tonic spiking"] > 100  # as long as the current lasts
-    assert counts["class 2: silent below"] == counts["coincidence: one pulse"] == 0
-    assert 0 < counts["coincidence: two at once"] < 15
-    assert 0 < counts["phasic spiking"] < 20  # at the onset only
-    assert first["phasic spiking"] == 40
-    assert first["rebound"] == 120  # when the inhibition ends
-    assert counts["accommodation: slow ramp"] == 0 < counts["accommodation: fast ramp"]
+    when = {
+        behaviour.name: [step for step, fired in enumerate(behaviour.spikes) if fired] for behaviour in behaviours()
+    }
+    assert len(when["tonic spiking (T)"]) > 50  # as long as the current lasts
+    assert min(when["class 2 (T)"]) > 50  # only once the ramp is high enough
+    assert when["coincidence (T)"] == [22, 23]  # two pulses together, not those far apart
+    assert when["phasic spiking (D)"] == [20]  # at the onset only
+    assert when["phasic bursting (D)"] == list(range(20, 29))
+    assert when["rebound (D)"] == [60]  # when the inhibition ends
+    assert min(when["accommodation (D)"]) > 85  # the fast ramp, not the slow one
+    assert when["threshold varies (D)"] == [80]  # excitation right after inhibition, neither alone

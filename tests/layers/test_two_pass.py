@@ -43,6 +43,22 @@ def test_the_definition(by_voltage: bool) -> None:
     assert both.spikes.any()
 
 
+def test_nothing_is_heard_in_the_first_step_though_an_empty_membrane_would_fire() -> None:
+    synapse = nn.Linear(3, 3).double()
+    layer = TwoPass(ParaLIF("ST", threshold=0.4), synapse)  # sigmoid(0) = 0.5 is above 0.4
+    xs = torch.full((4, 2, 3), -0.1, dtype=torch.float64)
+    both, state = layer.passes(xs)
+    assert bool(both.hidden.all())
+    delayed = torch.ones_like(xs)
+    delayed[0] = 0.0
+    u = filtered(2 * xs + delayed @ synapse.weight.t() + synapse.bias)
+    torch.testing.assert_close(state.out.voltage, u[-1], rtol=1e-12, atol=1e-12)
+    stepwise = layer.initial_state(xs[0])
+    for x, voltage in zip(xs, u, strict=True):
+        _, stepwise = layer.step(x, stepwise)
+        torch.testing.assert_close(stepwise.out.voltage, voltage, rtol=1e-12, atol=1e-12)
+
+
 def test_rectified_voltages_of_the_step_before() -> None:
     random = torch.Generator().manual_seed(0)
     xs = torch.randn(40, 2, 4, generator=random, dtype=torch.float64) * 4
@@ -69,3 +85,5 @@ def test_errors() -> None:
     _, state = layer(torch.rand(5, 2, 4))
     with pytest.raises(ShapeError, match="Pass state=None to start afresh"):
         layer(torch.rand(5, 3, 4), state)
+    with pytest.raises(ShapeError, match=r"TwoPass got a state whose last has shape \[3, 4\]"):
+        layer(torch.rand(5, 2, 4), state._replace(last=torch.zeros(3, 4)))

@@ -169,6 +169,10 @@ def test_p12_the_cost_of_lif_is_linear_in_the_length() -> None:
         ({"tau_mem": -1.0}, "needs tau_mem > 0"),
         ({"tau_mem": nn.Parameter(torch.tensor(20.0)), "learn_tau": True}, "learn_tau and a tensor"),
         ({"dt": 0.0}, "needs dt > 0"),
+        ({"firing": "GS", "temperature": -1.0}, "TemperedGumbelSoftmax needs temperature > 0"),
+        ({"p_max": 1.5}, r"SigmoidBernoulli needs p_max in \(0, 1\], but got 1\.5"),
+        ({"tau_syn": torch.tensor([20])}, "ParaLIF needs tau_syn finite and of a floating point type"),
+        ({"memory": "small"}, 'ParaLIF needs memory "fast" or "lean"'),
     ],
 )
 def test_options_that_make_no_sense(arguments: dict[str, object], message: str) -> None:

@@ -151,6 +151,7 @@ def test_a_preset_for_the_real_files_runs_end_to_end(
 TINY = ["--seeds", "1", "--set", "made_up=true", "epochs=1", "hidden=4", "layers=1", "batch=12"]
 
 
+@pytest.mark.slow  # test_table.py has a faster one
 def test_a_table_is_filled_resumed_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table"
     assert main(["table", "shd", *TINY, "--out", str(out)]) == 0
