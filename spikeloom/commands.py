@@ -188,12 +188,15 @@ def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
     cells = {(cell["row"], cell["column"]): cell for cell in result["cells"]}
     rows, columns = (list(dict.fromkeys(key[place] for key in cells)) for place in range(2))
 
+    share = result["value"].startswith("accuracy")
+    scale = 100 if share else 1
+
     def values(name: str) -> list[list[float]]:
         found = [[cells.get((row, column), {}).get(name) for column in columns] for row in rows]
-        return [[math.nan if value is None else 100 * value for value in line] for line in found]
+        return [[math.nan if value is None else scale * value for value in line] for line in found]
 
-    percent = f"{result['value']} [%]"
-    drawn = grouped(rows, columns, values("mean"), values("sd"), values("published"), percent, result["title"])
+    label = f"{result['value']} [%]" if share else result["value"]
+    drawn = grouped(rows, columns, values("mean"), values("sd"), values("published"), label, result["title"])
     picture = io.BytesIO()
     drawn.savefig(picture, dpi=120.0)
     files.write_atomic(folder / "figures" / "table.png", lambda stream: stream.write(picture.getvalue()))

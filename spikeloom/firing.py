@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import ConfigError
+from .errors import ConfigError, check_positive
 from .surrogate import Surrogate
 from .vocabulary import Value, exp, log1p, maximum, minimum, sigmoid, tanh, where
 
@@ -32,8 +32,7 @@ class Firing(Surrogate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.p_max > 1.0:
-            raise ConfigError(f"{type(self).__name__} needs p_max in (0, 1], but got {self.p_max}.")
+        _check_p_max(self)
 
     @staticmethod
     @abstractmethod
@@ -142,11 +141,18 @@ class TemperedGumbelSoftmax(Firing):
         return where(sigmoid(2 * x) < p_max, 2 * y * (1 - y) / temperature, 0.0)
 
 
+def _check_p_max(firing: Firing) -> None:
+    """Raise ConfigError unless p_max is at most 1."""
+    if firing.p_max > 1.0:
+        raise ConfigError(f"{type(firing).__name__} needs p_max in (0, 1], but got {firing.p_max}.")
+
+
 def _check_weighted(firing: Firing, weighted: float) -> None:
     """Raise ConfigError unless `weighted` is from 0 to 1 and all else is positive; p_max is at most 1."""
     if not 0.0 <= weighted <= 1.0:
         raise ConfigError(f"{type(firing).__name__} needs weighted from 0 to 1, but got {weighted}.")
-    GumbelSoftmax(gain=firing.gain, p_max=firing.p_max)
+    check_positive(type(firing).__name__, gain=firing.gain, p_max=firing.p_max)
+    _check_p_max(firing)
 
 
 class _Fire(torch.autograd.Function):
