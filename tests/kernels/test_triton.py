@@ -191,7 +191,7 @@ def test_chunks_equal_the_whole(delays: int, memory: str) -> None:
             parts.append(spikes)
     assert torch.equal(torch.cat(parts), whole)
     assert whole.any()
-    for a, b in zip([*state.neuron, state.history], [*last.neuron, last.history], strict=True):
+    for a, b in zip([*state.neuron[:4], state.history], [*last.neuron[:4], last.history], strict=True):
         assert torch.equal(a, b)
 
 
