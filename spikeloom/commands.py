@@ -196,7 +196,8 @@ def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
         return [[math.nan if value is None else scale * value for value in line] for line in found]
 
     label = f"{result['value']} [%]" if share else result["value"]
-    drawn = grouped(rows, columns, values("mean"), values("sd"), values("published"), label, result["title"])
+    title = f"{result['title']}\n(published: {result['source']})" if result["source"] else result["title"]
+    drawn = grouped(rows, columns, values("mean"), values("sd"), values("published"), label, title)
     picture = io.BytesIO()
     drawn.savefig(picture, dpi=120.0)
     files.write_atomic(folder / "figures" / "table.png", lambda stream: stream.write(picture.getvalue()))
