@@ -19,6 +19,7 @@ RUNS = (
     ("w3_lsnn", KEPT, []),
     ("store_recall_update", KEPT, []),
     ("sparse", KEPT, []),
+    ("parallel", KEPT, []),
     ("length", KEPT, []),
     ("memory", FRESH, []),
     ("first_call", FRESH, []),

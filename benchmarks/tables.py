@@ -193,13 +193,13 @@ def parallel() -> str:
         beside = f"{time / mine:.1f}x" if name.startswith("original") and mine else ""
         grown = f"{later[name]:,.0f} ({later[name] / time:.2f}x)" if name in later else ""
         rows.append([name, f"{time:,.0f}", beside, grown])
-    head = [short["name"] + ", CPU ms", "T 1,000", "times ours", "T 1,370"]
+    head = [short["name"].rpartition(", ")[0] + ", CPU ms", "T 1,000", "times ours", "T 1,370"]
     names = list(dict.fromkeys(row["neuron"] for row in lengths["rows"]))
     found = {(row["neuron"], row["T"]): row for row in lengths["rows"]}
     steps = list(dict.fromkeys(row["T"] for row in lengths["rows"]))
     cost = [
         [f"{t:,}"]
-        + [f"{found[n, t]['cpu_ns_per_element']:.3g} ({found[n, t]['peak_bytes_per_element']:.2g})" for n in names]
+        + [f"{found[n, t]['cpu_ns_per_element']:.3g} ({found[n, t]['peak_bytes_per_element']:.0f})" for n in names]
         for t in steps
     ]
     title = ["steps: ns (bytes at the peak) an element", *names]
