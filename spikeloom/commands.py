@@ -197,7 +197,8 @@ def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
 
     label = f"{result['value']} [%]" if share else result["value"]
     title = f"{result['title']}\n(published: {result['source']})" if result["source"] else result["title"]
-    drawn = grouped(rows, columns, values("mean"), values("sd"), values("published"), label, title)
+    spread = values("sd") if len(result["seeds"]) > 1 else None
+    drawn = grouped(rows, columns, values("mean"), spread, values("published"), label, title)
     picture = io.BytesIO()
     drawn.savefig(picture, dpi=120.0)
     files.write_atomic(folder / "figures" / "table.png", lambda stream: stream.write(picture.getvalue()))
