@@ -58,27 +58,27 @@ class Cochlea:
     """
 
     channels: int = 70
-    middle_ear: float = 450.0
+    middle_ear: float = 462.0
     """Below this frequency the middle ear passes less and less, Hz."""
-    base: float = 8550.0
+    base: float = 10_400.0
     """Resonance at the base, Hz."""
-    floor: float = 185.0
+    floor: float = 194.0
     """Lowers all resonances; the place where none is left is near the apex."""
     alpha: float = 3.0
     """How fast the stiffness falls, 1/cm."""
-    quality: float = 6.1
+    quality: float = 1.34
     """Sharpness of the local resonance."""
-    waves: float = 11.0
+    waves: float = 13.9
     """Coupling to the fluid: how many waves fit before the resonance, 1/cm."""
     level: float = 0.035
     """Every sound is scaled to this root mean square."""
-    gain: float = 890.0
+    gain: float = 1140.0
     """From membrane velocity to the units of the hair cell."""
     hair_cells: int = 100
-    weight: float = 0.132
+    weight: float = 0.298
     """Of one hair cell's spike, in thresholds."""
-    tau_syn: float = 0.49
-    tau_mem: float = 0.9
+    tau_syn: float = 0.173
+    tau_mem: float = 0.76
     refractory: float = 1.0
     rate: float = 16_000.0
     """Steps per second of the simulation."""
