@@ -1,0 +1,1 @@
+"""One model into another: rates to spikes, networks of rectified units to spiking ones, thresholds, NIR."""

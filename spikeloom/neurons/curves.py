@@ -1,0 +1,240 @@
+"""Rate curves: how often a neuron fires for a constant current, and how to set its gain and bias.
+
+    LIF       r = 1000 / (refractory + tau_mem log(1 + 1 / rho)),   rho = max(J - 1, 0), or smoothed:
+              rho = sigma log(1 + exp((J - 1) / sigma))
+    ReLU      r = max(J, 0)                 leaky: slope J for J < 0
+    Sigmoid   r = 1000 sigmoid(J) / refractory                      Tanh: likewise
+    QCFS      r = threshold clip(floor(L J / threshold + 1/2) / L, 0, 1)
+
+Rates in Hz; J is the current in units of the LIF threshold. A smoothed LIF curve leaks: at J = 0 it says 4.0 Hz for
+sigma 0.1, 2.2 for 0.05, 0.9 for 0.02, where a spiking neuron is silent; the hard one has an infinite slope at J = 1.
+Sources: Hunsberger and Eliasmith, Spiking deep networks with LIF neurons, 2015 (smoothed LIF); Eliasmith and Anderson,
+Neural Engineering, 2003 (gain and bias); Bu et al., Optimal ANN-SNN conversion, ICLR 2022 (QCFS).
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, check_positive
+
+Number = float | Tensor
+
+
+@dataclass(frozen=True)
+class Curve(ABC):
+    """Interface: a rate [Hz] for every current, with a gradient that is never NaN."""
+
+    partner: ClassVar[str] = "regular"
+    """The spiking neuron that has this curve; see `RateNeuron`."""
+
+    @abstractmethod
+    def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
+        """The rate; only a staircase has use for the threshold."""
+
+    def tune(self, max_rate: Number, intercept: Number) -> tuple[Number, Number]:
+        """Gain and bias such that the input 1 gives `max_rate` [Hz] and firing starts at the input `intercept`.
+
+        J = gain x + bias.
+
+        Raises:
+            ConfigError: no gain and bias can do that.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} has no onset of firing to tune. Set gain and bias yourself, or use LIF or ReLU."
+        )
+
+
+@dataclass(frozen=True)
+class LIFCurve(Curve):
+    """The rate of a leaky integrate-and-fire neuron, smoothed for training.
+
+    Units: tau_mem and refractory in ms, smoothing in units of the threshold.
+
+    Raises:
+        ConfigError: a time constant is not positive, refractory or smoothing negative.
+
+    >>> [round(r, 4) for r in LIFCurve(smoothing=0.0).rate(torch.tensor([0.5, 1.01, 2.0, 10.0])).tolist()]
+    [0.0, 10.6042, 63.04, 243.4743]
+    >>> gain, bias = LIFCurve().tune(max_rate=100.0, intercept=0.0)
+    >>> round(gain, 6), round(bias, 6)
+    (2.033245, 1.0)
+    """
+
+    partner: ClassVar[str] = "lif"
+    tau_mem: float = 20.0
+    refractory: float = 2.0
+    smoothing: float = 0.05
+    """Width of the rounded corner at the threshold; 0: none, as the spiking neuron."""
+
+    def __post_init__(self) -> None:
+        check_positive("LIFCurve", tau_mem=self.tau_mem)
+        if not (0.0 <= self.refractory <= 40 * self.tau_mem and 0.0 <= self.smoothing < math.inf):
+            raise ConfigError(
+                f"LIFCurve needs refractory from 0 to 40 tau_mem and smoothing >= 0, but got {self.refractory} ms and "
+                f"{self.smoothing}."
+            )
+
+    def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
+        return _lif_rate(current, self.tau_mem, self.refractory, self.smoothing)
+
+    def tune(self, max_rate: Number, intercept: Number) -> tuple[Number, Number]:
+        """As for all curves, of the curve without smoothing."""
+        _check_tuning(max_rate, intercept)
+        ceiling = 1000 / self.refractory if self.refractory else math.inf
+        if bool((torch.as_tensor(max_rate) >= ceiling).any()):
+            raise ConfigError(
+                f"A LIF neuron with a refractory period of {self.refractory} ms fires less than {ceiling:g} Hz, but "
+                f"max_rate is {max_rate}. Lower it, or the refractory period."
+            )
+        ratio = (self.refractory - 1000 / torch.as_tensor(max_rate, dtype=torch.float64)) / self.tau_mem
+        x = 1 / (1 - torch.exp(ratio))
+        gain = (1 - x) / (torch.as_tensor(intercept, dtype=torch.float64) - 1)
+        return _like(max_rate, intercept, gain), _like(max_rate, intercept, 1 - gain * intercept)
+
+
+@dataclass(frozen=True)
+class ReLUCurve(Curve):
+    """max(J, 0).
+
+    >>> ReLUCurve().rate(torch.tensor([-1.0, 2.0])).tolist(), ReLUCurve().tune(100.0, 0.5)
+    ([0.0, 2.0], (200.0, -100.0))
+    """
+
+    def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
+        return torch.relu(current)
+
+    def tune(self, max_rate: Number, intercept: Number) -> tuple[Number, Number]:
+        _check_tuning(max_rate, intercept)
+        gain = max_rate / (1 - intercept)
+        return gain, -intercept * gain
+
+
+@dataclass(frozen=True)
+class LeakyReLUCurve(Curve):
+    """J above 0, `slope` J below; negative rates are spikes with a minus sign.
+
+    >>> LeakyReLUCurve().rate(torch.tensor([-1.0, 2.0])).tolist()
+    [-0.30000001192092896, 2.0]
+    """
+
+    partner: ClassVar[str] = "signed"
+    slope: float = 0.3
+
+    def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
+        return torch.nn.functional.leaky_relu(current, self.slope)
+
+    def tune(self, max_rate: Number, intercept: Number) -> tuple[Number, Number]:
+        return ReLUCurve().tune(max_rate, intercept)
+
+
+@dataclass(frozen=True)
+class SigmoidCurve(Curve):
+    """1000 sigmoid(J) / refractory.
+
+    >>> SigmoidCurve().rate(torch.tensor(0.0)).item()
+    200.0
+    """
+
+    refractory: float = 2.5
+
+    def __post_init__(self) -> None:
+        check_positive(type(self).__name__, refractory=self.refractory)
+
+    def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
+        return torch.sigmoid(current) * (1000 / self.refractory)
+
+
+@dataclass(frozen=True)
+class TanhCurve(Curve):
+    """1000 tanh(J) / refractory; negative rates are spikes with a minus sign.
+
+    >>> round(TanhCurve().rate(torch.tensor(-1.0)).item(), 4)
+    -304.6377
+    """
+
+    refractory: float = 2.5
+
+    def __post_init__(self) -> None:
+        check_positive(type(self).__name__, refractory=self.refractory)
+
+    def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
+        return torch.tanh(current) * (1000 / self.refractory)
+
+
+@dataclass(frozen=True)
+class QCFSCurve(Curve):
+    """Quantised, clipped at the threshold: what an integrate-and-fire neuron says after `levels` steps.
+
+    The gradient goes through the steps as if there were none; the threshold may be learned.
+
+    >>> QCFSCurve(4).rate(torch.tensor([-0.1, 0.1, 0.12, 0.13, 0.37, 0.38, 0.9, 1.2])).tolist()
+    [0.0, 0.0, 0.0, 0.25, 0.25, 0.5, 1.0, 1.0]
+    """
+
+    partner: ClassVar[str] = "integrate_and_fire"
+    levels: int = 4
+
+    def __post_init__(self) -> None:
+        if self.levels < 1:
+            raise ConfigError(f"QCFSCurve needs levels >= 1, but got {self.levels}.")
+
+    def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
+        share = (current / threshold).clamp(0.0, 1.0)
+        return share.add(_staircase(share, self.levels)) * threshold
+
+
+def _staircase(share: Tensor, levels: int) -> Tensor:
+    """What the quantisation adds; no gradient."""
+    with torch.no_grad():
+        return torch.floor(share * levels + 0.5) / levels - share
+
+
+def _check_tuning(max_rate: Number, intercept: Number) -> None:
+    if not bool((torch.as_tensor(max_rate) > 0).all()) or not bool((torch.as_tensor(intercept) < 1).all()):
+        raise ConfigError(
+            f"Tuning needs max_rate > 0 Hz and intercept < 1, where max_rate is reached, but got {max_rate} and "
+            f"{intercept}."
+        )
+
+
+def _like(one: Number, other: Number, value: Tensor) -> Number:
+    """A number if both were numbers, else a tensor of the default type."""
+    tensors = [number for number in (one, other) if isinstance(number, Tensor)]
+    return value.to(tensors[0].dtype) if tensors else float(value)
+
+
+class _LIFRate(torch.autograd.Function):
+    """The curve and its slope in one pass each: r^2 tau / (1000 (rho + 1)) times d log(rho) / dJ."""
+
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, tau_mem: float, refractory: float, sigma: float) -> Tensor:
+        above = current - 1
+        if sigma == 0.0:
+            rho = above.clamp_min(1e-15)
+            rate = 1000 / (refractory + tau_mem * torch.log1p(1 / rho))
+            steep = 1 / rho
+            rate = torch.where(above > 0, rate, 0.0)
+        else:
+            js = above / sigma
+            near = js.clamp_min(-20.0)
+            rho = sigma * torch.nn.functional.softplus(near, threshold=30.0)
+            q = torch.where(js > -20.0, torch.log1p(1 / rho), -js - math.log(sigma))
+            rate = 1000 / (refractory + tau_mem * q)
+            steep = torch.where(js > -20.0, torch.sigmoid(near) / rho, 1 / sigma)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(rate * rate * steep * (tau_mem / 1000) / (rho + 1))
+        return rate
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (slope,) = ctx.saved_tensors
+        return grads[0] * slope, None, None, None
+
+
+_lif_rate: Callable[..., Tensor] = _LIFRate.apply

@@ -1,0 +1,410 @@
+"""Neurons that are trained as rates and run as spikes.
+
+    J = gain x + bias
+    rate       y = amplitude r(J)                                              r: a curve, see `curves`
+    spiking    y[t] = amplitude 1000 / dt n[t],   n[t] spikes in step t        on average the same
+    hybrid     forward as spiking, backward as rate
+
+    lif         d = the part of the step that is not refractory
+                v = J + (v - J) exp(-d / tau_mem);   if v > 1: n = 1, v = 0, and refractory from the moment of crossing,
+                dt + tau_mem log((J - v) / (J - 1)) after the step began;   else n = 0, v = max(v, min_voltage)
+    regular     v += r(J) dt / 1000;   n = floor(v);   v -= n
+    signed      the same with n = floor(v) + [v < 0], so that negative rates spike with a minus sign
+    integrate_and_fire   v = max(v + J / threshold, min_voltage);  n = min(floor(v), max_spikes), not below 0;  v -= n
+                         y = threshold n: the neuron of most converters, without a rate in Hz
+    stochastic  n = floor(|r| dt / 1000) + 1 with the remainder's probability, times the sign of r;  no state
+    poisson     n from the Poisson distribution of mean |r| dt / 1000, times the sign of r;  no state
+
+The moment of crossing keeps the long-run rate of `lif` equal to the curve for any dt. Its state holds
+exp(wait / tau_mem) in place of the time to wait: a step needs no exponential and no logarithm, and is still exact.
+A scale s multiplies the firing rates and divides the weight of a spike: finer answers for more spikes. It is no
+parameter and in no checkpoint. Curves of LIF neurons it distorts (J becomes s J), others not.
+Sources: Hunsberger and Eliasmith, 2015; Rasmussen, NengoDL, 2019; Bekolay et al., Nengo, 2014 (the neuron types).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from .. import kernels
+from ..core import State, Stateful
+from ..errors import ConfigError, ShapeError, check_like, check_positive, check_sequence
+from ..kernels.noise import keys, later, uniform
+from ..surrogate import Triangle
+from ..vocabulary import Value, clip, floor, maximum, where
+from .curves import Curve, LIFCurve, QCFSCurve, ReLUCurve
+from .neuron import Number, check_noise, full_precision
+
+Mode = Literal["auto", "rate", "spiking", "hybrid"]
+MODES: tuple[str, ...] = get_args(Mode)
+PARTNERS = ("lif", "regular", "signed", "integrate_and_fire", "stochastic", "poisson", "none")
+RANDOM = ("stochastic", "poisson")
+SMOOTHED_LIF = LIFCurve()
+
+
+class SpikingLIFState(NamedTuple):
+    """What moves in a LIF neuron with spike times inside the step."""
+
+    voltage: Tensor  # [B, *N]
+    wait: Tensor  # [B, *N], exp(time to wait / tau_mem)
+
+
+class IntegratorState(NamedTuple):
+    """What moves in a neuron that integrates its rate or its current."""
+
+    voltage: Tensor  # [B, *N]
+
+
+class RandomState(NamedTuple):
+    """What a neuron without memory draws from."""
+
+    noise: Tensor  # int64 [B, 2], key and step of each sample
+
+
+def spiking_lif(
+    current: Value, voltage: Value, wait: Value, gain: Value, bias: Value, decay: Value, after: Value, height: Value,
+    lowest: Value,
+) -> Value:  # fmt: skip
+    """`lif` above; decay = exp(-dt / tau_mem), after = exp((dt + refractory) / tau_mem)."""
+    drive = gain * current + bias
+    wait = maximum(decay * wait, decay)
+    charged = drive + (voltage - drive) * clip(decay * wait, decay, 1.0)
+    wait = where(charged > 1, after * (drive - charged) / (drive - 1), wait)
+    voltage = where(charged > 1, 0.0, maximum(charged, lowest))
+    return where(charged > 1, height, 0.0), voltage, wait
+
+
+def integrator(
+    current: Value, voltage: Value, gain: Value, bias: Value, share: Value, height: Value, lowest: Value,
+    most: Value, *, rectified: bool, signed: bool, limited: bool,
+) -> Value:  # fmt: skip
+    """`regular`, `signed` and `integrate_and_fire` above; share = dt / 1000, or 1 / threshold."""
+    drive = gain * current + bias
+    voltage = voltage + where(rectified, maximum(drive, 0.0), drive) * share
+    voltage = where(limited, maximum(voltage, lowest), voltage)
+    whole = floor(voltage)
+    whole = where(signed, where(voltage < 0, whole + 1, whole), whole)
+    whole = where(limited, clip(whole, 0.0, most), whole)
+    voltage = voltage - whole
+    return whole * height, voltage
+
+
+class RateNeuron(Stateful):
+    """A population with a rate curve for training and a spiking partner for inference.
+
+    Shapes: inputs [T, B, *N] -> outputs [T, B, *N]. State: () as rate, else that of the partner.
+    Units: rates in Hz, dt in ms, currents in units of the threshold; output in amplitude x Hz.
+
+    Args:
+        curve: the rate curve; `LIFCurve()`, `ReLUCurve()` and others in `spikeloom.neurons.curves`.
+        partner: how it spikes, by default as its curve says: lif, regular, signed, integrate_and_fire, stochastic,
+            poisson, or "none": the rate also at inference.
+        amplitude: of a spike; the output for a rate of 1 Hz.
+        gain, bias: J = gain x + bias, numbers or one per neuron; an nn.Parameter is learned.
+        threshold: integrate_and_fire: input per spike; a QCFS curve also trains with it. > 0.
+        scale: times as many spikes, each with 1 / scale of the weight.
+        v_init: voltage of a sample that has seen nothing, in thresholds; "uniform": drawn once for every neuron.
+        v_seed: of that draw.
+        min_voltage: the voltage of `lif` (default 0) and integrate_and_fire (default: none) stays above.
+        max_spikes: integrate_and_fire: most spikes in a step; 0: any number.
+        mode: "auto": rate in train(), spiking in eval(); or "rate", "spiking", "hybrid" always.
+        dt: length of one step.
+        generator: draws for stochastic and poisson; by default torch's own.
+
+    Raises:
+        ConfigError: a value is out of range, an option unknown, or curve and partner do not fit.
+        ShapeError: inputs or state of a wrong shape, dtype or device.
+
+    >>> neuron = RateNeuron(LIFCurve(smoothing=0.0), mode="rate")
+    >>> round(neuron(torch.full((1, 1, 1), 3.0))[0].item(), 4)
+    98.9246
+    >>> spikes, _ = RateNeuron(LIFCurve(), amplitude=0.01, mode="spiking")(torch.full((20, 1, 1), 3.0))
+    >>> [step + 1 for step, value in enumerate(spikes.flatten().tolist()) if value]
+    [9, 19]
+    """
+
+    def __init__(
+        self,
+        curve: Curve = SMOOTHED_LIF,
+        *,
+        partner: str | None = None,
+        amplitude: float = 1.0,
+        gain: Number = 1.0,
+        bias: Number = 0.0,
+        threshold: Number = 1.0,
+        scale: float = 1.0,
+        v_init: float | Literal["uniform"] = 0.0,
+        v_seed: int = 0,
+        min_voltage: float | None = None,
+        max_spikes: int | None = None,
+        mode: Mode = "auto",
+        dt: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.gain: Number
+        self.bias: Number
+        self.threshold: Number
+        check_positive("RateNeuron", amplitude=amplitude, dt=dt)
+        partner = curve.partner if partner is None else partner
+        for name, value, known in (("partner", partner, PARTNERS), ("mode", mode, MODES)):
+            if value not in known:
+                raise ConfigError(f"RateNeuron needs {name} from {', '.join(known)}, but got {value!r}.")
+        if (partner == "lif") != isinstance(curve, LIFCurve) and partner in ("lif", "integrate_and_fire"):
+            raise ConfigError(
+                f"{type(curve).__name__} has no partner {partner!r}: use {curve.partner!r}, or another curve."
+            )
+        if partner == "integrate_and_fire" and not isinstance(curve, (ReLUCurve, QCFSCurve)):
+            raise ConfigError(f"integrate_and_fire has a rate curve of ReLU or QCFS, but got {type(curve).__name__}.")
+        if isinstance(curve, QCFSCurve) and partner not in ("integrate_and_fire", "none"):
+            raise ConfigError(f"A QCFS curve is for integrate_and_fire, but got {partner!r}.")
+        bound = min_voltage is not None and partner not in ("lif", "integrate_and_fire")
+        if bound or (max_spikes is not None and partner != "integrate_and_fire"):
+            raise ConfigError(f"RateNeuron {partner} has no use for min_voltage or max_spikes. Leave them out.")
+        if not (v_init == "uniform" or isinstance(v_init, (int, float))) or (max_spikes or 0) < 0:
+            raise ConfigError(
+                f'RateNeuron needs v_init a number or "uniform" and max_spikes >= 0, but got {v_init!r}, {max_spikes}.'
+            )
+        self.curve, self.partner, self.amplitude, self.dt = curve, partner, float(amplitude), float(dt)
+        self.v_init, self.v_seed, self.mode, self.generator = v_init, v_seed, mode, generator
+        self.min_voltage = (0.0 if partner == "lif" else -math.inf) if min_voltage is None else float(min_voltage)
+        many = 1 if isinstance(curve, QCFSCurve) else 0
+        self.max_spikes = many if max_spikes is None else max_spikes
+        for name, number in (("gain", gain), ("bias", bias), ("threshold", threshold)):
+            self._hold(name, number)
+        self.scale = scale
+
+    @classmethod
+    def tuned(
+        cls,
+        curve: Curve,
+        size: tuple[int, ...] | int,
+        *,
+        max_rate: Number,
+        intercept: Number,
+        learn_bias: bool = True,
+        **rest: Any,
+    ) -> "RateNeuron":
+        """Neurons that fire `max_rate` at input 1 and start at `intercept`, with a bias per neuron.
+
+        >>> RateNeuron.tuned(LIFCurve(), 3, max_rate=100.0, intercept=0.0).bias.tolist()
+        [1.0, 1.0, 1.0]
+        """
+        gain, bias = curve.tune(max_rate, intercept)
+        shape = (size,) if isinstance(size, int) else size
+        held: Tensor = torch.as_tensor(bias, dtype=torch.get_default_dtype()).broadcast_to(shape).clone()
+        return cls(curve, gain=gain, bias=nn.Parameter(held) if learn_bias else held, **rest)
+
+    def _hold(self, name: str, value: Number) -> None:
+        if not bool(torch.isfinite(torch.as_tensor(value)).all()):
+            raise ConfigError(f"RateNeuron needs {name} finite, but got {value}.")
+        if name == "threshold" and not bool((torch.as_tensor(value) > 0).all()):
+            raise ConfigError(f"RateNeuron needs threshold > 0, but got {value}. Pass a positive number.")
+        if isinstance(value, nn.Parameter):
+            self.register_parameter(name, value)
+        elif isinstance(value, Tensor):
+            self.register_buffer(name, value)
+        else:
+            setattr(self, name, float(value))
+
+    @property
+    def scale(self) -> float:
+        """Firing-rate scale."""
+        return self._scale
+
+    @scale.setter
+    def scale(self, value: float) -> None:
+        check_positive("RateNeuron", scale=value)
+        self._scale = float(value)
+
+    @property
+    def mode(self) -> str:
+        """auto, rate, spiking or hybrid."""
+        return self._mode
+
+    @mode.setter
+    def mode(self, value: str) -> None:
+        if value not in MODES:
+            raise ConfigError(f"RateNeuron needs mode from {', '.join(MODES)}, but got {value!r}.")
+        self._mode = value
+
+    @property
+    def spikes(self) -> bool:
+        """Whether the next call makes spikes."""
+        spiking = self.mode in ("spiking", "hybrid") or (self.mode == "auto" and not self.training)
+        return spiking and self.partner != "none"
+
+    @property
+    def height(self) -> Number:
+        """Output of one spike in one step."""
+        if self.partner == "integrate_and_fire":
+            return self.threshold * (self.amplitude / self.scale)
+        return self.amplitude * 1000 / (self.dt * self.scale)
+
+    def initial_state(self, x: Tensor) -> State:
+        if not self.spikes:
+            return ()
+        if self.partner in RANDOM:
+            return RandomState(keys(x.shape[0], x.device, self.generator))
+        if self.v_init == "uniform":
+            draw = torch.Generator().manual_seed(self.v_seed)
+            drawn = torch.rand(x.shape[1:], generator=draw).to(x.device, x.dtype)
+            voltage = drawn.expand(x.shape).contiguous()
+        else:
+            voltage = torch.full_like(x, float(self.v_init), requires_grad=False, memory_format=torch.contiguous_format)
+        return SpikingLIFState(voltage, torch.ones_like(voltage)) if self.partner == "lif" else IntegratorState(voltage)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        out, state = self.forward(x.unsqueeze(0), state)
+        return out[0], state
+
+    def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        check_sequence("RateNeuron", xs)
+        xs = full_precision("RateNeuron", xs)
+        if not self.spikes:
+            return self.rates(xs), ()
+        with torch.no_grad():
+            out, state = self._spike(xs, self.initial_state(xs[0]) if state is None else state)
+        if self.mode == "hybrid" and torch.is_grad_enabled():
+            out = _hybrid(out, self.rates(xs))
+        return out, state
+
+    def drive(self, xs: Tensor) -> Tensor:
+        """J, without the scale."""
+        gain, bias = (self._as(getattr(self, name), name, xs) for name in ("gain", "bias"))
+        plain = isinstance(gain, float) and gain == 1.0
+        silent = isinstance(bias, float) and bias == 0.0
+        return (xs if plain else xs * gain) + (0.0 if silent else bias) if not (plain and silent) else xs
+
+    def rates(self, xs: Tensor) -> Tensor:
+        """The output as a rate: amplitude x Hz."""
+        current = self.drive(xs)
+        threshold = self._as(self.threshold, "threshold", xs)
+        if self.partner != "lif" or self.scale == 1.0:
+            out = self.curve.rate(current, threshold)
+            return out if self.amplitude == 1.0 else out * self.amplitude
+        return self.curve.rate(current * self.scale) * (self.amplitude / self.scale)
+
+    def hertz(self, out: Tensor) -> Tensor:
+        """Firing rates [Hz] of outputs [T, B, *N], mean over the steps; by the length of a step."""
+        height = self._as(self.height, "threshold", out)
+        return out.mean(0) / height * (1000 / self.dt)
+
+    def _spike(self, xs: Tensor, state: State) -> tuple[Tensor, State]:
+        if self.partner in RANDOM:
+            return self._draw(xs, state)
+        for name, part in zip(type(state)._fields, state, strict=True):
+            check_like("RateNeuron", name, part, tuple(xs.shape[1:]), xs)
+        gain: Number
+        bias: Number
+        if self.partner == "lif":
+            assert isinstance(self.curve, LIFCurve)
+            tau, refractory = self.curve.tau_mem, self.curve.refractory
+            gain, bias = self.gain * self.scale, self.bias * self.scale
+            values: dict[str, Number] = {
+                "decay": math.exp(-self.dt / tau), "after": math.exp((self.dt + refractory) / tau),
+                "lowest": self.min_voltage,
+            }  # fmt: skip
+        else:
+            counts = self.partner == "integrate_and_fire"
+            gain, bias = self.gain * self.scale, self.bias * self.scale
+            if not (counts or isinstance(self.curve, ReLUCurve)):
+                xs, gain, bias = self.curve.rate(self.drive(xs)), self.scale, 0.0
+            values = {
+                "share": 1 / self.threshold if counts else self.dt / 1000, "lowest": max(self.min_voltage, -3e38),
+                "most": float(self.max_spikes) if self.max_spikes else 3e38,
+            }  # fmt: skip
+        values |= {"gain": gain, "bias": bias, "height": self.height}
+        parameters = {name: self._parameter(name, value, xs) for name, value in values.items()}
+        program = _PROGRAMS[self.partner, isinstance(self.curve, ReLUCurve)]
+        parts = tuple(part.flatten(1) for part in state)
+        flat = xs.flatten(2)
+        out, moving = kernels.neurons(program, flat, kernels.Moving(parts, parts[0], parts[0]), parameters)
+        return out.reshape(xs.shape), type(state)(*(part.reshape(xs.shape[1:]) for part in moving.states))
+
+    def _draw(self, xs: Tensor, state: RandomState) -> tuple[Tensor, RandomState]:
+        check_noise("RateNeuron", state.noise, xs)
+        rates = self.curve.rate(self.drive(xs)) * (self.scale * self.dt / 1000)
+        size = rates[0, 0].numel()
+        u = torch.stack([uniform(later(state.noise, t), size, torch.float64) for t in range(len(xs))]).view(xs.shape)
+        mean = rates.abs().double()
+        count = mean.floor() + (u < mean.frac()) if self.partner == "stochastic" else _poisson(u, mean)
+        out = (count * rates.sign()).to(xs.dtype) * self.height
+        return out, RandomState(later(state.noise, len(xs)))
+
+    def _as(self, value: Number, name: str, xs: Tensor) -> Number:
+        """A number as it is; a tensor checked against the input."""
+        if not isinstance(value, Tensor):
+            return value
+        if value.dim() and tuple(value.shape) != tuple(xs.shape[2:]):
+            raise ShapeError(
+                f"RateNeuron has {name} of shape {list(value.shape)} but inputs [T, B, *N] {list(xs.shape)}. Pass one "
+                f"value, or values of shape {list(xs.shape[2:])}."
+            )
+        if value.dtype != xs.dtype or value.device != xs.device:
+            raise ShapeError(
+                f"RateNeuron got input of {xs.dtype} on {xs.device} but {name} of {value.dtype} on {value.device}. "
+                "Move one to the other with .to(dtype=..., device=...)."
+            )
+        return value
+
+    def _parameter(self, name: str, value: Number, xs: Tensor) -> Tensor:
+        """A scalar or [N], as the kernels take it."""
+        if not isinstance(value, Tensor):
+            return torch.tensor(value, dtype=xs.dtype, device=xs.device)
+        self._as(value, name, xs)
+        return value.detach().flatten() if value.dim() else value.detach()
+
+    def extra_repr(self) -> str:
+        return f"{self.curve}, partner={self.partner!r}, mode={self.mode!r}, scale={self.scale:g}"
+
+
+class _Hybrid(torch.autograd.Function):
+    """A Function, not `spikes + (rate - rate.detach())`: that would round the spikes."""
+
+    @staticmethod
+    def forward(ctx: Any, spikes: Tensor, rates: Tensor) -> Tensor:
+        return spikes.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
+        return None, grads[0]
+
+
+_hybrid: Callable[..., Tensor] = _Hybrid.apply
+
+
+def _poisson(u: Tensor, mean: Tensor) -> Tensor:
+    """The quantile of the Poisson distribution: the smallest count whose cumulative probability is above u."""
+    from scipy.stats import poisson  # scipy.stats takes a while to import
+
+    found = poisson.ppf(u.cpu().numpy(), mean.cpu().numpy())
+    return torch.from_numpy(found).to(u.device)
+
+
+def _program(equation: Callable[..., Any], **choices: bool) -> kernels.Program:
+    return kernels.Program(kernels.Equation(equation, "never", choices=tuple(choices.items())), Triangle())
+
+
+_PROGRAMS = {("lif", False): _program(spiking_lif)}
+for _relu in (False, True):
+    for _name in ("regular", "signed", "integrate_and_fire"):
+        _counts = _name == "integrate_and_fire"
+        _PROGRAMS[_name, _relu] = _program(
+            integrator, rectified=_relu and not _counts, signed=_name == "signed", limited=_counts
+        )
+
+
+def rate_neurons(model: nn.Module) -> dict[str, RateNeuron]:
+    """All rate neurons of a model, by name, in the order of its modules.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    found = {name: module for name, module in model.named_modules() if isinstance(module, RateNeuron)}
+    if not found:
+        raise ConfigError("The model has no RateNeuron: there is nothing to switch. Convert it first.")
+    return found
