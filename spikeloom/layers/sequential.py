@@ -5,6 +5,23 @@ from torch import Tensor, nn
 from ..core import State, Stateful
 
 
+def folded(layer: nn.Module, xs: Tensor) -> Tensor:
+    """A module without time on a sequence: all steps are folded into its batch.
+
+    An input that is constant in time, as `x.expand(T, *x.shape)` makes it, is computed once in eval mode and stays so.
+
+    >>> import torch
+    >>> ys = folded(nn.Linear(4, 2).eval(), torch.rand(3, 4).expand(10, 3, 4))
+    >>> ys.shape, ys.stride(0)
+    (torch.Size([10, 3, 2]), 0)
+    """
+    if len(xs) > 1 and xs.stride(0) == 0 and not layer.training:
+        once: Tensor = layer(xs[0])
+        return once.expand(len(xs), *once.shape)
+    result: Tensor = layer(xs.flatten(0, 1)).unflatten(0, xs.shape[:2])
+    return result
+
+
 class Sequential(Stateful):
     """Layers in a row. A module without time, such as nn.Linear or nn.Conv2d, gets all steps folded into its batch.
 
@@ -46,6 +63,6 @@ class Sequential(Stateful):
                 xs, moved = layer(xs, None if state is None else state[index])
                 new.append(moved)
             else:
-                xs = layer(xs.flatten(0, 1)).unflatten(0, xs.shape[:2])
+                xs = folded(layer, xs)
                 new.append(())
         return xs, tuple(new)

@@ -1,0 +1,74 @@
+"""Switch all rate neurons of a model at once.
+
+`to_rate`, `to_spiking`, `to_hybrid` give a new tree of modules that shares every parameter and buffer with the old one:
+what is learned in one is learned in the other.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import TypeVar
+
+from torch import nn
+
+from ..errors import ConfigError
+from ..neurons import rate_neurons
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def to_rate(model: Model) -> Model:
+    """The same model with rate neurons: no time, trainable."""
+    return _switched(model, "rate")
+
+
+def to_spiking(model: Model) -> Model:
+    """The same model with their spiking partners.
+
+    >>> import torch
+    >>> from spikeloom.neurons import RateNeuron, ReLUCurve
+    >>> from spikeloom.layers import Sequential
+    >>> net = Sequential(nn.Linear(2, 3), RateNeuron(ReLUCurve()))
+    >>> spiking = to_spiking(net)
+    >>> spiking.layers[0].weight is net.layers[0].weight, spiking.layers[1].mode, net.layers[1].mode
+    (True, 'spiking', 'auto')
+    """
+    return _switched(model, "spiking")
+
+
+def to_hybrid(model: Model) -> Model:
+    """The same model: spikes forward, the gradient of the rates backward."""
+    return _switched(model, "hybrid")
+
+
+def _switched(model: Model, mode: str) -> Model:
+    """A copy of the modules, not of their tensors.
+
+    Raises:
+        ConfigError: the model has no rate neuron.
+    """
+    shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    generators = {id(part): part for module in model.modules() if (part := getattr(module, "generator", None))}
+    tree = copy.deepcopy(model, {**shared, **generators})
+    for neuron in rate_neurons(tree).values():
+        neuron.mode = mode
+    return tree
+
+
+def set_scale(model: nn.Module, scale: float | Mapping[str, float]) -> None:
+    """Set the firing-rate scale of all rate neurons, or of those that a mapping names. Changes the model.
+
+    Raises:
+        ConfigError: a name is not that of a rate neuron, or a scale is not positive.
+
+    >>> from spikeloom.neurons import RateNeuron, ReLUCurve
+    >>> neuron = RateNeuron(ReLUCurve())
+    >>> set_scale(neuron, 10.0)
+    >>> neuron.scale
+    10.0
+    """
+    neurons = rate_neurons(model)
+    scales = scale if isinstance(scale, Mapping) else dict.fromkeys(neurons, scale)
+    if unknown := sorted(set(scales) - set(neurons)):
+        raise ConfigError(f"There are no rate neurons named {', '.join(unknown)}. The model has {', '.join(neurons)}.")
+    for name, value in scales.items():
+        neurons[name].scale = value
