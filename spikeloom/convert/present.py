@@ -97,6 +97,8 @@ def present(
     state, done, block = None if after is None else after.state, 0, 1
     try:
         while done < steps:
+            for reader in readers.values():
+                reader.block = block, len(x)
             out, state = model(x.expand(block, *x.shape), state)
             for reader in readers.values():
                 if not reader.probe.layer:
@@ -116,13 +118,16 @@ class _Reader:
 
     def __init__(self, probe: Probe, dt: float, state: Any) -> None:
         self.probe, self.state, self.kept = probe, state, list[Tensor]()
+        self.block = (1, 1)
         self.filter = Lowpass(probe.tau_syn, debias=probe.debias, dt=dt) if probe.tau_syn else None
 
     def read(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """A forward hook."""
         out = output[0] if isinstance(output, tuple) else output
-        (batch,) = {part.shape[1] for part in inputs if isinstance(part, Tensor)}
-        self.take(out if isinstance(module, Stateful) else out.unflatten(0, (-1, batch)))
+        if not isinstance(module, Stateful):  # time is folded into the batch, or left out if nothing changed
+            steps, batch = self.block
+            out = out.unflatten(0, self.block) if len(out) == steps * batch else out.expand(steps, *out.shape)
+        self.take(out)
 
     def take(self, out: Tensor) -> None:
         """A block of outputs [T, B, *N]."""

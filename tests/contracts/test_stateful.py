@@ -23,8 +23,13 @@ from spikeloom.neurons import (
     ALIF,
     LIF,
     LeakyReadout,
+    LeakyReLUCurve,
+    LIFCurve,
+    Lowpass,
     MaskedPSN,
     ParaLIF,
+    RateNeuron,
+    ReLUCurve,
     SlidingPSN,
     SynapticLIF,
     SynapticReadout,
@@ -90,9 +95,22 @@ LAYERS: dict[str, Callable[[], Stateful]] = {
     "ParallelNetwork recurrent": lambda: ParallelNetwork(
         6, 5, 3, layers=1, neuron="D", options=NeuronOptions(recurrent="spikes"), generator=seeded()
     ),
+    "RateNeuron rate": lambda: RateNeuron(LIFCurve(), mode="rate"),
+    "RateNeuron lif": lambda: RateNeuron(LIFCurve(), mode="hybrid", v_init="uniform"),
+    "RateNeuron regular": lambda: RateNeuron(ReLUCurve(), mode="hybrid", scale=200.0),
+    "RateNeuron signed": lambda: RateNeuron(LeakyReLUCurve(), mode="hybrid", gain=-200.0),
+    "RateNeuron counts": lambda: RateNeuron(ReLUCurve(), partner="integrate_and_fire", mode="hybrid", max_spikes=2),
+    "RateNeuron stochastic": lambda: RateNeuron(
+        ReLUCurve(), partner="stochastic", mode="hybrid", gain=300.0, generator=seeded()
+    ),
+    "RateNeuron poisson": lambda: RateNeuron(
+        ReLUCurve(), partner="poisson", mode="hybrid", gain=300.0, generator=seeded()
+    ),
+    "Lowpass": lambda: Lowpass(10.0),
+    "Lowpass debias": lambda: Lowpass(10.0, delay=False, debias=True),
 }
 FOLDED = ("LSNN", "LSTM", "Sequential", "DelayedLinear", "SparseDelayedLinear", "ParallelNetwork", "TwoPass")
-ROUNDED = (*FOLDED, "Rectified", "MaskedPSN", "SlidingPSN", "ParaLIF scan")
+ROUNDED = (*FOLDED, "Rectified", "MaskedPSN", "SlidingPSN", "ParaLIF scan", "RateNeuron rate")
 EXACT = {name for name in LAYERS if not name.startswith(ROUNDED)}
 """Where no matrix product folds time: bit for bit."""
 

@@ -1,0 +1,170 @@
+"""Switching a model between rates and spikes, and showing it something for a while."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikeloom.convert.pairs import set_scale, to_hybrid, to_rate, to_spiking
+from spikeloom.convert.present import Probe, accuracy_over_steps, present
+from spikeloom.errors import ConfigError, ShapeError
+from spikeloom.layers import Sequential
+from spikeloom.models.conv import ConvRateNetwork
+from spikeloom.neurons import LIFCurve, Lowpass, RateNeuron, ReLUCurve
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def network(**options: object) -> ConvRateNetwork:
+    return ConvRateNetwork(
+        LIFCurve(smoothing=0.0), channels=(2, 3, 4), amplitude=0.01, generator=seeded(), **options
+    ).double()
+
+
+def images(count: int = 3) -> Tensor:
+    return torch.rand(count, 1, 28, 28, generator=seeded(), dtype=torch.float64) * 4
+
+
+def test_the_example_network() -> None:
+    model = ConvRateNetwork(LIFCurve(smoothing=0.0), max_rate=100.0, intercept=0.0, amplitude=0.01)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    assert list(sizes.values()) == [288, 32, 21632, 18432, 64, 9216, 73728, 128, 3200, 32000, 10]
+    assert sum(sizes.values()) == 158_730
+    shown = present(to_spiking(model).eval(), torch.rand(2, 1, 28, 28), 4)
+    assert shown.probes["out"].shape == (4, 2, 10)
+    assert not any("scale" in key or "voltage" in key for key in model.state_dict())
+
+
+def test_switching_shares_parameters_and_leaves_the_model_alone() -> None:
+    model = network()
+    spiking, rate, hybrid = to_spiking(model), to_rate(model), to_hybrid(model)
+    for other in (spiking, rate, hybrid):
+        for one, two in zip(model.parameters(), other.parameters(), strict=True):
+            assert one is two
+    assert [m.mode for m in model.modules() if isinstance(m, RateNeuron)] == ["auto"] * 3
+    x = images()[None]
+    torch.testing.assert_close(rate(x)[0], model.train()(x)[0])
+    assert torch.equal(spiking(x)[0], model.eval()(x)[0])
+    assert torch.equal(to_rate(spiking)(x)[0], rate(x)[0])
+    grads = torch.autograd.grad(hybrid(x)[0].sum(), list(model.parameters()))
+    assert all(bool(torch.isfinite(grad).all()) for grad in grads)
+    with pytest.raises(ConfigError, match="no RateNeuron"):
+        to_spiking(nn.Linear(1, 1))
+
+
+def test_generators_stay_those_of_the_run() -> None:
+    draw = seeded()
+    model = Sequential(RateNeuron(ReLUCurve(), partner="poisson", generator=draw))
+    assert to_spiking(model).layers[0].generator is draw
+
+
+def test_saved_at_one_scale_and_loaded_at_another() -> None:
+    model, other = network(), network()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1
+    saved = copy.deepcopy(model.state_dict())
+    set_scale(other, 10.0)
+    other.load_state_dict(saved)
+    for neuron in other.modules():
+        if isinstance(neuron, RateNeuron):
+            neuron.curve = ReLUCurve()
+            neuron.partner = "regular"
+    set_scale(model, 1.0)
+    for neuron in model.modules():
+        if isinstance(neuron, RateNeuron):
+            neuron.curve = ReLUCurve()
+            neuron.partner = "regular"
+    torch.testing.assert_close(to_rate(other)(images()[None])[0], to_rate(model)(images()[None])[0], rtol=1e-12, atol=0)
+
+
+def test_scales_by_name() -> None:
+    model = network()
+    set_scale(model, {"layers.layers.3": 4.0})
+    assert [m.scale for m in model.modules() if isinstance(m, RateNeuron)] == [1.0, 4.0, 1.0]
+    with pytest.raises(ConfigError, match=r"no rate neurons named conv0.*layers.layers.1"):
+        set_scale(model, {"conv0": 2.0})
+
+
+@pytest.mark.parametrize("memory", [1, 40_000, 1 << 28])
+def test_blocks_do_not_change_the_answer(memory: int) -> None:
+    model, x = to_spiking(network()).eval(), images()
+    whole = model(x.repeat(17, 1, 1, 1, 1).view(17, *x.shape))[0]
+    probes = {"out": Probe(), "slow": Probe(tau_syn=100.0), "last": Probe(history=False)}
+    found = present(model, x, 17, probes=probes, memory=memory).probes
+    torch.testing.assert_close(found["out"], whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found["slow"], Lowpass(100.0)(whole)[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(found["last"], whole[-1], rtol=0, atol=1e-12)
+
+
+def test_probes_of_hidden_layers() -> None:
+    model, x = to_spiking(network()).eval(), images()
+    probes = {
+        "spikes": Probe("layers.layers.1"), "some": Probe("layers.layers.1", units=(5, 700)),
+        "currents": Probe("layers.layers.2"),
+    }  # fmt: skip
+    found = present(model, x, 6, probes=probes, memory=200_000).probes
+    assert found["spikes"].shape == (6, 3, 2, 26, 26)
+    assert found["currents"].shape == (6, 3, 3, 12, 12)
+    assert torch.equal(found["some"], found["spikes"].flatten(2)[:, :, [5, 700]])
+    wanted = model.layers.layers[2](found["spikes"].flatten(0, 1)).unflatten(0, (6, 3))
+    torch.testing.assert_close(found["currents"], wanted, rtol=0, atol=1e-12)
+
+
+def test_a_presentation_goes_on_where_another_ended() -> None:
+    model, x = to_spiking(network()).eval(), images()
+    probes = {"out": Probe(tau_syn=30.0)}
+    whole = present(model, x, 12, probes=probes).probes["out"]
+    first = present(model, x, 5, probes=probes)
+    second = present(model, x, 7, probes=probes, after=first)
+    torch.testing.assert_close(torch.cat([first.probes["out"], second.probes["out"]]), whole, rtol=0, atol=1e-12)
+
+
+def test_memory_does_not_grow_with_the_steps() -> None:
+    model = to_spiking(Sequential(nn.Linear(4, 20_000), RateNeuron(LIFCurve()), nn.Linear(20_000, 2))).eval()
+    x, peaks = torch.rand(1, 4), []
+    largest = [0]
+
+    def note(module: nn.Module, inputs: object, output: object) -> None:
+        out = output[0] if isinstance(output, tuple) else output
+        assert isinstance(out, Tensor)
+        largest[0] = max(largest[0], out.untyped_storage().nbytes())
+
+    model.layers[1].register_forward_hook(note)
+    for steps in (50, 500):
+        largest[0] = 0
+        present(model, x, steps, probes={"out": Probe(history=False)}, memory=2_000_000)
+        peaks.append(largest[0])
+    assert peaks[0] == peaks[1] <= 2_000_000
+
+
+def test_a_constant_input_is_computed_once() -> None:
+    calls: list[tuple[int, ...]] = []
+
+    model = to_spiking(Sequential(nn.Linear(4, 8), RateNeuron(LIFCurve()), nn.Linear(8, 2)))
+    for layer in (model.layers[0], model.layers[2]):
+        layer.register_forward_pre_hook(lambda _, inputs: calls.append(tuple(inputs[0].shape)))
+    model.eval()(torch.rand(3, 4).expand(10, 3, 4))
+    assert calls == [(3, 4), (30, 8)]
+    calls.clear()
+    model.train()(torch.rand(3, 4).expand(10, 3, 4))  # dropout would draw anew in every step
+    assert calls[0] == (30, 4)
+
+
+def test_accuracy_over_steps() -> None:
+    outputs = torch.eye(3)[torch.tensor([[0, 1], [2, 1], [2, 2]])]
+    assert accuracy_over_steps(outputs, torch.tensor([2, 1])).tolist() == [0.5, 1.0, 0.5]
+
+
+def test_errors() -> None:
+    model = to_spiking(network()).eval()
+    with pytest.raises(ConfigError, match="steps >= 1"):
+        present(model, images(), 0)
+    with pytest.raises(ShapeError, match=r"\[B, \*N\]"):
+        present(model, torch.zeros(28), 3)
+    with pytest.raises(ConfigError, match="no modules nowhere"):
+        present(model, images(), 3, probes={"x": Probe("nowhere")})
+    assert not any(module._forward_hooks for module in model.modules())
