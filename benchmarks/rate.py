@@ -1,0 +1,133 @@
+"""Spiking inference of the MNIST network, 1 x 28 x 28 -> 32 -> 64 -> 128 -> 10, 50 images for 30 steps.
+
+Ours: `present`, all steps of a block in one convolution, neurons in one kernel, the first convolution once. Against the
+step-by-step loop in torch, written from the equations of a LIF neuron with spike times inside the step (expm1, log1p).
+The floor: the convolutions and the product alone, the first once, the others on all steps and images at once.
+
+Memory: the highest resident set of new processes that show 50 images for more and more steps.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from spikeloom.convert.pairs import to_spiking
+from spikeloom.convert.present import Probe, present
+from spikeloom.models import ConvRateNetwork
+from spikeloom.neurons import LIFCurve, RateNeuron
+
+from . import measure
+
+IMAGES, STEPS = 50, 30
+DURATIONS = (30, 120, 480)
+TAU_MEM, REFRACTORY, DT = 0.02, 0.002, 0.001  # s, as in the equations of the loop
+
+
+def network() -> ConvRateNetwork:
+    """The example network with random weights, scaled so that neurons fire as after training."""
+    model = ConvRateNetwork(LIFCurve(smoothing=0.0), amplitude=0.01, generator=torch.Generator().manual_seed(0))
+    return to_spiking(model).eval()
+
+
+def images() -> Tensor:
+    """Made-up images, a fifth of their pixels bright."""
+    random = torch.Generator().manual_seed(1)
+    return (torch.rand(IMAGES, 1, 28, 28, generator=random) < 0.2).float()
+
+
+def loop(model: ConvRateNetwork, x: Tensor, steps: int) -> Tensor:
+    """The same, step by step."""
+    layers = list(model.layers.layers)
+    state: dict[int, tuple[Tensor, Tensor]] = {}
+    filtered, decay = torch.zeros(len(x), 10, dtype=x.dtype), 0.9900498337491681
+    for _ in range(steps):
+        y = x
+        for number, layer in enumerate(layers):
+            if not isinstance(layer, RateNeuron):
+                y = layer(y)
+                continue
+            drive = layer.gain * y + layer.bias
+            voltage, wait = state.get(number, (torch.zeros_like(drive), torch.zeros_like(drive)))
+            wait = wait - DT
+            charged = (DT - wait).clamp(0.0, DT)
+            voltage = voltage - (drive - voltage) * torch.expm1(-charged / TAU_MEM)
+            fired = voltage > 1
+            late = DT + TAU_MEM * torch.log1p(-(voltage - 1) / (drive - 1))
+            wait = torch.where(fired, REFRACTORY + late, wait)
+            state[number] = torch.where(fired, 0.0, voltage.clamp(min=0.0)), wait
+            y = fired.to(x.dtype) * (layer.amplitude / DT)
+        filtered = decay * filtered + (1 - decay) * y
+    return filtered
+
+
+def floor(model: ConvRateNetwork, x: Tensor, steps: int) -> Callable[[], None]:
+    """Convolutions and the product, on made-up spikes."""
+    layers = [layer for layer in model.layers.layers if not isinstance(layer, (RateNeuron, torch.nn.Flatten))]
+    inputs, made = [x], x
+    for layer in layers[:-1]:
+        made = layer(made)
+        inputs.append((torch.rand(steps * IMAGES, *made.shape[1:]) < 0.05).float() * 10)
+    inputs[-1] = inputs[-1].flatten(1)
+
+    def run() -> None:
+        for layer, y in zip(layers, inputs, strict=True):
+            layer(y)
+
+    return run
+
+
+@torch.no_grad()
+def contenders() -> list[measure.Contender]:
+    """All of them; ours and the loop agree."""
+    model, x = network(), images()
+    probes = {"out": Probe(tau_syn=100.0, history=False)}
+
+    def ours() -> None:
+        present(model, x, STEPS, probes=probes)
+
+    def steps() -> None:
+        with torch.no_grad():
+            loop(model, x, STEPS)
+
+    exact = network().double()
+    mine = present(exact, x.double(), STEPS + 1, probes=probes).probes["out"]
+    torch.testing.assert_close(mine, loop(exact, x.double(), STEPS), rtol=1e-6, atol=1e-6)
+    plain = floor(model, x, STEPS)
+
+    def alone() -> None:
+        with torch.no_grad():
+            plain()
+
+    return [
+        measure.Contender("spikeloom", "present", ours),
+        measure.Contender("plain torch loop", "step by step", steps),
+        measure.Contender("floor", "convolutions and product", alone),
+    ]
+
+
+def peak(steps: int) -> float:
+    """MB of the highest resident set of a new process that shows the images for `steps` steps."""
+    code = (
+        "import resource, torch; torch.set_num_threads(1); from benchmarks import rate\n"
+        "from spikeloom.convert.present import Probe, present\n"
+        "probes = {'out': Probe(tau_syn=100.0, history=False)}\n"
+        f"present(rate.network(), rate.images(), {steps}, probes=probes)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+if __name__ == "__main__":
+    options = measure.options(__doc__, rounds=7)
+    timings = measure.interleave(measure.wanted(contenders(), options.only), options.rounds)
+    settings = {"images": IMAGES, "steps": STEPS, "network": "1x28x28-32c3-64c3s2-128c3s2-10, LIF"}
+    works = [measure.workload(f"spiking inference, {IMAGES} images, {STEPS} steps", settings, timings)]
+    if not options.only:
+        peaks = {str(steps): round(peak(steps), 1) for steps in DURATIONS}
+        print("peak MB by steps", peaks)
+        works.append({"name": "peak resident memory [MB] by steps shown", "settings": settings, "peak_mb": peaks})
+    measure.save("rate", __doc__, options, works)
