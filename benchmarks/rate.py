@@ -14,8 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from spikeloom.convert.pairs import to_spiking
-from spikeloom.convert.present import Probe, present
+from spikeloom.convert import Probe, present, to_spiking
 from spikeloom.models import ConvRateNetwork
 from spikeloom.neurons import LIFCurve, RateNeuron
 
@@ -112,7 +111,7 @@ def peak(steps: int) -> float:
     """MB of the highest resident set of a new process that shows the images for `steps` steps."""
     code = (
         "import resource, torch; torch.set_num_threads(1); from benchmarks import rate\n"
-        "from spikeloom.convert.present import Probe, present\n"
+        "from spikeloom.convert import Probe, present\n"
         "probes = {'out': Probe(tau_syn=100.0, history=False)}\n"
         f"present(rate.network(), rate.images(), {steps}, probes=probes)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"

@@ -20,6 +20,7 @@ RUNS = (
     ("store_recall_update", KEPT, []),
     ("sparse", KEPT, []),
     ("parallel", KEPT, []),
+    ("rate", KEPT, []),
     ("length", KEPT, []),
     ("memory", FRESH, []),
     ("first_call", FRESH, []),

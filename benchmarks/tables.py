@@ -5,6 +5,7 @@
     spoken      results/*/table.json, tables of configurations
     sparse      benchmarks/results/sparse.json
     parallel    benchmarks/results/parallel.json
+    rate        benchmarks/results/rate.json
     memory      benchmarks/results/memory.json, length.json, first_call.json
 
 A table without results files says so. `--check` writes nothing and fails if the README is not up to date.
@@ -206,6 +207,21 @@ def parallel() -> str:
     return markdown(head, rows) + "\n\n" + markdown(title, cost) + "\n\n" + origin([document])
 
 
+def rate() -> str:
+    """Spiking inference: CPU time beside the loop and the floor, and the peak of memory by steps."""
+    document = read("rate")
+    if document is None:
+        return NONE_YET
+    speed, memory = document["workloads"]
+    rows = [
+        [row["name"], f"{row['cpu_ms']['median']:,.0f}", f"{row['cpu_relative']['median']:.2f}x"]
+        for row in speed["contenders"]
+    ]
+    peaks = ", ".join(f"{peak:,.0f} MB for {steps} steps" for steps, peak in memory["peak_mb"].items())
+    head = [speed["name"], "CPU ms", "times ours"]
+    return markdown(head, rows) + f"\n\nPeak of a whole process: {peaks}.\n\n" + origin([document])
+
+
 def number(value: float) -> str:
     """Four digits, or all of a large number.
 
@@ -226,7 +242,8 @@ def spread(statistics: dict[str, float]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "results": results, "spoken": spoken, "speed": speed, "sparse": sparse, "parallel": parallel, "memory": memory,
+    "results": results, "spoken": spoken, "speed": speed, "sparse": sparse, "parallel": parallel, "rate": rate,
+    "memory": memory,
 }  # fmt: skip
 
 

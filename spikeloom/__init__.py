@@ -16,10 +16,14 @@ __all__ = [
     "DeepR",
     "DelayedLinear",
     "FromEquation",
+    "LIFCurve",
     "LeakyReadout",
+    "Lowpass",
     "MaskedPSN",
     "ParaLIF",
     "ParallelNetwork",
+    "RateNeuron",
+    "ReLUCurve",
     "Recurrent",
     "Sequential",
     "SignedSparseLinear",
@@ -29,6 +33,10 @@ __all__ = [
     "SynapticLIF",
     "SynapticReadout",
     "TwoPass",
+    "present",
+    "to_hybrid",
+    "to_rate",
+    "to_spiking",
 ]
 
 
@@ -39,6 +47,8 @@ def __getattr__(name: str) -> object:
     homes = {"core": ("Stateful",), "models": ("LSNN", "ParallelNetwork"), "rules": ("DeepR",)}
     homes["neurons"] = ("ALIF", "LIF", "FromEquation", "LeakyReadout", "ParaLIF", "SynapticLIF", "SynapticReadout")
     homes["neurons"] += ("PSN", "MaskedPSN", "SlidingPSN")
+    homes["neurons"] += ("LIFCurve", "Lowpass", "RateNeuron", "ReLUCurve")
+    homes["convert"] = ("present", "to_hybrid", "to_rate", "to_spiking")
     homes["layers"] = ("DelayedLinear", "Recurrent", "Sequential", "SignedSparseLinear", "SparseDelayedLinear")
     homes["layers"] += ("TwoPass",)
     for home, names in homes.items():

@@ -17,7 +17,12 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def to_rate(model: Model) -> Model:
-    """The same model with rate neurons: no time, trainable."""
+    """The same model with rate neurons: no time, trainable.
+
+    >>> from spikeloom.neurons import RateNeuron, ReLUCurve
+    >>> to_rate(RateNeuron(ReLUCurve())).eval().spikes
+    False
+    """
     return _switched(model, "rate")
 
 
@@ -36,7 +41,12 @@ def to_spiking(model: Model) -> Model:
 
 
 def to_hybrid(model: Model) -> Model:
-    """The same model: spikes forward, the gradient of the rates backward."""
+    """The same model: spikes forward, the gradient of the rates backward.
+
+    >>> from spikeloom.neurons import RateNeuron, ReLUCurve
+    >>> to_hybrid(RateNeuron(ReLUCurve())).mode
+    'hybrid'
+    """
     return _switched(model, "hybrid")
 
 

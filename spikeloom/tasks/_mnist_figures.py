@@ -2,8 +2,7 @@
 
 import torch
 
-from ..convert.pairs import set_scale, to_spiking
-from ..convert.present import Probe, present
+from ..convert import Probe, present, set_scale, to_spiking
 from ..plot.confusion import confusion
 from ..plot.digits import accuracy_over_steps, activity, answers_over_time, labelled
 from ..train.run import Run

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from ..convert.pairs import set_scale, to_rate, to_spiking
-from ..convert.present import Probe, accuracy_over_steps, present
+from ..convert import Probe, accuracy_over_steps, present, set_scale, to_rate, to_spiking
 from ..core import Stateful
 from ..data import mnist
 from ..data.batches import Batches, in_order

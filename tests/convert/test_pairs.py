@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikeloom.convert.pairs import set_scale, to_hybrid, to_rate, to_spiking
-from spikeloom.convert.present import Probe, accuracy_over_steps, present
+from spikeloom.convert import Probe, accuracy_over_steps, present, set_scale, to_hybrid, to_rate, to_spiking
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers import Sequential
 from spikeloom.models.conv import ConvRateNetwork

@@ -16,7 +16,7 @@ import pytest
 from spikeloom.cli import main
 from spikeloom.data import shd as files
 from spikeloom.errors import ConfigError
-from spikeloom.tasks import shd, spoken_digits
+from spikeloom.tasks import _spoken, shd, spoken_digits
 from spikeloom.tasks.shd import PRESETS, Config
 from spikeloom.train.run import Run
 
@@ -39,6 +39,20 @@ def test_a_resumed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     shd.train(change(config, epochs=1), new_run(tmp_path / "parts"))
     shd.train(config, new_run(tmp_path / "parts"))
     for name in ("checkpoints/last.pt", "checkpoints/best.pt", "metrics.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_time_that_ran_out_inside_an_epoch_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = change(augmentation="event")
+    shd.train(config, new_run(tmp_path / "whole"))
+    updates = len(new_run(tmp_path / "whole").metrics())
+    assert updates // config.epochs >= 2
+    with monkeypatch.context() as patch:
+        patch.setattr(_spoken, "out_of_time", lambda minutes, run: lambda finished, history: finished == 1)
+        shd.train(config, new_run(tmp_path / "parts"))
+    assert len(new_run(tmp_path / "parts").metrics()) == 1
+    shd.train(config, new_run(tmp_path / "parts"))
+    for name in ("checkpoints/last.pt", "metrics.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 

@@ -1,0 +1,117 @@
+"""MNIST as rates and in spikes: resuming, evaluation, figures, options."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spikeloom.cli import main
+from spikeloom.errors import ConfigError
+from spikeloom.tasks import mnist_rate
+from spikeloom.tasks.mnist_rate import PRESETS, Config, network, shifted
+from spikeloom.train.run import Run
+
+SMOKE = PRESETS["smoke"]
+DATA = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "mnist"
+needs_mnist = pytest.mark.skipif(not DATA.is_dir(), reason="not in $SPIKELOOM_DATA: mnist")
+
+
+def change(config: Config = SMOKE, **options: Any) -> Config:
+    return dataclasses.replace(config, **options)
+
+
+def new_run(folder: Path, seed: int = 0) -> Run:
+    return Run(folder, "mnist_rate", "smoke", seed, quiet=True)
+
+
+@needs_mnist
+def test_a_run_that_stopped_inside_an_epoch_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    config = change(validation=10, checkpoint_every=1)
+    mnist_rate.train(config, new_run(tmp_path / "whole"))
+    run = new_run(tmp_path / "parts")
+    logged = run.log
+
+    def killed(update: int, **values: float) -> None:
+        logged(update, **values)
+        if update == 3:
+            raise KeyboardInterrupt
+
+    run.log = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        mnist_rate.train(config, run)
+    mnist_rate.train(config, new_run(tmp_path / "parts"))
+    for name in ("checkpoints/last.pt", "checkpoints/best.pt", "metrics.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+@needs_mnist
+@pytest.mark.parametrize("options", [{}, {"partner": "poisson"}, {"neuron": "relu", "scale": 2.0, "v_init": -1.0}])
+def test_evaluation_and_figures(options: dict[str, Any], tmp_path: Path) -> None:
+    config, run = change(**options), new_run(tmp_path)
+    mnist_rate.train(config, run)
+    values = mnist_rate.evaluate(config, run.fresh())
+    assert values == mnist_rate.evaluate(config, run.fresh())
+    assert values["test_images"] == 40
+    assert values["gap"] == pytest.approx(values["rate_accuracy"] - values["accuracy"])
+    steps = run.read_json("steps.json")
+    assert len(steps["accuracy"]) == 5
+    assert steps["accuracy"][-1] == pytest.approx(values["accuracy"])
+    layers = run.read_json("activity.json")["layers"]
+    assert [layer["neurons"] for layer in layers] == [4 * 26 * 26, 8 * 12 * 12, 16 * 5 * 5, 10]
+    assert layers[0]["synapses"] == 4 * 26 * 26 * 9
+    assert layers[1]["input_rate_hz"] == layers[0]["rate_hz"]
+    total = sum(layer["rate_hz"] * layer["neurons"] * 0.005 for layer in layers[:3])
+    assert values["spikes_per_image"] == pytest.approx(total)
+    run.write_json("result.json", {"test": values})
+    mnist_rate.plot(config, run.fresh())
+    drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert drawn == {
+        "training_digits", "answers", "activity", "learning_curves", "accuracy_over_steps", "confusion"
+    }  # fmt: skip
+
+
+@needs_mnist
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "mnist_rate", "--preset", "smoke", "--epochs", "1", "--out", str(tmp_path / "run")])
+    assert "test accuracy" in capsys.readouterr().out
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_the_network_of_the_example(tmp_path: Path) -> None:
+    model = network(PRESETS["nengo"], new_run(tmp_path))
+    assert sum(parameter.numel() for parameter in model.parameters()) == 158_730
+    again = network(PRESETS["nengo"], new_run(tmp_path))
+    for one, two in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_images_move_as_a_whole() -> None:
+    images = torch.zeros(20, 1, 28, 28)
+    images[:, 0, 10, 12] = 1.0
+    moved = shifted(images, 2, torch.Generator().manual_seed(0))
+    assert moved.shape == images.shape
+    assert moved.sum() == 20
+    places = moved[:, 0].nonzero()[:, 1:]
+    assert len({tuple(place) for place in places.tolist()}) > 5
+    assert np.abs(places.numpy() - [10, 12]).max() == 2
+    assert shifted(images, 0, torch.Generator()) is images
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"batch": 0}, "batch"),
+        ({"shift": -1}, "shift"),
+        ({"max_rate": 600.0}, "less than 500 Hz"),
+        ({"smoothing": -1.0}, "smoothing"),
+        ({"intercept": 1.0}, "intercept < 1"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        network(change(**options), new_run(tmp_path))
