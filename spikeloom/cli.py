@@ -1,4 +1,4 @@
-"""The command line: `spikeloom tasks | train | table | resume | evaluate | plot | report | compare | data`.
+"""The command line: `spikeloom tasks | train | table | resume | evaluate | plot | report | compare | export | data`.
 
 What may be called a task is what lies in `spikeloom/tasks`, or a Python file of your own with the same parts. Torch is
 loaded only when a command needs it: help and the list of tasks come at once.
@@ -25,6 +25,7 @@ commands:
   plot DIR              draw the figures again
   report DIR            write report.html again
   compare DIR DIR ...   options that differ, test values with their spread, curves in one page (--out FILE)
+  export DIR            write the best checkpoint for other programs: --format nir (--out FILE)
   data fetch NAME       download a data set and check its files
 
 several processes: torchrun --nproc-per-node 2 -m spikeloom train TASK (the batch size is that of each process)

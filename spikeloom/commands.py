@@ -13,7 +13,7 @@ from typing import Any
 
 from .cli import tasks
 from .data.fetch import fetch
-from .errors import ConfigError
+from .errors import ConfigError, ExportError
 from .options import parse_options, parse_table
 from .report import compare as comparison
 from .report.report import render
@@ -47,14 +47,15 @@ def run(name: str, arguments: list[str]) -> None:
         print(*fetch(arguments[1]), sep="\n")
     elif name == "compare":
         compare(arguments)
+    elif name == "export":
+        export(arguments)
     elif name in folders:
         if len(arguments) != 1 or arguments[0].startswith("-"):
             raise ConfigError(f"{name} needs the folder of a run and nothing else: spikeloom {name} DIR.")
         folders[name](Path(arguments[0]))
     else:
-        raise ConfigError(
-            f"There is no command {name!r}. {choices(name, ['tasks', 'train', 'table', *folders, 'compare', 'data'])}"
-        )
+        known = ["tasks", "train", "table", *folders, "compare", "export", "data"]
+        raise ConfigError(f"There is no command {name!r}. {choices(name, known)}")
 
 
 def find_task(name: str) -> Task:
@@ -288,6 +289,30 @@ def compare(arguments: list[str]) -> None:
     compared = comparison.groups([one for folder in arguments for one in runs(Path(folder))])
     print(comparison.text(compared))
     files.write_atomic(out, lambda stream: stream.write(comparison.render(compared).encode()))
+    print(out)
+
+
+def export(arguments: list[str]) -> None:
+    """`spikeloom export RUN --format nir [--out FILE]`: write the best checkpoint for other programs."""
+    words = dict(zip(arguments[1::2], arguments[2::2], strict=False))
+    folder = Path(arguments[0]) if len(arguments) % 2 and not arguments[0].startswith("-") else None
+    if folder is None or words.get("--format") != "nir" or not set(words) <= {"--format", "--out"}:
+        raise ConfigError(
+            "export needs the folder of a run and a format: spikeloom export DIR --format nir (--out FILE)."
+        )
+    from .convert.nir import to_nir, write_nir
+
+    run = experiment.reopen(folder)
+    task = find_task(run.task)
+    if "network_of" not in vars(task):
+        raise ExportError(
+            f"Task {run.task} has no network_of(config, run), so there is nothing to export. Add one to the task: it "
+            "returns the module whose weights are saved as `model`, and the shape of one input without time and batch."
+        )
+    model, shape = vars(task)["network_of"](experiment.options(task, folder), run.fresh())
+    run.load_best(model=model)
+    out = Path(words.get("--out", folder / "model.nir"))
+    write_nir(to_nir(model, shape), out)
     print(out)
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from spikeloom import cli, commands
 from spikeloom.options import first_words
@@ -153,6 +154,39 @@ def test_data_sets_are_fetched_by_name(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr(commands, "fetch", lambda name: [Path(name, "a"), Path(name, "b")])
     assert spikeloom("data", "fetch", "mnist") == 0
     assert capsys.readouterr().out == "mnist/a\nmnist/b\n"
+
+
+def test_the_best_checkpoint_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nir = pytest.importorskip("nir", reason="needs the extra nir")
+    folder = trained(tmp_path / "run")
+    capsys.readouterr()
+    assert spikeloom("export", folder, "--format", "nir") == 0
+    assert capsys.readouterr().out == f"{folder / 'model.nir'}\n"
+    other = tmp_path / "new" / "other.nir"
+    assert spikeloom("export", folder, "--out", other, "--format", "nir") == 0
+    saved = torch.load(folder / "checkpoints" / "best.pt", weights_only=False)
+    for path in (folder / "model.nir", other):
+        node = nir.read(path).nodes["Linear"]
+        assert node.weight.tolist() == saved["parts"]["model"]["weight"].tolist()
+        assert node.bias.tolist() == saved["parts"]["model"]["bias"].tolist()
+
+
+def test_what_cannot_be_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = tmp_path / "closed.py"
+    task.write_text(Path(TINY).read_text().replace("def network_of", "def unused"))
+    assert spikeloom("train", task, "--preset", "smoke", "--out", tmp_path / "run") == 0
+    message = complaint(capsys, "export", tmp_path / "run", "--format", "nir")
+    assert message.startswith("ExportError: Task ")
+    assert "has no network_of(config, run), so there is nothing to export. Add one to the task" in message
+    for wrong in (
+        [],
+        ["--format", "nir"],
+        [tmp_path],
+        [tmp_path, "--format", "onnx"],
+        [tmp_path, "--format", "nir", "x"],
+    ):
+        assert "export needs the folder of a run and a format" in complaint(capsys, "export", *wrong)
+    assert "is not a run folder" in complaint(capsys, "export", tmp_path, "--format", "nir")
 
 
 def test_an_unexpected_error_keeps_its_traceback(tmp_path: Path) -> None:

@@ -55,6 +55,10 @@ def build(config: Config, run: Run) -> nn.Linear:
     return model
 
 
+def network_of(config: Config, run: Run) -> tuple[nn.Module, tuple[int, ...]]:
+    return build(config, run), (config.inputs,)
+
+
 def points(config: Config, run: Run, purpose: str) -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.randn(config.batch, config.inputs, generator=run.generator(purpose))
     noise = 0.01 * torch.randn(config.batch, 1, generator=run.generator(purpose))

@@ -1,8 +1,14 @@
-"""One model into another: rates to spikes, networks of rectified units to spiking ones, thresholds."""
+"""One model into another: rates to spikes, networks of rectified units to spiking ones, thresholds, NIR."""
 
+from .balance import QCFS, balance_thresholds, fraction, maximum, percentile, qcfs
+from .conversion import report, verify
+from .folding import Converted
 from .pairs import set_scale, to_hybrid, to_rate, to_spiking
 from .present import OUTPUT, Presented, Probe, accuracy_over_steps, present
+from .spiking import convert
 
 __all__ = [
-    "OUTPUT", "Presented", "Probe", "accuracy_over_steps", "present", "set_scale", "to_hybrid", "to_rate", "to_spiking",
+    "OUTPUT", "QCFS", "Converted", "Presented", "Probe", "accuracy_over_steps", "balance_thresholds", "convert",
+    "fraction", "maximum", "percentile", "present", "qcfs", "report", "set_scale", "to_hybrid", "to_rate", "to_spiking",
+    "verify",
 ]  # fmt: skip

@@ -15,7 +15,8 @@
     stochastic  n = floor(|r| dt / 1000) + 1 with the remainder's probability, times the sign of r;  no state
     poisson     n from the Poisson distribution of mean |r| dt / 1000, times the sign of r;  no state
 
-The moment of crossing keeps the long-run rate of `lif` equal to the curve for any dt. Its state holds
+The moment of crossing keeps the long-run rate of `lif` equal to the curve for any dt up to the refractory period (a
+neuron that could charge again within the same step loses what is left of it). Its state holds
 exp(wait / tau_mem) in place of the time to wait: a step needs no exponential and no logarithm, and is still exact.
 A scale s multiplies the firing rates and divides the weight of a spike: finer answers for more spikes. It is no
 parameter and in no checkpoint. Curves of LIF neurons it distorts (J becomes s J), others not.
@@ -120,7 +121,7 @@ class RateNeuron(Stateful):
 
     >>> neuron = RateNeuron(LIFCurve(smoothing=0.0), mode="rate")
     >>> round(neuron(torch.full((1, 1, 1), 3.0))[0].item(), 4)
-    98.9246
+    98.9188
     >>> spikes, _ = RateNeuron(LIFCurve(), amplitude=0.01, mode="spiking")(torch.full((20, 1, 1), 3.0))
     >>> [step + 1 for step, value in enumerate(spikes.flatten().tolist()) if value]
     [9, 19]

@@ -350,4 +350,4 @@ def costs(config: Config, model: ConvRateNetwork, found: Shown) -> dict[str, Any
 
 def network_of(config: Config, run: Run) -> tuple[nn.Module, tuple[int, ...]]:
     """The network and the shape of one input, for export."""
-    return network(config, run).layers, (1, 28, 28)
+    return network(config, run), (1, 28, 28)

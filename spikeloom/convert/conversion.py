@@ -1,0 +1,177 @@
+"""What a conversion costs, layer by layer: the activations of the model against the mean output of its spikes.
+
+    cosine           <a, y> / (|a| |y|),            a: activation as rate, y: mean output over the steps
+    relative error   mean (y - a)^2 / mean a^2
+
+Where spikes are few, answers are wrong in silence: a layer whose median active neuron emits less than two spikes per
+presentation is named in a warning. More steps, a larger `scale`, or thresholds from `balance` help.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, ShapeError
+from ..neurons import RateNeuron, rate_neurons
+from .folding import Converted, in_blocks, shared_copy
+from .pairs import to_rate, to_spiking
+
+FEW = 2.0
+"""Spikes per presentation of the median active neuron below which a layer is named."""
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer of neurons, over all samples.
+
+    Units: rates in Hz.
+    """
+
+    layer: str
+    cosine: float
+    relative_error: float
+    mean_rate: float
+    max_rate: float
+    silent: float
+    """Share of neurons, sample by sample, without a spike."""
+    spikes: float
+    """Spikes of the whole layer in one presentation."""
+    median_spikes: float
+    """Spikes in one presentation of the median neuron among those that spike at all; 0 if none does."""
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """All layers of spiking neurons, in the order in which they run; `print` it for a table."""
+
+    rows: tuple[LayerReport, ...]
+    steps: int
+
+    def __str__(self) -> str:
+        names = [field.name for field in fields(LayerReport)]
+        lines = [[getattr(row, name) for name in names] for row in self.rows]
+        cells = [[name.replace("_", " ") for name in names]]
+        cells += [[str(line[0]), *(f"{value:.4g}" for value in line[1:])] for line in lines]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
+        table = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
+        return "\n".join([f"{self.steps} steps", *table])
+
+
+def verify(converted: Converted, model: nn.Module, x: Tensor, atol: float = 1e-5, rtol: float = 1e-5) -> float:
+    """The largest difference between the model and the rates of its conversion, both in eval mode.
+
+    Shapes: x [B, *N].
+
+    Args:
+        atol, rtol: allowed are atol + rtol times the largest output of the model.
+
+    Raises:
+        ConfigError: they differ by more.
+
+    >>> from spikeloom.convert.spiking import convert
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    >>> verify(convert(model, example=torch.rand(3, 4)), model, torch.rand(3, 4)) < 1e-5
+    True
+    """
+    with torch.no_grad():
+        wanted = shared_copy(model).eval()(x.clone())
+        got = to_rate(converted).eval()(x.unsqueeze(0))[0][0]
+    if got.shape != wanted.shape:
+        raise ConfigError(f"The model gives {list(wanted.shape)} but its conversion {list(got.shape)}.")
+    difference = float((got - wanted).abs().max())
+    if not difference <= atol + rtol * float(wanted.abs().max()):
+        raise ConfigError(
+            f"The rates of the conversion differ from the model by up to {difference:.3g}, allowed are {atol:g} and "
+            f"{rtol:g} of the output. Look for swapped activations, replaced pools and operations in place."
+        )
+    return difference
+
+
+@torch.no_grad()
+def report(converted: Converted, x: Tensor, steps: int) -> ConversionReport:
+    """Show `x` for some steps and compare every layer with its rates.
+
+    Shapes: x [B, *N].
+
+    Raises:
+        ConfigError: fewer than one step, or no neuron of the model spikes.
+        ShapeError: the input has no batch dimension.
+
+    >>> from spikeloom.convert.spiking import convert
+    >>> model = nn.Sequential(nn.Identity(), nn.ReLU()).eval()
+    >>> found = report(convert(model, example=torch.ones(1, 2)), torch.tensor([[0.5, -1.0]]), 10)
+    >>> print(found)
+    10 steps
+    layer  cosine  relative error  mean rate  max rate  silent  spikes  median spikes
+    1           1               0        250       500     0.5       5              5
+    """
+    if steps < 1:
+        raise ConfigError(f"report needs steps >= 1, but got {steps}.")
+    if x.dim() < 2:
+        raise ShapeError(f"report needs an input [B, *N], but got {list(x.shape)}. Add a batch dimension.")
+    spiking, rates = to_spiking(converted).eval(), to_rate(converted).eval()
+    active = {name: neuron for name, neuron in rate_neurons(spiking).items() if neuron.spikes}
+    if not active:
+        raise ConfigError('No neuron of the model spikes: they have the partner "none". Convert with another.')
+    outputs, counts = dict[str, Tensor](), dict[str, Tensor]()
+    for name, neuron in active.items():
+        neuron.register_forward_hook(_count(name, outputs, counts))
+    for _ in in_blocks(spiking, x, steps):
+        pass
+    activations = dict[str, Tensor]()
+    for name, neuron in rate_neurons(rates).items():
+        neuron.register_forward_hook(_keep(name, activations))
+    rates(x.unsqueeze(0))
+    seconds = steps * next(iter(active.values())).dt / 1000
+    rows = tuple(_row(name, activations[name], outputs[name] / steps, counts[name], seconds) for name in counts)
+    if few := [f"{row.layer} ({row.median_spikes:g})" for row in rows if row.median_spikes < FEW]:
+        warnings.warn(
+            f"In {steps} steps the median active neuron emits fewer than {FEW:g} spikes in {', '.join(few)}: answers "
+            "will be wrong. Take more steps, a larger scale, or lower thresholds (spikeloom.convert.balance).",
+            stacklevel=3,
+        )
+    return ConversionReport(rows, steps)
+
+
+def _count(name: str, outputs: dict[str, Tensor], counts: dict[str, Tensor]) -> Callable[..., None]:
+    """A hook that adds up what a layer says, and its spikes, those with a minus sign too."""
+
+    def hook(neuron: nn.Module, inputs: Any, output: Any) -> None:
+        assert isinstance(neuron, RateNeuron)
+        out = output[0]
+        spikes = neuron.hertz(out.abs()) * (len(out) * neuron.dt / 1000)
+        outputs[name] = outputs.get(name, torch.zeros_like(spikes)) + out.sum(0)
+        counts[name] = counts.get(name, torch.zeros_like(spikes)) + spikes.round()
+
+    return hook
+
+
+def _keep(name: str, activations: dict[str, Tensor]) -> Callable[..., None]:
+    """A hook that keeps what a layer says as rates."""
+
+    def hook(neuron: nn.Module, inputs: Any, output: Any) -> None:
+        activations[name] = output[0][0]
+
+    return hook
+
+
+def _row(name: str, wanted: Tensor, got: Tensor, counts: Tensor, seconds: float) -> LayerReport:
+    """The numbers of a layer; all tensors [B, *N]."""
+    wanted, got, counts = wanted.double(), got.double(), counts.double()
+    power = float(wanted.square().mean())
+    active = counts[counts > 0]
+    length = float(wanted.norm() * got.norm())
+    return LayerReport(
+        layer=name,
+        cosine=float((wanted * got).sum()) / length if length else float(power == 0.0 and not got.any()),
+        relative_error=float((got - wanted).square().mean()) / power if power else float(bool(got.any())),
+        mean_rate=float(counts.mean()) / seconds,
+        max_rate=float(counts.max()) / seconds,
+        silent=float((counts == 0).double().mean()),
+        spikes=float(counts.flatten(1).sum(1).mean()),
+        median_spikes=float(active.median()) if len(active) else 0.0,
+    )

@@ -1,0 +1,531 @@
+"""Networks to and from NIR, the format that simulators and neuromorphic chips exchange.
+
+    NIR, in continuous time                                        here, in steps of dt
+    LI       tau v' = v_leak - v + r i                             LeakyReadout
+    LIF      the same; v > v_threshold: spike, v = v_reset         LIF
+    CubaLI   tau_syn j' = w_in x - j,  tau_mem v' = v_leak - v + r j    SynapticReadout, w_in = 1 / (1 - a)
+    CubaLIF  the same with spikes                                  SynapticLIF, a = exp(-dt / tau_syn)
+    IF       v' = r i; v > v_threshold: spike, v = v_reset         RateNeuron integrate_and_fire, r = 1000 gain / dt
+
+NIR's time constants are in seconds, ours in ms. In continuous time a voltage never passes the threshold, so that reset
+"subtract" and "zero" are one thing: which of them a step takes, or how many spikes it may hold, stands in the metadata
+of a node (`reset`, `max_spikes`). Without metadata, LIF resets to zero and IF fires as often as a constant current
+makes it. A RateNeuron of partner "lif" without refractory period is a LIF node; v_leak holds its bias. All voltages
+start at 0. A spike in NIR is 1: one of another height gets a Scale node behind the neuron.
+Source: Pedersen et al., Neuromorphic intermediate representation, Nature Communications, 2024; equations from the
+package nir 1.0.8, seconds as in the paper's experiments.
+"""
+
+import io
+import math
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core import Stateful
+from ..errors import ConfigError, DataError, ExportError, check_positive
+from ..firing import Firing
+from ..layers import DelayedSynapses, Recurrent, Sequential
+from ..neurons import ALIF, LIF, LeakyReadout, LIFCurve, RateNeuron, ReLUCurve, SynapticLIF, SynapticReadout
+
+if TYPE_CHECKING:
+    import nir
+
+NEURONS = (LIF, LeakyReadout, SynapticLIF, SynapticReadout, RateNeuron)
+PASSIVE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+"""What does nothing at inference, and gets no node."""
+DAMAGED = (OSError, KeyError, ValueError, TypeError, AssertionError, AttributeError, RuntimeError, IndexError)
+
+
+class Scaling(nn.Module):
+    """Every signal times a fixed number: NIR's Scale.
+
+    Shapes: [B, *N] -> [B, *N]; scale a number or [*N].
+
+    >>> Scaling(2.0)(torch.ones(1, 3)).tolist()
+    [[2.0, 2.0, 2.0]]
+    """
+
+    def __init__(self, scale: float | Tensor) -> None:
+        super().__init__()
+        self.scale: float | Tensor
+        if isinstance(scale, Tensor):
+            self.register_buffer("scale", scale)
+        else:
+            self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+def to_nir(model: nn.Module, input_shape: tuple[int, ...]) -> "nir.NIRGraph":
+    """The graph of a network: a chain of nodes with the names of its layers. A rate neuron becomes its spiking partner.
+
+    Shapes: input_shape is one sample in one step [*N].
+    Units: NIR's time constants in s.
+
+    Args:
+        model: one layer, `Sequential` or nn.Sequential of layers, or a module that does nothing but call one.
+
+    Raises:
+        ExportError: NIR cannot express some layers (all are named), the shape does not fit, or nir is not installed.
+
+    >>> graph = to_nir(Sequential(nn.Linear(4, 2), LIF(tau_mem=20.0)), (4,))
+    >>> list(graph.nodes), graph.nodes["layers.1"].tau.tolist()
+    (['input', 'layers.0', 'layers.1', 'output'], [0.02, 0.02])
+    """
+    nir = _nir()
+    model, start = _unwrapped(model, input_shape)
+    layers = [(name or type(layer).__name__, layer) for name, layer in _leaves(model, start)]
+    problems = [(name, type(layer).__name__, reason) for name, layer in layers if (reason := _obstacle(layer))]
+    dts = {name: layer.dt for name, layer in layers if isinstance(layer, NEURONS)}
+    if len(set(dts.values())) > 1:
+        steps = ", ".join(f"{dt} ms in {name}" for name, dt in dts.items())
+        problems.append(("the network", type(model).__name__, f"its neurons differ in dt, {steps}"))
+    if problems:
+        raise ExportError(f"NIR cannot express {_listed(problems)}. Replace these, or export the layers between them.")
+    first = next(model.parameters(), torch.empty(0))
+    x = torch.zeros(1, *input_shape, dtype=first.dtype, device=first.device)
+    nodes = {_free("input", layers): nir.Input({"input": np.array(input_shape)})}
+    for name, layer in layers:
+        try:
+            after = x if isinstance(layer, NEURONS) else _shown(layer, x)
+            nodes |= _nodes(name, layer, tuple(x.shape[1:]), tuple(after.shape[1:]))
+        except (RuntimeError, ValueError) as error:
+            raise ExportError(
+                f"{name} ({type(layer).__name__}) does not fit its input {list(x.shape[1:])}: {_line(error)} Check "
+                f"input_shape, which is {list(input_shape)}, without time and batch."
+            ) from error
+        x = after
+    nodes[_free("output", layers)] = nir.Output({"output": np.array(x.shape[1:])})
+    names = list(nodes)
+    metadata = {"made_by": "spikeloom"} | ({"dt_ms": next(iter(dts.values()))} if dts else {})
+    return nir.NIRGraph(nodes, list(pairwise(names)), metadata, type_check=False)
+
+
+def from_nir(graph: "nir.NIRGraph", dt: float = 1.0, *, dtype: torch.dtype | None = None) -> Sequential:
+    """The network of a graph that is one chain from its input to its output.
+
+    With the dt of the network that was exported, it gives the same numbers. Surrogates and what was learned about time
+    constants are not in NIR: neurons have the default slopes, and fixed values.
+    Units: dt in ms; for a graph that counts time in steps instead of seconds, pass 1000.
+
+    Args:
+        dtype: of weights and of values per neuron; by default that of the first weight.
+
+    Raises:
+        ExportError: there are nodes or edges that cannot be run (all are named), or shapes do not fit.
+
+    >>> graph = to_nir(Sequential(nn.Linear(4, 2), LIF(tau_mem=20.0)), (4,))
+    >>> from_nir(graph).layers[1]
+    LIF(tau_mem=20.0, threshold=1.0, surrogate=Triangle(gain=0.3), dt=1.0)
+    """
+    nir = _nir()
+    check_positive("from_nir", dt=dt)
+    if not isinstance(graph, nir.NIRGraph):
+        raise ExportError(f"from_nir needs a NIRGraph, but got {type(graph).__name__}. Read one with read_nir(path).")
+    chain = _chain(graph)
+    kind = dtype or _dtype(graph)
+    problems: list[tuple[str, str, str]] = []
+    layers: list[nn.Module] = []
+    x: Tensor | None = torch.zeros(1, *_size(graph.nodes[chain[0]].input_type["input"]), dtype=kind)
+    for name in chain[1:]:
+        node = graph.nodes[name]
+        try:
+            if isinstance(node, nir.Output):
+                x = _fitting(node, x)
+                continue
+            made = _layers(node, dt, kind)
+            elementwise = isinstance(made[0], (*NEURONS, Scaling))
+            x = _fitting(node, x) if elementwise else x if x is None else _shown(made[0], x)
+            layers += made
+        except (ExportError, ConfigError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            problems.append((name, type(node).__name__, _line(error).rstrip(".")))
+            x = None  # the shapes behind it are not known
+    if problems:
+        raise ExportError(f"spikeloom cannot run {_listed(problems)}. Change these nodes, or take the graph apart.")
+    return Sequential(*_merged(layers, kind))
+
+
+def write_nir(graph: "nir.NIRGraph", path: Path) -> None:
+    """Create or replace a file with a graph, in one rename.
+
+    Raises:
+        ExportError: it cannot be written.
+    """
+    buffer, unfinished = io.BytesIO(), path.with_name(f".{path.name}.tmp")
+    _nir().write(buffer, graph)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as stream:
+            stream.write(buffer.getvalue())
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(unfinished, path)
+    except OSError as error:
+        if unfinished.is_file():
+            unfinished.unlink()
+        raise ExportError(f"{path} cannot be written: {error.strerror}. Choose another place.") from error
+
+
+def read_nir(path: Path) -> "nir.NIRGraph":
+    """The graph in a file, for `from_nir`.
+
+    Raises:
+        DataError: there is no such file, or it holds no graph.
+    """
+    nir = _nir()
+    if not path.is_file():
+        raise DataError(f"There is no file {path}. Name a file that `spikeloom export` or another program wrote.")
+    try:
+        graph = nir.read(path, type_check=False)
+    except DAMAGED as error:
+        raise DataError(
+            f"{path} should hold a NIR graph, but it is damaged or of another kind: {_line(error)} Export it again."
+        ) from error
+    if not isinstance(graph, nir.NIRGraph):
+        raise DataError(f"{path} should hold a NIR graph, but holds a {type(graph).__name__}. Put it into a graph.")
+    return graph
+
+
+def _nir() -> Any:
+    """The package, which is optional."""
+    try:
+        import nir
+    except ImportError as error:
+        raise ExportError("NIR needs a package that is not installed. Run `pip install spikeloom[nir]`.") from error
+    return nir
+
+
+def _leaves(model: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """Layers in their order, with their names; one that stands in two places comes twice."""
+    if isinstance(model, (Sequential, nn.Sequential)):
+        inner, below = (model.layers, ".layers") if isinstance(model, Sequential) else (model, "")
+        for key, layer in inner._modules.items():
+            assert layer is not None
+            yield from _leaves(layer, f"{name}{below}.{key}".lstrip("."))
+    elif not isinstance(model, PASSIVE):
+        yield name, model
+
+
+@torch.no_grad()
+def _unwrapped(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Module, str]:
+    """The Sequential inside a module that has nothing else and gives the same numbers; and its name."""
+    children = list(model.named_children())
+    if isinstance(model, Sequential) or not isinstance(model, Stateful) or len(children) != 1:
+        return model, ""
+    name, inner = children[0]
+    if not isinstance(inner, Sequential) or len(list(model.parameters())) != len(list(inner.parameters())):
+        return model, ""
+    if any(_obstacle(layer) for _, layer in _leaves(inner, name)):
+        return inner, name  # what it is will be said; it cannot be run to the same numbers anyway
+    modes = {module: module.training for module in model.modules()}
+    first = next(model.parameters(), torch.empty(0))
+    xs = torch.rand(2, 1, *input_shape, generator=torch.Generator().manual_seed(0)).to(first)
+    try:
+        outs = [module.eval()(xs)[0] for module in (model, inner)]
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    same = all(isinstance(out, Tensor) for out in outs) and torch.equal(*outs)
+    return (inner, name) if same else (model, "")
+
+
+def _obstacle(layer: nn.Module) -> str:
+    """Why NIR has no node for a layer, or ""."""
+    if isinstance(layer, (LIF, SynapticLIF)):
+        waits = layer.program.refractory > 0 or "steps" in layer.values
+        found = ["its refractory period"] * waits
+        found += ["its spikes are drawn at random"] * isinstance(layer.program.surrogate, Firing)
+        return " and ".join(found)
+    if isinstance(layer, RateNeuron):
+        return _rate_obstacle(layer)
+    if isinstance(layer, (nn.Conv1d, nn.Conv2d)) and layer.padding_mode != "zeros":
+        return f"its padding_mode {layer.padding_mode!r}, only zeros are known"
+    if isinstance(layer, nn.Flatten) and layer.start_dim == 0:
+        return "it flattens the samples into one another"
+    if isinstance(layer, nn.AvgPool2d):
+        padded = layer.padding not in (0, (0, 0)) and not layer.count_include_pad and layer.divisor_override is None
+        odd = padded or layer.ceil_mode or layer.divisor_override not in (None, 1)
+        return "its ceil_mode, count_include_pad or divisor_override" if odd else ""
+    if isinstance(layer, DelayedSynapses):
+        return "its delays, one per synapse" if layer.delays > 1 else ""
+    if isinstance(layer, Recurrent):
+        return "its loop takes a step of time, and NIR has no steps"
+    if type(layer) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Flatten, LeakyReadout, SynapticReadout, Scaling):
+        return ""
+    return "no node with an adapting threshold" if isinstance(layer, ALIF) else "no such node"
+
+
+def _rate_obstacle(neuron: RateNeuron) -> str:
+    """The same for a rate neuron."""
+    if neuron.partner not in ("lif", "integrate_and_fire"):
+        return f"its spiking partner {neuron.partner}"
+    found = [] if neuron.v_init == 0.0 else [f"its first voltage, v_init={neuron.v_init}"]
+    if neuron.min_voltage > -math.inf:
+        found.append(f"its lowest voltage, min_voltage={neuron.min_voltage:g} (-math.inf is none)")
+    if isinstance(neuron.curve, LIFCurve) and neuron.curve.refractory:
+        found.append("its refractory period")
+    if neuron.partner == "integrate_and_fire" and bool((torch.as_tensor(neuron.bias) != 0).any()):
+        found.append("its bias (move it into the layer before)")
+    return " and ".join(found)
+
+
+def _nodes(name: str, layer: nn.Module, shape: tuple[int, ...], after: tuple[int, ...]) -> dict[str, Any]:
+    """The node of a layer, and a Scale behind it if its spikes are not 1."""
+    made = {name: _node(layer, shape)}
+    if isinstance(layer, RateNeuron) and bool((torch.as_tensor(layer.height) != 1).any()):
+        made[name + ".height"] = _nir().Scale(_full(layer.height, shape))
+    for node in made.values():
+        node.input_type = {"input": np.array(shape)}  # what nir derives is wrong for groups and oblong kernels
+        node.output_type = {"output": np.array(after)}
+    return made
+
+
+def _node(layer: nn.Module, shape: tuple[int, ...]) -> Any:
+    """The node of a layer for inputs of this shape."""
+    nir = _nir()
+    if isinstance(layer, (nn.Linear, DelayedSynapses)):
+        if len(shape) != 1:
+            raise ValueError("NIR's linear maps take one dimension, so put an nn.Flatten before it.")
+        weight = _array(layer.weight)
+        return nir.Linear(weight) if layer.bias is None else nir.Affine(weight, _array(layer.bias))
+    if isinstance(layer, (nn.Conv1d, nn.Conv2d)):
+        kind, size = (nir.Conv1d, shape[1]) if isinstance(layer, nn.Conv1d) else (nir.Conv2d, shape[1:])
+        window = [v if isinstance(v, str) else _ints(v) for v in (layer.stride, layer.padding, layer.dilation)]
+        weight = _array(layer.weight)
+        bias = np.zeros_like(weight[:, 0, 0].reshape(len(weight), -1)[:, 0]) if layer.bias is None else layer.bias
+        return kind(size, weight, *window, layer.groups, _array(bias))
+    if isinstance(layer, nn.Flatten):
+        start, end = (dim - 1 if dim >= 0 else dim + len(shape) for dim in (layer.start_dim, layer.end_dim))
+        if start < 0:
+            raise ValueError("It flattens the samples into one another.")
+        return nir.Flatten({"input": np.array(shape)}, start, -1 if end == len(shape) - 1 else end)
+    if isinstance(layer, nn.AvgPool2d):
+        pool = nir.SumPool2d if layer.divisor_override == 1 else nir.AvgPool2d
+        return pool(*(np.array(np.broadcast_to(v, 2)) for v in (layer.kernel_size, layer.stride, layer.padding)))
+    return nir.Scale(_full(layer.scale, shape)) if isinstance(layer, Scaling) else _neuron_node(layer, shape)
+
+
+def _neuron_node(neuron: nn.Module, shape: tuple[int, ...]) -> Any:
+    """The node of a population."""
+    nir = _nir()
+    one, zero = np.ones(shape), np.zeros(shape)
+    if isinstance(neuron, LeakyReadout):
+        return nir.LI(_full(neuron.tau_mem, shape) / 1000, one, zero)
+    if isinstance(neuron, LIF):
+        reset = "subtract" if dict(neuron.program.equation.choices)["subtract"] else "zero"
+        tau, threshold = _full(neuron.tau_mem, shape) / 1000, _full(neuron.threshold, shape)
+        return nir.LIF(tau, one, zero, threshold, zero, metadata={"reset": reset})
+    if isinstance(neuron, (SynapticLIF, SynapticReadout)):
+        taus = neuron.time_constants()
+        syn, mem = _full(taus["tau_syn"], shape), _full(taus["tau_mem"], shape)
+        w_in = -1 / np.expm1(-neuron.dt / syn)
+        if isinstance(neuron, SynapticReadout):
+            return nir.CubaLI(syn / 1000, mem / 1000, one, zero, w_in)
+        return nir.CubaLIF(syn / 1000, mem / 1000, one, zero, _full(neuron.constants()["threshold"], shape), zero, w_in)
+    assert isinstance(neuron, RateNeuron)
+    gain = _full(neuron.gain, shape) * neuron.scale
+    if isinstance(neuron.curve, LIFCurve):
+        tau, leak = np.full(shape, neuron.curve.tau_mem / 1000), _full(neuron.bias, shape) * neuron.scale
+        return nir.LIF(tau, gain, leak, one, zero, metadata={"reset": "zero", "rate_neuron": 1})
+    threshold = _full(neuron.threshold, shape)
+    return nir.IF(gain * (1000 / neuron.dt), threshold, zero, metadata={"max_spikes": neuron.max_spikes})
+
+
+def _layers(node: Any, dt: float, kind: torch.dtype) -> list[nn.Module]:
+    """The layers that do what a node does."""
+    nir = _nir()
+    if isinstance(node, (nir.Linear, nir.Affine, nir.Conv1d, nir.Conv2d)):
+        return [_weighted(node, kind)]
+    if isinstance(node, nir.Flatten):
+        start, end = (int(dim) + (dim >= 0) for dim in (node.start_dim, node.end_dim))
+        return [nn.Flatten(start, end)]
+    if isinstance(node, (nir.AvgPool2d, nir.SumPool2d)):
+        window = (_ints(v) for v in (node.kernel_size, node.stride, node.padding))
+        kernel, stride, padding = window
+        return [nn.AvgPool2d(kernel, stride, padding, divisor_override=1 if isinstance(node, nir.SumPool2d) else None)]
+    if isinstance(node, nir.Scale):
+        return [Scaling(_value(node.scale, torch.float64))]
+    if isinstance(node, (nir.LI, nir.LIF, nir.CubaLI, nir.CubaLIF, nir.IF)):
+        return _neuron(node, dt, kind)
+    raise ExportError("there is no such layer")
+
+
+def _weighted(node: Any, kind: torch.dtype) -> nn.Module:
+    """A linear or convolutional layer; nothing is drawn for weights that are replaced."""
+    nir = _nir()
+    shape = node.weight.shape
+    layer: Any
+    if isinstance(node, (nir.Linear, nir.Affine)):
+        if len(shape) != 2:
+            raise ExportError(f"its weight has shape {list(shape)}, and only [post, pre] can be run")
+        layer = nn.Linear(shape[1], shape[0], isinstance(node, nir.Affine), device="meta")
+    else:
+        conv: Any = nn.Conv1d if isinstance(node, nir.Conv1d) else nn.Conv2d
+        stride, dilation = _ints(node.stride), _ints(node.dilation)
+        padding = str(node.padding) if isinstance(node.padding, str) else _ints(node.padding)
+        groups = int(node.groups)
+        layer = conv(shape[1] * groups, shape[0], shape[2:], stride, padding, dilation, groups, device="meta")
+    layer.weight = nn.Parameter(torch.tensor(node.weight, dtype=kind))
+    if layer.bias is not None:
+        layer.bias = nn.Parameter(torch.tensor(node.bias, dtype=kind))
+    assert isinstance(layer, nn.Module)
+    return layer
+
+
+def _neuron(node: Any, dt: float, kind: torch.dtype) -> list[nn.Module]:
+    """A population, with a Scaling before or behind it where its resistance or its spikes ask for one."""
+    nir = _nir()
+    metadata = node.metadata or {}
+    reset = "subtract" if metadata.get("reset") == "subtract" else "zero"
+    leaks = isinstance(node, nir.LIF) and reset == "zero"
+    for name in ("v_reset",) if leaks else ("v_reset", "v_leak"):
+        if np.any(getattr(node, name, 0.0) != 0.0):
+            raise ExportError(f"its {name} is not 0")
+    if isinstance(node, nir.IF):
+        gain, threshold = _value(node.r * (dt / 1000), kind), _value(node.v_threshold, kind)
+        most = int(metadata.get("max_spikes", 0))
+        spikes = RateNeuron(
+            ReLUCurve(), partner="integrate_and_fire", gain=gain, threshold=threshold, max_spikes=most, mode="spiking",
+            dt=dt,
+        )  # fmt: skip
+        return [spikes, Scaling(_value(1 / np.asarray(node.v_threshold, np.float64), torch.float64))]
+    if leaks and (np.any(node.v_leak != 0.0) or "rate_neuron" in metadata):
+        return [_biased(node, dt, kind)]
+    if isinstance(node, nir.LI):
+        return [Scaling(_value(node.r, torch.float64)), LeakyReadout(_value(node.tau * 1000, kind), dt=dt)]
+    if isinstance(node, nir.LIF):
+        tau, threshold = _value(node.tau * 1000, kind), _value(node.v_threshold, kind)
+        return [Scaling(_value(node.r, torch.float64)), LIF(tau, threshold, reset=reset, dt=dt)]
+    mem, syn = _value(node.tau_mem * 1000, kind), _value(node.tau_syn * 1000, kind)
+    enters = Scaling(_value(-node.r * node.w_in * np.expm1(-dt / (1000 * node.tau_syn)), torch.float64))
+    if isinstance(node, nir.CubaLI):
+        return [enters, SynapticReadout(mem, syn, dt=dt)]
+    return [enters, SynapticLIF(mem, syn, _value(node.v_threshold, kind), dt=dt)]
+
+
+def _biased(node: Any, dt: float, kind: torch.dtype) -> RateNeuron:
+    """A LIF neuron that resets to zero and has a bias."""
+    tau = _value(node.tau * 1000, kind)
+    if isinstance(tau, Tensor):
+        raise ExportError("its v_leak is not 0 and its time constants differ")
+    gain, bias = (_value(v / node.v_threshold, kind) for v in (node.r, node.v_leak))
+    return RateNeuron(
+        LIFCurve(tau, 0.0), amplitude=dt / 1000, gain=gain, bias=bias, min_voltage=-math.inf, mode="spiking", dt=dt
+    )
+
+
+def _merged(layers: list[nn.Module], kind: torch.dtype) -> list[nn.Module]:
+    """The same layers with one Scaling where several follow one another, and none for 1."""
+    result: list[nn.Module] = []
+    for layer in layers:
+        last = result[-1] if result else None
+        if isinstance(layer, Scaling) and isinstance(last, Scaling):
+            result[-1] = Scaling(last.scale * layer.scale)
+        else:
+            result.append(layer)
+    scales = {id(layer): torch.as_tensor(layer.scale) for layer in result if isinstance(layer, Scaling)}
+    kept = [x for x in result if id(x) not in scales or bool(((scales[id(x)] - 1).abs() > 1e-12).any())]
+    return [layer.to(kind) if isinstance(layer, Scaling) else layer for layer in kept]
+
+
+def _chain(graph: Any) -> list[str]:
+    """The names of all nodes from the input to the output."""
+    nir = _nir()
+    ahead, behind = ({name: set[str]() for name in graph.nodes} for _ in range(2))
+    problems = [(f"{a} -> {b}", "edge", "no such node") for a, b in graph.edges if not {a, b} <= set(graph.nodes)]
+    for a, b in graph.edges:
+        ahead.get(a, set()).add(b)
+        behind.get(b, set()).add(a)
+    for name, node in graph.nodes.items():
+        kind = type(node).__name__
+        if len(ahead[name]) != (0 if isinstance(node, nir.Output) else 1):
+            problems.append((name, kind, f"it leads to {', '.join(sorted(ahead[name])) or 'nothing'}"))
+        if len(behind[name]) != (0 if isinstance(node, nir.Input) else 1):
+            problems.append((name, kind, f"it is fed by {', '.join(sorted(behind[name])) or 'nothing'}"))
+    starts = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
+    chain = starts[:1]
+    while not problems and chain and ahead[chain[-1]]:
+        chain += ahead[chain[-1]]
+    if not problems:
+        lost = [name for name in graph.nodes if name not in chain]
+        problems += [(name, type(graph.nodes[name]).__name__, "not on the way from the input") for name in lost]
+    if problems or not chain:
+        raise ExportError(
+            f"spikeloom runs one chain from an Input to an Output, without branches and loops, but this graph has "
+            f"{_listed(problems) if problems else 'no Input'}. Take it apart, or change these."
+        )
+    return chain
+
+
+def _dtype(graph: Any) -> torch.dtype:
+    """That of the first weight."""
+    weights = [node.weight for node in graph.nodes.values() if hasattr(node, "weight")]
+    return torch.float64 if weights and weights[0].dtype == np.float64 else torch.float32
+
+
+def _value(array: Any, kind: torch.dtype) -> float | Tensor:
+    """One number if all are equal (15 digits: 0.02 s is 20 ms), else a tensor."""
+    values = np.asarray(array, np.float64)
+    if values.size and bool(np.all(values == values.flat[0])):
+        return float(f"{values.flat[0]:.15g}")
+    return torch.tensor(values, dtype=kind)
+
+
+def _full(value: Any, shape: tuple[int, ...]) -> Any:
+    """A number, or numbers that broadcast, for every neuron."""
+    numbers = torch.as_tensor(value, dtype=torch.float64).detach().cpu().numpy()
+    return np.array(np.broadcast_to(numbers, shape))
+
+
+def _array(tensor: Any) -> Any:
+    return np.array(tensor.detach().cpu().numpy() if isinstance(tensor, Tensor) else tensor)
+
+
+def _ints(value: Any) -> Any:
+    """One whole number or several, as torch takes them."""
+    numbers = tuple(int(v) for v in np.atleast_1d(value))
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _size(shape: Any) -> tuple[int, ...]:
+    if shape is None:
+        raise ExportError("A node of the graph has no shape. Give Input and Output theirs.")
+    return tuple(int(side) for side in shape)
+
+
+def _fitting(node: Any, x: Tensor | None) -> Tensor | None:
+    """The signal, if the node is for its shape."""
+    wanted = _size(node.input_type["input"])
+    if x is not None and tuple(x.shape[1:]) != wanted:
+        raise ExportError(f"it is for {list(wanted)}, but gets {list(x.shape[1:])}")
+    return x
+
+
+@torch.no_grad()
+def _shown(layer: nn.Module, x: Tensor) -> Tensor:
+    """What a layer without time makes of it."""
+    result: Tensor = layer.step(x, layer.initial_state(x))[0] if isinstance(layer, Stateful) else layer(x)
+    return result
+
+
+def _free(name: str, layers: list[tuple[str, nn.Module]]) -> str:
+    """That name, or a longer one that no layer has."""
+    return name if name not in dict(layers) else _free(name + "_", layers)
+
+
+def _listed(problems: list[tuple[str, str, str]]) -> str:
+    return "; ".join(f"{name} ({kind}): {reason}" for name, kind, reason in problems)
+
+
+def _line(error: Exception) -> str:
+    """A message as one sentence."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if text.endswith(".") else text + "."
