@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spikeloom.convert import percentile
-from spikeloom.convert import report, verify
-from spikeloom.convert import convert
+from spikeloom.convert import convert, percentile, report, verify
 
 
 def stripes(samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
