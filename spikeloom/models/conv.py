@@ -60,14 +60,14 @@ class ConvRateNetwork(Stateful):
         side, before = 28, 1
         for number, width in enumerate(channels):
             stride = 1 if number == 0 else 2
-            layers.append(_glorot(nn.Conv2d(before, width, 3, stride), generator))
+            layers.append(glorot(nn.Conv2d(before, width, 3, stride), generator))
             side, before = (side - 3) // stride + 1, width
             layers.append(
                 RateNeuron.tuned(
                     curve, (width, side, side), max_rate=max_rate, intercept=intercept, generator=firing, **options
                 )
             )
-        self.layers = Sequential(*layers, nn.Flatten(), _glorot(nn.Linear(before * side * side, classes), generator))
+        self.layers = Sequential(*layers, nn.Flatten(), glorot(nn.Linear(before * side * side, classes), generator))
 
     def initial_state(self, x: Tensor) -> State:
         return self.layers.initial_state(x)
@@ -80,7 +80,7 @@ class ConvRateNetwork(Stateful):
         return result
 
 
-def _glorot(layer: nn.Conv2d | nn.Linear, generator: torch.Generator | None) -> nn.Module:
+def glorot(layer: nn.Conv2d | nn.Linear, generator: torch.Generator | None) -> nn.Module:
     """Glorot-uniform weights and biases of zero, as in Keras."""
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     assert layer.bias is not None

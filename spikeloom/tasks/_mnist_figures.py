@@ -3,11 +3,12 @@
 import torch
 
 from ..convert import Probe, present, set_scale, to_spiking
+from ..neurons import rate_neurons
 from ..plot.confusion import confusion
 from ..plot.digits import accuracy_over_steps, activity, answers_over_time, labelled
 from ..train.run import Run
 from ._figures import learning, numbers
-from .mnist_rate import Config, Hidden, brightness, load, network
+from .mnist_rate import Config, brightness, load, network
 
 SAMPLED = 1_000
 """Neurons of the first layer in the figure of the activity."""
@@ -19,13 +20,6 @@ def draw(config: Config, run: Run) -> None:
     images, labels = load("train", config, torch.device("cpu"))
     titles = [str(label) for label in labels[:3].tolist()]
     run.figure("training_digits", labelled(numbers(images[:3, 0]), titles), "The first training images.")
-    model = network(config, run)
-    run.load_best(model=model)
-    spiking = to_spiking(model).eval()
-    set_scale(spiking, config.scale)
-    images, labels = (part[: config.figures] for part in load("test", config, run.device))
-    if config.figures:
-        answers(config, run, spiking, images, labels)
     lines = len(run.metrics())
     charts = {
         "loss": {"training": "loss", "validation": "validation_loss"},
@@ -35,8 +29,18 @@ def draw(config: Config, run: Run) -> None:
     learning(run, "Learning MNIST as rates", charts, {}, smooth=max(lines // 60, 1))
     if (run.folder / "steps.json").exists():
         steps = run.read_json("steps.json")
-        figure = accuracy_over_steps({"spikes": steps["accuracy"]}, {"rates": steps["rate_accuracy"]})
-        run.figure("accuracy_over_steps", figure, "Accuracy on the test images if the answer is taken earlier.")
+        curves = steps.get("curves") or {"spikes": steps["accuracy"]}
+        figure = accuracy_over_steps(curves, {"rates": steps["rate_accuracy"]})
+        run.figure("accuracy_over_steps", figure, "Accuracy on test images if the answer is taken earlier.")
+    if config.ann:
+        return
+    model = network(config, run)
+    run.load_best(model=model)
+    spiking = to_spiking(model).eval()
+    set_scale(spiking, config.scale)
+    images, labels = (part[: config.figures] for part in load("test", config, run.device))
+    if config.figures:
+        answers(config, run, spiking, images, labels)
     if (run.folder / "confusion.json").exists():
         counts = torch.tensor(run.read_json("confusion.json")).numpy()
         run.figure("confusion", confusion(counts, title="Test images"), "Which digit is taken for which.")
@@ -44,7 +48,7 @@ def draw(config: Config, run: Run) -> None:
 
 def answers(config: Config, run: Run, spiking: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
     """What the network says about some digits over time, and how its first layer fires for the first."""
-    first = Hidden(spiking).neurons[0]
+    first = next(iter(rate_neurons(spiking).values()))
     name = next(name for name, module in spiking.named_modules() if module is first)
     shape = (config.width, 26, 26)
     size = shape[0] * shape[1] * shape[2]

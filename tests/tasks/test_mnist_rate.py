@@ -75,6 +75,26 @@ def test_evaluation_and_figures(options: dict[str, Any], tmp_path: Path) -> None
 
 
 @needs_mnist
+def test_converting_an_ordinary_network(tmp_path: Path) -> None:
+    config = change(PRESETS["convert_relu"], samples=200, batch=20, epochs=3, width=4)
+    run = new_run(tmp_path)
+    mnist_rate.train(config, run)
+    values = mnist_rate.evaluate(config, run.fresh())
+    assert values == mnist_rate.evaluate(config, run.fresh())
+    assert abs(values["calibrated_accuracy"] - values["ann_accuracy"]) < 0.1
+    rows = run.read_json("conversions.json")
+    assert [(row["scale"], row["synapse"], row["steps"]) for row in rows[:8]] == [
+        (1, None, 30), (1, 1.0, 60), (1, 5.0, 60), (1, 10.0, 60), (2, 10.0, 60), (5, 10.0, 60), (10, 10.0, 60),
+        (1000, None, 10),
+    ]  # fmt: skip
+    assert rows[7]["accuracy"] > rows[0]["accuracy"]  # without a scale there is no spike at all
+    assert [row["calibration"] for row in rows[8:]] == ["maximum", "99.9 %"]
+    run.write_json("result.json", {"test": values})
+    mnist_rate.plot(config, run.fresh())
+    assert (tmp_path / "figures" / "accuracy_over_steps.png").is_file()
+
+
+@needs_mnist
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["train", "mnist_rate", "--preset", "smoke", "--epochs", "1", "--out", str(tmp_path / "run")])
     assert "test accuracy" in capsys.readouterr().out
@@ -110,6 +130,7 @@ def test_images_move_as_a_whole() -> None:
         ({"max_rate": 600.0}, "less than 500 Hz"),
         ({"smoothing": -1.0}, "smoothing"),
         ({"intercept": 1.0}, "intercept < 1"),
+        ({"ann": True, "rate_weight": 0.1}, "rate_weight"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> None:
