@@ -97,7 +97,7 @@ NENGO = Config(smoothing=0.0)
 SOFT = Config(
     white=1.0, max_rate=250.0, amplitude=0.004, v_init=0.5, optimizer="adam", lr=0.002, cosine=True, shift=2, epochs=15,
 )  # fmt: skip
-CONVERT = Config(ann=True, white=1.0, optimizer="adam", epochs=2, untrained_images=0)
+CONVERT = Config(ann=True, optimizer="adam", epochs=2, untrained_images=0)
 PRESETS = {
     "nengo": NENGO,
     "soft": SOFT,
