@@ -94,9 +94,7 @@ class Config:
 
 
 NENGO = Config(smoothing=0.0)
-SOFT = Config(
-    white=1.0, max_rate=250.0, amplitude=0.004, v_init=0.5, optimizer="adam", lr=0.002, cosine=True, shift=2, epochs=15,
-)  # fmt: skip
+SOFT = Config(smoothing=0.02, optimizer="adam", cosine=True, shift=2, epochs=15)
 CONVERT = Config(ann=True, optimizer="adam", epochs=2, untrained_images=0)
 PRESETS = {
     "nengo": NENGO,
