@@ -114,9 +114,9 @@ def encode(
     Raises:
         DataError: a sound is empty, silent, or not finite.
 
-    >>> tone = np.sin(np.arange(1600) * 2 * np.pi * 1000 / 8000)
+    >>> tone = np.sin(np.arange(1600) * 2 * np.pi * 500 / 8000)
     >>> times, units = encode([tone], 8000, Cochlea(), torch.Generator().manual_seed(0))
-    >>> len(times[0]) == len(units[0]) > 20
+    >>> len(times[0]) == len(units[0]) > 50
     True
     """
     seed = int(torch.randint(2**62, (1,), generator=generator))
