@@ -3,6 +3,7 @@
 import torch
 
 from ..convert import Probe, present, set_scale, to_spiking
+from ..core import Stateful
 from ..neurons import rate_neurons
 from ..plot.confusion import confusion
 from ..plot.digits import accuracy_over_steps, activity, answers_over_time, labelled
@@ -46,7 +47,7 @@ def draw(config: Config, run: Run) -> None:
         run.figure("confusion", confusion(counts, title="Test images"), "Which digit is taken for which.")
 
 
-def answers(config: Config, run: Run, spiking: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+def answers(config: Config, run: Run, spiking: Stateful, images: torch.Tensor, labels: torch.Tensor) -> None:
     """What the network says about some digits over time, and how its first layer fires for the first."""
     first = next(iter(rate_neurons(spiking).values()))
     name = next(name for name, module in spiking.named_modules() if module is first)
@@ -57,7 +58,7 @@ def answers(config: Config, run: Run, spiking: torch.nn.Module, images: torch.Te
         "out": Probe(tau_syn=config.tau_probe, debias=config.debias),
         "hidden": Probe(name, units=units),
     }
-    found = present(spiking, brightness(images, config), config.steps, probes=probes).probes  # type: ignore[arg-type]
+    found = present(spiking, brightness(images, config), config.steps, probes=probes).probes
     probabilities = numbers(found["out"].softmax(-1))
     figure = answers_over_time(numbers(images[:, 0]), probabilities, labels.tolist())
     caption = "Test images, and the softmax of the low-passed output over the time for which they are shown."

@@ -115,12 +115,7 @@ def test_its_filtered_output() -> None:
 
 
 def two_layers(smoothing: float, mode: str) -> Sequential:
-    first, last = nn.Linear(2, 3, bias=False), nn.Linear(3, 2)
-    with torch.no_grad():
-        first.weight.copy_(torch.tensor([[0.8, -0.4], [0.3, 0.6], [-0.5, 0.2]]))
-        last.weight.copy_(torch.tensor([[1.0, 0, -1], [0.5, -1, 2]]))
-        last.bias.copy_(torch.tensor([0.1, -0.2]))
-    first, last = first.double(), last.double()
+    first, last = nn.Linear(2, 3, bias=False).double(), nn.Linear(3, 2).double()
     first.weight.data = torch.tensor([[0.8, -0.4], [0.3, 0.6], [-0.5, 0.2]], dtype=D)
     last.weight.data = torch.tensor([[1.0, 0, -1], [0.5, -1, 2]], dtype=D)
     last.bias.data = torch.tensor([0.1, -0.2], dtype=D)
