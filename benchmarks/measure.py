@@ -194,9 +194,11 @@ def commit() -> str:
     return git("rev-parse", "HEAD") + ("+changes" if changed else "")
 
 
-def options(about: str | None, rounds: int) -> argparse.Namespace:
-    """The options every script has."""
+def options(about: str | None, rounds: int, run: bool = False) -> argparse.Namespace:
+    """The options every script has; and the folder of a run, for those that measure one."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if run:
+        parser.add_argument("run", type=Path, help="folder of the run to measure")
     parser.add_argument("--rounds", type=int, default=rounds, help="measured rounds")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and inputs")
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 from .balance import QCFS, balance_thresholds, fraction, maximum, percentile, qcfs
 from .conversion import report, verify
-from .folding import Converted
+from .converted import Converted
 from .pairs import set_scale, to_hybrid, to_rate, to_spiking
 from .present import OUTPUT, Presented, Probe, accuracy_over_steps, present
 from .spiking import convert

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError
 from ..neurons import QCFSCurve, RateNeuron, rate_neurons
-from .folding import Converted, in_blocks
+from .converted import Converted, in_blocks
 from .pairs import to_rate, to_spiking
 
 RELUS = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu")

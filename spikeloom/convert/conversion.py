@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, ShapeError
 from ..neurons import RateNeuron, rate_neurons
-from .folding import Converted, in_blocks, shared_copy
+from .converted import Converted, in_blocks
+from .folding import shared_copy
 from .pairs import to_rate, to_spiking
 
 FEW = 2.0

@@ -5,7 +5,7 @@ from .cost import activity_cost, rate_cost
 from .delay import DelayedLinear, DelayedSynapses, DelayState
 from .encode import poisson
 from .recurrent import Recurrent, RecurrentState
-from .sequential import Sequential
+from .sequential import Sequential, folded
 from .sparse import SignedSparse, SignedSparseLinear, SparseDelayedLinear
 from .two_pass import RectifiedRecurrent, TwoPass, TwoPassState
 
@@ -26,6 +26,7 @@ __all__ = [
     "activity_cost",
     "answer",
     "answer_loss",
+    "folded",
     "poisson",
     "rate_cost",
 ]

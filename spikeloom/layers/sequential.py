@@ -1,25 +1,39 @@
 """Layers one after the other, those that live in time and those that do not."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor, nn
 
 from ..core import State, Stateful
+from ..errors import ShapeError
 
 
-def folded(layer: nn.Module, xs: Tensor) -> Tensor:
-    """A module without time on a sequence: all steps are folded into its batch.
+def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
+    """A module or function without time on sequences: all steps as one batch; what is constant in time, once.
 
-    An input that is constant in time, as `x.expand(T, *x.shape)` makes it, is computed once in eval mode and stays so.
+    Shapes: xs [T, B, *N], each constant or not -> [T, B, *M]. What is no tensor, such as a size, comes back as it is.
 
-    >>> import torch
-    >>> ys = folded(nn.Linear(4, 2).eval(), torch.rand(3, 4).expand(10, 3, 4))
+    Raises:
+        ShapeError: the function does not keep the samples apart.
+
+    >>> ys = folded(torch.add, torch.ones(2, 3).expand(5, 2, 3), torch.ones(2, 3).expand(5, 2, 3))
     >>> ys.shape, ys.stride(0)
-    (torch.Size([10, 3, 2]), 0)
+    (torch.Size([5, 2, 3]), 0)
     """
-    if len(xs) > 1 and xs.stride(0) == 0 and not layer.training:
-        once: Tensor = layer(xs[0])
-        return once.expand(len(xs), *once.shape)
-    result: Tensor = layer(xs.flatten(0, 1)).unflatten(0, xs.shape[:2])
-    return result
+    steps, batch = xs[0].shape[:2]
+    random = isinstance(function, nn.Module) and function.training
+    once = steps > 1 and not random and all(x.stride(0) == 0 for x in xs)
+    out = function(*(x[0] if once else x.flatten(0, 1) for x in xs))
+    if not isinstance(out, Tensor):
+        return out
+    samples = batch if once else steps * batch
+    if out.dim() == 0 or len(out) != samples:
+        raise ShapeError(
+            f"{place or 'A function'} turned {samples} samples into {list(out.shape)}. The first dimension must stay "
+            "that of the samples: reduce, reshape and join along the others."
+        )
+    return out.expand(steps, *out.shape) if once else out.reshape(steps, batch, *out.shape[1:])
 
 
 class Sequential(Stateful):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..convert import accuracy_over_steps, convert, maximum, percentile, present
-from ..convert.folding import Converted
+from ..convert.converted import Converted
 from ..data.batches import in_order
 from ..train.run import Run
 from ._lsnn import share

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from spikeloom.convert.balance import QCFS, balance_thresholds, fraction, maximum, percentile, qcfs
 from spikeloom.convert.conversion import verify
-from spikeloom.convert.folding import Converted
+from spikeloom.convert.converted import Converted
 from spikeloom.convert.pairs import to_spiking
 from spikeloom.convert.spiking import convert
 from spikeloom.errors import ConfigError

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikeloom.convert.conversion import report, verify
-from spikeloom.convert.folding import SpikingMaxPool, fold_batchnorm, folded
+from spikeloom.convert.folding import fold_batchnorm
 from spikeloom.convert.pairs import set_scale, to_hybrid, to_rate, to_spiking
+from spikeloom.convert.pooling import SpikingMaxPool
 from spikeloom.convert.spiking import convert
 from spikeloom.errors import ConfigError, ShapeError
-from spikeloom.layers import SignedSparseLinear
+from spikeloom.layers import SignedSparseLinear, folded
 from spikeloom.neurons import LIFCurve, Lowpass, RateNeuron, ReLUCurve, SigmoidCurve, TanhCurve, rate_neurons
 
 X = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

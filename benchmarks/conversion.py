@@ -1,0 +1,102 @@
+"""One trained ReLU network as spikes, by our converter and by SpikingJelly's: same weights, same calibration images.
+
+Both show all test images, calibrate on the same 2,000 training images, and answer by the mean output so far. "half V0"
+is our default, a membrane that starts at half its threshold; SpikingJelly's starts at zero.
+
+    python -m spikeloom train mnist_rate --preset convert_relu --out runs/relu
+    python -m benchmarks.conversion runs/relu
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeloom.convert import convert, fraction, maximum, percentile, present
+from spikeloom.tasks import mnist_rate
+from spikeloom.train import experiment
+
+from . import measure
+
+STEPS, CALIBRATION, BLOCK = 50, 2_000, 100
+Answer = Callable[[Tensor], Tensor]
+"""Images [B, 1, 28, 28] -> output in every step [T, B, K]."""
+
+
+def ours(model: nn.Module, batches: list[Tensor], calibrate: Callable[..., Any], v_init: float) -> Answer:
+    """Our converter."""
+    spiking = convert(model, v_init=v_init, example=batches[0][:2])
+    calibrate(spiking, batches)
+    return lambda x: present(spiking.eval(), x, STEPS).probes["out"]
+
+
+def spikingjelly(model: nn.Module, batches: list[Tensor], mode: str | float) -> Answer:
+    """SpikingJelly 2, `RateCodingRecipe`, in steps as in its tutorial."""
+    from spikingjelly.activation_based import functional
+    from spikingjelly.activation_based.ann2snn import Converter
+    from spikingjelly.activation_based.ann2snn.recipes import RateCodingRecipe
+
+    spiking = Converter(RateCodingRecipe(batches, mode=mode)).convert(model).eval()
+
+    def answer(x: Tensor) -> Tensor:
+        functional.reset_net(spiking)
+        return torch.stack([spiking(x) for _ in range(STEPS)])
+
+    return answer
+
+
+@torch.no_grad()
+def measured(answer: Answer, images: Tensor, labels: Tensor) -> tuple[list[float], float]:
+    """Accuracy after each step, and CPU seconds for all images."""
+    right, started = torch.zeros(STEPS), time.process_time()
+    for x, wanted in zip(images.split(BLOCK), labels.split(BLOCK), strict=True):
+        right += (answer(x).cumsum(0).argmax(-1) == wanted).sum(1)
+    return (right / len(images)).tolist(), time.process_time() - started
+
+
+def main() -> None:
+    """Convert in all ways and write the accuracies."""
+    given = measure.options(__doc__, rounds=1, run=True)
+    run = experiment.reopen(given.run)
+    options = experiment.options(mnist_rate, run.folder)
+    model = mnist_rate.ordinary(options, run).eval()
+    run.load_best(model=model)
+    device = torch.device("cpu")
+    images, labels = mnist_rate.load("test", options, device)
+    images = mnist_rate.brightness(images, options)
+    training = mnist_rate.brightness(mnist_rate.load("train", options, device)[0][:CALIBRATION], options)
+    batches = list(training.split(500))
+    half = partial(fraction, share=0.5)
+    ways: dict[str, Callable[[], Answer]] = {
+        "spikeloom, maximum": lambda: ours(model, batches, maximum, 0.5),
+        "spikeloom, 99.9 %": lambda: ours(model, batches, percentile, 0.5),
+        "spikeloom, 1/2 maximum": lambda: ours(model, batches, half, 0.5),
+        "spikeloom, maximum, V0 = 0": lambda: ours(model, batches, maximum, 0.0),
+        "spikeloom, 99.9 %, V0 = 0": lambda: ours(model, batches, percentile, 0.0),
+    }
+    if find_spec("spikingjelly") is not None:
+        ways |= {
+            "SpikingJelly, maximum": lambda: spikingjelly(model, batches, "max"),
+            "SpikingJelly, 99.9 %": lambda: spikingjelly(model, batches, "99.9%"),
+            "SpikingJelly, 1/2 maximum": lambda: spikingjelly(model, batches, 0.5),
+        }
+    with torch.no_grad():
+        ann = float((torch.cat([model(x) for x in images.split(500)]).argmax(-1) == labels).float().mean())
+    rows = []
+    for name, make in ways.items():
+        curve, seconds = measured(make(), images, labels)
+        close = next((step + 1 for step, value in enumerate(curve) if value > ann - 0.001), None)
+        row = {"name": name, "accuracy": curve[-1], "steps_to_0.1_points": close, "cpu_s": round(seconds, 1)}
+        print(row, flush=True)
+        rows.append(row | {"curve": [round(value, 5) for value in curve]})
+    settings = {"network": "conv 32 - conv 64, stride 2 - dense 10, ReLU", "seed": run.seed, "steps": STEPS,
+                "images": len(images), "calibration_images": CALIBRATION, "ann_accuracy": ann}  # fmt: skip
+    measure.save("conversion", __doc__, given, [{"name": "conversion", "settings": settings, "rows": rows}])
+
+
+if __name__ == "__main__":
+    main()
