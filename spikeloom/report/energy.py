@@ -1,7 +1,7 @@
 """Synaptic operations and an estimate of energy, from firing rates and connection counts.
 
     operations of a connection per sample = rate of its source [Hz] * duration [s]     (spiking source: additions)
-                                          = steps                                      (analog source: multiply-adds)
+                                          = steps, or 1 if it never changes            (analog source: multiply-adds)
     energy = additions * 0.9 pJ + multiply-adds * 4.6 pJ
 
 Costs of 32-bit floating point arithmetic in a 45 nm process.
@@ -25,6 +25,7 @@ ASSUMPTIONS = (
     "A neuron costs one multiply-add per step for its leak.",
     "Memory traffic, routing and static power are left out, and usually cost more than the arithmetic.",
     "The dense figure is the same connections with one multiply-add per synapse and step, without neuron updates.",
+    "Where the input is constant, what it alone determines is computed once, and dense is one pass of the network.",
 )
 
 
@@ -53,7 +54,8 @@ def costs(activity: Mapping[str, Any]) -> list[Cost]:
     """The cost of each layer, then that of all.
 
     Args:
-        activity: `{"dt_ms", "steps", "layers": [...]}` for one sample. A layer has `name`, `neurons`, `rate_hz`,
+        activity: `{"dt_ms", "steps", "constant_input", "layers": [...]}` for one sample; the input changes if
+            `constant_input` is absent. A layer has `name`, `neurons`, `rate_hz`,
             `synapses` (all that end there), `recurrent_synapses` (those of them that come from the layer itself;
             0 if absent) and `input_rate_hz` (mean rate of its inputs; null if they are analog).
 
@@ -67,13 +69,14 @@ def costs(activity: Mapping[str, Any]) -> list[Cost]:
     try:
         steps = activity["steps"]
         seconds = steps * activity["dt_ms"] / 1000
-        found = [_layer(layer, steps, seconds) for layer in activity["layers"]]
+        passes = 1 if activity.get("constant_input") else steps
+        found = [_layer(layer, steps, seconds, passes) for layer in activity["layers"]]
     except KeyError as error:
         raise DataError(f"activity.json lacks {error}. `spikeloom evaluate` writes it again.") from error
     return [*found, _total(found)]
 
 
-def _layer(layer: Mapping[str, Any], steps: float, seconds: float) -> Cost:
+def _layer(layer: Mapping[str, Any], steps: float, seconds: float, passes: float) -> Cost:
     recurrent = layer.get("recurrent_synapses", 0)
     feed = layer["synapses"] - recurrent
     analog = layer["input_rate_hz"] is None
@@ -81,9 +84,9 @@ def _layer(layer: Mapping[str, Any], steps: float, seconds: float) -> Cost:
         name=layer["name"],
         additions=(recurrent * layer["rate_hz"] if recurrent else 0) * seconds
         + (0 if analog else feed * layer["input_rate_hz"] * seconds),
-        multiply_adds=feed * steps if analog else 0,
+        multiply_adds=feed * passes if analog else 0,
         neuron_updates=layer["neurons"] * steps,
-        dense_multiply_adds=layer["synapses"] * steps,
+        dense_multiply_adds=layer["synapses"] * passes,
     )
 
 

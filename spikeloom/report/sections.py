@@ -160,7 +160,8 @@ def cost(run: Folder) -> str:
         )
         for layer in run.costs
     ]
-    head = ("layer", "additions on spikes", "multiply-adds", "neuron updates", "energy", "dense, every step")
+    dense = "dense, one pass" if run.activity.get("constant_input") else "dense, every step"
+    head = ("layer", "additions on spikes", "multiply-adds", "neuron updates", "energy", dense)
     return section("Synaptic operations and energy, per sample", table(head, rows), bullets(energy.ASSUMPTIONS))
 
 

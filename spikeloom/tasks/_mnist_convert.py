@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..convert import accuracy_over_steps, convert, maximum, percentile, present
+from ..convert import Probe, accuracy_over_steps, convert, maximum, percentile, present
 from ..convert.converted import Converted
 from ..data.batches import in_order
 from ..train.run import Run
 from ._lsnn import share
-from .mnist_rate import Config, brightness, load, ordinary, rate_answers
+from .mnist_rate import Config, brightness, confusions, costs, load, ordinary, rate_answers, shown
 
 WALKTHROUGH, CALIBRATION = 400, 2_000
 """Test images of the walk-through's rows; training images that set thresholds."""
@@ -38,57 +38,58 @@ WAYS = (
     Way(10, 10.0, 60), Way(1000, None, 10),
 )  # fmt: skip
 CALIBRATIONS: dict[str, Callable[..., Any]] = {"maximum": maximum, "99.9 %": percentile}
-STEPS = 50
+BEST, STEPS = "99.9 %", 50
 
 
 @torch.no_grad()
 def compare(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy of the network and of all conversions; conversions.json and steps.json."""
+    """Accuracy of the network and of all conversions; all in conversions.json, the best calibration in other files."""
     images, labels = load("test", config, run.device)
     training, _ = load("train", config, run.device)
     model = ordinary(config, run).eval()
     update = run.load_best(model=model)
     ann = share(rate_answers(config, model, images), labels)
-    rows = [walkthrough(config, model, way, images[:WALKTHROUGH], labels[:WALKTHROUGH]) for way in WAYS]
+    rows = list[dict[str, Any]]()
+    for way in WAYS:
+        x = brightness(images[:WALKTHROUGH], config)
+        outputs = [present(walked(model, way), x[part], way.steps).probes["out"][-1] for part in in_order(len(x), 50)]
+        accuracy = share(torch.cat(outputs), labels[:WALKTHROUGH])
+        rows.append({"partner": "regular", **way._asdict(), "accuracy": accuracy, "images": len(x)})
     x = brightness(training[:CALIBRATION], config)
-    curves: dict[str, list[float]] = {}
+    curves, values = dict[str, list[float]](), dict[str, float]()
     for name, calibrate in CALIBRATIONS.items():
-        spiking = convert(model, example=x[:2])
+        spiking = integrating(model)
         thresholds = calibrate(spiking, [x[part] for part in in_order(len(x), 500)])
-        curves[name] = means_over_steps(config, spiking, images, labels)
+        found = shown(config, spiking.eval(), images, Probe(), STEPS)
+        means = found.outputs.cumsum(0)
+        curves[name] = accuracy_over_steps(means, labels).tolist()
         rows.append({"partner": "integrate_and_fire", "calibration": name, "thresholds": thresholds, "steps": STEPS,
-                     "accuracy": curves[name][-1], "images": len(images)})  # fmt: skip
+                     "accuracy": curves[name][-1], "images": len(images), "rates_hz": found.rates,
+                     "silent": found.silent})  # fmt: skip
+        if name == BEST:
+            run.write_json("confusion.json", confusions(means[-1], labels))
+            run.write_json("activity.json", costs(model, found))
+            values = {"spikes_per_image": sum(found.spikes)}
     run.write_json("conversions.json", rows)
-    best = curves["99.9 %"]
-    run.write_json("steps.json", {"accuracy": best, "curves": curves, "rate_accuracy": ann})
-    close = next((step + 1 for step, value in enumerate(best) if value > ann - 0.001), 0)
+    run.write_json("steps.json", {"accuracy": curves[BEST], "curves": curves, "rate_accuracy": ann})
+    close = next((step + 1 for step, value in enumerate(curves[BEST]) if value > ann - 0.001), 0)
     scaled = {
         f"scale_{way.scale:g}_synapse_{way.synapse or 0:g}": row["accuracy"]
         for way, row in zip(WAYS, rows, strict=False)
     }
     return {
-        "ann_accuracy": ann, "calibrated_accuracy": best[-1], "maximum_accuracy": curves["maximum"][-1],
-        "steps_to_0.1_points": float(close), "update": float(update), "test_images": float(len(images)), **scaled,
+        "ann_accuracy": ann, "calibrated_accuracy": curves[BEST][-1], "maximum_accuracy": curves["maximum"][-1],
+        "steps_to_0.1_points": float(close), "update": float(update), "test_images": float(len(images)), **values,
+        **scaled,
     }  # fmt: skip
 
 
-def walkthrough(config: Config, model: nn.Module, way: Way, images: Tensor, labels: Tensor) -> dict[str, Any]:
-    """One row of the scaling table."""
-    x = brightness(images, config)
-    spiking = convert(model, partner="regular", scale=way.scale, synapse=way.synapse, v_init=0.0, example=x[:2])
-    outputs = torch.cat(
-        [present(spiking.eval(), x[part], way.steps).probes["out"][-1] for part in in_order(len(x), 50)]
-    )
-    return {"partner": "regular", **way._asdict(), "accuracy": share(outputs, labels), "images": len(images)}
+def walked(model: nn.Module, way: Way) -> Converted:
+    """The network in one way of the walk-through."""
+    example = torch.zeros(2, 1, 28, 28, device=next(model.parameters()).device)
+    return convert(model, partner="regular", scale=way.scale, synapse=way.synapse, v_init=0.0, example=example).eval()
 
 
-def means_over_steps(config: Config, spiking: Converted, images: Tensor, labels: Tensor) -> list[float]:
-    """Accuracy of the mean output after each step."""
-    outputs = torch.cat(
-        [
-            present(spiking.eval(), brightness(images[part], config), STEPS).probes["out"].cumsum(0)
-            for part in in_order(len(images), 100)
-        ],
-        1,
-    )
-    return [float(value) for value in accuracy_over_steps(outputs, labels)]
+def integrating(model: nn.Module) -> Converted:
+    """The network with integrate-and-fire neurons, whose thresholds are still to be set."""
+    return convert(model, example=torch.zeros(2, 1, 28, 28, device=next(model.parameters()).device)).eval()

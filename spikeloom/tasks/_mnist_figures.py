@@ -2,14 +2,16 @@
 
 import torch
 
-from ..convert import Probe, present, set_scale, to_spiking
+from ..convert import Probe, present
+from ..convert.converted import Converted
 from ..core import Stateful
 from ..neurons import rate_neurons
 from ..plot.confusion import confusion
 from ..plot.digits import accuracy_over_steps, activity, answers_over_time, labelled
+from ..plot.style import Array
 from ..train.run import Run
 from ._figures import learning, numbers
-from .mnist_rate import Config, brightness, load, network
+from .mnist_rate import Config, brightness, load, network, ordinary, spiking
 
 SAMPLED = 1_000
 """Neurons of the first layer in the figure of the activity."""
@@ -25,7 +27,7 @@ def draw(config: Config, run: Run) -> None:
     charts = {
         "loss": {"training": "loss", "validation": "validation_loss"},
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
-        "mean rate [Hz]": {f"layer {i + 1}": f"rate_{i + 1}" for i in range(3)},
+        "mean rate [Hz]": {f"layer {i + 1}": f"rate_{i + 1}" for i in range(2 if config.ann else 3)},
     }
     learning(run, "Learning MNIST as rates", charts, {}, smooth=max(lines // 60, 1))
     if (run.folder / "steps.json").exists():
@@ -33,36 +35,55 @@ def draw(config: Config, run: Run) -> None:
         curves = steps.get("curves") or {"spikes": steps["accuracy"]}
         figure = accuracy_over_steps(curves, {"rates": steps["rate_accuracy"]})
         run.figure("accuracy_over_steps", figure, "Accuracy on test images if the answer is taken earlier.")
-    if config.ann:
-        return
-    model = network(config, run)
-    run.load_best(model=model)
-    spiking = to_spiking(model).eval()
-    set_scale(spiking, config.scale)
-    images, labels = (part[: config.figures] for part in load("test", config, run.device))
-    if config.figures:
-        answers(config, run, spiking, images, labels)
     if (run.folder / "confusion.json").exists():
         counts = torch.tensor(run.read_json("confusion.json")).numpy()
         run.figure("confusion", confusion(counts, title="Test images"), "Which digit is taken for which.")
-
-
-def answers(config: Config, run: Run, spiking: Stateful, images: torch.Tensor, labels: torch.Tensor) -> None:
-    """What the network says about some digits over time, and how its first layer fires for the first."""
-    first = next(iter(rate_neurons(spiking).values()))
-    name = next(name for name, module in spiking.named_modules() if module is first)
-    shape = (config.width, 26, 26)
-    size = shape[0] * shape[1] * shape[2]
-    units = tuple(torch.randperm(size, generator=torch.Generator().manual_seed(0))[:SAMPLED].sort().values.tolist())
-    probes = {
-        "out": Probe(tau_syn=config.tau_probe, debias=config.debias),
-        "hidden": Probe(name, units=units),
-    }
-    found = present(spiking, brightness(images, config), config.steps, probes=probes).probes
-    probabilities = numbers(found["out"].softmax(-1))
-    figure = answers_over_time(numbers(images[:, 0]), probabilities, labels.tolist())
+    if not config.figures:
+        return
+    images, labels = (part[: config.figures] for part in load("test", config, run.device))
+    if config.ann:
+        conversions(config, run, images)
+        return
+    model = network(config, run)
+    run.load_best(model=model)
+    probe = Probe(tau_syn=config.tau_probe, debias=config.debias)
+    found = answers(config, run, spiking(config, model), images, probe, config.steps, "activity", "")
+    figure = answers_over_time(numbers(images[:, 0]), found, labels.tolist())
     caption = "Test images, and the softmax of the low-passed output over the time for which they are shown."
     run.figure("answers", figure, caption)
-    spikes = numbers(found["hidden"][:, 0] / torch.as_tensor(first.height))
-    figure = activity(numbers(images[0, 0]), spikes, probabilities[:, 0], title="The first layer sees a digit")
-    run.figure("activity", figure, "Spikes of neurons drawn at random from the first layer, and the answer.")
+
+
+def conversions(config: Config, run: Run, images: torch.Tensor) -> None:
+    """How the first layer of the converted network fires, in three ways."""
+    from ._mnist_convert import STEPS, WAYS, integrating, walked
+
+    model = ordinary(config, run).eval()
+    run.load_best(model=model)
+    for name, way in {"activity_scale_1": WAYS[0], "activity_scale_10": WAYS[6]}.items():
+        said = f", scale {way.scale:g}" + (f", synapse {way.synapse:g} ms" if way.synapse else "")
+        answers(config, run, walked(model, way), images, Probe(), way.steps, name, said)
+    if (run.folder / "conversions.json").exists():
+        best, converted = run.read_json("conversions.json")[-1], integrating(model)
+        for layer, threshold in best["thresholds"].items():
+            converted.get_submodule(layer).threshold.fill_(threshold)  # type: ignore[operator]
+        said = f", thresholds at {best['calibration']}"
+        answers(config, run, converted, images, Probe(), STEPS, "activity_calibrated", said)
+
+
+def answers(
+    config: Config, run: Run, model: Stateful, images: torch.Tensor, probe: Probe, steps: int, name: str, said: str
+) -> Array:
+    """Probabilities [T, B, K] of all digits over time; a figure of how the first layer fires for the first image."""
+    path, first = next(iter(rate_neurons(model).items()))
+    size = config.width * 26 * 26
+    units = tuple(torch.randperm(size, generator=torch.Generator().manual_seed(0))[:SAMPLED].sort().values.tolist())
+    found = present(model, brightness(images, config), steps, probes={"out": probe, "hidden": Probe(path, units=units)})
+    outputs = found.probes["out"]
+    if isinstance(model, Converted) and "regular" not in {neuron.partner for neuron in rate_neurons(model).values()}:
+        outputs = outputs.cumsum(0) / torch.arange(1, steps + 1, device=outputs.device).view(-1, 1, 1)
+    probabilities: Array = numbers(outputs.softmax(-1))
+    spikes = numbers(found.probes["hidden"][:, 0] / torch.as_tensor(first.height))
+    title = "The first layer sees a digit" + said
+    figure = activity(numbers(images[0, 0]), spikes, probabilities[:, 0], title=title)
+    run.figure(name, figure, "Spikes of neurons drawn at random from the first layer, and the answer.")
+    return probabilities

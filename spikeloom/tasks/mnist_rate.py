@@ -95,11 +95,12 @@ class Config:
 
 NENGO = Config(smoothing=0.0)
 SOFT = Config(smoothing=0.02, optimizer="adam", cosine=True, shift=2, epochs=15)
-CONVERT = Config(ann=True, optimizer="adam", epochs=2, untrained_images=0)
+CONVERT = Config(ann=True, optimizer="adam", cosine=True, epochs=6, shift=1, untrained_images=0)
 PRESETS = {
     "nengo": NENGO,
     "soft": SOFT,
     "convert_relu": CONVERT,
+    "convert_relu_250_hz": Config(ann=True, rate_weight=0.001, untrained_images=0),
     "smoke": replace(
         SOFT, samples=40, width=4, batch=10, epochs=2, steps=5, untrained_images=20, checkpoint_every=2, figures=2
     ),
@@ -130,7 +131,7 @@ def train(config: Config, run: Run) -> None:
     batches = Batches(len(training[0]), config.batch, run.generator("batches", shared=True), run.rank, run.world)
     epoch = -(-len(training[0]) // (config.batch * run.world))
     updates = config.epochs * epoch
-    hidden = Hidden([] if config.ann else rate_neurons(model).values())
+    hidden = Hidden(activations(model))
 
     def step(finished: int) -> dict[str, float]:
         lr = config.lr * (0.5 + 0.5 * math.cos(math.pi * finished / updates) if config.cosine else 1.0)
@@ -178,19 +179,16 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
         return compare(config, run)
     images, labels = load("test", config, run.device)
-    before = shown(config, network(config, run.fresh()), images[: config.untrained_images])
+    probe = Probe(tau_syn=config.tau_probe, debias=config.debias)
+    before = shown(config, spiking(config, network(config, run.fresh())), images[: config.untrained_images], probe)
     model = network(config, run)
     update = run.load_best(model=model)
     rate = share(rate_answers(config, model, images), labels)
-    found = shown(config, model, images)
+    found = shown(config, spiking(config, model), images, probe)
     curve = accuracy_over_steps(found.outputs, labels)
-    counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
-    counts.index_put_(
-        (labels.cpu(), found.outputs[-1].argmax(-1).cpu()), torch.ones(len(labels), dtype=torch.int64), accumulate=True
-    )
-    run.write_json("confusion.json", counts.tolist())
+    run.write_json("confusion.json", confusions(found.outputs[-1], labels))
     run.write_json("steps.json", {"accuracy": curve.tolist(), "rate_accuracy": rate})
-    run.write_json("activity.json", costs(config, model, found))
+    run.write_json("activity.json", costs(model, found))
     accuracy = float(curve[-1])
     first = before.outputs[-1]
     values = {
@@ -257,8 +255,6 @@ def check(config: Config) -> None:
         "mnist_rate", batch=config.batch, epochs=config.epochs, steps=config.steps, width=config.width, lr=config.lr,
         white=config.white, rate_target=config.rate_target,
     )  # fmt: skip
-    if config.ann and config.rate_weight:
-        raise ConfigError("rate_weight regularises rate neurons, which an ordinary network (ann) has not. Set it to 0.")
     if min(config.rate_weight, config.tau_probe, config.validation, config.shift, config.samples) < 0:
         raise ConfigError("mnist_rate needs rate_weight, tau_probe, validation, shift and samples not below 0.")
 
@@ -270,27 +266,36 @@ def make_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.RMSprop(model.parameters(), lr=config.lr, alpha=0.9, eps=1e-7)
 
 
-class Hidden:
-    """Reads the rates [Hz] of the hidden neurons while it is entered."""
+def activations(model: nn.Module) -> list[nn.Module]:
+    """The hidden neurons: rate neurons, or the ReLUs of an ordinary network, whose activations stand for Hz."""
+    return [module for module in model.modules() if isinstance(module, (RateNeuron, nn.ReLU))]
 
-    def __init__(self, neurons: Iterable[RateNeuron]) -> None:
+
+class Hidden:
+    """Reads the rates [Hz] of hidden neurons while it is entered."""
+
+    def __init__(self, neurons: Iterable[nn.Module]) -> None:
         self.neurons = list(neurons)
         self.outputs: list[Tensor] = []
         self.hooks: list[Any] = []
 
     def __enter__(self) -> None:
         self.outputs = []
-        self.hooks = [
-            neuron.register_forward_hook(lambda _, __, out: self.outputs.append(out[0])) for neuron in self.neurons
-        ]
+        self.hooks = [neuron.register_forward_hook(self._read) for neuron in self.neurons]
+
+    def _read(self, neuron: nn.Module, inputs: Any, out: Any) -> None:
+        self.outputs.append(out[0] if isinstance(neuron, RateNeuron) else out)
 
     def __exit__(self, *_: object) -> None:
         for hook in self.hooks:
             hook.remove()
 
     def hertz(self) -> list[Tensor]:
-        """Of each layer: [T, B, *N]."""
-        return [out / neuron.amplitude for out, neuron in zip(self.outputs, self.neurons, strict=True)]
+        """Of each layer: [T, B, *N], or [B, *N] of an ordinary network."""
+        return [
+            out / neuron.amplitude if isinstance(neuron, RateNeuron) else out
+            for out, neuron in zip(self.outputs, self.neurons, strict=True)
+        ]
 
 
 def said(model: nn.Module, x: Tensor) -> Tensor:
@@ -319,44 +324,56 @@ def ordinary(config: Config, run: Run) -> nn.Sequential:
 class Shown(NamedTuple):
     """What a spiking network said to many images, and how much it fired."""
 
-    outputs: Tensor  # low-passed, [T, N, K]
+    steps: int
+    outputs: Tensor  # as probed, [T, N, K]
     spikes: list[float]  # per image, of each layer
     silent: list[float]  # share of neurons of each layer without a spike in an image
     rates: list[float]  # [Hz], of each layer
 
 
+def spiking(config: Config, model: Stateful) -> Stateful:
+    """The same network, with spikes."""
+    result = to_spiking(model).eval()
+    set_scale(result, config.scale)
+    return result
+
+
 @torch.no_grad()
-def shown(config: Config, model: Stateful, images: Tensor) -> Shown:
-    """Every image for `steps` steps."""
-    spiking = to_spiking(model).eval()
-    set_scale(spiking, config.scale)
-    hidden = Hidden(rate_neurons(spiking).values())
-    outputs, spikes, silent = [], [0.0] * len(hidden.neurons), [0.0] * len(hidden.neurons)
-    sizes = list[int]()
-    probes = {"out": Probe(tau_syn=config.tau_probe, debias=config.debias)}
+def shown(config: Config, model: Stateful, images: Tensor, probe: Probe, steps: int = 0) -> Shown:
+    """Every image for `steps` steps; 0: as many as the options say."""
+    steps = steps or config.steps
+    neurons = list(rate_neurons(model).values())
+    hidden = Hidden(neurons)
+    outputs, spikes, silent, sizes = [], [0.0] * len(neurons), [0.0] * len(neurons), [0] * len(neurons)
     for part in in_order(len(images), 50):
         with hidden:
-            outputs.append(
-                present(spiking, brightness(images[part], config), config.steps, probes=probes).probes["out"]
-            )
-        blocks = len(hidden.outputs) // len(hidden.neurons)
-        sizes = []
-        for layer, neuron in enumerate(hidden.neurons):
-            made = [out.abs().sum(0) for out in hidden.outputs[layer :: len(hidden.neurons)]]
+            outputs.append(present(model, brightness(images[part], config), steps, probes={"out": probe}).probes["out"])
+        blocks = len(hidden.outputs) // len(neurons)
+        for layer, neuron in enumerate(neurons):
+            made = [out.abs().sum(0) for out in hidden.outputs[layer :: len(neurons)]]
             fired = torch.stack(made).sum(0) if blocks > 1 else made[0]
             spikes[layer] += float(fired.sum()) / float(torch.as_tensor(neuron.height))
             silent[layer] += float((fired == 0).float().mean()) * len(part)
-            sizes.append(fired[0].numel())
-    count, seconds = len(images), config.steps / 1000
+            sizes[layer] = fired[0].numel()
+    count, seconds = len(images), steps / 1000
     return Shown(
-        torch.cat(outputs, 1), [s / count for s in spikes], [s / count for s in silent],
+        steps, torch.cat(outputs, 1), [s / count for s in spikes], [s / count for s in silent],
         [s / count / size / seconds for s, size in zip(spikes, sizes, strict=True)],
     )  # fmt: skip
 
 
-def costs(config: Config, model: ConvRateNetwork, found: Shown) -> dict[str, Any]:
+def confusions(answers: Tensor, labels: Tensor) -> list[list[int]]:
+    """How often each digit is taken for each, [wanted][said]."""
+    counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+    ones = torch.ones(len(labels), dtype=torch.int64)
+    counts.index_put_((labels.cpu(), answers.argmax(-1).cpu()), ones, accumulate=True)
+    result: list[list[int]] = counts.tolist()
+    return result
+
+
+def costs(model: nn.Module, found: Shown) -> dict[str, Any]:
     """activity.json: sizes, synapses and rates of each layer. A convolution has as many synapses as multiply-adds."""
-    weights = [layer for layer in model.layers.layers if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    weights = [layer for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
     layers, side, before, heard = [], 28, 28 * 28, None
     for number, layer in enumerate(weights):
         if isinstance(layer, nn.Conv2d):
@@ -373,7 +390,7 @@ def costs(config: Config, model: ConvRateNetwork, found: Shown) -> dict[str, Any
         )  # fmt: skip
         before, heard = neurons, hertz
     data = [*mnist.describe("train"), *mnist.describe("test")]
-    return {"dt_ms": 1.0, "steps": config.steps, "layers": layers, "data": data}
+    return {"dt_ms": 1.0, "steps": found.steps, "constant_input": True, "layers": layers, "data": data}
 
 
 def network_of(config: Config, run: Run) -> tuple[nn.Module, tuple[int, ...]]:

@@ -91,7 +91,27 @@ def test_converting_an_ordinary_network(tmp_path: Path) -> None:
     assert [row["calibration"] for row in rows[8:]] == ["maximum", "99.9 %"]
     run.write_json("result.json", {"test": values})
     mnist_rate.plot(config, run.fresh())
-    assert (tmp_path / "figures" / "accuracy_over_steps.png").is_file()
+    drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert drawn == {
+        "training_digits", "learning_curves", "accuracy_over_steps", "confusion", "activity_scale_1",
+        "activity_scale_10", "activity_calibrated",
+    }  # fmt: skip
+    activity = run.read_json("activity.json")
+    assert [layer["neurons"] for layer in activity["layers"]] == [4 * 26 * 26, 8 * 12 * 12, 10]
+    assert activity["steps"] == 50
+    total = sum(layer["rate_hz"] * layer["neurons"] * 0.05 for layer in activity["layers"][:2])
+    assert values["spikes_per_image"] == pytest.approx(total)
+
+
+@needs_mnist
+def test_activations_can_be_pulled_towards_a_rate(tmp_path: Path) -> None:
+    config = change(PRESETS["convert_relu_250_hz"], samples=100, batch=20, epochs=12, width=4, lr=0.02)
+    rates = list[float]()
+    for number, weight in enumerate((0.0, config.rate_weight)):
+        run = new_run(tmp_path / str(number))
+        mnist_rate.train(change(config, rate_weight=weight), run)
+        rates.append(run.metrics()[-1]["rate_1"])
+    assert 0.0 < 5 * rates[0] < rates[1] < config.rate_target
 
 
 @needs_mnist
@@ -130,7 +150,6 @@ def test_images_move_as_a_whole() -> None:
         ({"max_rate": 600.0}, "less than 500 Hz"),
         ({"smoothing": -1.0}, "smoothing"),
         ({"intercept": 1.0}, "intercept < 1"),
-        ({"ann": True, "rate_weight": 0.1}, "rate_weight"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> None:
