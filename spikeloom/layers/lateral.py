@@ -1,0 +1,56 @@
+"""Inhibition among the neurons of a layer: the same for all, or growing with their distance on a grid.
+
+    som     w_ij = max(most, start scaling sqrt(|position_i - position_j|)),  0 on the diagonal
+
+Neurons stand row by row on a grid of ceil(sqrt(size)) columns. Near neighbours inhibit each other little, so that they
+come to like similar inputs: a self-organising map.
+Source: Hazan et al., Unsupervised learning with self-organizing spiking neural networks, 2018; sizes from the network
+for N-MNIST by Lopez Gordillo, 2021.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+
+
+def uniform_inhibition(size: int, strength: float) -> Tensor:
+    """Weights [post, pre] in mV: -strength between any two neurons.
+
+    >>> uniform_inhibition(2, 17.5).tolist()
+    [[0.0, -17.5], [-17.5, 0.0]]
+    """
+    weight = torch.full((size, size), -strength)
+    return weight.fill_diagonal_(0.0)
+
+
+def som_inhibition(size: int, start: float = -5.0, most: float = -17.5, scaling: float = 0.75) -> Tensor:
+    """Weights [post, pre] in mV that grow with the square root of the distance on the grid, up to `most`.
+
+    Raises:
+        ConfigError: start or most is above 0, or the scaling is not positive.
+
+    >>> [round(w, 4) for w in som_inhibition(9)[0].tolist()]
+    [0.0, -3.75, -5.3033, -3.75, -4.4595, -5.6076, -5.3033, -5.6076, -6.3067]
+    """
+    if not (start <= 0.0 and most <= 0.0 and scaling > 0.0):
+        raise ConfigError(
+            f"som_inhibition needs start and most <= 0 and scaling > 0, but got {start}, {most}, {scaling}."
+        )
+    place = torch.arange(size)
+    columns = math.ceil(math.sqrt(size))
+    grid = torch.stack([place // columns, place % columns], 1).double()
+    weight = (start * scaling * torch.cdist(grid, grid).sqrt()).clamp(min=most).float()
+    return weight.fill_diagonal_(0.0)
+
+
+def growing_starts(start: float = -5.0, most: float = -17.5, intervals: int = 60) -> list[float]:
+    """`start` of `som_inhibition` in each interval of training: from weak to strong.
+
+    >>> growing_starts(intervals=3)
+    [-5.0, -11.25, -17.5]
+    """
+    values: list[float] = torch.linspace(start, most, intervals, dtype=torch.float64).tolist()
+    return values

@@ -1,0 +1,316 @@
+"""The network of Diehl & Cook: inputs excite neurons through synapses that learn, and one winner silences the others.
+
+    current[t] = gain W s_in[t-1] + lateral[t]
+    two layers   inhibitory neuron j hears its partner: excite s_j[t-1];   lateral[t] = -inhibit (others' inhibitory spikes)[t-1]
+    one layer    lateral[t] = -inhibit (others' spikes)[t-1]
+    after each step of learning:  W <- rule(W, s_in[t], s[t])
+
+An inhibition matrix (`layers.som_inhibition`) takes the place of -inhibit. Every connection takes one step. Weights and
+homeostasis travel in the state, shared by the samples of a batch, and `consolidate(state)` keeps them.
+
+Step by step in torch is the definition. On the CPU a compiled loop does the same without what does not happen; if an
+excitatory spike always makes its partner fire one step later, the inhibitory layer is a delay of two steps.
+Sources: Diehl and Cook, 2015; the network for N-MNIST by Lopez Gordillo, 2021.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core import State, Stateful, map_state
+from ..errors import ConfigError, ShapeError, check_positive, check_sequence
+from ..kernels import engine_for
+from ..neurons.diehl_cook import DiehlCook, DiehlCookState, MembraneLIF, MembraneState
+from ..rules import normalise
+from ..rules.stdp import SOFT_BOUNDS, STDP, STDPTraces
+
+
+class NetworkState(NamedTuple):
+    """What moves in a `DiehlCookNetwork`."""
+
+    weight: Tensor  # [N, I]
+    traces: STDPTraces
+    inputs: Tensor  # [B, I], spikes of the step before
+    neurons: DiehlCookState
+    spikes: Tensor  # [B, N], of the step before
+    inhibitory: MembraneState | tuple[()]
+    inhibited: Tensor | tuple[()]  # [B, N], spikes of the inhibitory layer in the step before
+    gain: Tensor  # [B], of all currents from the inputs
+
+
+class Events(NamedTuple):
+    """Input spikes as a list, step by step and sample by sample: row t B + b owns first[row] to first[row + 1]."""
+
+    first: Tensor  # int64 [T B + 1]
+    unit: Tensor  # int32 [E]
+    times: Tensor  # [E], how often
+
+
+class Fired(NamedTuple):
+    """Spikes as a list, in the order of time."""
+
+    steps: Tensor  # int64 [E]
+    samples: Tensor
+    neurons: Tensor
+
+
+class DiehlCookNetwork(Stateful):
+    """Inputs, excitatory neurons that compete, and inhibitory ones or direct inhibition.
+
+    In train() weights and homeostasis learn, in eval() they stay.
+    Shapes: spikes or counts of the inputs [T, B, I] -> spikes [T, B, N].
+    Units: weights, `excite` and `inhibit` in mV per spike.
+
+    Args:
+        n_in: I.
+        neurons: the excitatory layer.
+        rule: how the synapses learn; None: not at all.
+        inhibitory: the second layer; None: excitatory neurons inhibit one another directly.
+        excite: from an excitatory neuron to its partner.
+        inhibit: to all others.
+        lateral: weights [N, N] instead of `inhibit`, 0 or below.
+        total: what `consolidate` makes the weights of a neuron sum up to; 0: as they are.
+        scale: of the currents, for weights in other units.
+        w_init: weights start uniformly between 0 and this.
+        generator: draws the weights.
+
+    Raises:
+        ConfigError: sizes, strengths or time steps do not fit, or inhibition excites.
+        ShapeError: input or state of a wrong shape, dtype or device.
+
+    >>> from spikeloom.rules import post_stdp
+    >>> net = DiehlCookNetwork(4, DiehlCook(3), post_stdp(), scale=10.0, generator=torch.Generator().manual_seed(0))
+    >>> spikes, state = net(torch.ones(20, 1, 4))
+    >>> spikes.shape, state.weight.shape
+    (torch.Size([20, 1, 3]), torch.Size([3, 4]))
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        neurons: DiehlCook,
+        rule: STDP | None,
+        *,
+        inhibitory: MembraneLIF | None = None,
+        excite: float = 22.5,
+        inhibit: float = 17.5,
+        lateral: Tensor | None = None,
+        total: float = 0.0,
+        scale: float = 1.0,
+        w_init: float = 0.3,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_positive("DiehlCookNetwork", n_in=n_in, scale=scale)
+        if min(inhibit, excite, total, w_init) < 0.0:
+            raise ConfigError(
+                f"DiehlCookNetwork needs excite, inhibit, total and w_init >= 0, but got {excite}, {inhibit}, {total} "
+                f"and {w_init}. Inhibition is a positive strength."
+            )
+        size = neurons.size
+        parts = {"inhibitory": inhibitory, "rule": rule}
+        for name, part in parts.items():
+            if part is not None and part.dt != neurons.dt:
+                raise ConfigError(f"The neurons have steps of {neurons.dt} ms, but {name} has {part.dt}. Use one dt.")
+        if inhibitory is not None and inhibitory.size != size:
+            raise ConfigError(f"Each of the {size} neurons needs a partner, but there are {inhibitory.size}.")
+        self.n_in, self.neurons, self.rule, self.inhibitory = n_in, neurons, rule, inhibitory
+        self.excite, self.inhibit, self.total, self.scale = excite, inhibit, total, scale
+        self.weight: Tensor
+        self.register_buffer("weight", w_init * torch.rand(n_in, size, generator=generator).T)
+        self.lateral: Tensor | None
+        self.register_buffer("lateral", None)
+        if lateral is not None:
+            self.set_lateral(lateral)
+
+    def set_lateral(self, lateral: Tensor | None) -> None:
+        """Inhibit by this matrix [N, N] from now on, or by `inhibit` alike.
+
+        Raises:
+            ConfigError: it excites, or neurons inhibit themselves.
+            ShapeError: its shape is not [N, N].
+        """
+        if lateral is not None:
+            size = self.neurons.size
+            if tuple(lateral.shape) != (size, size):
+                raise ShapeError(
+                    f"Lateral inhibition of {size} neurons needs [{size}, {size}], got {list(lateral.shape)}."
+                )
+            if bool((lateral > 0).any()) or bool(lateral.diagonal().any()):
+                raise ConfigError("Lateral weights must be 0 or below, and 0 from a neuron to itself.")
+            lateral = lateral.to(self.weight)
+        self.lateral = lateral
+
+    @property
+    def exact(self) -> bool:
+        """Whether the inhibitory layer only repeats the spikes of its partners, one step later."""
+        other = self.inhibitory
+        if other is None:
+            return False
+        fires = self.excite >= other.threshold - other.rest and other.rest <= other.reset
+        return fires and self.neurons.refractory > other.refractory and other.lowest <= other.rest
+
+    def initial_state(self, x: Tensor, gain: float = 1.0) -> NetworkState:
+        """A state of samples that have seen nothing, with the weights and the homeostasis that were kept."""
+        if x.dim() != 2 or x.shape[1] != self.n_in:
+            raise ShapeError(f"DiehlCookNetwork has {self.n_in} inputs, but a slice of its input is {list(x.shape)}.")
+        silent = x.new_zeros(len(x), self.neurons.size)
+        return self._at_rest(x, self.weight.to(x, copy=True), self.neurons.initial_state(silent), gain)
+
+    def _at_rest(self, x: Tensor, weight: Tensor, neurons: DiehlCookState, gain: float) -> NetworkState:
+        silent = torch.zeros_like(neurons.voltage)
+        inhibitory, inhibited = (
+            ((), ()) if self.inhibitory is None else (self.inhibitory.initial_state(silent), silent.clone())
+        )
+        traces = STDPTraces(torch.zeros_like(x), torch.zeros_like(silent), torch.zeros_like(silent))
+        gains = silent.new_full((len(x),), gain)
+        return NetworkState(weight, traces, torch.zeros_like(x), neurons, silent, inhibitory, inhibited, gains)
+
+    def step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        current = self.scale * state.gain.unsqueeze(1) * (state.inputs @ state.weight.T)
+        source = state.spikes if self.inhibitory is None else state.inhibited
+        assert isinstance(source, Tensor)
+        if self.lateral is None:
+            current = current - self.inhibit * (source.sum(1, keepdim=True) - source)
+        else:
+            current = current + source @ self.lateral.to(x).T
+        spikes, neurons = self.neurons.step(current, state.neurons)
+        inhibitory, inhibited = state.inhibitory, state.inhibited
+        if self.inhibitory is not None:
+            assert isinstance(inhibitory, MembraneState)
+            inhibited, inhibitory = self.inhibitory.step(self.excite * state.spikes, inhibitory)
+        weight, traces = state.weight, state.traces
+        if self.training and self.rule is not None:
+            weight, traces = self.rule.update(weight, x, spikes, traces)
+        return spikes, NetworkState(weight, traces, x, neurons, spikes, inhibitory, inhibited, state.gain)
+
+    @torch.no_grad()
+    def forward(self, xs: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
+        check_sequence("DiehlCookNetwork", xs, self.n_in)
+        state = self.initial_state(xs[0]) if state is None else state
+        if engine_for(xs) != "numba" or not self._compiled(len(xs[0])):
+            return super().forward(xs, state)
+        state = copied(state)
+        fired = self.advance_(events_of(xs), state)
+        spikes = xs.new_zeros(len(xs), *state.spikes.shape)
+        spikes[fired.steps, fired.samples, fired.neurons] = 1.0
+        return spikes, state
+
+    @torch.no_grad()
+    def advance_(self, events: Events, state: NetworkState) -> Fired:
+        """The same in place, for inputs given as a list: `state` is changed, the spikes come back as a list.
+
+        Raises:
+            ConfigError: the rule or the device needs the definition: call the network itself.
+            ShapeError: events of another batch.
+        """
+        batch, size = state.spikes.shape
+        rows = len(events.first) - 1
+        if rows % batch or rows == 0:
+            raise ShapeError(f"The events fill {rows} steps and samples, which is not a number of steps of {batch}.")
+        if engine_for(state.weight) != "numba" or not self._compiled(batch):
+            raise ConfigError("This network runs step by step only. Call it with a sequence [T, B, I].")
+        before = events_of(state.inputs.unsqueeze(0))
+        first = torch.cat([before.first, before.first[-1] + events.first[1:]])
+        unit = torch.cat([before.unit, events.unit])
+        count = torch.cat([before.times, events.times]).to(state.weight.dtype)
+        two = isinstance(state.inhibitory, MembraneState)
+        silent = state.spikes.new_empty(0, 0)
+        inhibitory = (*state.inhibitory, state.inhibited) if two else (silent, silent, silent)
+        lateral = silent if self.lateral is None else self.lateral.to(state.weight).T.contiguous()
+        arrays = [
+            first, unit, count, state.weight.T, state.neurons.homeostasis, state.neurons.voltage,
+            state.neurons.refractory, state.neurons.noise, state.gain, state.spikes, *state.traces, *inhibitory, lateral,
+        ]  # fmt: skip
+        if not state.weight.T.is_contiguous():
+            raise ShapeError("advance_ needs weights [N, I] that lie as [I, N], as those of the network do.")
+        steps = rows // batch
+        room = steps * batch if self.neurons.one_winner else steps * batch * size
+        fired = torch.empty(room, 3, dtype=torch.int64)
+        numbers, choices = self._numbers(batch, state.weight.dtype), self._choices()
+        found = _kernels().compete(*(part.numpy() for part in (*arrays, numbers, choices, fired)))
+        last = events.first[-1 - batch :]
+        state.inputs.zero_()
+        for b in range(batch):
+            part = slice(int(last[b]), int(last[b + 1]))
+            state.inputs[b, events.unit[part].long()] = events.times[part].to(state.inputs)
+        state.neurons.noise[:, 1] += steps
+        return Fired(*fired[:found].unbind(1))
+
+    def _numbers(self, batch: int, dtype: torch.dtype) -> Tensor:
+        """What the compiled loop is told."""
+        e, i, rule = self.neurons, self.inhibitory or MembraneLIF(1), self.rule or STDP(dt=self.neurons.dt)
+        share = 1.0 / batch if rule.reduction == "mean" else 1.0
+        values = [
+            e.rest, e.reset, e.threshold, e.refractory, math.exp(-e.dt / e.tau_mem), e.lowest, e.homeostasis_step,
+            math.exp(-e.dt / e.tau_homeostasis), e.dt, self.excite, self.inhibit, i.rest, i.reset, i.threshold,
+            i.refractory, math.exp(-i.dt / i.tau_mem), i.lowest, rule.lr * share, rule.lr_pre * share, rule.target,
+            rule.power, rule.w_min, rule.w_max, 1.0 - rule.decay, *(
+                math.exp(-rule.dt / tau) for tau in (rule.tau_pre, rule.tau_post, rule.tau_slow)
+            ), self.scale,
+        ]  # fmt: skip
+        return torch.tensor(values, dtype=dtype)
+
+    def _choices(self) -> Tensor:
+        """The same, of what is yes or no."""
+        rule = self.rule
+        values: list[int] = [
+            self.inhibitory is not None, self.neurons.one_winner, self.training, rule is not None,
+            0 if rule is None else SOFT_BOUNDS.index(rule.soft_bound), rule is not None and rule.trace == "add",
+            rule is not None and rule.triplet, self.exact,
+        ]  # fmt: skip
+        return torch.tensor(values, dtype=torch.int64)
+
+    def _compiled(self, batch: int) -> bool:
+        """Whether the compiled loop can do it: not where the order of changes within a step would matter."""
+        rule = self.rule if self.training else None
+        if rule is None:
+            return True
+        crowded = batch > 1 and rule.lr_pre != 0.0 and rule.soft_bound != "none"
+        return rule.reduction != "max" and not crowded
+
+    def fresh(self, state: NetworkState, gain: float = 1.0) -> NetworkState:
+        """For the next samples: all at rest, but weights, homeostasis and where random draws stand go on."""
+        voltage = torch.full_like(state.neurons.voltage, self.neurons.rest)
+        neurons = state.neurons._replace(voltage=voltage, refractory=torch.zeros_like(voltage))
+        return self._at_rest(state.inputs, state.weight, neurons, gain)
+
+    @torch.no_grad()
+    def consolidate(self, state: NetworkState) -> None:
+        """Keep weights and homeostasis of a state; in train() the weights are normalised first, if `total` is set."""
+        weight = normalise(state.weight, self.total) if self.total and self.training else state.weight
+        self.weight.copy_(weight)
+        self.neurons.consolidate(state.neurons)
+
+
+def copied(state: State) -> Any:
+    """A state that shares no memory with the first; weights keep their layout."""
+    return map_state(Tensor.clone, state)
+
+
+def events_of(xs: Tensor) -> Events:
+    """The events of a sequence [T, B, I].
+
+    >>> events_of(torch.tensor([[[0.0, 2.0]], [[1.0, 0.0]]]))
+    Events(first=tensor([0, 1, 2]), unit=tensor([1, 0], dtype=torch.int32), times=tensor([2., 1.]))
+    """
+    rows = xs.detach().reshape(-1, xs.shape[-1]).contiguous()
+    kernels = _kernels()
+    many = kernels.count_events(rows.numpy())
+    kind = rows.dtype if rows.is_floating_point() else torch.float32
+    events = Events(
+        torch.empty(len(rows) + 1, dtype=torch.int64),
+        torch.empty(many, dtype=torch.int32),
+        torch.empty(many, dtype=kind),
+    )
+    kernels.list_events(rows.numpy(), *(part.numpy() for part in events))
+    return events
+
+
+def _kernels() -> Any:
+    """The compiled loops; numba takes half a second to load."""
+    from ..kernels import competition
+
+    return competition

@@ -1,0 +1,196 @@
+"""Neurons of the unsupervised networks of Diehl & Cook: a threshold that every spike raises, and one winner a step.
+
+    v <- rest + d (v - rest),   d = exp(-dt / tau_mem)
+    h <- h exp(-dt / tau_homeostasis)                          while learning
+    v <- v + i   where r <= 0;   r <- r - dt
+    crossed = v >= threshold + h:   v <- reset,   r <- refractory
+    h <- h + homeostasis_step * (samples in which it crossed)  while learning
+    spikes: one of those that crossed, drawn uniformly in each sample; or all of them
+
+The homeostasis h is shared by the samples of a batch and outlives them. A current is a jump of the voltage: it is not
+scaled by 1 - d. In a refractory step every current is lost, inhibition too.
+`MembraneLIF` has no h and one more step in another order: r <- r - dt comes before the current is added, which is the
+same. Sources: Diehl and Cook, Unsupervised learning of digit recognition using STDP, 2015; parameters of the network
+for N-MNIST by Lopez Gordillo, 2021.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core import Stateful
+from ..errors import ConfigError, ShapeError, check_like, check_positive
+from ..kernels.noise import keys, later, uniform
+
+
+class DiehlCookState(NamedTuple):
+    """What moves in a population with homeostasis."""
+
+    voltage: Tensor  # [B, N], mV
+    refractory: Tensor  # [B, N], ms left
+    homeostasis: Tensor  # [N], mV
+    noise: Tensor  # int64 [B, 2], a key and the step
+
+
+class DiehlCook(Stateful):
+    """Excitatory neurons with an adaptive threshold; at most one of a sample spikes in a step.
+
+    In train() the homeostasis moves, in eval() it stays. `consolidate(state)` keeps it for the next samples.
+    Shapes: currents [T, B, N] -> spikes [T, B, N], 0 or 1.
+    Units: times in ms, voltages, currents and homeostasis in mV.
+
+    Args:
+        size: N.
+        one_winner: False: all that cross spike (an adaptive LIF neuron).
+        lowest: the voltage never falls below it; -inf: no bound.
+        homeostasis_step: what a spike adds to the own threshold.
+        generator: draws the keys of the samples, from which winners are drawn.
+
+    Raises:
+        ConfigError: a time is not positive, the refractory time negative, or the reset not below the threshold.
+        ShapeError: currents or state of a wrong shape, dtype or device.
+
+    >>> neurons = DiehlCook(1, tau_mem=20.0)
+    >>> spikes, state = neurons(torch.full((12, 1, 1), 4.0))
+    >>> spikes.flatten().nonzero().flatten().tolist(), round(float(state.homeostasis), 4)
+    ([3, 11], 0.4)
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        rest: float = -65.0,
+        reset: float = -60.0,
+        threshold: float = -52.0,
+        refractory: float = 5.0,
+        tau_mem: float = 100.0,
+        homeostasis_step: float = 0.2,
+        tau_homeostasis: float = 1e7,
+        one_winner: bool = True,
+        lowest: float = -math.inf,
+        dt: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_membrane("DiehlCook", size, rest, reset, threshold, refractory, tau_mem, dt)
+        check_positive("DiehlCook", tau_homeostasis=tau_homeostasis)
+        if not 0.0 <= homeostasis_step < math.inf:
+            raise ConfigError(f"DiehlCook needs homeostasis_step >= 0 and finite, but got {homeostasis_step}.")
+        self.size, self.rest, self.reset, self.threshold = size, rest, reset, threshold
+        self.refractory, self.tau_mem, self.dt, self.lowest = refractory, tau_mem, dt, lowest
+        self.homeostasis_step, self.tau_homeostasis, self.one_winner = homeostasis_step, tau_homeostasis, one_winner
+        self.generator = generator
+        self.homeostasis: Tensor
+        self.register_buffer("homeostasis", torch.zeros(size))
+
+    def initial_state(self, x: Tensor) -> DiehlCookState:
+        if x.dim() != 2 or x.shape[1] != self.size:
+            raise ShapeError(f"DiehlCook has {self.size} neurons, but a slice of its currents is {list(x.shape)}.")
+        voltage = torch.full_like(x, self.rest)
+        noise = keys(len(x), x.device, self.generator)
+        return DiehlCookState(voltage, torch.zeros_like(x), self.homeostasis.to(x).clone(), noise)
+
+    def step(self, x: Tensor, state: DiehlCookState) -> tuple[Tensor, DiehlCookState]:
+        check_like("DiehlCook", "voltage", state.voltage, tuple(x.shape), x)
+        decay_mem = math.exp(-self.dt / self.tau_mem)
+        homeostasis = state.homeostasis
+        voltage = decay_mem * (state.voltage - self.rest) + self.rest
+        if self.training:
+            homeostasis = homeostasis * math.exp(-self.dt / self.tau_homeostasis)
+        voltage = torch.where(state.refractory <= 0, voltage + x, voltage)
+        crossed = voltage >= self.threshold + homeostasis
+        refractory = torch.where(crossed, self.refractory, state.refractory - self.dt)
+        voltage = torch.where(crossed, self.reset, voltage)
+        if self.training:
+            homeostasis = homeostasis + self.homeostasis_step * crossed.sum(0).to(homeostasis.dtype)
+        spikes = self._winners(crossed, state.noise) if self.one_winner else crossed
+        voltage = voltage.clamp(min=self.lowest) if self.lowest > -math.inf else voltage
+        return spikes.to(x.dtype), DiehlCookState(voltage, refractory, homeostasis, later(state.noise, 1))
+
+    def _winners(self, crossed: Tensor, noise: Tensor) -> Tensor:
+        """One of those that crossed, in each sample."""
+        rank = crossed.cumsum(1)
+        count = rank[:, -1:]
+        chosen = (uniform(noise, 1, torch.float32) * count).long()
+        return crossed & (rank == chosen + 1)
+
+    @torch.no_grad()
+    def consolidate(self, state: DiehlCookState) -> None:
+        """Keep the homeostasis of a state."""
+        self.homeostasis.copy_(state.homeostasis)
+
+
+class MembraneState(NamedTuple):
+    """What moves in a population of `MembraneLIF`."""
+
+    voltage: Tensor  # [B, N], mV
+    refractory: Tensor  # [B, N], ms left
+
+
+class MembraneLIF(Stateful):
+    """Leaky integrate-and-fire neurons in mV, whose currents are jumps of the voltage: the inhibitory layer.
+
+    Shapes: currents [T, B, N] -> spikes [T, B, N], 0 or 1.
+    Units: times in ms, voltages and currents in mV.
+
+    Args:
+        size: N.
+        lowest: the voltage never falls below it; -inf: no bound.
+
+    Raises:
+        ConfigError: a time is not positive, the refractory time negative, or the reset not below the threshold.
+        ShapeError: currents or state of a wrong shape, dtype or device.
+
+    >>> spikes, state = MembraneLIF(1)(torch.full((4, 1, 1), 22.5))
+    >>> spikes.flatten().tolist()
+    [1.0, 0.0, 0.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        rest: float = -60.0,
+        reset: float = -45.0,
+        threshold: float = -40.0,
+        refractory: float = 2.0,
+        tau_mem: float = 10.0,
+        lowest: float = -math.inf,
+        dt: float = 1.0,
+    ) -> None:
+        super().__init__()
+        check_membrane("MembraneLIF", size, rest, reset, threshold, refractory, tau_mem, dt)
+        self.size, self.rest, self.reset, self.threshold = size, rest, reset, threshold
+        self.refractory, self.tau_mem, self.dt, self.lowest = refractory, tau_mem, dt, lowest
+
+    def initial_state(self, x: Tensor) -> MembraneState:
+        if x.dim() != 2 or x.shape[1] != self.size:
+            raise ShapeError(f"MembraneLIF has {self.size} neurons, but a slice of its currents is {list(x.shape)}.")
+        return MembraneState(torch.full_like(x, self.rest), torch.zeros_like(x))
+
+    def step(self, x: Tensor, state: MembraneState) -> tuple[Tensor, MembraneState]:
+        check_like("MembraneLIF", "voltage", state.voltage, tuple(x.shape), x)
+        voltage = math.exp(-self.dt / self.tau_mem) * (state.voltage - self.rest) + self.rest
+        voltage = torch.where(state.refractory <= 0, voltage + x, voltage)
+        spikes = voltage >= self.threshold
+        refractory = torch.where(spikes, self.refractory, state.refractory - self.dt)
+        voltage = torch.where(spikes, self.reset, voltage)
+        voltage = voltage.clamp(min=self.lowest) if self.lowest > -math.inf else voltage
+        return spikes.to(x.dtype), MembraneState(voltage, refractory)
+
+
+def check_membrane(
+    owner: str, size: int, rest: float, reset: float, threshold: float, refractory: float, tau_mem: float, dt: float
+) -> None:
+    """Raise ConfigError where the values of a membrane make no sense."""
+    check_positive(owner, size=size, tau_mem=tau_mem, dt=dt)
+    if not 0.0 <= refractory < math.inf:
+        raise ConfigError(f"{owner} needs refractory >= 0 and finite, but got {refractory} ms.")
+    if not max(rest, reset) < threshold:
+        raise ConfigError(
+            f"{owner} needs rest and reset below the threshold, but got {rest}, {reset} and {threshold} mV: it would "
+            "fire without input."
+        )

@@ -1,0 +1,223 @@
+"""Spike-timing dependent plasticity: one equation, of which the rules of the field are special cases.
+
+    traces   x <- x exp(-dt / tau), then x = 1 where a spike came ("set"), or x += 1 ("add")
+    change   g = sum_b [ lr s_j (x_i - target) y_j - lr_pre s_i x_j ]        of the synapse from i onto j
+    step     w <- clip((w + f(w) g) (1 - decay), w_min, w_max)
+
+s is 1 in the step of a spike; b runs over the samples of a batch, and all see the w before the step. x of this step
+counts its spikes: an input that spikes together with j has x_i = 1 although it had no part in it. y_j is 1, or the slow
+trace of j before the spike (triplet; x_j is then the trace before the spike too). f weighs potentiation and depression
+each on its own:
+
+    soft_bound   potentiation            depression
+    none         1                       1
+    post         (w_max - w)^power       1
+    both         (w_max - w)^power       (w - w_min)^power
+    original     (w_max - w)^power       (w_max - w)^power      what reaches w_max stays there for ever
+
+Sources: Diehl and Cook, Unsupervised learning of digit recognition using STDP, 2015, and their released code (triplet);
+Lopez Gordillo, 2021 (target and soft bound of the network for N-MNIST); BindsNET (pair, weight-dependent, Hebbian).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, ShapeError, check_positive
+
+SoftBound = Literal["none", "post", "both", "original"]
+Reduction = Literal["sum", "mean", "max"]
+REDUCTIONS = ("sum", "mean", "max")
+SOFT_BOUNDS = ("none", "post", "both", "original")
+
+
+class STDPTraces(NamedTuple):
+    """Low-passed spikes of both sides; `slow` is a second trace of the postsynaptic side."""
+
+    pre: Tensor  # [B, I]
+    post: Tensor  # [B, N]
+    slow: Tensor  # [B, N]
+
+
+@dataclass(frozen=True, kw_only=True)
+class STDP:
+    """The equation above; see `post_stdp`, `pair_stdp`, `weight_dependent_stdp`, `triplet_stdp` and `hebbian`.
+
+    Shapes: weight [N, I], spikes [B, I] and [B, N].
+    Units: time constants and dt in ms.
+
+    Args:
+        lr: step at a postsynaptic spike, >= 0.
+        lr_pre: step down at a presynaptic one; negative: up.
+        target: trace of the input above which a postsynaptic spike strengthens the synapse.
+        soft_bound, power: f(w).
+        w_min, w_max: hard bounds.
+        decay: share of every weight that is lost in a step.
+        tau_pre, tau_post, tau_slow: time constants of the traces.
+        trace: "set" or "add".
+        triplet: y_j is the slow trace of j.
+        reduction: "sum" over the samples of a batch, their "mean", or the change of the sample in which it is largest
+            in size, for each synapse ("max").
+
+    Raises:
+        ConfigError: a value is out of range.
+        ShapeError: weight and spikes do not fit.
+
+    >>> rule = post_stdp(lr=0.05, target=0.4, power=0.2, soft_bound="original")
+    >>> pre, post, weight = torch.ones(1, 1), torch.ones(1, 1), torch.full((1, 1), 0.3)
+    >>> weight, traces = rule.update(weight, pre, post, rule.initial_traces(pre, post))
+    >>> round(weight.item(), 6)
+    0.327934
+    """
+
+    lr: float = 0.01
+    lr_pre: float = 0.0
+    target: float = 0.0
+    soft_bound: SoftBound = "none"
+    power: float = 1.0
+    w_min: float = 0.0
+    w_max: float = 1.0
+    decay: float = 0.0
+    tau_pre: float = 20.0
+    tau_post: float = 20.0
+    tau_slow: float = 40.0
+    trace: Literal["set", "add"] = "set"
+    triplet: bool = False
+    reduction: Reduction = "sum"
+    dt: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("STDP", tau_pre=self.tau_pre, tau_post=self.tau_post, tau_slow=self.tau_slow, dt=self.dt)
+        if not (0.0 <= self.lr < math.inf and math.isfinite(self.lr_pre) and math.isfinite(self.target)):
+            raise ConfigError(
+                f"STDP needs lr >= 0 and finite lr_pre and target, but got {self.lr}, {self.lr_pre}, {self.target}."
+            )
+        if not (self.w_min < self.w_max and 0.0 <= self.decay < 1.0 and 0.0 <= self.power < math.inf):
+            raise ConfigError(
+                f"STDP needs w_min < w_max, decay from 0 to below 1 and power >= 0, but got {self.w_min} and "
+                f"{self.w_max}, {self.decay}, {self.power}."
+            )
+        for name, value, known in (
+            ("soft_bound", self.soft_bound, SOFT_BOUNDS),
+            ("reduction", self.reduction, REDUCTIONS),
+            ("trace", self.trace, ("set", "add")),
+        ):
+            if value not in known:
+                raise ConfigError(f"STDP needs {name} from {', '.join(known)}, but got {value!r}.")
+
+    def initial_traces(self, pre: Tensor, post: Tensor) -> STDPTraces:
+        """Traces of samples without a spike so far."""
+        return STDPTraces(torch.zeros_like(pre), torch.zeros_like(post), torch.zeros_like(post))
+
+    def update(self, weight: Tensor, pre: Tensor, post: Tensor, traces: STDPTraces) -> tuple[Tensor, STDPTraces]:
+        """One step of all synapses."""
+        if weight.shape != (post.shape[-1], pre.shape[-1]) or len(pre) != len(post):
+            raise ShapeError(
+                f"STDP got weight {list(weight.shape)} for spikes {list(pre.shape)} and {list(post.shape)}. They must "
+                "be [N, I], [B, I] and [B, N]."
+            )
+        taus = (self.tau_pre, self.tau_post, self.tau_slow)
+        before = [trace * math.exp(-self.dt / tau) for trace, tau in zip(traces, taus, strict=True)]
+        fired = [(spikes > 0).to(weight.dtype) for spikes in (pre, post, post)]
+        after = [
+            torch.where(s > 0, 1.0, x) if self.trace == "set" else x + s for x, s in zip(before, fired, strict=True)
+        ]
+        seen = before if self.triplet else after
+        return self._changed(weight, fired[0], fired[1], after[0], seen[1], before[2]), STDPTraces(*after)
+
+    def _changed(
+        self, weight: Tensor, pre: Tensor, post: Tensor, x_pre: Tensor, x_post: Tensor, slow: Tensor
+    ) -> Tensor:
+        """The weight after a step; neurons to which nothing happens are left out."""
+        happens = post > 0
+        if self.lr_pre:
+            happens = happens | ((x_post > 0) & (pre > 0).any(1, keepdim=True))
+        rows = happens.any(0).nonzero().flatten()
+        if len(rows):
+            post = self.lr * (post * slow if self.triplet else post)[:, rows]
+            ups, downs = [(post, (x_pre - self.target).clamp(min=0))], [(post, (self.target - x_pre).clamp(min=0))]
+            if self.lr_pre:
+                (ups if self.lr_pre < 0 else downs).append((abs(self.lr_pre) * x_post[:, rows], pre))
+            change = self._reduced(weight[rows], ups, downs)
+            weight = weight.index_copy(0, rows, self._bounded(weight[rows] + change))
+        return self._bounded(weight * (1.0 - self.decay)) if self.decay else weight
+
+    def _reduced(self, w: Tensor, ups: list[tuple[Tensor, Tensor]], downs: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """f(w) g for some neurons, their samples taken together; `ups` and `downs` are factors [B, rows] and [B, I]."""
+        samples = len(ups[0][0])
+        if self.reduction != "max":
+            change = self._change(w, ups, downs)
+            return change / samples if self.reduction == "mean" else change
+        largest = torch.zeros_like(w)
+        for b in range(samples):
+            one = self._change(w, *([(j[b : b + 1], i[b : b + 1]) for j, i in part] for part in (ups, downs)))
+            largest = torch.where(one.abs() > largest.abs(), one, largest)
+        return largest
+
+    def _change(self, w: Tensor, ups: list[tuple[Tensor, Tensor]], downs: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """f(w) g, summed over samples."""
+        up, down = self._bounds(w)
+        return up * torch.stack([j.T @ i for j, i in ups]).sum(0) - down * torch.stack([j.T @ i for j, i in downs]).sum(
+            0
+        )
+
+    def _bounds(self, w: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """f(w) for potentiation and for depression."""
+        if self.soft_bound == "none":
+            return 1.0, 1.0
+        up = (self.w_max - w).clamp(min=0) ** self.power
+        if self.soft_bound == "both":
+            return up, (w - self.w_min).clamp(min=0) ** self.power
+        return up, up if self.soft_bound == "original" else 1.0
+
+    def _bounded(self, weight: Tensor) -> Tensor:
+        return weight.clamp(self.w_min, self.w_max)
+
+
+def post_stdp(
+    lr: float = 0.05, target: float = 0.4, power: float = 0.2, soft_bound: SoftBound = "both", **options: Any
+) -> STDP:
+    """Weights change when the postsynaptic neuron spikes: towards inputs with a high trace, away from the others."""
+    return STDP(lr=lr, target=target, power=power, soft_bound=soft_bound, **options)
+
+
+def pair_stdp(lr: float = 0.01, lr_pre: float = 1e-4, **options: Any) -> STDP:
+    """Every spike looks at the trace of the other side: up at a postsynaptic one, down at a presynaptic one."""
+    return STDP(lr=lr, lr_pre=lr_pre, **options)
+
+
+def weight_dependent_stdp(lr: float = 0.01, lr_pre: float = 1e-4, power: float = 1.0, **options: Any) -> STDP:
+    """`pair_stdp` with steps that vanish at both bounds."""
+    return STDP(lr=lr, lr_pre=lr_pre, soft_bound="both", power=power, **options)
+
+
+def triplet_stdp(lr: float = 0.01, lr_pre: float = 1e-4, **options: Any) -> STDP:
+    """The rule of Diehl & Cook's released code: potentiation only for a neuron that spiked a while ago too."""
+    return STDP(lr=lr, lr_pre=lr_pre, triplet=True, **options)
+
+
+def hebbian(lr: float = 0.01, lr_pre: float = 0.01, **options: Any) -> STDP:
+    """Both orders strengthen."""
+    return STDP(lr=lr, lr_pre=-lr_pre, **options)
+
+
+def normalise(weight: Tensor, total: float, rows: Tensor | None = None) -> Tensor:
+    """Weights [N, I] whose sum over the inputs of each neuron has the size `total`; a neuron without weights stays so.
+
+    Args:
+        rows: neurons to normalise; by default all.
+
+    Raises:
+        ConfigError: the total is not positive.
+
+    >>> [round(w, 6) for w in normalise(torch.tensor([[0.1, 0.2, 0.3]]), 78.4)[0].tolist()]
+    [13.066667, 26.133333, 39.2]
+    """
+    check_positive("normalise", total=total)
+    chosen = weight if rows is None else weight[rows]
+    sums = chosen.abs().sum(1, keepdim=True)
+    scaled = torch.where(sums > 0, chosen * (total / sums.clamp(min=torch.finfo(weight.dtype).tiny)), chosen)
+    return scaled if rows is None else weight.index_copy(0, rows, scaled)
