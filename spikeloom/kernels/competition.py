@@ -316,3 +316,60 @@ def compete(
             for i in range(inputs):
                 trace_pre[b, i] *= age[steps - 1 - last[b, i]]
     return total
+
+
+@njit
+def normalise_columns(weight: Array, total: float, columns: Array) -> None:
+    """Scale these columns of weight [I, N] in place, so that their absolute values sum up to `total`."""
+    for j in columns:
+        sum_ = 0.0
+        for i in range(weight.shape[0]):
+            sum_ += abs(weight[i, j])
+        if sum_ > 0.0:
+            factor = weight.dtype.type(total / sum_)
+            for i in range(weight.shape[0]):
+                weight[i, j] *= factor
+
+
+@njit
+def poisson(
+    rates: Array, steps: int, dt: float, noise: Array, rows: Array, units: Array, first: Array
+) -> int:
+    """Spikes of Poisson processes as (row t B + b, unit), and in first[row + 1] how many a row has; -1: no room.
+
+    `layers.events` is the definition.
+    """
+    batch, size = rates.shape
+    first[:] = 0
+    found = 0
+    uniform = np.empty(1, np.float64)
+    for b in range(batch):
+        for i in range(size):
+            if rates[b, i] <= 0.0:
+                continue
+            when, number, mean = 0.0, 0, 1000.0 / rates[b, i]
+            while True:
+                draw(noise[b : b + 1], number, i, i + 1, size, uniform)
+                when = when - np.log(uniform[0]) * mean
+                place = np.floor(when / dt)
+                if place >= steps:
+                    break
+                if found >= len(rows):
+                    return -1
+                row = int(place) * batch + b
+                rows[found], units[found] = row, i
+                first[row + 1] += 1
+                found += 1
+                number += 1
+    return found
+
+
+@njit
+def sort_rows(rows: Array, units: Array, first: Array, unit: Array) -> None:
+    """Units in the order of their rows; counts in `first` become starts."""
+    for row in range(1, len(first)):
+        first[row] += first[row - 1]
+    place = first[:-1].copy()
+    for k in range(len(rows)):
+        unit[place[rows[k]]] = units[k]
+        place[rows[k]] += 1

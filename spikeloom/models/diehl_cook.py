@@ -22,6 +22,7 @@ from torch import Tensor
 from ..core import State, Stateful, map_state
 from ..errors import ConfigError, ShapeError, check_positive, check_sequence
 from ..kernels import engine_for
+from ..layers.events import Events, events_of
 from ..neurons.diehl_cook import DiehlCook, DiehlCookState, MembraneLIF, MembraneState
 from ..rules import normalise
 from ..rules.stdp import SOFT_BOUNDS, STDP, STDPTraces
@@ -38,14 +39,6 @@ class NetworkState(NamedTuple):
     inhibitory: MembraneState | tuple[()]
     inhibited: Tensor | tuple[()]  # [B, N], spikes of the inhibitory layer in the step before
     gain: Tensor  # [B], of all currents from the inputs
-
-
-class Events(NamedTuple):
-    """Input spikes as a list, step by step and sample by sample: row t B + b owns first[row] to first[row + 1]."""
-
-    first: Tensor  # int64 [T B + 1]
-    unit: Tensor  # int32 [E]
-    times: Tensor  # [E], how often
 
 
 class Fired(NamedTuple):
@@ -71,7 +64,7 @@ class DiehlCookNetwork(Stateful):
         excite: from an excitatory neuron to its partner.
         inhibit: to all others.
         lateral: weights [N, N] instead of `inhibit`, 0 or below.
-        total: what `consolidate` makes the weights of a neuron sum up to; 0: as they are.
+        total: what `normalise_` makes the weights of a neuron sum up to, and how they start; 0: as they are.
         scale: of the currents, for weights in other units.
         w_init: weights start uniformly between 0 and this.
         generator: draws the weights.
@@ -119,7 +112,8 @@ class DiehlCookNetwork(Stateful):
         self.n_in, self.neurons, self.rule, self.inhibitory = n_in, neurons, rule, inhibitory
         self.excite, self.inhibit, self.total, self.scale = excite, inhibit, total, scale
         self.weight: Tensor
-        self.register_buffer("weight", w_init * torch.rand(n_in, size, generator=generator).T)
+        weight = w_init * torch.rand(n_in, size, generator=generator).T
+        self.register_buffer("weight", normalise(weight, total) if total else weight)
         self.lateral: Tensor | None
         self.register_buffer("lateral", None)
         if lateral is not None:
@@ -278,35 +272,26 @@ class DiehlCookNetwork(Stateful):
         return self._at_rest(state.inputs, state.weight, neurons, gain)
 
     @torch.no_grad()
+    def normalise_(self, state: NetworkState, fired: Fired | None = None) -> None:
+        """Make the weights of every neuron in a state sum up to `total`; after `advance_`, of those that spiked."""
+        if not self.total:
+            return
+        if fired is None or state.weight.device.type != "cpu":
+            state.weight.copy_(normalise(state.weight, self.total))
+        else:
+            columns = fired.neurons.unique()
+            _kernels().normalise_columns(state.weight.T.numpy(), self.total, columns.numpy())
+
+    @torch.no_grad()
     def consolidate(self, state: NetworkState) -> None:
-        """Keep weights and homeostasis of a state; in train() the weights are normalised first, if `total` is set."""
-        weight = normalise(state.weight, self.total) if self.total and self.training else state.weight
-        self.weight.copy_(weight)
+        """Keep weights and homeostasis of a state."""
+        self.weight.copy_(state.weight)
         self.neurons.consolidate(state.neurons)
 
 
 def copied(state: State) -> Any:
     """A state that shares no memory with the first; weights keep their layout."""
     return map_state(Tensor.clone, state)
-
-
-def events_of(xs: Tensor) -> Events:
-    """The events of a sequence [T, B, I].
-
-    >>> events_of(torch.tensor([[[0.0, 2.0]], [[1.0, 0.0]]]))
-    Events(first=tensor([0, 1, 2]), unit=tensor([1, 0], dtype=torch.int32), times=tensor([2., 1.]))
-    """
-    rows = xs.detach().reshape(-1, xs.shape[-1]).contiguous()
-    kernels = _kernels()
-    many = kernels.count_events(rows.numpy())
-    kind = rows.dtype if rows.is_floating_point() else torch.float32
-    events = Events(
-        torch.empty(len(rows) + 1, dtype=torch.int64),
-        torch.empty(many, dtype=torch.int32),
-        torch.empty(many, dtype=kind),
-    )
-    kernels.list_events(rows.numpy(), *(part.numpy() for part in events))
-    return events
 
 
 def _kernels() -> Any:

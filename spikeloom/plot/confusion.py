@@ -5,29 +5,33 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import Array
+from .style import INK, Array
 
 
 def confusion(counts: Array, names: Sequence[str] | None = None, title: str = "Confusion") -> Figure:
     """Counts [true class, answer] as a table coloured by the share of its row.
 
+    With one column more than there are classes, the last one counts the samples without an answer.
+
     >>> confusion(np.eye(3)).axes[0].get_xlabel()
     'answer'
     """
-    classes = len(counts)
+    classes, columns = counts.shape
     labels = [str(k) for k in range(classes)] if names is None else list(names)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = max(4.0, 0.62 * classes)
     figure = Figure(figsize=(side + 1.4, side + 0.6), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(classes), labels)
+    axes.set_xticks(range(columns), [*labels, "none"][:columns])
     axes.set_yticks(range(classes), labels)
+    if columns > classes:
+        axes.axvline(classes - 0.5, color=INK, linewidth=0.8)
     axes.set_xlabel("answer")
     axes.set_ylabel("true class")
     axes.set_title(f"{title}: {np.trace(counts) / max(counts.sum(), 1):.1%} right", fontsize=13)
     for row in range(classes):
-        for column in range(classes):
+        for column in range(columns):
             if counts[row, column]:
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=colour, fontsize=9)

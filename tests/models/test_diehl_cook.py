@@ -12,8 +12,9 @@ from torch.utils import _pytree as pytree
 
 from spikeloom import kernels
 from spikeloom.errors import ConfigError, ShapeError
+from spikeloom.layers.events import events_of
 from spikeloom.layers.lateral import growing_starts, som_inhibition, uniform_inhibition
-from spikeloom.models.diehl_cook import DiehlCookNetwork, NetworkState, copied, events_of
+from spikeloom.models.diehl_cook import DiehlCookNetwork, NetworkState, copied
 from spikeloom.neurons.diehl_cook import DiehlCook, MembraneLIF
 from spikeloom.rules import STDP, hebbian, pair_stdp, post_stdp, triplet_stdp, weight_dependent_stdp
 

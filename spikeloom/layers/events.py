@@ -1,0 +1,119 @@
+"""Spikes as lists: what a layer without dense inputs is fed with, and the Poisson process that fills them.
+
+    t_0 = 0,   t_k = t_(k-1) - log(U_k) / rate      spike k falls into the step floor(t_k / dt)
+
+Inter-spike intervals are exponential in continuous time, so a step may hold several spikes. The k-th draw of input i of
+a sample is a function of (key, k, i): the same for every batch and however often it is asked.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, ShapeError, check_positive
+from ..kernels.noise import later, uniform
+
+
+class Events(NamedTuple):
+    """Spikes, step by step and sample by sample: row t B + b owns first[row] to first[row + 1]."""
+
+    first: Tensor  # int64 [T B + 1]
+    unit: Tensor  # int32 [E]
+    times: Tensor  # [E], how often
+
+
+def events_of(xs: Tensor) -> Events:
+    """The events of a sequence [T, B, I] of spikes or counts.
+
+    >>> events_of(torch.tensor([[[0.0, 2.0]], [[1.0, 0.0]]]))
+    Events(first=tensor([0, 1, 2]), unit=tensor([1, 0], dtype=torch.int32), times=tensor([2., 1.]))
+    """
+    rows = xs.detach().reshape(-1, xs.shape[-1]).contiguous()
+    kernels = _kernels()
+    many = kernels.count_events(rows.numpy())
+    kind = rows.dtype if rows.is_floating_point() else torch.float32
+    first = torch.empty(len(rows) + 1, dtype=torch.int64)
+    events = Events(first, torch.empty(many, dtype=torch.int32), torch.empty(many, dtype=kind))
+    kernels.list_events(rows.numpy(), *(part.numpy() for part in events))
+    return events
+
+
+def sequence_of(events: Events, batch: int, size: int) -> Tensor:
+    """The sequence [T, B, I] of some events.
+
+    >>> sequence_of(events_of(torch.tensor([[[0.0, 2.0]], [[1.0, 0.0]]])), 1, 2).tolist()
+    [[[0.0, 2.0]], [[1.0, 0.0]]]
+    """
+    rows = torch.repeat_interleave(torch.arange(len(events.first) - 1), events.first.diff())
+    xs = events.times.new_zeros(len(events.first) - 1, size)
+    xs.index_put_((rows, events.unit.long()), events.times, accumulate=True)
+    return xs.view(-1, batch, size)
+
+
+def poisson_events(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0) -> Events:
+    """Poisson processes of given rates.
+
+    Shapes: rates [B, I]; noise int64 [B, 2], a key for each sample and 0 (`kernels.noise.keys`).
+    Units: rates in Hz, dt in ms.
+
+    Raises:
+        ConfigError: a rate is negative or not finite, or steps < 1.
+        ShapeError: rates or noise of a wrong shape.
+
+    >>> from spikeloom.kernels.noise import keys
+    >>> noise = keys(1, torch.device("cpu"), torch.Generator().manual_seed(0))
+    >>> events = poisson_events(torch.full((1, 100), 50.0), 1000, noise)
+    >>> 4700 < len(events.unit) < 5300
+    True
+    """
+    check_positive("poisson_events", dt=dt)
+    if rates.dim() != 2 or tuple(noise.shape) != (len(rates), 2):
+        raise ShapeError(f"poisson_events needs rates [B, I] and noise [B, 2], got {list(rates.shape)}, {list(noise.shape)}.")
+    if steps < 1 or not bool(((rates >= 0) & rates.isfinite()).all()):
+        raise ConfigError(
+            f"poisson_events needs steps >= 1 and rates >= 0 Hz, but got {steps} steps and rates from "
+            f"{float(rates.min())} to {float(rates.max())} Hz."
+        )
+    batch, size = rates.shape
+    kernels, values = _kernels(), rates.double().contiguous().numpy()
+    room = int(float(rates.sum()) * steps * dt / 1000 * 1.5) + 1000
+    while True:
+        rows, units = torch.empty(room, dtype=torch.int64), torch.empty(room, dtype=torch.int32)
+        first = torch.zeros(steps * batch + 1, dtype=torch.int64)
+        arrays = (rows, units, first)
+        many = kernels.poisson(values, steps, dt, noise.numpy(), *(part.numpy() for part in arrays))
+        if many >= 0:
+            break
+        room *= 2
+    unit = torch.empty(many, dtype=torch.int32)
+    kernels.sort_rows(rows[:many].numpy(), units[:many].numpy(), first.numpy(), unit.numpy())
+    return Events(first, unit, torch.ones(many))
+
+
+def poisson_counts(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0) -> Tensor:
+    """The same as a sequence of counts [steps, B, I], by the definition: for any device.
+
+    Raises:
+        ConfigError, ShapeError: as `poisson_events`.
+    """
+    counts = rates.new_zeros(steps, *rates.shape)
+    exact = rates.double()
+    when, number = torch.zeros_like(exact), 0
+    while True:
+        when = when - uniform(later(noise, number), rates.shape[1], torch.float64).log() * (1000.0 / exact)
+        place = (when / dt).floor()
+        inside = place < steps
+        if not bool(inside.any()):
+            return counts
+        samples, units = inside.nonzero(as_tuple=True)
+        ones = counts.new_ones(len(samples))
+        counts.index_put_((place[inside].long(), samples, units), ones, accumulate=True)
+        number += 1
+
+
+def _kernels() -> Any:
+    """The compiled loops; numba takes half a second to load."""
+    from ..kernels import competition
+
+    return competition
