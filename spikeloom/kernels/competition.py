@@ -332,9 +332,7 @@ def normalise_columns(weight: Array, total: float, columns: Array) -> None:
 
 
 @njit
-def poisson(
-    rates: Array, steps: int, dt: float, noise: Array, rows: Array, units: Array, first: Array
-) -> int:
+def poisson(rates: Array, steps: int, dt: float, noise: Array, rows: Array, units: Array, first: Array) -> int:
     """Spikes of Poisson processes as (row t B + b, unit), and in first[row + 1] how many a row has; -1: no room.
 
     `layers.events` is the definition.

@@ -69,13 +69,15 @@ def poisson_events(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
     """
     check_positive("poisson_events", dt=dt)
     if rates.dim() != 2 or tuple(noise.shape) != (len(rates), 2):
-        raise ShapeError(f"poisson_events needs rates [B, I] and noise [B, 2], got {list(rates.shape)}, {list(noise.shape)}.")
+        raise ShapeError(
+            f"poisson_events needs rates [B, I] and noise [B, 2], got {list(rates.shape)}, {list(noise.shape)}."
+        )
     if steps < 1 or not bool(((rates >= 0) & rates.isfinite()).all()):
         raise ConfigError(
             f"poisson_events needs steps >= 1 and rates >= 0 Hz, but got {steps} steps and rates from "
             f"{float(rates.min())} to {float(rates.max())} Hz."
         )
-    batch, size = rates.shape
+    batch = len(rates)
     kernels, values = _kernels(), rates.double().contiguous().numpy()
     room = int(float(rates.sum()) * steps * dt / 1000 * 1.5) + 1000
     while True:

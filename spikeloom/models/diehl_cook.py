@@ -1,8 +1,9 @@
 """The network of Diehl & Cook: inputs excite neurons through synapses that learn, and one winner silences the others.
 
     current[t] = gain W s_in[t-1] + lateral[t]
-    two layers   inhibitory neuron j hears its partner: excite s_j[t-1];   lateral[t] = -inhibit (others' inhibitory spikes)[t-1]
-    one layer    lateral[t] = -inhibit (others' spikes)[t-1]
+    one layer    lateral[t] = -inhibit (spikes of the others)[t-1]
+    two layers   lateral[t] = -inhibit (inhibitory spikes of the others)[t-1];  each inhibitory neuron hears its partner:
+                 excite s[t-1]
     after each step of learning:  W <- rule(W, s_in[t], s[t])
 
 An inhibition matrix (`layers.som_inhibition`) takes the place of -inhibit. Every connection takes one step. Weights and
@@ -19,10 +20,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core import State, Stateful, map_state
+from ..core import State, Stateful, map_state, scan
 from ..errors import ConfigError, ShapeError, check_positive, check_sequence
 from ..kernels import engine_for
-from ..layers.events import Events, events_of
+from ..layers.events import Events, events_of, sequence_of
 from ..neurons.diehl_cook import DiehlCook, DiehlCookState, MembraneLIF, MembraneState
 from ..rules import normalise
 from ..rules.stdp import SOFT_BOUNDS, STDP, STDPTraces
@@ -197,7 +198,6 @@ class DiehlCookNetwork(Stateful):
         """The same in place, for inputs given as a list: `state` is changed, the spikes come back as a list.
 
         Raises:
-            ConfigError: the rule or the device needs the definition: call the network itself.
             ShapeError: events of another batch.
         """
         batch, size = state.spikes.shape
@@ -205,7 +205,7 @@ class DiehlCookNetwork(Stateful):
         if rows % batch or rows == 0:
             raise ShapeError(f"The events fill {rows} steps and samples, which is not a number of steps of {batch}.")
         if engine_for(state.weight) != "numba" or not self._compiled(batch):
-            raise ConfigError("This network runs step by step only. Call it with a sequence [T, B, I].")
+            return self._by_definition(events, state)
         before = events_of(state.inputs.unsqueeze(0))
         first = torch.cat([before.first, before.first[-1] + events.first[1:]])
         unit = torch.cat([before.unit, events.unit])
@@ -216,7 +216,8 @@ class DiehlCookNetwork(Stateful):
         lateral = silent if self.lateral is None else self.lateral.to(state.weight).T.contiguous()
         arrays = [
             first, unit, count, state.weight.T, state.neurons.homeostasis, state.neurons.voltage,
-            state.neurons.refractory, state.neurons.noise, state.gain, state.spikes, *state.traces, *inhibitory, lateral,
+            state.neurons.refractory, state.neurons.noise, state.gain, state.spikes, *state.traces, *inhibitory,
+            lateral,
         ]  # fmt: skip
         if not state.weight.T.is_contiguous():
             raise ShapeError("advance_ needs weights [N, I] that lie as [I, N], as those of the network do.")
@@ -257,6 +258,13 @@ class DiehlCookNetwork(Stateful):
         ]  # fmt: skip
         return torch.tensor(values, dtype=torch.int64)
 
+    def _by_definition(self, events: Events, state: NetworkState) -> Fired:
+        """`advance_` step by step in torch, on any device."""
+        xs = sequence_of(events, len(state.spikes), self.n_in).to(state.inputs)
+        spikes, after = scan(self.step, xs, state)
+        map_state(Tensor.copy_, state, after)
+        return Fired(*spikes.nonzero(as_tuple=True))
+
     def _compiled(self, batch: int) -> bool:
         """Whether the compiled loop can do it: not where the order of changes within a step would matter."""
         rule = self.rule if self.training else None
@@ -279,7 +287,7 @@ class DiehlCookNetwork(Stateful):
         if fired is None or state.weight.device.type != "cpu":
             state.weight.copy_(normalise(state.weight, self.total))
         else:
-            columns = fired.neurons.unique()
+            columns = torch.bincount(fired.neurons).nonzero().flatten()
             _kernels().normalise_columns(state.weight.T.numpy(), self.total, columns.numpy())
 
     @torch.no_grad()

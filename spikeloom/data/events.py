@@ -1,0 +1,323 @@
+"""Events of cameras, artificial ears and skins: reading them, choosing among them, turning them into spike trains.
+
+    an event        x, y: its cell        t: time [us]        p: polarity, True is ON
+    one dimension   y = 0
+    unit            (y * width + x), plus (width * height) for ON events where both polarities are kept apart
+
+Recordings are structured arrays whose fields are those of Tonic. The filters take whole events: a cell, its polarity
+and its time stay together. Files are big-endian, five bytes an event:
+
+    .bin   x (8 bits)         y (8 bits)   p (1 bit)   t (23 bits); y = 240: from here on, 8192 us later
+    .bs1   channel (16 bits)               p (1 bit)   t (23 bits)
+
+Source: Orchard, Jayawant, Cohen, Thakor, Converting static image datasets to spiking neuromorphic datasets using
+saccades, Frontiers in Neuroscience 9:437, 2015.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+
+from ..errors import ConfigError, DataError
+from .spike_trains import LONGEST, Array, SpikeTrains
+
+Polarity = Literal["on", "off", "both", "merge"]
+Saccade = Literal[1, 2, 3, "all"]
+POLARITIES, SACCADES = get_args(Polarity), get_args(Saccade)
+
+EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
+LAST = (1 << 23) - 1
+"""us; the latest time that 23 bits hold."""
+MARKER, OVERFLOW = 240, 8192
+"""The y that announces a time overflow, and by how many us."""
+SACCADE = 105_000
+"""us of one of the three saccades."""
+
+
+def make(x: Array, y: Array | int, t: Array, p: Array | bool) -> Array:
+    """A recording from its columns.
+
+    >>> make(np.array([7, 19]), 0, np.array([654, 2999]), True)["t"]
+    array([ 654, 2999])
+    """
+    events = np.empty(len(t), EVENT)
+    events["x"], events["y"], events["t"], events["p"] = x, y, t, p
+    return events
+
+
+def read_bin(data: bytes, name: str) -> Array:
+    """The events of a .bin file, in its order; bytes behind the last whole event are dropped, as the format says.
+
+    Raises:
+        DataError: there is no event.
+
+    >>> read_bin(bytes.fromhex("070F80028E 1312000BB7"), "two.bin").tolist()
+    [(7, 15, 654, True), (19, 18, 2999, False)]
+    """
+    columns, time, polarity = _unpacked(data)
+    marks = columns[:, 1] == MARKER
+    time += OVERFLOW * np.cumsum(marks)
+    events = make(columns[:, 0], columns[:, 1], time, polarity)[~marks]
+    return _some(events, data, name)
+
+
+def write_bin(events: Array) -> bytes:
+    """The .bin file of a recording; times above 23 bits become overflow markers.
+
+    Raises:
+        ConfigError: a cell is not 0 .. 255 or has y = 240, a time is negative or above a minute, or times above 23
+            bits are not in order.
+
+    >>> write_bin(make(np.array([7]), 15, np.array([654]), True)).hex()
+    '070f80028e'
+    """
+    time = events["t"]
+    _refuse(events["x"], (events["x"] < 0) | (events["x"] > 255), "x", "0 to 255")
+    wrong = (events["y"] < 0) | (events["y"] > 255) | (events["y"] == MARKER)
+    _refuse(events["y"], wrong, "y", "0 to 255 without 240, which marks an overflow")
+    _refuse(time, (time < 0) | (time > 1000 * LONGEST), "time", f"0 to {1000 * LONGEST:,.0f} us")
+    overflows = np.maximum.accumulate(np.maximum(0, -((LAST - time) // OVERFLOW)))  # before each event
+    _refuse(time, time < OVERFLOW * overflows, "time", "in order: sort the events by time")
+    content = np.zeros((len(events) + int(overflows.max(initial=0)), 5), np.uint8)
+    content[:, 1] = MARKER
+    content[np.arange(len(events)) + overflows] = _packed(
+        (events["x"].astype(np.int64) << 8) | events["y"], time - OVERFLOW * overflows, events["p"]
+    )
+    return content.tobytes()
+
+
+def read_bs1(data: bytes, name: str) -> Array:
+    """The events of a one-dimensional .bs1 file, in its order: x is the channel, y is 0.
+
+    Raises:
+        DataError: there is no event, or a channel is above 32767.
+    """
+    columns, time, polarity = _unpacked(data)
+    channel = columns[:, 0].astype(np.int64) << 8 | columns[:, 1]
+    if len(channel) and channel.max() > np.iinfo(np.int16).max:
+        raise DataError(f"{name} has the channel {channel.max()}, but 0 to 32767 were expected. Download it again.")
+    return _some(make(channel, 0, time, polarity), data, name)
+
+
+def write_bs1(events: Array) -> bytes:
+    """The .bs1 file of a one-dimensional recording.
+
+    Raises:
+        ConfigError: a channel or a time is negative, a time has more than 23 bits, or y is not 0.
+    """
+    _refuse(events["x"], events["x"] < 0, "x", "0 to 32767")
+    _refuse(events["y"], events["y"] != 0, "y", "0: this format has one dimension")
+    _refuse(events["t"], (events["t"] < 0) | (events["t"] > LAST), "time", f"0 to {LAST:,} us")
+    return _packed(events["x"].astype(np.int64), events["t"], events["p"]).tobytes()
+
+
+def check(events: Array, width: int, height: int, name: str) -> Array:
+    """These events, if a sensor of this size can have recorded them. `name` is what the message names.
+
+    Raises:
+        DataError: there is none, a cell is outside the sensor, or a time is negative, above a minute or out of order.
+    """
+    if not len(events):
+        raise DataError(f"{name} is an empty recording. Remove it, or download it again.")
+    x, y, time = events["x"], events["y"], events["t"]
+    outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise DataError(
+            f"{name}: event {at} is at x = {x[at]}, y = {y[at]}, but the sensor has {width} x {height} cells, counted "
+            "from 0. Use the file of this data set, or download it again."
+        )
+    back = np.zeros(len(time), bool)
+    back[1:] = time[1:] < time[:-1]
+    wrong = back | (time < 0) | (time > 1000 * LONGEST)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise DataError(
+            f"{name}: event {at} has the time {time[at]:,} us, but times rise from 0 to at most "
+            f"{1000 * LONGEST:,.0f} us. Sort the events by time, or download the file again."
+        )
+    return events
+
+
+def polarity(events: Array, keep: Polarity) -> Array:
+    """The events of one polarity; all of them for "both" and "merge", which differ only in their units."""
+    check_choice("polarity", keep, POLARITIES)
+    if keep in ("both", "merge"):
+        return events
+    kept: Array = events[events["p"] == (keep == "on")]
+    return kept
+
+
+def saccade(events: Array, number: Saccade) -> Array:
+    """The events of one of the three saccades of 105 ms, with their times as they are; all of them for "all"."""
+    check_choice("saccade", number, SACCADES)
+    if number == "all":
+        return events
+    kept: Array = events[events["t"] // SACCADE == number - 1]
+    return kept
+
+
+def stabilize(events: Array, width: int, height: int) -> Array:
+    """The events where they would be had the camera not moved; those that leave the sensor are dropped.
+
+        saccade 1   x' = x + 4 - 3.5 s        y' = y + 2 - 7 s        s = t / 105 ms
+        saccade 2   x' = x + 0.5 - 3.5 s      y' = y - 5 + 7 s        s = t / 105 ms - 1
+        saccade 3   x' = x - 3 + 7 s          y' = y + 2              s = t / 105 ms - 2
+
+    What leaves is decided before x' and y' are rounded.
+    """
+    number = np.clip(events["t"] // SACCADE, 0, 2)
+    moved = events["t"] / SACCADE - number
+    x = events["x"] + np.array([4.0, 0.5, -3.0])[number] + np.array([-3.5, -3.5, 7.0])[number] * moved
+    y = events["y"] + np.array([2.0, -5.0, 2.0])[number] + np.array([-7.0, 7.0, 0.0])[number] * moved
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    kept: Array = events[inside]
+    kept["x"], kept["y"] = np.rint(x[inside]), np.rint(y[inside])
+    return kept
+
+
+def window(events: Array, start: float, duration: float) -> Array:
+    """The events of [start, start + duration), with times counted from the start; earlier and later ones are dropped.
+
+    Units: start and duration in ms, rounded to whole us.
+
+    Raises:
+        ConfigError: start is negative, or duration is not positive.
+
+    >>> window(make(np.zeros(3), 0, np.array([999, 1000, 3000]), True), 1.0, 2.0)["t"]
+    array([0])
+    """
+    check_window(start, duration)
+    begin, end = round(1000 * start), round(1000 * (start + duration))
+    kept: Array = events[(events["t"] >= begin) & (events["t"] < end)]
+    kept["t"] -= begin
+    return kept
+
+
+def units(events: Array, width: int, height: int, keep: Polarity) -> Array:
+    """The unit of every event; ON events come after all cells of OFF events if both polarities are kept apart.
+
+    >>> units(make(np.array([2, 2]), 1, np.zeros(2), np.array([False, True])), 10, 10, "both")
+    array([ 12, 112], dtype=uint16)
+    """
+    cells = events["y"].astype(np.int64) * width + events["x"]
+    found: Array = cells + events["p"] * (width * height if keep == "both" else 0)
+    return found.astype(np.uint16)
+
+
+def milliseconds(microseconds: Array) -> Array:
+    """Times in float32, rounded up: floor(t / window) is then the right bin for windows of whole us, as 0.1 ms."""
+    exact = microseconds / 1000
+    near = exact.astype(np.float32)
+    return np.where(near < exact, np.nextafter(near, np.float32(np.inf)), near)
+
+
+def convert(
+    recordings: Iterable[tuple[str, Array]],
+    labels: Sequence[int] | Array,
+    *,
+    at_most: int,
+    width: int,
+    height: int,
+    keep: Polarity,
+    classes: tuple[str, ...],
+    speakers: Sequence[int] | Array | None = None,
+) -> SpikeTrains:
+    """Spike trains from filtered recordings and their names, which may be read one by one; 6 bytes an event.
+
+    Args:
+        at_most: their events all together, or more; an upper bound costs address space, not memory.
+        keep: whether polarities have units of their own.
+
+    Raises:
+        ConfigError: the sensor has more than 65,536 units, or nothing is left of a recording.
+
+    >>> trains = convert([("a", make(np.array([2]), 1, np.array([2500]), True))], [0], at_most=1, width=4, height=4,
+    ...     keep="merge", classes=("yes",))
+    >>> trains.times, trains.units, trains.channels
+    (array([2.5], dtype=float32), array([6], dtype=uint16), 16)
+    """
+    channels = width * height * (2 if keep == "both" else 1)
+    if channels > 1 << 16:
+        raise ConfigError(f"{width} x {height} cells need {channels:,} units, more than 65,536. Merge the polarities.")
+    times, addresses = np.empty(at_most, np.float32), np.empty(at_most, np.uint16)
+    first = np.zeros(len(labels) + 1, np.int64)
+    for number, (name, events) in enumerate(recordings):
+        if not len(events):
+            raise ConfigError(
+                f"{name} has no event that these options keep. Choose a longer window or another polarity, or remove "
+                "the recording."
+            )
+        start, end = first[number], first[number] + len(events)
+        times[start:end] = milliseconds(events["t"])
+        addresses[start:end] = units(events, width, height, keep)
+        first[number + 1] = end
+    times.resize(first[-1], refcheck=False)
+    addresses.resize(first[-1], refcheck=False)
+    known = np.full(len(labels), -1, np.int64) if speakers is None else np.asarray(speakers, np.int64)
+    return SpikeTrains(times, addresses, first, np.asarray(labels, np.int64), known, channels, classes)
+
+
+def example(
+    label: int, classes: int, width: int, height: int, duration: float, count: int, generator: torch.Generator
+) -> Array:
+    """A made-up recording for tests: events all over the part of the sensor that stands for its class.
+
+    Units: duration in ms.
+    """
+    first, end = label * width * height // classes, (label + 1) * width * height // classes
+    draws = torch.rand(3, count, generator=generator, dtype=torch.float64).numpy()
+    cells = (first + draws[0] * (end - first)).astype(np.int64)
+    time = np.sort((draws[1] * 1000 * duration).astype(np.int64))
+    return make(cells % width, cells // width, time, draws[2] < 0.5)
+
+
+def version() -> str:
+    """What equal options may depend on: the text of this file."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def check_choice(what: str, value: object, choices: Sequence[object]) -> None:
+    """Raise ConfigError unless the value is one of the choices."""
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices)
+        raise ConfigError(f"The {what} is one of {known}, but got {value!r}. Choose one of them.")
+
+
+def check_window(start: float, duration: float) -> None:
+    """Raise ConfigError unless events can lie in a window that begins at `start` [ms] and lasts `duration` [ms]."""
+    if not (0.0 <= start <= LONGEST and 0.001 <= duration <= LONGEST):
+        raise ConfigError(
+            f"A window needs 0 <= start and 0.001 <= duration, both at most {LONGEST:,.0f} ms, but got {start} and "
+            f"{duration}. Pass milliseconds, such as 0.0 and 105.0."
+        )
+
+
+def _unpacked(data: bytes) -> tuple[Array, Array, Array]:
+    """The bytes [E, 5] of whole events, their times and polarities."""
+    columns = np.frombuffer(data, np.uint8, count=len(data) // 5 * 5).reshape(-1, 5)
+    high, middle, low = columns[:, 2:].astype(np.int64).T
+    return columns, (high & 0x7F) << 16 | middle << 8 | low, high >= 0x80
+
+
+def _packed(address: Array, time: Array, on: Array) -> Array:
+    word = address << 24 | on.astype(np.int64) << 23 | time
+    return (word[:, None] >> np.arange(32, -1, -8)).astype(np.uint8)
+
+
+def _some(events: Array, data: bytes, name: str) -> Array:
+    if not len(events):
+        raise DataError(f"{name} has {len(data)} bytes without an event, and an event has 5. Download it again.")
+    return events
+
+
+def _refuse(values: Array, wrong: Array, what: str, expected: str) -> None:
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise ConfigError(
+            f"Event {at} has the {what} {values[at]}, which is not {expected}. This format cannot hold it."
+        )

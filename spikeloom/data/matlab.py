@@ -1,0 +1,137 @@
+"""One matrix of numbers in a MATLAB 5 file. Some damaged files end the whole process in SciPy's reader; none does here.
+
+    file       header (128 bytes: text, version, byte order), then elements
+    element    type and size (8 bytes, or 4 where the content has at most 4), content, zeros up to 8 bytes
+    matrix     an element of elements: class and flags, dimensions, name, numbers by columns
+    packed     an element whose content is another one, compressed with zlib, without zeros behind it
+
+Source: MathWorks, MAT-File Format, level 5.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from math import prod
+
+import numpy as np
+
+from ..errors import DataError
+from .spike_trains import Array
+
+NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+TEXT, INTEGERS, WORDS, DOUBLES, MATRIX, PACKED = 1, 5, 6, 9, 14, 15
+NUMERIC = range(6, 16)
+"""The classes of matrices of numbers: double, single, and integers."""
+COMPLEX = 0x800
+HEADER = 128
+
+
+class _DamageError(Exception):
+    """Why the bytes are no such file."""
+
+
+def read_matrix(data: bytes, variable: str, name: str, advice: str, largest: int) -> Array:
+    """The matrix of this name, in the type it is stored in; `name` is what a message names, `advice` ends it.
+
+    Args:
+        largest: bytes that it may unpack to.
+
+    Raises:
+        DataError: the file is damaged, or holds no real matrix of numbers of this name.
+    """
+    try:
+        order = _order(data)
+        found = []
+        for content in _matrices(data, order, largest):
+            called, matrix = _matrix(content, order, variable)
+            if matrix is not None:
+                return matrix
+            found.append(called)
+    except (_DamageError, zlib.error, struct.error) as error:
+        raise DataError(f"{name} cannot be read as a MATLAB 5 file ({error}). {advice}") from error
+    raise DataError(f"{name} holds {found or 'no variable'}, but {variable} was expected. {advice}")
+
+
+def write_matrix(variable: str, matrix: Array) -> bytes:
+    """A compressed file with one matrix, stored as float64; it bears no date.
+
+    >>> read_matrix(write_matrix("a", np.eye(2)), "a", "example", "", 1000)
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    shape = np.array(matrix.shape, "<i4").tobytes()
+    numbers = matrix.astype("<f8").tobytes("F")
+    parts = ((WORDS, struct.pack("<II", NUMERIC[0], 0)), (INTEGERS, shape), (TEXT, variable.encode()))
+    whole = _element(MATRIX, b"".join(_element(*part) for part in (*parts, (DOUBLES, numbers))))
+    packed = zlib.compress(whole)
+    header = b"MATLAB 5.0 MAT-file, written by spikeloom".ljust(116) + bytes(8) + b"\x00\x01IM"
+    return header + struct.pack("<II", PACKED, len(packed)) + packed
+
+
+def _element(kind: int, content: bytes) -> bytes:
+    return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+
+def _order(data: bytes) -> str:
+    if len(data) <= HEADER:
+        raise _DamageError(f"it has {len(data)} bytes")
+    order = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}.get(data[HEADER - 4 : HEADER])
+    if order is None:
+        raise _DamageError(f"its header ends in {data[HEADER - 4 : HEADER].hex()} instead of 0001494d")
+    return order
+
+
+def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+    """Type and content of the elements that follow one another in these bytes."""
+    place = 0
+    while place < len(data):
+        if len(data) - place < 8:
+            raise _DamageError("it is cut short")
+        kind, size = struct.unpack_from(f"{order}II", data, place)
+        start = place + 8
+        if kind >> 16:
+            kind, size, start = kind & 0xFFFF, kind >> 16, place + 4
+            if size > 4:
+                raise _DamageError(f"a short element has {size} bytes")
+        if size > len(data) - start:
+            raise _DamageError("it is cut short")
+        yield kind, data[start : start + size]
+        place = start + size + (0 if kind == PACKED else -(start + size - place) % 8)
+
+
+def _matrices(data: bytes, order: str, largest: int) -> Iterator[memoryview]:
+    for kind, content in _elements(memoryview(data)[HEADER:], order):
+        if kind != PACKED:
+            inner = [(kind, content)]
+        else:
+            unpacking = zlib.decompressobj()
+            plain = unpacking.decompress(content, largest + 4096)
+            if not unpacking.eof:
+                raise _DamageError(f"it is cut short, or unpacks to more than {largest:,} bytes")
+            inner = list(_elements(memoryview(plain), order))
+        for kind_inside, matrix in inner:
+            if kind_inside != MATRIX:
+                raise _DamageError(f"it has an element of type {kind_inside} where a matrix was expected")
+            yield matrix
+
+
+def _matrix(content: memoryview, order: str, variable: str) -> tuple[str, Array | None]:
+    """The name of a matrix, and the matrix if its name is `variable`."""
+    parts = _elements(content, order)
+    head = [part for _, part in zip(range(3), parts, strict=False)]
+    if [kind for kind, _ in head] != [WORDS, INTEGERS, TEXT] or len(head[0][1]) != 8 or len(head[1][1]) % 4:
+        raise _DamageError("a matrix does not begin with its class, shape and name")
+    called = bytes(head[2][1]).decode("latin1")
+    if called != variable:
+        return called, None
+    flags = struct.unpack_from(f"{order}I", head[0][1])[0]
+    shape = [int(size) for size in np.frombuffer(head[1][1], f"{order}i4")]
+    if flags & 0xFF not in NUMERIC or flags & COMPLEX:
+        raise _DamageError(f"{variable} has the class {flags & 0xFF}, flags {flags >> 8}, and is no matrix of numbers")
+    kind, numbers = next(parts, (0, memoryview(b"")))
+    if kind not in NUMBERS:
+        raise _DamageError(f"{variable} is stored in the type {kind}, which is no number")
+    dtype = np.dtype(order + NUMBERS[kind])
+    if min(shape, default=-1) < 0 or prod(shape) * dtype.itemsize != len(numbers):
+        raise _DamageError(f"{variable} of shape {shape} has {len(numbers):,} bytes of {dtype.itemsize}-byte numbers")
+    return called, np.frombuffer(numbers, dtype).reshape(shape, order="F")

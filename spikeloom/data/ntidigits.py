@@ -1,0 +1,235 @@
+"""N-TIDIGITS18: spoken digits, heard by a silicon cochlea of 64 channels, in one HDF5 file.
+
+    train_labels               sample names, such as woman-ac-a-7: speaker, repetition, and what was said
+    train_timestamps/NAME      times of a sample, seconds
+    train_addresses/NAME       channels of a sample, 0 to 63
+    test_...                   the same
+
+What was said has one letter for every digit, z and o for zero and oh; only single digits are read. The file is called
+n-tidigits.hdf5. The speakers of the two splits differ.
+Source: Anumula, Neil, Delbruck, Liu, Feature representations for neuromorphic audio spike streams, Frontiers in
+Neuroscience 12:23, 2018.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+import torch
+
+from ..errors import ConfigError, DataError
+from . import events
+from .fetch import DataFile, Description, folder
+from .fetch import describe as describe_file
+from .spike_trains import LONGEST, Array, SpikeTrains
+
+Split = Literal["train", "test"]
+Oh = Literal["exclude", "class", "zero"]
+
+CHANNELS = 64
+FILE, MD5 = "n-tidigits.hdf5", "360a2d11e5429555c9197381cf6b58e0"
+URL = "https://docs.google.com/document/d/1Uxe7GsKKXcy6SlDUX4hoJVAC0-UkH-8kr5UXp0Ndi1M"
+OFFICIAL = {"train": 2_464, "test": 2_486}
+"""Single digits, a tenth less without oh: 112 and 113 speakers said each of the 11 twice."""
+DIGITS = "z123456789o"
+MOST = 1 << 24
+"""Events of a sample, or samples of a file; keeps a forged size from filling the memory."""
+ADVICE = f"Get {FILE} from {URL}."
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which samples there are, and which of their events.
+
+    Raises:
+        ConfigError: an option is unknown, or no event can lie in the window.
+    """
+
+    oh: Oh = "exclude"
+    """What becomes of oh: left out, a class of its own (10), or the same as zero."""
+    t0: float = 0.0
+    """Start of the sample [ms]."""
+    duration: float = 1000.0
+    """Length of the sample [ms]; later events drop out."""
+
+    def __post_init__(self) -> None:
+        events.check_choice("treatment of oh", self.oh, ("exclude", "class", "zero"))
+        events.check_window(self.t0, self.duration)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        digits = tuple(str(digit) for digit in range(10))
+        return (*digits, "oh") if self.oh == "class" else digits
+
+    def label(self, said: str) -> int | None:
+        """The class of one letter, None if it is left out.
+
+        >>> [Options(oh="class").label(letter) for letter in "z19o"], Options().label("o")
+        ([0, 1, 9, 10], None)
+        """
+        if said == "o":
+            return {"exclude": None, "class": 10, "zero": 0}[self.oh]
+        return DIGITS.index(said)
+
+
+DEFAULT = Options()
+
+
+def load(split: Split, options: Options = DEFAULT) -> SpikeTrains:
+    """All single digits of a split, sorted by name.
+
+    Units: times in ms.
+
+    Raises:
+        ConfigError: there is no such split, or the options leave nothing of a sample.
+        DataError: the file is missing or damaged.
+    """
+    return read(_path(split), split, options)
+
+
+def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
+    """What the file is: name, hash, single digits of a split, difference from the official one."""
+    path = _path(split)
+    with _opened(path) as file:
+        count = len(_samples(file, split, options, path))
+    official = OFFICIAL[split] // 11 * (10 if options.oh == "exclude" else 11)
+    file_of_split = DataFile(FILE, MD5, (URL,), official, f"single {split} digits")
+    return [describe_file(path, count, file_of_split)]
+
+
+def read(path: Path, split: Split, options: Options = DEFAULT) -> SpikeTrains:
+    """The single digits of one split in a file.
+
+    Raises:
+        ConfigError: the options leave nothing of a sample.
+        DataError: the file cannot be read or lacks a part; a time is negative, not finite or out of order; a channel
+            is not 0 .. 63; a sample has no events or a name that says no digit.
+    """
+    with _opened(path) as file:
+        samples = _samples(file, split, options, path)
+        names = [name for name, _ in samples]
+        people = sorted({_speaker(name) for name in names})
+        recordings = [(f"{path}: {name}", _recording(file, split, name, path, options)) for name in names]
+    return events.convert(
+        recordings,
+        [label for _, label in samples],
+        at_most=sum(len(recording) for _, recording in recordings),
+        width=CHANNELS,
+        height=1,
+        keep="merge",
+        classes=options.classes,
+        speakers=[people.index(_speaker(name)) for name in names],
+    )
+
+
+def write_example(
+    here: Path, classes: str = "12z", train: int = 6, test: int = 3, sequences: tuple[str, ...] = (), seed: int = 0
+) -> None:
+    """Write a made-up file of this format into a folder: every class has channels of its own.
+
+    Args:
+        here: the folder that stands for `ntidigits`; it is made.
+        classes: what is said, of "123456789zo".
+        train, test: samples of every class.
+        sequences: longer utterances that stand between them, as in the real file.
+    """
+    if not classes or set(classes) - set(DIGITS):
+        raise ConfigError(f"Classes are letters of {DIGITS}, but got {classes!r}. Choose some of them.")
+    here.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+    with h5py.File(here / FILE, "w") as file:
+        for split, count in (("train", train), ("test", test)):
+            names = []
+            for number in range(count):
+                speaker = f"woman-{split[0]}{'abcdefghijklmnopqrstuvwxyz'[number // 2 % 26]}"
+                for place, said in enumerate((*classes, *sequences)):
+                    names.append(f"{speaker}-{number}-{said}")
+                    heard = events.example(place % len(classes), len(classes), CHANNELS, 1, 800.0, 400, generator)
+                    file[f"{split}_timestamps/{names[-1]}"] = heard["t"] / 1e6
+                    file[f"{split}_addresses/{names[-1]}"] = heard["x"]
+            file[f"{split}_labels"] = np.array([name.encode() for name in names])
+
+
+def _path(split: str) -> Path:
+    if split not in OFFICIAL:
+        raise ConfigError(f"N-TIDIGITS has the splits train and test, but got {split!r}. Hold out a part to validate.")
+    path = folder("ntidigits") / FILE
+    if not path.is_file():
+        raise DataError(f"{FILE} is missing in {path.parent}. Get it from {URL} (MD5 {MD5}) and put it there.")
+    return path
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The HDF5 file; whatever goes wrong inside becomes a DataError."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (DataError, ConfigError):
+        raise
+    except (EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as an HDF5 file ({error}). {ADVICE}") from error
+
+
+def _samples(file: h5py.File, split: str, options: Options, path: Path) -> list[tuple[str, int]]:
+    """Names and labels of the single digits."""
+    entries = _array(file, f"{split}_labels", path)
+    names = [entry.decode("utf-8", "replace") if isinstance(entry, bytes) else str(entry) for entry in entries]
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: {split}_labels names a sample twice. {ADVICE}")
+    found = []
+    for name in sorted(names):
+        said = name.rpartition("-")[2]
+        if not said or set(said) - set(DIGITS):
+            raise DataError(
+                f"{path}: {split}_labels holds the name {name!r}, but names end in letters of {DIGITS} after a dash, "
+                f"such as woman-ac-a-7. {ADVICE}"
+            )
+        label = options.label(said) if len(said) == 1 else None
+        if label is not None:
+            found.append((name, label))
+    if not found:
+        raise DataError(f"{path}: {split}_labels names no single digit, such as woman-ac-a-7. {ADVICE}")
+    return found
+
+
+def _speaker(name: str) -> str:
+    return "-".join(name.split("-")[:2])
+
+
+def _recording(file: h5py.File, split: str, name: str, path: Path, options: Options) -> Array:
+    times = _array(file, f"{split}_timestamps/{name}", path)
+    channels = _array(file, f"{split}_addresses/{name}", path)
+    for what, values, last in (("times [s]", times, LONGEST / 1000), ("channels", channels, CHANNELS - 1)):
+        if values.dtype.kind not in "iuf":
+            raise DataError(f"{path}: {name} has {what} of type {values.dtype}, but numbers were expected. {ADVICE}")
+        wrong = ~((values >= 0) & (values <= last))
+        if what == "channels":
+            wrong |= values != np.floor(values)
+        if wrong.any():
+            raise DataError(
+                f"{path}: event {np.argmax(wrong)} of {name} is {values[np.argmax(wrong)]}, but {what} are 0 to "
+                f"{last:g}. {ADVICE}"
+            )
+    if len(times) != len(channels):
+        raise DataError(
+            f"{path}: {name} has {len(times):,} times but {len(channels):,} channels, and they belong together. "
+            f"{ADVICE}"
+        )
+    microseconds = np.rint(times.astype(np.float64) * 1e6).astype(np.int64)
+    heard = events.check(events.make(channels, 0, microseconds, True), CHANNELS, 1, f"{path}: {name}")
+    return events.window(heard, options.t0, options.duration)
+
+
+def _array(file: h5py.File, name: str, path: Path) -> Array:
+    part = file.get(name)
+    if not isinstance(part, h5py.Dataset):
+        raise DataError(f"{path} has no {name}, but holds {', '.join(sorted(file)) or 'nothing'}. {ADVICE}")
+    if part.ndim != 1 or part.size > MOST:
+        raise DataError(f"{path}: {name} has the shape {list(part.shape)}, but a list was expected. {ADVICE}")
+    return np.asarray(part[()])

@@ -1,0 +1,314 @@
+"""Event recordings: file formats, filters that keep events whole, bins."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from spikeloom.data import events
+from spikeloom.data.events import LAST, MARKER, OVERFLOW, Polarity
+from spikeloom.data.spike_trains import Array, SpikeTrains, raster
+from spikeloom.errors import ConfigError, DataError
+
+DATA = Path(os.environ.get("SPIKELOOM_DATA") or "/nonexistent")
+
+
+def sample(name: str) -> bytes:
+    path = DATA / "samples" / name
+    if not path.is_file():
+        pytest.skip(f"not in $SPIKELOOM_DATA/samples: {name}")
+    return path.read_bytes()
+
+
+def attempt(read: Callable[[], Array]) -> Array | DataError:
+    """What was read, or why it was refused: either is right for damaged bytes."""
+    try:
+        return read()
+    except DataError as error:
+        return error
+
+
+def recording(count: int = 1000, seed: int = 0, last: int = LAST, side: int = 34) -> Array:
+    draws = np.random.default_rng(seed)
+    time = np.sort(draws.integers(0, last, count, endpoint=True))
+    return events.make(draws.integers(0, side, count), draws.integers(0, side, count), time, draws.random(count) < 0.5)
+
+
+def trains(found: Array, keep: Polarity = "merge", side: int = 34) -> SpikeTrains:
+    return events.convert(
+        [("a recording", found)], [0], at_most=len(found), width=side, height=side, keep=keep, classes=("0",)
+    )
+
+
+def test_the_worked_examples_of_the_format() -> None:
+    assert events.read_bin(bytes.fromhex("070F80028E"), "x").tolist() == [(7, 15, 654, True)]
+    assert events.read_bin(bytes.fromhex("1312000BB7"), "x").tolist() == [(19, 18, 2999, False)]
+    assert events.read_bin(bytes.fromhex("0000FFFFFF"), "x").tolist() == [(0, 0, LAST, True)]
+    assert events.EVENT.names == ("x", "y", "t", "p")
+
+
+@pytest.mark.parametrize("tail", [b"", b"\x01", b"\x01\x02\x03\x04"])
+def test_a_thousand_events_are_read_as_written_whatever_the_tail(tail: bytes) -> None:
+    written = recording()
+    written["t"][-1] = LAST
+    assert (events.read_bin(events.write_bin(written) + tail, "x") == written).all()
+
+
+def test_an_overflow_marker_shifts_what_follows() -> None:
+    data = bytes.fromhex("01020003E8 00F0000000 03048003E8 00F0800001 0506000000")
+    read = events.read_bin(data, "x").tolist()
+    assert read == [(1, 2, 1000, False), (3, 4, 1000 + OVERFLOW, True), (5, 6, 2 * OVERFLOW, False)]
+
+
+def test_times_above_23_bits_are_written_with_markers() -> None:
+    written = recording(last=60_000_000)
+    data = events.write_bin(written)
+    assert len(data) > 5 * len(written)
+    assert (events.read_bin(data, "x") == written).all()
+
+
+any_event = some.tuples(
+    some.integers(0, 255), some.integers(0, 255).filter(lambda y: y != MARKER), some.integers(0, LAST), some.booleans()
+)
+
+
+@given(listed=some.lists(any_event, min_size=1, max_size=50), tail=some.binary(max_size=4))
+def test_any_events_survive_the_round_trip(listed: list[tuple[int, int, int, bool]], tail: bytes) -> None:
+    written = np.array(listed, events.EVENT)
+    assert (events.read_bin(events.write_bin(written) + tail, "x") == written).all()
+
+
+@given(times=some.lists(some.integers(0, 60_000_000), min_size=1, max_size=20))
+@settings(deadline=None)
+def test_any_ordered_times_survive_the_round_trip(times: list[int]) -> None:
+    written = events.make(np.arange(len(times)), 0, np.sort(times), True)
+    assert (events.read_bin(events.write_bin(written), "x") == written).all()
+
+
+one_dimensional = some.tuples(some.integers(0, 32767), some.just(0), some.integers(0, LAST), some.booleans())
+
+
+@given(listed=some.lists(one_dimensional, min_size=1, max_size=50))
+def test_any_channels_survive_the_round_trip(listed: list[tuple[int, int, int, bool]]) -> None:
+    written = np.array(listed, events.EVENT)
+    assert (events.read_bs1(events.write_bs1(written), "x") == written).all()
+
+
+@given(data=some.binary(max_size=60))
+def test_random_bytes_are_read_or_refused(data: bytes) -> None:
+    for read in (events.read_bin, events.read_bs1):
+        found = attempt(lambda: events.check(read(data, "some.bin"), 34, 34, "some.bin"))  # noqa: B023
+        assert "some.bin" in str(found) if isinstance(found, DataError) else 0 < len(found) <= len(data) // 5
+
+
+refused_in_writing: dict[str, tuple[Array, str]] = {
+    "x": (events.make(np.array([256]), 0, np.array([1]), True), r"Event 0 has the x 256, which is not 0 to 255"),
+    "y": (events.make(np.array([0, 1]), np.array([2, 240]), np.array([1, 2]), True), r"Event 1 has the y 240, which"),
+    "negative": (events.make(np.array([0]), 0, np.array([-1]), True), r"time -1, which is not 0 to 60,000,000 us"),
+    "late": (events.make(np.array([0]), 0, np.array([60_000_001]), True), r"time 60000001"),
+    "unsorted": (events.make(np.array([0, 0]), 0, np.array([LAST + 20_000, 5]), True), r"Event 1 .* in order: sort"),
+}
+
+
+@pytest.mark.parametrize("name", refused_in_writing)
+def test_what_the_format_cannot_hold_is_not_written(name: str) -> None:
+    found, message = refused_in_writing[name]
+    with pytest.raises(ConfigError, match=message):
+        events.write_bin(found)
+
+
+def test_what_the_one_dimensional_format_cannot_hold_is_not_written() -> None:
+    with pytest.raises(ConfigError, match=r"x -1, which is not 0 to 32767"):
+        events.write_bs1(events.make(np.array([-1]), 0, np.array([1]), True))
+    with pytest.raises(ConfigError, match=r"y 3, which is not 0: this format has one dimension"):
+        events.write_bs1(events.make(np.array([1]), 3, np.array([1]), True))
+    with pytest.raises(ConfigError, match=r"time 8388608, which is not 0 to 8,388,607 us"):
+        events.write_bs1(events.make(np.array([1]), 0, np.array([LAST + 1]), True))
+
+
+def test_files_without_events_and_high_channels_are_refused() -> None:
+    with pytest.raises(DataError, match=r"a.bin has 4 bytes without an event, and an event has 5"):
+        events.read_bin(b"\0\0\0\0", "a.bin")
+    with pytest.raises(DataError, match=r"a.bin has 5 bytes without an event"):
+        events.read_bin(bytes([0, MARKER, 0, 0, 0]), "a.bin")
+    with pytest.raises(DataError, match=r"a.bs1 has the channel 32768, but 0 to 32767 were expected"):
+        events.read_bs1(bytes.fromhex("8000000000"), "a.bs1")
+
+
+malformed: dict[str, tuple[Array, str]] = {
+    "empty": (recording(0), r"a.bin is an empty recording. Remove it"),
+    "x": (events.make(np.array([3, 34]), 0, np.array([1, 2]), True), r"event 1 is at x = 34, y = 0, .* 34 x 34 cells"),
+    "y": (events.make(np.array([3]), 34, np.array([1]), True), r"event 0 is at x = 3, y = 34"),
+    "negative x": (events.make(np.array([-3]), 0, np.array([1]), True), r"x = -3"),
+    "negative": (events.make(np.array([3]), 0, np.array([-1]), True), r"event 0 has the time -1 us"),
+    "late": (events.make(np.array([3]), 0, np.array([60_000_001]), True), r"time 60,000,001 us, but times rise"),
+    "unsorted": (events.make(np.array([3, 3, 3]), 0, np.array([5, 6, 4]), True), r"event 2 has the time 4 us"),
+}
+
+
+@pytest.mark.parametrize("name", malformed)
+def test_what_a_sensor_cannot_have_recorded_is_refused(name: str) -> None:
+    found, message = malformed[name]
+    with pytest.raises(DataError, match=message) as error:
+        events.check(found, 34, 34, "a.bin")
+    assert "a.bin" in str(error.value)
+
+
+@pytest.mark.parametrize("keep", ["on", "off", "both", "merge"])
+@pytest.mark.parametrize("number", [1, 2, 3, "all"])
+def test_filters_keep_whole_events(keep: Polarity, number: events.Saccade) -> None:
+    given = recording(3000, last=400_000)
+    kept = events.polarity(events.saccade(given, number), keep)
+    expected = [
+        event
+        for event in given.tolist()
+        if (number == "all" or 105_000 * (number - 1) <= event[2] < 105_000 * number)
+        and (keep not in ("on", "off") or event[3] == (keep == "on"))
+    ]
+    assert kept.tolist() == expected
+    assert given.tolist() == recording(3000, last=400_000).tolist()  # untouched
+
+
+def test_unknown_filters_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"The polarity is one of 'on', 'off', 'both', 'merge', but got 'ON'"):
+        events.polarity(recording(3), "ON")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"The saccade is one of 1, 2, 3, 'all', but got 4"):
+        events.saccade(recording(3), 4)  # type: ignore[arg-type]
+    for start, duration in ((-1.0, 5.0), (0.0, 0.0), (0.0, float("nan")), (float("inf"), 1.0), (0.0, -1.0)):
+        with pytest.raises(ConfigError, match=r"A window needs 0 <= start and 0.001 <= duration"):
+            events.window(recording(3), start, duration)
+
+
+def test_a_window_has_its_start_but_not_its_end() -> None:
+    given = events.make(np.arange(5), 0, np.array([299, 300, 310, 599, 600]), True)
+    kept = events.window(given, 0.3, 0.3)  # 0.3 + 0.3 is not 0.6 in floating point
+    assert (kept["x"].tolist(), kept["t"].tolist()) == ([1, 2, 3], [0, 10, 299])
+    assert given["t"][1] == 300
+
+
+def test_what_moves_with_the_camera_is_made_to_rest() -> None:
+    time = np.arange(0, 315_000, 500)
+    corners_x, corners_y = np.array([-4, -0.5, 3, -4]), np.array([-2, 5, -2, -2])
+    knots = np.array([0, 105_000, 210_000, 315_000])
+    x = np.rint(16 + np.interp(time, knots, corners_x)).astype(int)
+    y = np.rint(16 + np.interp(time, knots, corners_y)).astype(int)
+    rested = events.stabilize(events.make(x, y, time, True), 34, 34)
+    assert len(rested) == len(time)
+    assert np.abs(rested["x"] - 16).max() <= 1
+    assert np.abs(rested["y"] - 16).max() <= 1
+    assert (rested["t"] == time).all()
+
+
+def test_nothing_leaves_the_sensor_when_stabilized() -> None:
+    given = recording(5000, last=400_000)
+    kept = events.stabilize(given, 34, 34)
+    assert 0 < len(kept) < len(given)
+    for axis in ("x", "y"):
+        assert kept[axis].min() == 0
+        assert kept[axis].max() == 33
+    assert set(kept["t"].tolist()) <= set(given["t"].tolist())
+
+
+@given(time=some.integers(0, 60_000_000))
+def test_times_in_milliseconds_are_exact_to_float32_and_never_early(time: int) -> None:
+    found = float(events.milliseconds(np.array([time]))[0])
+    assert 0 <= found - time / 1000 <= time / 1000 * 2**-23
+    assert time > 8_000_000 or round(1000 * found) == time
+
+
+@pytest.mark.parametrize("microseconds", [100, 200, 300, 500, 700, 900, 1000, 2000])
+def test_every_microsecond_lands_in_its_bin(microseconds: int) -> None:
+    time = np.arange(315_000)
+    bins = np.floor(events.milliseconds(time).astype(np.float64) / (microseconds / 1000)).astype(int)
+    assert (bins == time // microseconds).all()
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.5, 1.0, 2.0])
+def test_the_counts_of_a_raster_are_the_events_of_the_window(dt: float) -> None:
+    given = recording(4000, last=150_000)
+    kept = events.window(given, 10.0, 100.0)
+    batch = raster(trains(kept), [0], window=dt, steps=round(100 / dt))
+    assert int(batch.spikes.sum()) == len(kept) == int(((given["t"] >= 10_000) & (given["t"] < 110_000)).sum())
+    for event in kept[::100]:
+        assert batch.spikes[int(event["t"] // (1000 * dt)), 0, int(34 * event["y"] + event["x"])] >= 1
+
+
+def test_units_of_both_polarities_are_apart() -> None:
+    given = recording(500)
+    both, merged = trains(given, "both"), trains(given, "merge")
+    assert (both.channels, merged.channels) == (2312, 1156)
+    assert (both.units == given["p"] * 1156 + 34 * given["y"].astype(int) + given["x"]).all()
+    assert (both.units % 1156 == merged.units).all()
+    assert (both.times.dtype, both.units.dtype) == (np.float32, np.uint16)
+    both.check("both")
+
+
+def test_recordings_follow_one_another_and_a_high_bound_costs_nothing() -> None:
+    parts = [recording(count, seed) for seed, count in enumerate((5, 1, 7))]
+    found = events.convert(
+        ((str(number), part) for number, part in enumerate(parts)),
+        [2, 0, 1],
+        at_most=1 << 20,
+        width=34,
+        height=34,
+        keep="merge",
+        classes=("a", "b", "c"),
+    )
+    assert (found.first.tolist(), found.labels.tolist(), found.speakers.tolist()) == (
+        [0, 5, 6, 13],
+        [2, 0, 1],
+        [-1] * 3,
+    )
+    assert found.times.nbytes + found.units.nbytes == 6 * 13
+    for number, part in enumerate(parts):
+        assert (found.select([number]).times == events.milliseconds(part["t"])).all()
+
+
+def test_what_cannot_be_converted_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"a recording has no event that these options keep. Choose a longer window"):
+        trains(recording(0))
+    with pytest.raises(ConfigError, match=r"256 x 256 cells need 131,072 units, more than 65,536. Merge"):
+        trains(recording(3), "both", side=256)
+
+
+def test_examples_are_equal_for_equal_seeds_and_classes_lie_apart() -> None:
+    made = [events.example(c, 3, 34, 34, 100.0, 200, torch.Generator().manual_seed(1)) for c in (0, 1, 2, 0)]
+    assert made[0].tolist() == made[3].tolist()
+    rows = [set(part["y"].tolist()) for part in made[:3]]
+    assert max(rows[0]) <= min(rows[1])
+    assert max(rows[1]) <= min(rows[2])
+    for part in made:
+        events.check(part, 34, 34, "made up")
+        assert part["t"].max() < 100_000
+
+
+def test_the_real_nmnist_file() -> None:
+    found = events.check(events.read_bin(sample("nmnist_digit4.bin"), "4"), 34, 34, "4")
+    assert (len(found), found["t"][0], found["t"][-1]) == (4325, 654, 311_175)
+    assert round(100 * found["p"].mean(), 1) == 49.6
+    assert [len(events.saccade(found, number)) for number in (1, 2, 3)] == [1391, 1343, 1591]
+    assert len(events.stabilize(found, 34, 34)) > 3500
+
+
+def test_stabilizing_sharpens_the_real_picture() -> None:
+    found = events.read_bin(sample("nmnist_digit4.bin"), "4")
+
+    def sharpness(part: Array) -> float:
+        picture = np.bincount(34 * part["y"].astype(int) + part["x"], minlength=1156) / len(part)
+        return float((picture**2).sum())
+
+    assert sharpness(events.stabilize(found, 34, 34)) > 1.2 * sharpness(found)
+
+
+def test_the_real_one_dimensional_files() -> None:
+    found = events.check(events.read_bs1(sample("ntidigits_sample.bs1"), "x"), 64, 1, "x")
+    assert (len(found), found["x"].max(), found["t"][-1]) == (898, 63, 1_079_040)
+    for name, count in (("oxford_input.bs1", 1889), ("oxford_output.bs1", 10_361)):
+        read = events.read_bs1(sample(name), name)
+        assert (len(read), read["x"].min(), read["x"].max()) == (count, 0, 199)
+        assert events.write_bs1(read) == sample(name)
