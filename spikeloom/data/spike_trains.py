@@ -78,7 +78,7 @@ class SpikeTrains:
             ConfigError: an index is not that of a sample.
         """
         chosen = self._chosen(indices)
-        events, counts = self._events(chosen)
+        events, counts = self.events(chosen)
         first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return SpikeTrains(
             self.times[events],
@@ -143,7 +143,7 @@ class SpikeTrains:
             )
         return chosen
 
-    def _events(self, chosen: Array) -> tuple[Array, Array]:
+    def events(self, chosen: Array) -> tuple[Array, Array]:
         """Positions of the events of some samples, and how many each has."""
         counts = self.first[chosen + 1] - self.first[chosen]
         before = np.cumsum(counts) - counts
@@ -242,7 +242,7 @@ def raster(
     if augment is not None and generator is None:
         raise ConfigError("An augmentation is drawn at random: pass generator=run.generator(...) to raster.")
     chosen = trains._chosen(indices)
-    events, counts = trains._events(chosen)
+    events, counts = trains.events(chosen)
     sample = np.repeat(np.arange(len(chosen)), counts)
     times, units = trains.times[events].astype(np.float64), trains.units[events].astype(np.int64)
     round_to_bin = np.floor if rounding == "floor" else np.ceil

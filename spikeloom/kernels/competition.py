@@ -1,6 +1,6 @@
 """The loop of a layer whose neurons compete and whose synapses learn, for the CPU.
 
-It is the definition (`models.diehl_cook`, step by step) without what does not happen: currents are sums over the rows of
+It is the definition (`models.diehl_cook`, step by step) without what does not happen: currents are sums of the rows of
 inputs that spiked, a synapse is touched when the rule says so, the trace of an input is computed from its last spike.
 Weights lie as [I, N]: a row per input is added at once.
 """
@@ -15,9 +15,9 @@ Array = Any
 
 # Places in the array of numbers; its dtype is that of the voltages.
 (
-    REST, RESET, THRESHOLD, REFRACTORY, DECAY_MEM, LOWEST, STEP, DECAY_HOMEOSTASIS, DT, EXCITE, INHIBIT, I_REST, I_RESET,
-    I_THRESHOLD, I_REFRACTORY, I_DECAY, I_LOWEST, LR, LR_PRE, TARGET, POWER, W_MIN, W_MAX, KEEP, DECAY_PRE, DECAY_POST,
-    DECAY_SLOW, SCALE,
+    REST, RESET, THRESHOLD, REFRACTORY, DECAY_MEM, LOWEST, STEP, DECAY_HOMEOSTASIS, DT, EXCITE, INHIBIT, I_REST,
+    I_RESET, I_THRESHOLD, I_REFRACTORY, I_DECAY, I_LOWEST, LR, LR_PRE, TARGET, POWER, W_MIN, W_MAX, KEEP, DECAY_PRE,
+    DECAY_POST, DECAY_SLOW, SCALE,
 ) = range(28)  # fmt: skip
 NUMBERS = 28
 # Places in the array of choices.

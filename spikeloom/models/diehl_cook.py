@@ -2,7 +2,7 @@
 
     current[t] = gain W s_in[t-1] + lateral[t]
     one layer    lateral[t] = -inhibit (spikes of the others)[t-1]
-    two layers   lateral[t] = -inhibit (inhibitory spikes of the others)[t-1];  each inhibitory neuron hears its partner:
+    two layers   lateral[t] = -inhibit (inhibitory spikes of the others)[t-1];  each of these hears its partner:
                  excite s[t-1]
     after each step of learning:  W <- rule(W, s_in[t], s[t])
 
@@ -23,6 +23,7 @@ from torch import Tensor
 from ..core import State, Stateful, map_state, scan
 from ..errors import ConfigError, ShapeError, check_positive, check_sequence
 from ..kernels import engine_for
+from ..kernels.noise import keys
 from ..layers.events import Events, events_of, sequence_of
 from ..neurons.diehl_cook import DiehlCook, DiehlCookState, MembraneLIF, MembraneState
 from ..rules import normalise
@@ -147,12 +148,18 @@ class DiehlCookNetwork(Stateful):
         fires = self.excite >= other.threshold - other.rest and other.rest <= other.reset
         return fires and self.neurons.refractory > other.refractory and other.lowest <= other.rest
 
-    def initial_state(self, x: Tensor, gain: float = 1.0) -> NetworkState:
-        """A state of samples that have seen nothing, with the weights and the homeostasis that were kept."""
+    def initial_state(self, x: Tensor, gain: float = 1.0, noise: torch.Generator | None = None) -> NetworkState:
+        """A state of samples that have seen nothing, with the weights and the homeostasis that were kept.
+
+        Winners are drawn by keys from `noise`, or from the generator of the neurons.
+        """
         if x.dim() != 2 or x.shape[1] != self.n_in:
             raise ShapeError(f"DiehlCookNetwork has {self.n_in} inputs, but a slice of its input is {list(x.shape)}.")
         silent = x.new_zeros(len(x), self.neurons.size)
-        return self._at_rest(x, self.weight.to(x, copy=True), self.neurons.initial_state(silent), gain)
+        neurons = self.neurons.initial_state(silent)
+        if noise is not None:
+            neurons = neurons._replace(noise=keys(len(x), x.device, noise))
+        return self._at_rest(x, self.weight.to(x, copy=True), neurons, gain)
 
     def _at_rest(self, x: Tensor, weight: Tensor, neurons: DiehlCookState, gain: float) -> NetworkState:
         silent = torch.zeros_like(neurons.voltage)

@@ -1,0 +1,489 @@
+"""What tasks of unsupervised learning share: options, network, presentation, read-out, evaluation, figures.
+
+    events of a sample -> DiehlCookNetwork -> spikes of each neuron;  labels name the neurons, afterwards
+
+Training runs in intervals. Each sample is shown, and weights and homeostasis learn; at the end of an interval, neurons
+are named by its samples, and the samples of the next interval are read out with these names. A label reaches nothing
+but names.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.batches import Batches, in_order
+from ..data.spike_trains import SpikeTrains
+from ..errors import ConfigError, check_positive
+from ..kernels.noise import keys
+from ..layers.events import Events, poisson_events
+from ..layers.lateral import growing_starts, som_inhibition
+from ..models.diehl_cook import DiehlCookNetwork
+from ..models.logistic import logistic, logistic_vote
+from ..models.ngrams import NGrams, ngram_vote, ngrams
+from ..models.presentation import Presented, Repeats, chosen, present_
+from ..models.votes import VOTES, Assignment, accuracy, assign, confusion, labelled
+from ..neurons.diehl_cook import DiehlCook, MembraneLIF
+from ..rules import STDP, hebbian, pair_stdp, post_stdp, triplet_stdp, weight_dependent_stdp
+from ..train.run import Run
+from ..train.supervised import fit
+
+Rule = Literal["post", "pair", "weight_dependent", "triplet", "hebbian"]
+RULES: dict[Rule, Callable[..., STDP]] = {
+    "post": post_stdp, "pair": pair_stdp, "weight_dependent": weight_dependent_stdp, "triplet": triplet_stdp,
+    "hebbian": hebbian,
+}  # fmt: skip
+TEST_BATCH = 50
+"""Samples that are shown at once where nothing learns."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of every task of unsupervised learning."""
+
+    n_neurons: int = 400
+    """Excitatory neurons."""
+    topology: Literal["two_layer", "one_layer"] = "two_layer"
+    """Excitatory neurons inhibit through partners, two steps later, or directly, one step later."""
+    inhibition: Literal["uniform", "som", "growing", "two_level"] = "uniform"
+    """uniform; som: growing with the distance on a grid; growing: som that gets stronger from interval to interval;
+    two_level: som for a tenth of training, then uniform."""
+    excite: float = 22.5
+    """From an excitatory neuron to its partner [mV]."""
+    inhibit: float = 120.0
+    """Uniform inhibition [mV]."""
+    som_start: float = -5.0
+    """Strength at distance 1, before scaling [mV]."""
+    som_most: float = -17.5
+    """Strongest inhibition of a som [mV]."""
+    som_scaling: float = 0.75
+    """Factor of som_start."""
+    threshold: float = -52.0
+    """Of excitatory neurons, without homeostasis [mV]."""
+    rest: float = -65.0
+    """Resting voltage [mV]."""
+    reset: float = -60.0
+    """Voltage after a spike [mV]."""
+    refractory: float = 5.0
+    """Refractory time of excitatory neurons [ms]."""
+    tau_mem: float = 100.0
+    """Time constant of their membrane [ms]."""
+    homeostasis_step: float = 0.05
+    """What a spike adds to the own threshold [mV]."""
+    tau_homeostasis: float = 1e7
+    """Time constant with which that is lost [ms]."""
+    one_winner: bool = True
+    """At most one neuron spikes in a step."""
+    rule: Rule = "pair"
+    """How synapses learn."""
+    lr: float = 0.01
+    """Step at a postsynaptic spike."""
+    lr_pre: float = 1e-4
+    """Step at a presynaptic spike; of no use for post."""
+    target: float = 0.4
+    """Trace above which post strengthens a synapse."""
+    power: float = 0.2
+    """Power of soft bounds: of post and weight_dependent."""
+    soft_bound: Literal["none", "post", "both", "original"] = "both"
+    """Soft bound of post; original: weights that reach the bound stay there for ever."""
+    w_max: float = 1.0
+    """Upper bound of weights."""
+    w_init: float = 0.3
+    """Weights start uniformly between 0 and this."""
+    weight_decay: float = 0.0
+    """Share of every weight that is lost in a step."""
+    total: float = 0.1
+    """Weights of a neuron are normalised to this times the number of inputs after each sample; 0: not."""
+    trace: Literal["set", "add"] = "set"
+    """A spike sets its trace to 1, or adds 1."""
+    tau_trace: float = 20.0
+    """Time constant of traces [ms]."""
+    reduction: Literal["sum", "mean", "max"] = "sum"
+    """What the samples of a batch do to a synapse together."""
+    batch: int = 1
+    """Samples that are shown at once; with more than one, they do not see what the others have taught."""
+    pattern_time: float = 250.0
+    """Length of a presentation [ms]."""
+    dt: float = 1.0
+    """Length of a step [ms]."""
+    min_spikes: int = 5
+    """A sample that made fewer is shown again."""
+    max_repeats: int = 5
+    """Presentations of a sample at most."""
+    gain: float = 1.0
+    """Factor of the currents from the inputs, the first time."""
+    gain_test: float = 1.0
+    """The same where nothing learns."""
+    growth: float = 1.0
+    """Factor of it from one presentation to the next."""
+    carry: bool = False
+    """Voltages and traces go on from one presentation of a sample to the next."""
+    epochs: int = 1
+    """Passes over the training samples."""
+    n_train: int = 0
+    """Training samples, the first of a random order; 0: all."""
+    n_test: int = 0
+    """Test samples, drawn at random; 0: all."""
+    intervals: int = 60
+    """Intervals in which training is divided."""
+    alpha: float = 1.0
+    """How much of what neurons answered in earlier intervals counts."""
+    label_share: float = 1.0
+    """Share of the training samples whose labels name the neurons in the end."""
+    vote: Literal["all", "proportion", "soft"] = "all"
+    """The read-out whose accuracy is the result; the others are reported too."""
+    ngram: int = 0
+    """Length of the n-grams of another read-out; 0: none."""
+    checkpoint_every: int = 1
+    """Intervals between two checkpoints."""
+    live: int = 0
+    """Intervals between two pictures of the receptive fields while training; 0: none."""
+    plot: bool = False
+    """A picture in every interval."""
+    figures: int = 3
+    """Test samples to draw in detail."""
+
+
+class Source(NamedTuple):
+    """Samples of a task, and how their inputs spike."""
+
+    events: Callable[[Tensor, int, Tensor], Events]  # samples, attempt, keys [B, 2]
+    labels: Tensor  # [M]
+    size: int  # inputs
+
+
+class Splits(NamedTuple):
+    """The samples of a task."""
+
+    training: Source
+    test: Source
+    shape: tuple[int, ...]  # of the inputs, as a picture
+    classes: tuple[str, ...]
+    data: list[Any]
+
+
+def from_images(images: Tensor, labels: Tensor, rate: float, boost: float, options: Options) -> Source:
+    """Poisson processes: a white pixel has `rate`, which grows by `boost` from one presentation to the next [Hz]."""
+    flat = images.flatten(1)
+
+    def events(samples: Tensor, attempt: int, noise: Tensor) -> Events:
+        return poisson_events(
+            flat[samples].float() * ((rate + attempt * boost) / 255), steps(options), noise, dt=options.dt
+        )
+
+    return Source(events, labels, flat.shape[1])
+
+
+def from_trains(trains: SpikeTrains, counts: bool, options: Options) -> Source:
+    """Recorded spikes: step floor(t / dt), those behind the presentation are left out; several in a step count as one
+    unless `counts`."""
+    total = steps(options)
+
+    def events(samples: Tensor, attempt: int, noise: Tensor) -> Events:
+        batch = len(samples)
+        places, sizes = trains.events(samples.numpy())
+        place = np.floor(trains.times[places].astype(np.float64) / options.dt).astype(np.int64)
+        inside = place < total
+        sample, unit = np.repeat(np.arange(batch), sizes)[inside], trains.units[places][inside].astype(np.int64)
+        cells = (place[inside] * batch + sample) * trains.channels + unit
+        cells, times = np.unique(cells, return_counts=True)
+        first = np.searchsorted(cells, np.arange(total * batch + 1) * trains.channels)
+        found = times.astype(np.float32) if counts else np.ones(len(cells), np.float32)
+        units = (cells % trains.channels).astype(np.int32)
+        return Events(*(torch.from_numpy(part) for part in (first, units, found)))
+
+    return Source(events, torch.from_numpy(trains.labels), trains.channels)
+
+
+def steps(options: Options) -> int:
+    """Steps of a presentation."""
+    return max(1, round(options.pattern_time / options.dt))
+
+
+def check(options: Options) -> None:
+    """Raise ConfigError where options make no sense together."""
+    check_positive(
+        "The task", n_neurons=options.n_neurons, pattern_time=options.pattern_time, dt=options.dt, batch=options.batch,
+        epochs=options.epochs, intervals=options.intervals, checkpoint_every=options.checkpoint_every,
+    )  # fmt: skip
+    if min(options.n_train, options.n_test, options.total, options.ngram, options.live, options.figures) < 0:
+        raise ConfigError("n_train, n_test, total, ngram, live and figures must not be below 0.")
+    if not 0.0 < options.label_share <= 1.0 or not 0.0 <= options.alpha <= 1.0:
+        raise ConfigError(
+            f"label_share must be above 0 and up to 1, and alpha from 0 to 1, but got {options.label_share} and "
+            f"{options.alpha}."
+        )
+
+
+def network(options: Options, run: Run, size: int) -> DiehlCookNetwork:
+    """The network of these options, its weights drawn from the run's generator."""
+    check(options)
+    common: dict[str, Any] = {"dt": options.dt}
+    neurons = DiehlCook(
+        options.n_neurons, rest=options.rest, reset=options.reset, threshold=options.threshold,
+        refractory=options.refractory, tau_mem=options.tau_mem, homeostasis_step=options.homeostasis_step,
+        tau_homeostasis=options.tau_homeostasis, one_winner=options.one_winner, generator=run.generator("winners"),
+        **common,
+    )  # fmt: skip
+    settings: dict[str, Any] = {"lr": options.lr, "w_max": options.w_max, "decay": options.weight_decay}
+    settings |= {"tau_pre": options.tau_trace, "tau_post": options.tau_trace, "tau_slow": 2 * options.tau_trace}
+    settings |= {"trace": options.trace, "reduction": options.reduction, **common}
+    if options.rule == "post":
+        settings |= {"target": options.target, "power": options.power, "soft_bound": options.soft_bound}
+    else:
+        settings["lr_pre"] = options.lr_pre
+        settings |= {"power": options.power} if options.rule == "weight_dependent" else {}
+    net = DiehlCookNetwork(
+        size, neurons, RULES[options.rule](**settings),
+        inhibitory=MembraneLIF(options.n_neurons, **common) if options.topology == "two_layer" else None,
+        excite=options.excite, inhibit=options.inhibit, total=options.total * size, w_init=options.w_init,
+        generator=run.generator("weights", shared=True),
+    )  # fmt: skip
+    net.set_lateral(lateral(options, 0.0))
+    return net.to(run.device)
+
+
+def lateral(options: Options, done: float) -> Tensor | None:
+    """Inhibition [N, N] after this share of training; None: uniform."""
+    if options.inhibition == "uniform" or (options.inhibition == "two_level" and done >= 0.1):
+        return None
+    start = options.som_start
+    if options.inhibition == "growing":
+        starts = growing_starts(options.som_start, options.som_most, options.intervals)
+        start = starts[min(int(done * options.intervals), options.intervals - 1)]
+    return som_inhibition(options.n_neurons, start, options.som_most, options.som_scaling)
+
+
+class Known:
+    """What is known of the neurons while they learn: what they answer to, and their spikes in each interval."""
+
+    def __init__(self, size: int, classes: int) -> None:
+        self.rates = torch.zeros(size, classes, dtype=torch.float64)
+        self.spikes = torch.zeros(0, size)
+        self.presented = 0
+
+    def assignment(self) -> Assignment:
+        """As it is now."""
+        none = torch.zeros(0, len(self.rates)), torch.zeros(0, dtype=torch.int64)
+        classes = self.rates.shape[1]
+        return assign(*none, classes, assign(*none, classes)._replace(rates=self.rates))
+
+    def add(self, counts: Tensor, labels: Tensor, alpha: float) -> None:
+        """The samples of an interval, [M, N]."""
+        self.rates = assign(counts, labels, self.rates.shape[1], self.assignment(), alpha).rates
+        self.spikes = torch.cat([self.spikes, counts.sum(0, keepdim=True)])
+        self.presented += len(counts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"rates": self.rates, "spikes": self.spikes, "presented": self.presented}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.rates, self.spikes, self.presented = state["rates"], state["spikes"], int(state["presented"])
+
+
+def train(options: Options, run: Run, splits: Splits) -> None:
+    """Show all training samples, an interval an update."""
+    source = splits.training
+    net = network(options, run, source.size).train()
+    count = len(source.labels)
+    if options.n_train > count:
+        raise ConfigError(f"n_train is {options.n_train:,}, but there are {count:,} training samples. Ask for fewer.")
+    draw = run.fresh().generator("training samples", shared=True)
+    used = torch.randperm(count, generator=draw)[: options.n_train or count]
+    batches = Batches(len(used), min(options.batch, len(used)), run.generator("batches", shared=True))
+    known = Known(options.n_neurons, len(splits.classes))
+    total = options.epochs * -(-len(used) // batches.batch)
+    each = -(-total // options.intervals)
+    repeats = Repeats(options.min_spikes, options.max_repeats, options.gain, options.growth, options.carry)
+
+    def step(finished: int) -> dict[str, float]:
+        net.set_lateral(lateral(options, finished * each / total))
+        state = net.initial_state(net.weight.new_zeros(batches.batch, source.size))
+        labels, counts, shown = list[Tensor](), list[Tensor](), 0
+        for _ in range(min(each, total - finished * each)):
+            samples = used[batches.next()]
+            part = state if len(samples) == len(state.spikes) else chosen(state, torch.arange(len(samples)))
+            found = present_(net, part, encoder(source, samples, run.generator("input")), repeats)
+            shown += len(samples) + found.repeats
+            labels.append(source.labels[samples])
+            counts.append(found.counts)
+        net.consolidate(state)
+        told, spikes = torch.cat(labels), torch.cat(counts)
+        named = known.assignment()
+        values = {f"accuracy_{name}": accuracy(vote(spikes, named).predictions, told) for name, vote in VOTES.items()}
+        known.add(spikes, told, options.alpha)
+        if options.plot or (options.live and (finished + 1) % options.live == 0):
+            live(run, net, splits.shape, known)
+        return {
+            "samples": float(known.presented), **values, "spikes_per_sample": float(spikes.sum(1).mean()),
+            "repeats_per_sample": shown / len(told) - 1, "silent_samples": float((spikes.sum(1) == 0).float().mean()),
+            "homeostasis": float(net.neurons.homeostasis.mean()), "largest_weight": float(net.weight.max()),
+        }  # fmt: skip
+
+    fit(
+        run,
+        parts={"network": net, "batches": batches, "known": known},
+        updates=-(-total // each),
+        step=step,
+        checkpoint_every=options.checkpoint_every,
+    )
+
+
+def encoder(source: Source, samples: Tensor, generator: torch.Generator) -> Callable[[Tensor, int], Events]:
+    """The inputs of some samples; every presentation draws new keys."""
+
+    def encode(rows: Tensor, attempt: int) -> Events:
+        return source.events(samples[rows], attempt, keys(len(rows), torch.device("cpu"), generator))
+
+    return encode
+
+
+class Answers(NamedTuple):
+    """What a network that does not learn did to many samples."""
+
+    counts: Tensor  # [M, N]
+    labels: Tensor  # [M]
+    repeats: int
+    inputs: float  # input spikes per sample, first presentation
+    spikes: list[Presented]  # of each batch, if they were asked for
+
+
+@torch.no_grad()
+def answers(
+    options: Options, net: DiehlCookNetwork, source: Source, samples: Tensor, run: Run, purpose: str, keep: bool = False
+) -> Answers:
+    """Show samples in batches, as many at a time as torch has threads; what they give does not depend on that."""
+    net.eval()
+    repeats = Repeats(options.min_spikes, options.max_repeats, options.gain_test, options.growth, options.carry)
+    generator = run.generator(purpose)
+    parts = [samples[part] for part in in_order(len(samples), TEST_BATCH)]
+    seeds = torch.randint(2**62, (len(parts),), generator=generator).tolist()
+
+    def shown(part: Tensor, seed: int) -> tuple[Presented, float]:
+        own = torch.Generator().manual_seed(seed)
+        start = net.initial_state(net.weight.new_zeros(len(part), source.size), noise=own)
+        heard = list[float]()
+
+        def encode(rows: Tensor, attempt: int) -> Events:
+            events = encoder(source, part, own)(rows, attempt)
+            heard.append(float(events.times.sum()))
+            return events
+
+        found = present_(net, start, encode, repeats)
+        return found, heard[0]
+
+    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
+        made = list(pool.map(shown, parts, seeds))
+    return Answers(
+        torch.cat([one.counts for one, _ in made]), source.labels[samples], sum(one.repeats for one, _ in made),
+        sum(heard for _, heard in made) / len(samples), [one for one, _ in made] if keep else [],
+    )  # fmt: skip
+
+
+def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
+    """Accuracy of all read-outs on test samples, with neurons named by training samples once nothing learns any more.
+
+    confusion.json and training_confusion.json have a last column for samples that made no spike.
+    """
+    net = network(options, run, splits.training.size)
+    known = Known(options.n_neurons, len(splits.classes))
+    update = run.load_best(network=net, known=known)
+    classes = len(splits.classes)
+    draw = run.generator("evaluation")
+    named_by = splits.training
+    everyone = torch.arange(len(named_by.labels))
+    told = labelled(named_by.labels, options.label_share, draw) if options.label_share < 1.0 else everyone
+    tested = torch.arange(len(splits.test.labels))
+    if options.n_test:
+        if options.n_test > len(tested):
+            raise ConfigError(
+                f"n_test is {options.n_test:,}, but there are {len(tested):,} test samples. Ask for fewer."
+            )
+        tested = tested[torch.randperm(len(tested), generator=draw)[: options.n_test]].sort().values
+    training = answers(options, net, named_by, told, run, "naming", keep=options.ngram > 0)
+    test = answers(options, net, splits.test, tested, run, "test", keep=options.ngram > 0)
+    named = assign(training.counts, training.labels, classes)
+    found = {f"accuracy_{name}": vote(test.counts, named).predictions for name, vote in VOTES.items()}
+    found["accuracy_logistic"] = logistic_vote(
+        test.counts, logistic(training.counts, training.labels, classes)
+    ).predictions
+    if options.ngram:
+        found[f"accuracy_{options.ngram}_gram"] = by_order(options, training, test, classes)
+    values = {name: accuracy(said, test.labels) for name, said in found.items()}
+    best = VOTES[options.vote]
+    run.write_json("confusion.json", confusion(found[f"accuracy_{options.vote}"], test.labels, classes).tolist())
+    said = best(training.counts, named).predictions
+    run.write_json("training_confusion.json", confusion(said, training.labels, classes).tolist())
+    run.write_json("names.json", {"labels": named.labels.tolist(), "proportions": named.proportions.tolist()})
+    run.write_json("activity.json", costs(options, net, test, splits.data))
+    return {
+        "accuracy": values[f"accuracy_{options.vote}"], **values, "training_accuracy": accuracy(said, training.labels),
+        "update": float(update), "presentations": float(known.presented), "test_samples": float(len(tested)),
+        "samples_with_labels": float(len(told)), "silent_neurons": float((named.labels < 0).sum()),
+        "silent_samples": float((test.counts.sum(1) == 0).sum()), "repeats_per_sample": test.repeats / len(tested),
+        "spikes_per_sample": float(test.counts.sum(1).mean()), "input_spikes_per_sample": test.inputs,
+    }  # fmt: skip
+
+
+def by_order(options: Options, training: Answers, test: Answers, classes: int) -> Tensor:
+    """What the n-grams of the training samples say about the test samples."""
+
+    def sequences(shown: Answers) -> list[Tensor]:
+        return [in_order_of_firing(options, one) for one in shown.spikes]
+
+    known: NGrams | None = None
+    for spikes, part in zip(sequences(training), in_order(len(training.labels), TEST_BATCH), strict=True):
+        told = training.labels[part]
+        known = ngrams(spikes, told, classes, options.ngram, known)
+    assert known is not None
+    return torch.cat([ngram_vote(spikes, known).predictions for spikes in sequences(test)])
+
+
+def in_order_of_firing(options: Options, shown: Presented) -> Tensor:
+    """Spikes [T, B, N] of the last presentation of each sample."""
+    spikes = torch.zeros(steps(options), *shown.counts.shape)
+    spikes[shown.fired.steps, shown.fired.samples, shown.fired.neurons] = 1.0
+    return spikes
+
+
+def costs(options: Options, net: DiehlCookNetwork, test: Answers, data: list[Any]) -> dict[str, Any]:
+    """activity.json: one presentation of a sample."""
+    seconds, size, inputs = options.pattern_time / 1000, options.n_neurons, net.n_in
+    input_rate = test.inputs / inputs / seconds
+    rate = float(test.counts.sum(1).mean()) / size / seconds
+    others = size * (size - 1)
+    excitatory = {
+        "name": "excitatory", "neurons": size, "inputs": inputs, "rate_hz": rate, "input_rate_hz": input_rate,
+        "synapses": inputs * size + others, "recurrent_synapses": others,
+    }  # fmt: skip
+    layers = [excitatory]
+    if options.topology == "two_layer":
+        layers.append(
+            {"name": "inhibitory", "neurons": size, "inputs": size, "rate_hz": rate, "input_rate_hz": rate,
+             "synapses": size}
+        )  # fmt: skip
+    return {"dt_ms": options.dt, "steps": steps(options), "layers": layers, "data": data}
+
+
+def live(run: Run, net: DiehlCookNetwork, shape: tuple[int, ...], known: Known) -> None:
+    """The receptive fields as they are now."""
+    from ..plot.fields import receptive_fields
+
+    fields = net.weight.view(-1, *shape).cpu().numpy()
+    title = f"Receptive fields after {known.presented:,} samples"
+    figure = receptive_fields(fields, float(fields.max()), known.assignment().labels.numpy(), title)
+    run.figure("receptive_fields", figure, "The weights onto each neuron; corner: what it answers to.")
+
+
+@torch.no_grad()
+def plot(options: Options, run: Run, splits: Splits, published: dict[str, float]) -> None:
+    """Receptive fields, names, accuracy while learning, spikes per interval, test samples in detail, confusions."""
+    from ._stdp_figures import draw
+
+    draw(options, run, splits, published)

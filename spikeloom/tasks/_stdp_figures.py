@@ -1,0 +1,76 @@
+"""Figures of the tasks of unsupervised learning. Imported when one plots: matplotlib is slow to load."""
+
+import torch
+from torch import Tensor
+
+from ..core import record
+from ..layers.events import sequence_of
+from ..models.diehl_cook import DiehlCookNetwork
+from ..models.votes import VOTES
+from ..plot.confusion import confusion
+from ..plot.fields import accuracy_curve, assignments, input_image, receptive_fields, spikes_per_neuron
+from ..plot.raster import Rows, layered
+from ..plot.style import CYCLE
+from ..plot.voltages import Membrane, voltages
+from ..train.run import Run
+from ._figures import numbers
+from ._stdp import Known, Options, Source, Splits, encoder, network
+
+
+def draw(options: Options, run: Run, splits: Splits, published: dict[str, float]) -> None:
+    """Receptive fields, names, accuracy while learning, spikes per interval, test samples in detail, confusions."""
+    net = network(options, run, splits.training.size).eval()
+    known = Known(options.n_neurons, len(splits.classes))
+    run.load_best(network=net, known=known)
+    names = known.assignment().labels
+    if (run.folder / "names.json").exists():
+        names = torch.tensor(run.read_json("names.json")["labels"])
+    fields = numbers(net.weight.contiguous().view(-1, *splits.shape))
+    figure = receptive_fields(fields, float(fields.max()), numbers(names))
+    run.figure("receptive_fields", figure, "The weights onto each neuron; corner: what it answers to.")
+    run.figure("assignments", assignments(numbers(names), splits.classes), "What each neuron answers to, same places.")
+    lines = run.metrics()
+    curves = {name: [line[f"accuracy_{name}"] for line in lines] for name in VOTES}
+    if lines:
+        figure = accuracy_curve([line["samples"] for line in lines], curves, published)
+        caption = "Training samples of each interval, read out with what was known before it."
+        run.figure("accuracy", figure, caption)
+        run.figure("spikes_per_neuron", spikes_per_neuron(numbers(known.spikes)), "While learning.")
+    for name, title in {"confusion": "Test samples", "training_confusion": "Training samples"}.items():
+        if (run.folder / f"{name}.json").exists():
+            counts = torch.tensor(run.read_json(f"{name}.json")).numpy()
+            run.figure(name, confusion(counts, splits.classes, title), "Which class is taken for which.")
+    for number in range(min(options.figures, len(splits.test.labels))):
+        sample(options, run, net, splits, number)
+
+
+def sample(options: Options, run: Run, net: DiehlCookNetwork, splits: Splits, number: int) -> None:
+    """One test sample: the input, the spikes of all layers, voltages against thresholds."""
+    xs = shown(splits.test, number, run, net)
+    label = splits.classes[int(splits.test.labels[number])]
+    picture = numbers(xs.sum((0, 1)).view(splits.shape))
+    run.figure(f"input_{number + 1}", input_image(picture, f"A test sample, “{label}”"), "Spikes of each input.")
+    _, states = record(net.step, xs, net.initial_state(xs[0], options.gain_test))
+    groups = [Rows("input", numbers(xs[:, 0] > 0)), Rows("excitatory", numbers(states.spikes[:, 0] > 0), CYCLE[0])]
+    membranes = [
+        Membrane(
+            "excitatory", numbers(states.neurons.voltage[:, 0]),
+            numbers(net.neurons.threshold + states.neurons.homeostasis), numbers(states.spikes[:, 0]),
+        )
+    ]  # fmt: skip
+    if net.inhibitory is not None:
+        groups.append(Rows("inhibitory", numbers(states.inhibited[:, 0] > 0), CYCLE[1]))
+        fired = numbers(states.inhibited[:, 0])
+        membranes.append(
+            Membrane("inhibitory", numbers(states.inhibitory.voltage[:, 0]), net.inhibitory.threshold, fired)
+        )
+    title = f"A test sample, “{label}”"
+    run.figure(f"spikes_{number + 1}", layered(groups, options.dt, title), "Spikes of all layers.")
+    caption = "Voltages of the neurons that moved most, and their thresholds."
+    run.figure(f"voltages_{number + 1}", voltages(membranes, options.dt, title=title), caption)
+
+
+def shown(source: Source, number: int, run: Run, net: DiehlCookNetwork) -> Tensor:
+    """The inputs of a sample, [T, 1, I]."""
+    events = encoder(source, torch.tensor([number]), run.generator("figures"))(torch.arange(1), 0)
+    return sequence_of(events, 1, source.size).to(net.weight)
