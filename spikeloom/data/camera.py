@@ -8,8 +8,8 @@
     noise        events without a cause, a Poisson process for each polarity and pixel
 
 An image is shown on a screen to 34 x 34 pixels that move along a triangle in three saccades of 105 ms: the way
-N-MNIST was recorded. These are not its recordings: docs/decisions/event-camera.md says how the two compare, and that
-the path and the other options were fitted to 500 of them.
+N-MNIST was recorded. These are not its recordings: docs/decisions/0012-event-camera.md says how the two compare, and
+that the path and the other options were fitted to 500 of them.
 Sources: Orchard, Jayawant, Cohen, Thakor, Front. Neurosci. 9:437, 2015 (the recordings); Lichtsteiner, Posch,
 Delbruck, IEEE J. Solid-State Circuits 43, 2008 (the pixel).
 """

@@ -81,8 +81,10 @@ class Options:
 DEFAULT = Options()
 
 
-def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None) -> SpikeTrains:
-    """All samples of a split, in the order of MNIST, kept on disk between calls.
+def load(
+    split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | None = None
+) -> SpikeTrains:
+    """All samples of a split, in the order of MNIST, kept on disk between calls; `here` is where they lie.
 
     What lies on disk is found by a hash of all options, the recordings and the source of the readers. Otherwise the
     recordings are read, and `tell` is told so first.
@@ -94,7 +96,7 @@ def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] |
         ConfigError: there is no such split, or the options leave nothing of a recording.
         DataError: the recordings are missing, or one is damaged.
     """
-    files = _files(split)
+    files = _files(split, here)
     names = sorted(files.sizes, key=_number)
     labels = [int(PurePosixPath(name).parent.name) for name in names]
 
@@ -148,11 +150,11 @@ def write_example(here: Path, classes: int = 3, train: int = 6, test: int = 3, s
             path.write_bytes(events.write_bin(recording))
 
 
-def _files(split: str) -> Members:
+def _files(split: str, here: Path | None = None) -> Members:
     if split not in OFFICIAL:
         raise ConfigError(f"N-MNIST has the splits train and test, but got {split!r}. Hold out a part to validate.")
     homes = [folder(name) for name in FOLDERS]
-    home = next((path for path in homes if path.is_dir()), homes[0])
+    home = here or next((path for path in homes if path.is_dir()), homes[0])
     advice = f"Get Train.zip and Test.zip from {URL} and put them into {homes[0]}."
     part = split.capitalize()
     files = locate(home, re.compile(rf"(?:.*/)?{part}/[0-9]/[0-9]{{1,9}}\.bin"), f"{part}/7/00032.bin", advice)

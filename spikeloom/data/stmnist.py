@@ -89,8 +89,10 @@ class Options:
 DEFAULT = Options()
 
 
-def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None) -> SpikeTrains:
-    """The samples of a split, sorted by digit and name; the spikes of all are kept on disk between calls.
+def load(
+    split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | None = None
+) -> SpikeTrains:
+    """The samples of a split, sorted by digit and name, kept on disk between calls; `here` is where they lie.
 
     Shapes: channels = 10 * 10 = 100, unit = 10 y + x; twice as many if both polarities are kept.
     Units: times in ms.
@@ -100,7 +102,7 @@ def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] |
         DataError: the recordings are missing, or one is damaged.
     """
     _check(split)
-    files = _files()
+    files = _files(here)
     names = sorted(files.sizes, key=_key)
     labels = [_label(name) for name in names]
 
@@ -207,8 +209,8 @@ def _check(split: str) -> None:
         raise ConfigError(f"ST-MNIST is split into train and test, but got {split!r}. Hold out a part to validate.")
 
 
-def _files() -> Members:
-    here = folder("stmnist")
+def _files(here: Path | None = None) -> Members:
+    here = here or folder("stmnist")
     return locate(here, NAME, "data_submission/7/NAME.mat", f"{ADVICE[:-1]} and put its zip file into {here}.")
 
 

@@ -117,7 +117,7 @@ class DiehlCookNetwork(Stateful):
         weight = w_init * torch.rand(n_in, size, generator=generator).T
         self.register_buffer("weight", normalise(weight, total) if total else weight)
         self.lateral: Tensor | None
-        self.register_buffer("lateral", None)
+        self.register_buffer("lateral", None, persistent=False)
         if lateral is not None:
             self.set_lateral(lateral)
 

@@ -116,8 +116,8 @@ class Options:
     """Presentations of a sample at most."""
     gain: float = 1.0
     """Factor of the currents from the inputs, the first time."""
-    gain_test: float = 1.0
-    """The same where nothing learns."""
+    gain_test: float = 0.0
+    """The same where nothing learns; 0: the same."""
     growth: float = 1.0
     """Factor of it from one presentation to the next."""
     carry: bool = False
@@ -219,8 +219,8 @@ def check(options: Options) -> None:
         )
 
 
-def network(options: Options, run: Run, size: int) -> DiehlCookNetwork:
-    """The network of these options, its weights drawn from the run's generator."""
+def network(options: Options, run: Run, size: int, done: float = 0.0) -> DiehlCookNetwork:
+    """The network of these options, its weights drawn from the run's generator, inhibited as when this was trained."""
     check(options)
     common: dict[str, Any] = {"dt": options.dt}
     neurons = DiehlCook(
@@ -243,7 +243,7 @@ def network(options: Options, run: Run, size: int) -> DiehlCookNetwork:
         excite=options.excite, inhibit=options.inhibit, total=options.total * size, w_init=options.w_init,
         generator=run.generator("weights", shared=True),
     )  # fmt: skip
-    net.set_lateral(lateral(options, 0.0))
+    net.set_lateral(lateral(options, done))
     return net.to(run.device)
 
 
@@ -360,7 +360,8 @@ def answers(
 ) -> Answers:
     """Show samples in batches, as many at a time as torch has threads; what they give does not depend on that."""
     net.eval()
-    repeats = Repeats(options.min_spikes, options.max_repeats, options.gain_test, options.growth, options.carry)
+    gain = options.gain_test or options.gain
+    repeats = Repeats(options.min_spikes, options.max_repeats, gain, options.growth, options.carry)
     generator = run.generator(purpose)
     parts = [samples[part] for part in in_order(len(samples), TEST_BATCH)]
     seeds = torch.randint(2**62, (len(parts),), generator=generator).tolist()
@@ -391,7 +392,7 @@ def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
 
     confusion.json and training_confusion.json have a last column for samples that made no spike.
     """
-    net = network(options, run, splits.training.size)
+    net = network(options, run, splits.training.size, done=1.0)
     known = Known(options.n_neurons, len(splits.classes))
     update = run.load_best(network=net, known=known)
     classes = len(splits.classes)
@@ -429,6 +430,22 @@ def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
         "silent_samples": float((test.counts.sum(1) == 0).sum()), "repeats_per_sample": test.repeats / len(tested),
         "spikes_per_sample": float(test.counts.sum(1).mean()), "input_spikes_per_sample": test.inputs,
     }  # fmt: skip
+
+
+def transfer(options: Options, run: Run, splits: Splits, other: Source) -> float:
+    """Accuracy on samples of another source, with the weights and the names of this one."""
+    net = network(options, run, splits.training.size, done=1.0)
+    run.load_best(network=net)
+    names = run.read_json("names.json")
+    proportions = torch.tensor(names["proportions"], dtype=torch.float64)
+    named = Assignment(proportions, proportions, torch.tensor(names["labels"]))
+    found = answers(options, net, other, torch.arange(len(other.labels)), run, "transfer")
+    return accuracy(VOTES[options.vote](found.counts, named).predictions, found.labels)
+
+
+def tell(news: str) -> None:
+    """Print at once."""
+    print(news, flush=True)
 
 
 def by_order(options: Options, training: Answers, test: Answers, classes: int) -> Tensor:

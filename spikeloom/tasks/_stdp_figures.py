@@ -19,7 +19,7 @@ from ._stdp import Known, Options, Source, Splits, encoder, network
 
 def draw(options: Options, run: Run, splits: Splits, published: dict[str, float]) -> None:
     """Receptive fields, names, accuracy while learning, spikes per interval, test samples in detail, confusions."""
-    net = network(options, run, splits.training.size).eval()
+    net = network(options, run, splits.training.size, done=1.0).eval()
     known = Known(options.n_neurons, len(splits.classes))
     run.load_best(network=net, known=known)
     names = known.assignment().labels
@@ -50,7 +50,7 @@ def sample(options: Options, run: Run, net: DiehlCookNetwork, splits: Splits, nu
     label = splits.classes[int(splits.test.labels[number])]
     picture = numbers(xs.sum((0, 1)).view(splits.shape))
     run.figure(f"input_{number + 1}", input_image(picture, f"A test sample, “{label}”"), "Spikes of each input.")
-    _, states = record(net.step, xs, net.initial_state(xs[0], options.gain_test))
+    _, states = record(net.step, xs, net.initial_state(xs[0], options.gain_test or options.gain))
     groups = [Rows("input", numbers(xs[:, 0] > 0)), Rows("excitatory", numbers(states.spikes[:, 0] > 0), CYCLE[0])]
     membranes = [
         Membrane(

@@ -1,6 +1,6 @@
 """The event camera beside real recordings of the same images.
 
-The statistics and their bounds were written down before the camera (docs/decisions/event-camera.md). The options were
+The statistics and their bounds were written down before the camera (docs/decisions/0012-event-camera.md). Options were
 fitted to recordings 1 to 500, so 501 to 1,000 judge. What breaks the order of pixels, times, polarities or images must
 fail them, or they would say nothing.
 """

@@ -1,0 +1,111 @@
+"""Digits seen by an event camera, learnt without a teacher: N-MNIST, or MNIST through our own saccading camera.
+
+The ON events of the first saccade go into a network of Diehl & Cook. With `--recordings camera` the network learns from
+all MNIST images as our camera sees them, which is not N-MNIST, and is also tested on the real recordings that there are
+(`real_accuracy`); with `nmnist` it learns from the real ones.
+
+Sources: Orchard et al., Converting static image datasets to spiking neuromorphic datasets using saccades, 2015; Iyer
+and Basu, Unsupervised learning of event-based image recordings using spike-timing-dependent plasticity, 2017.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..data import camera, mnist, nmnist
+from ..errors import ConfigError, DataError
+from ..train.run import Run
+from . import _stdp
+from ._stdp import Options, Splits, from_trains, tell
+from .stdp_mnist import THESIS
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    recordings: Literal["camera", "nmnist", "made_up"] = "camera"
+    """MNIST through our camera, the real recordings, or a few made-up ones in their format."""
+    polarity: Literal["on", "off", "both", "merge"] = "on"
+    """Events that count; both: two inputs for a pixel."""
+    saccade: Literal["1", "2", "3", "all"] = "1"
+    """Part of the recording."""
+    stabilize: bool = False
+    """Take the movement of the camera out; of real recordings only."""
+    counts: bool = False
+    """Several events of a pixel in a step count as several."""
+    pattern_time: float = 105.0
+    """Length of a presentation [ms]; later events are left out."""
+
+
+START = Config(total=0.06, growth=1.3, homeostasis_step=0.05)
+PRESETS = {
+    "default": START,
+    "real": replace(START, recordings="nmnist", epochs=10),
+    "thesis": Config(**THESIS, recordings="nmnist"),
+    "smoke": replace(START, recordings="made_up", n_neurons=9, intervals=3, figures=1, growth=2.0),
+}
+PUBLISHED: Mapping[str, Any] = {
+    "accuracy": {
+        "value": "0.8063", "source": "Iyer and Basu, 2017", "note": "N-MNIST, 800 neurons; other recordings",
+    },
+    "accuracy_rate": {
+        "value": "0.8389-0.8545", "source": "Iyer et al., 2021", "note": "N-MNIST, three rules of STDP",
+    },
+}  # fmt: skip
+
+
+def train(config: Config, run: Run) -> None:
+    """Show the training recordings."""
+    _stdp.train(config, run, splits(config))
+
+
+def evaluate(config: Config, run: Run) -> dict[str, float]:
+    """Accuracy on test recordings; a network that learned from the camera is shown the real ones too."""
+    found = splits(config)
+    values = _stdp.evaluate(config, run, found)
+    if config.recordings == "camera":
+        for name, split in (("real", "test"), ("real_training_images", "train")):
+            try:
+                trains = nmnist.load(split, options(config), tell)  # type: ignore[arg-type]
+            except DataError:
+                continue
+            accuracy = _stdp.transfer(config, run, found, from_trains(trains, config.counts, config))
+            values |= {f"{name}_accuracy": accuracy, f"{name}_samples": float(len(trains))}
+    return values
+
+
+def plot(config: Config, run: Run) -> None:
+    """Receptive fields, names, accuracy, spikes, test recordings in detail, confusions."""
+    _stdp.plot(config, run, splits(config), {"Iyer and Basu, 2017 (N-MNIST, 800 neurons)": 0.8063})
+
+
+def options(config: Config) -> nmnist.Options:
+    """What is read of a recording."""
+    saccade: Any = config.saccade if config.saccade == "all" else int(config.saccade)
+    return nmnist.Options(polarity=config.polarity, saccade=saccade, stabilize=config.stabilize)
+
+
+def splits(config: Config) -> Splits:
+    """Training and test recordings."""
+    chosen, trains, data = options(config), [], list[Any]()
+    if config.recordings == "camera":
+        if config.stabilize:
+            raise ConfigError("stabilize knows the way of N-MNIST's camera, not that of ours. Set it to False.")
+        for seed, split in enumerate(("train", "test")):
+            images = mnist.load(split)  # type: ignore[arg-type]
+            trains.append(
+                camera.spikes(*images, seed=seed, polarity=config.polarity, saccade=chosen.saccade, tell=tell)
+            )
+            data += mnist.describe(split)  # type: ignore[arg-type]
+    elif config.recordings == "nmnist":
+        for split in ("train", "test"):
+            trains.append(nmnist.load(split, chosen, tell))  # type: ignore[arg-type]
+            data += nmnist.describe(split)  # type: ignore[arg-type]
+    else:
+        with tempfile.TemporaryDirectory() as place:
+            nmnist.write_example(Path(place))
+            trains = [nmnist.load(split, chosen, here=Path(place)) for split in ("train", "test")]
+    sources = [from_trains(one, config.counts, config) for one in trains]
+    shape = (2, 34, 34) if config.polarity == "both" else (34, 34)
+    return Splits(sources[0], sources[1], shape, trains[0].classes, data)

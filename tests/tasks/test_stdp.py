@@ -1,0 +1,268 @@
+"""Tasks of unsupervised learning: labels reach nothing but names, resuming, read-outs, figures, options."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spikeloom.data.spike_trains import SpikeTrains, raster
+from spikeloom.errors import ConfigError
+from spikeloom.layers.events import sequence_of
+from spikeloom.tasks import _stdp, nmnist, ntidigits, stdp_mnist, stmnist
+from spikeloom.tasks._stdp import Options, Splits, answers, from_images, from_trains, lateral, network, steps
+from spikeloom.train.run import Run
+
+DATA = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "mnist"
+needs_mnist = pytest.mark.skipif(not DATA.is_dir(), reason="not in $SPIKELOOM_DATA: mnist")
+SMALL = Options(n_neurons=7, n_train=23, intervals=5, total=0.3, growth=1.5, pattern_time=60.0)
+
+
+def change(options: Options = SMALL, **values: Any) -> Options:
+    return dataclasses.replace(options, **values)
+
+
+def new_run(folder: Path, seed: int = 0) -> Run:
+    return Run(folder, "stdp", "small", seed, quiet=True)
+
+
+def bars(options: Options = SMALL) -> Splits:
+    """Three bars on 6 x 6 pixels, with noise: samples [30] and [12]."""
+    sources = []
+    for count, seed in ((30, 0), (12, 1)):
+        labels = torch.arange(count) % 3
+        images = 20 * torch.rand(count, 6, 6, generator=torch.Generator().manual_seed(seed))
+        images[torch.arange(count), 2 * labels] = 255.0
+        sources.append(from_images(images, labels, 120.0, 30.0, options))
+    return Splits(sources[0], sources[1], (6, 6), ("top", "middle", "bottom"), [])
+
+
+def trained(options: Options, folder: Path, splits: Splits | None = None) -> Run:
+    run = new_run(folder)
+    _stdp.train(options, run, splits or bars(options))
+    return run
+
+
+def test_bars_are_told_apart(tmp_path: Path) -> None:
+    options = change(n_train=0, epochs=8, ngram=2)
+    run = trained(options, tmp_path)
+    values = _stdp.evaluate(options, run.fresh(), bars(options))
+    assert values == _stdp.evaluate(options, run.fresh(), bars(options))
+    assert values["accuracy"] == values["accuracy_all"]
+    for name in ("all", "proportion", "soft", "logistic", "2_gram"):
+        assert values[f"accuracy_{name}"] > 0.8, name
+    assert values["presentations"] == 240
+    assert values["samples_with_labels"] == 30
+    counts = np.array(run.read_json("confusion.json"))
+    assert counts.shape == (3, 4)
+    assert counts.sum() == 12
+    assert np.trace(counts) / 12 == pytest.approx(values["accuracy"])
+    layers = run.read_json("activity.json")["layers"]
+    assert [layer["synapses"] for layer in layers] == [36 * 7 + 42, 7]
+    assert layers[0]["rate_hz"] * 7 * 0.06 == pytest.approx(values["spikes_per_sample"])
+    run.write_json("result.json", {"test": values})
+    _stdp.plot(options, run.fresh(), bars(options), {"chance": 1 / 3})
+    drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert drawn == {
+        "receptive_fields", "assignments", "accuracy", "spikes_per_neuron", "confusion", "training_confusion",
+        *(f"{kind}_{number}" for kind in ("input", "spikes", "voltages") for number in (1, 2, 3)),
+    }  # fmt: skip
+
+
+def test_labels_reach_nothing_but_names(tmp_path: Path) -> None:
+    splits = bars()
+    shuffled = splits.training._replace(labels=splits.training.labels.roll(1))
+    one = trained(SMALL, tmp_path / "one", splits)
+    other = trained(SMALL, tmp_path / "other", splits._replace(training=shuffled))
+    nets = [network(SMALL, run.fresh(), 36) for run in (one, other)]
+    for net, run in zip(nets, (one, other), strict=True):
+        run.load_best(network=net)
+    assert torch.equal(nets[0].weight, nets[1].weight)
+    assert torch.equal(nets[0].neurons.homeostasis, nets[1].neurons.homeostasis)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch": 4, "reduction": "mean"}, {"inhibition": "growing", "epochs": 2}])
+def test_a_run_that_was_killed_ends_with_the_same_bytes(options: dict[str, Any], tmp_path: Path) -> None:
+    config = change(**options)
+    trained(config, tmp_path / "whole")
+    run = new_run(tmp_path / "parts")
+    logged = run.log
+
+    def killed(update: int, **values: float) -> None:
+        logged(update, **values)
+        if update == 3:
+            raise KeyboardInterrupt
+
+    run.log = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        _stdp.train(config, run, bars(config))
+    trained(config, tmp_path / "parts")
+    for name in ("checkpoints/last.pt", "checkpoints/best.pt", "metrics.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_train": 1}, {"n_train": 29, "intervals": 7}, {"n_train": 5, "intervals": 60}, {"batch": 8, "n_train": 23},
+        {"n_neurons": 5, "inhibition": "som"}, {"topology": "one_layer", "inhibition": "two_level", "epochs": 3},
+        {"rule": "triplet"}, {"rule": "weight_dependent", "batch": 3}, {"rule": "hebbian"}, {"carry": True},
+        {"rule": "post", "soft_bound": "original", "total": 0.0}, {"reduction": "max", "batch": 3, "dt": 0.5},
+    ],
+)  # fmt: skip
+def test_any_number_of_samples_is_shown_exactly(options: dict[str, Any], tmp_path: Path) -> None:
+    config = change(**options)
+    run = trained(config, tmp_path)
+    lines = run.metrics()
+    assert lines[-1]["samples"] == config.n_train * config.epochs
+    assert len(lines) <= config.intervals
+    values = _stdp.evaluate(config, run.fresh(), bars(config))
+    assert 0.0 <= values["accuracy"] <= 1.0
+
+
+def test_what_is_shown_does_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, splits = trained(SMALL, tmp_path), bars()
+    monkeypatch.setattr(_stdp, "TEST_BATCH", 5)
+    found = []
+    for threads in (1, 4):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        net = network(SMALL, run.fresh(), 36)
+        found.append(answers(SMALL, net, splits.training, torch.arange(30), run.fresh(), "test").counts)
+    assert torch.equal(*found)
+
+
+def test_few_labels_are_enough_to_name_neurons(tmp_path: Path) -> None:
+    options = change(n_train=0, epochs=8, label_share=0.01)
+    values = _stdp.evaluate(options, trained(options, tmp_path).fresh(), bars(options))
+    assert values["samples_with_labels"] == 3
+    assert values["accuracy"] > 0.5
+
+
+def test_test_samples_are_drawn_from_all_classes(tmp_path: Path) -> None:
+    options = change(n_test=6)
+    run = trained(options, tmp_path)
+    _stdp.evaluate(options, run.fresh(), bars(options))
+    assert min(sum(row) for row in run.read_json("confusion.json")) > 0
+
+
+def test_the_second_level_is_uniform_and_growing_gets_stronger() -> None:
+    options = change(inhibition="two_level", n_neurons=10)
+    assert lateral(options, 0.05) is not None
+    assert lateral(options, 0.1) is None
+    growing = change(inhibition="growing", n_neurons=10)
+    found = [lateral(growing, done) for done in (0.0, 0.3, 0.6, 1.0)]
+    sums = [float(one.sum()) for one in found if one is not None]
+    assert len(sums) == 4
+    assert sums == sorted(sums, reverse=True)
+
+
+@pytest.mark.parametrize("dt", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("counts", [False, True])
+def test_recorded_spikes_fall_into_their_steps(dt: float, counts: bool) -> None:
+    random = np.random.default_rng(0)
+    times = [np.sort(random.uniform(0, 50, 200)) for _ in range(4)]
+    units = [random.integers(0, 9, 200) for _ in range(4)]
+    trains = SpikeTrains.of(times, units, [0, 1, 0, 1], 9, ("a", "b"))
+    options = change(pattern_time=40.0, dt=dt)
+    source, chosen = from_trains(trains, counts, options), torch.tensor([2, 0, 3])
+    found = sequence_of(source.events(chosen, 0, torch.zeros(3, 2, dtype=torch.int64)), 3, 9)
+    wanted = raster(trains, chosen, window=dt, steps=round(60 / dt)).spikes[: steps(options)]
+    assert torch.equal(found, wanted if counts else wanted.clamp(max=1.0))
+    if counts:
+        assert float(found.sum()) == sum(int((times[k] < 40.0).sum()) for k in (2, 0, 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"n_neurons": 0}, "n_neurons"),
+        ({"pattern_time": 0.0}, "pattern_time"),
+        ({"n_train": 31}, "there are 30"),
+        ({"n_train": -1}, "must not be below 0"),
+        ({"label_share": 0.0}, "label_share"),
+        ({"alpha": 2.0}, "alpha"),
+        ({"max_repeats": 0}, "most >= 1"),
+        ({"rule": "post", "soft_bound": "hard"}, "soft_bound"),
+        ({"som_start": 5.0, "inhibition": "som"}, "start and most"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        trained(change(**options), tmp_path)
+
+
+def test_more_test_samples_than_there_are(tmp_path: Path) -> None:
+    run = trained(SMALL, tmp_path)
+    with pytest.raises(ConfigError, match="n_test is 13"):
+        _stdp.evaluate(change(n_test=13), run.fresh(), bars())
+
+
+@pytest.mark.parametrize("task", [nmnist, ntidigits, stmnist])
+def test_files_of_the_exact_format_end_to_end(task: Any, tmp_path: Path) -> None:
+    config = task.PRESETS["smoke"]
+    run = new_run(tmp_path)
+    task.train(config, run)
+    values = task.evaluate(config, run.fresh())
+    assert values["accuracy"] > 0.6
+    run.write_json("result.json", {"test": values})
+    task.plot(config, run.fresh())
+    assert (tmp_path / "figures" / "receptive_fields.png").is_file()
+
+
+@needs_mnist
+def test_digits(tmp_path: Path) -> None:
+    config = stdp_mnist.PRESETS["smoke"]
+    run = new_run(tmp_path)
+    stdp_mnist.train(config, run)
+    assert (tmp_path / "figures" / "receptive_fields.png").is_file()  # while learning
+    values = stdp_mnist.evaluate(config, run.fresh())
+    assert values["samples_with_labels"] >= 10
+    assert values["test_samples"] == 10
+
+
+@needs_mnist
+@pytest.mark.parametrize("change_of", [{"max_rate": -1.0}, {"boost": -1.0}])
+def test_rates_below_zero(change_of: dict[str, float]) -> None:
+    config = dataclasses.replace(stdp_mnist.PRESETS["smoke"], **change_of)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="must not be below 0"):
+        stdp_mnist.splits(config)
+
+
+@needs_mnist
+def test_a_camera_is_not_stabilised() -> None:
+    with pytest.raises(ConfigError, match="stabilize"):
+        nmnist.splits(dataclasses.replace(nmnist.PRESETS["default"], stabilize=True))
+
+
+def digits(seed: int, options: Options) -> tuple[Options, Callable[[], Splits]]:
+    """The 8 x 8 digits of scikit-learn, a fifth of each class for testing."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    images, labels = datasets.load_digits(return_X_y=True)
+    images, labels = torch.from_numpy(images).float() * (255 / 16), torch.from_numpy(labels).long()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    held = torch.cat([order[labels[order] == k][: int((labels == k).sum()) // 5] for k in range(10)])
+    kept = order[~torch.isin(order, held)]
+
+    def splits() -> Splits:
+        sources = [from_images(images[part], labels[part], 128.0, 32.0, options) for part in (kept, held)]
+        return Splits(sources[0], sources[1], (8, 8), tuple("0123456789"), [])
+
+    return options, splits
+
+
+@pytest.mark.slow
+def test_small_digits_without_a_teacher(tmp_path: Path) -> None:
+    found = []
+    for seed in range(3):
+        options, splits = digits(seed, Options(n_neurons=100, epochs=3, total=0.25))
+        run = Run(tmp_path / str(seed), "stdp", "digits", seed, quiet=True)
+        _stdp.train(options, run, splits())
+        values = _stdp.evaluate(options, run.fresh(), splits())
+        found.append((values["accuracy_all"], values["accuracy_logistic"]))
+    everyone, linear = np.mean(found, axis=0)
+    assert everyone >= 0.78
+    assert linear >= 0.86
