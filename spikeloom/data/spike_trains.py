@@ -160,12 +160,13 @@ class Augmentation:
         image:   cell (y, x) copies the cell   x_in = rint((x + 0.5 - channels / 2 - shift) / s + channels / 2 - 0.5),
                                                y_in = rint((y + 0.5 - T / 2) / s + T / 2 - 0.5)
 
+    Before that, a sample loses each of its events with a chance that is drawn from U(0, drop) for the sample.
     What leaves the sample's own canvas is dropped; rint rounds halves to even; the middle is that of the sample.
     "event" moves events (counts are kept inside the canvas); "image" moves cells of the raster, as the originals
     do, so enlarging duplicates events and shrinking loses some.
 
     Raises:
-        ConfigError: the domain is unknown, shift is not in 0 .. 1, or scale not in 0 .. 1 (1 excluded).
+        ConfigError: the domain is unknown, shift is not in 0 .. 1, or scale or drop not in 0 .. 1 (1 excluded).
     """
 
     domain: Literal["event", "image"] = "event"
@@ -173,14 +174,16 @@ class Augmentation:
     """Largest shift, as a share of the channels."""
     scale: float = 0.3
     """Largest change of the scale."""
+    drop: float = 0.0
+    """Largest share of its events that a sample loses."""
 
     def __post_init__(self) -> None:
         if self.domain not in ("event", "image"):
             raise ConfigError(f'The domain of an augmentation is "event" or "image", but got {self.domain!r}.')
-        if not (0.0 <= self.shift <= 1.0 and 0.0 <= self.scale < 1.0):
+        if not (0.0 <= self.shift <= 1.0 and 0.0 <= self.scale < 1.0 and 0.0 <= self.drop < 1.0):
             raise ConfigError(
-                f"An augmentation needs 0 <= shift <= 1 and 0 <= scale < 1, but got {self.shift} and {self.scale}. "
-                "Both are shares: 0.1 shifts by up to a tenth of the channels."
+                f"An augmentation needs 0 <= shift <= 1, 0 <= scale < 1 and 0 <= drop < 1, but got {self.shift}, "
+                f"{self.scale} and {self.drop}. All are shares: 0.1 shifts by up to a tenth of the channels."
             )
 
     def draw(self, samples: int, channels: int, generator: torch.Generator) -> tuple[Array, Array]:
@@ -188,6 +191,13 @@ class Augmentation:
         both = torch.rand(2, samples, generator=generator, dtype=torch.float64, device=generator.device).cpu().numpy()
         shift = np.rint((2 * both[0] - 1) * self.shift * channels)
         return shift, 1 - self.scale + 2 * self.scale * both[1]
+
+    def kept(self, counts: Array, generator: torch.Generator) -> Array:
+        """Which events of samples with these many are kept: bool [events]."""
+        chance = self.drop * torch.rand(len(counts), generator=generator, dtype=torch.float64, device=generator.device)
+        draws = torch.rand(int(counts.sum()), generator=generator, device=generator.device).cpu().numpy()
+        kept: Array = draws >= np.repeat(chance.cpu().numpy(), counts)
+        return kept
 
 
 class Batch(NamedTuple):
@@ -256,6 +266,9 @@ def raster(
             "that many, a longer window, or steps=None."
         )
     if augment is not None and generator is not None:
+        if augment.drop:
+            kept = augment.kept(counts, generator)
+            sample, times, units, bins = sample[kept], times[kept], units[kept], bins[kept]
         shifts, scales = augment.draw(len(chosen), trains.channels, generator)
         if augment.domain == "event":
             shift, scale = shifts[sample], scales[sample]

@@ -13,6 +13,9 @@ from .style import CYCLE, INK, POPULATION, WIDTH, Array, panels, tidy
 LIMIT = 60
 """Rows above which neurons are no longer told apart: ticks then fill their row."""
 
+FEW = 300
+"""Spikes below which ticks may be longer than their row, to be seen at all."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -40,11 +43,12 @@ def draw(axes: Axes, groups: Sequence[Rows], dt: float = 1.0) -> None:
         count = group.spikes.shape[1]
         for start, end in group.bands:
             axes.fill_between([start, end], top - 0.5, top + count - 0.5, color=group.colour, alpha=0.16, linewidth=0)
+        few = total / LIMIT if (group.spikes != 0).sum() < FEW else 1.0
         times = [np.flatnonzero(group.spikes[:, n]) * dt for n in range(count)]
         axes.eventplot(
             times,
             lineoffsets=list(range(top, top + count)),
-            linelengths=0.8 if total <= LIMIT else 1.0,
+            linelengths=0.8 if total <= LIMIT else max(few, 1.0),
             linewidths=0.9 if total <= LIMIT else 1.2,
             colors=group.colour,
         )

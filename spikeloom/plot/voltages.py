@@ -29,7 +29,7 @@ class Membrane:
 
 
 def voltages(layers: Sequence[Membrane], dt: float = 1.0, most: int = 4, title: str = "Voltages") -> Figure:
-    """A panel per layer: the voltages of the neurons that move most, with their thresholds (dashed) and spikes.
+    """A panel per layer: voltages of the neurons that spike most, or move most, with thresholds (dashed) and spikes.
 
     Units: dt in ms.
 
@@ -48,6 +48,8 @@ def voltages(layers: Sequence[Membrane], dt: float = 1.0, most: int = 4, title: 
 def _membranes(axes: Axes, layer: Membrane, dt: float, most: int) -> None:
     shape = layer.voltage.shape
     chosen = most_varying(layer.voltage, most)
+    if layer.spikes is not None and layer.spikes.any():
+        chosen = np.sort(np.argsort(-layer.spikes.sum(0), kind="stable")[:most])
     time = time_axis(shape[0], dt)
     level = None if layer.threshold is None else np.broadcast_to(layer.threshold, shape)
     shared = not isinstance(layer.threshold, np.ndarray)

@@ -88,6 +88,10 @@ class Options:
     """Largest shift, as a share of the channels."""
     scale: float = 0.3
     """Largest change of the scale."""
+    drop: float = 0.0
+    """Largest share of its events that a training sample loses at random, with augmentation."""
+    smoothing: float = 0.0
+    """Share of the label that is spread over all classes while training."""
     window: float = 1.0
     """Length of a time step [ms]."""
     rounding: Literal["floor", "ceil"] = "floor"
@@ -143,8 +147,12 @@ def check(options: Options) -> None:
         raise ConfigError("reg_thr_r is for the hidden spikes of recurrent parallel neurons, which this network lacks.")
     if options.reg_thr and options.neuron == "non_spiking":
         raise ConfigError("reg_thr limits spikes, but the non_spiking network has none. Set it to 0.")
+    if not 0.0 <= options.smoothing < 1.0:
+        raise ConfigError(f"smoothing is a share from 0 to below 1, but is {options.smoothing}.")
+    if options.augmentation == "none" and options.drop:
+        raise ConfigError("drop is a part of augmentation, which is none. Choose event or image, or set drop to 0.")
     if options.augmentation != "none":
-        Augmentation(options.augmentation, options.shift, options.scale)
+        Augmentation(options.augmentation, options.shift, options.scale, options.drop)
 
 
 def network(options: Options, run: Run, channels: int, classes: int) -> ParallelNetwork:
@@ -172,7 +180,7 @@ def train(options: Options, run: Run, splits: Splits) -> None:
     batches = Batches(len(training), options.batch, run.generator("batches", shared=True), run.rank, run.world)
     augment = None
     if options.augmentation != "none":
-        augment = Augmentation(options.augmentation, options.shift, options.scale)
+        augment = Augmentation(options.augmentation, options.shift, options.scale, options.drop)
     epoch = -(-len(training) // (options.batch * run.world))
 
     def step(finished: int) -> dict[str, float]:
@@ -182,7 +190,7 @@ def train(options: Options, run: Run, splits: Splits) -> None:
         batch = show(options, training, batches.next(), augment, run.generator("augmentation"), run.device)
         activity, _ = model(batch.spikes)
         said = answer(activity.logits, options.loss, batch.valid)
-        loss = cross_entropy(said, batch.labels)
+        loss = cross_entropy(said, batch.labels, label_smoothing=options.smoothing)
         values = {"accuracy": share(said, batch.labels), "lr": lr, "epoch": float(finished // epoch)}
         if options.reg_thr:
             loss = loss + activity_cost(activity.spikes, options.reg_thr, batch.valid)

@@ -7,6 +7,7 @@ are named by its samples, and the samples of the next interval are read out with
 but names.
 """
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ class Options:
     """What a spike adds to the own threshold [mV]."""
     tau_homeostasis: float = 1e7
     """Time constant with which that is lost [ms]."""
+    lowest: float = 0.0
+    """Lowest voltage of excitatory neurons [mV]; 0: none."""
     one_winner: bool = True
     """At most one neuron spikes in a step."""
     rule: Rule = "pair"
@@ -226,8 +229,8 @@ def network(options: Options, run: Run, size: int, done: float = 0.0) -> DiehlCo
     neurons = DiehlCook(
         options.n_neurons, rest=options.rest, reset=options.reset, threshold=options.threshold,
         refractory=options.refractory, tau_mem=options.tau_mem, homeostasis_step=options.homeostasis_step,
-        tau_homeostasis=options.tau_homeostasis, one_winner=options.one_winner, generator=run.generator("winners"),
-        **common,
+        tau_homeostasis=options.tau_homeostasis, lowest=options.lowest or -math.inf, one_winner=options.one_winner,
+        generator=run.generator("winners"), **common,
     )  # fmt: skip
     settings: dict[str, Any] = {"lr": options.lr, "w_max": options.w_max, "decay": options.weight_decay}
     settings |= {"tau_pre": options.tau_trace, "tau_post": options.tau_trace, "tau_slow": 2 * options.tau_trace}

@@ -52,21 +52,16 @@ def sample(options: Options, run: Run, net: DiehlCookNetwork, splits: Splits, nu
     run.figure(f"input_{number + 1}", input_image(picture, f"A test sample, “{label}”"), "Spikes of each input.")
     _, states = record(net.step, xs, net.initial_state(xs[0], options.gain_test or options.gain))
     groups = [Rows("input", numbers(xs[:, 0] > 0)), Rows("excitatory", numbers(states.spikes[:, 0] > 0), CYCLE[0])]
-    membranes = [
-        Membrane(
-            "excitatory", numbers(states.neurons.voltage[:, 0]),
-            numbers(net.neurons.threshold + states.neurons.homeostasis), numbers(states.spikes[:, 0]),
-        )
-    ]  # fmt: skip
+    fired, thresholds = states.spikes[:, 0], net.neurons.threshold + states.neurons.homeostasis
+    moved = numbers(states.neurons.voltage[:, 0])
+    membranes = [Membrane("excitatory", moved, numbers(thresholds), numbers(fired))]
     if net.inhibitory is not None:
-        groups.append(Rows("inhibitory", numbers(states.inhibited[:, 0] > 0), CYCLE[1]))
-        fired = numbers(states.inhibited[:, 0])
-        membranes.append(
-            Membrane("inhibitory", numbers(states.inhibitory.voltage[:, 0]), net.inhibitory.threshold, fired)
-        )
+        fired, moved = numbers(states.inhibited[:, 0]), numbers(states.inhibitory.voltage[:, 0])
+        groups.append(Rows("inhibitory", fired > 0, CYCLE[1]))
+        membranes.append(Membrane("inhibitory", moved, net.inhibitory.threshold, fired))
     title = f"A test sample, “{label}”"
     run.figure(f"spikes_{number + 1}", layered(groups, options.dt, title), "Spikes of all layers.")
-    caption = "Voltages of the neurons that moved most, and their thresholds."
+    caption = "Voltages of the neurons that spiked most, and their thresholds."
     run.figure(f"voltages_{number + 1}", voltages(membranes, options.dt, title=title), caption)
 
 

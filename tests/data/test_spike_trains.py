@@ -154,6 +154,20 @@ def test_shifts_and_scales_fill_their_range_and_follow_the_seed() -> None:
     assert (again[1] == scale).all()
 
 
+@pytest.mark.parametrize("domain", ["event", "image"])
+def test_samples_lose_different_shares_of_their_events(domain: str) -> None:
+    times = [np.linspace(0.0, 99.0, 2000)] * 200
+    data = SpikeTrains.of(times, [np.arange(2000) % 20] * 200, [0] * 200, 20, ("a",))
+    augment = Augmentation(domain, 0.0, 0.0, drop=0.4)  # type: ignore[arg-type]
+    made = [raster(data, range(200), augment=augment, generator=seeded()) for _ in range(2)]
+    assert made[0].spikes.equal(made[1].spikes)
+    assert made[0].lengths.equal(raster(data, range(200)).lengths)
+    lost = 1 - made[0].spikes.sum((0, 2)) / 2000
+    assert 0.18 < float(lost.mean()) < 0.22
+    assert float(lost.min()) < 0.03
+    assert 0.37 < float(lost.max()) < 0.44
+
+
 def test_flipped_bits_have_the_stated_share_inside_the_samples() -> None:
     spikes = (torch.rand(400, 20, 30, generator=seeded()) < 0.1).float() * 3
     lengths = torch.full((20,), 400)
@@ -195,8 +209,10 @@ def test_wrong_indices_augmentations_and_ratios_are_named() -> None:
         trains().select([0, -1])
     with pytest.raises(ConfigError, match=r'is "event" or "image", but got \'video\''):
         Augmentation("video")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"0 <= shift <= 1 and 0 <= scale < 1, but got 0.1 and 1.0"):
+    with pytest.raises(ConfigError, match=r"0 <= scale < 1 and 0 <= drop < 1, but got 0.1, 1.0 and 0.0"):
         Augmentation(scale=1.0)
+    with pytest.raises(ConfigError, match=r"but got 0.1, 0.3 and 1.0"):
+        Augmentation(drop=1.0)
     with pytest.raises(ConfigError, match=r"At snr_db=-40.0 a bit of this raster would flip with probability 50"):
         flip(torch.full((3, 2, 2), 0.5), -40.0, seeded())
 

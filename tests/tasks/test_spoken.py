@@ -86,7 +86,15 @@ OPTIONS = [
     {"neuron": "D", "recurrent": "spikes", "reg_thr": 0.01, "reg_thr_r": 0.01, "memory": "lean", "window": 2.0},
     {"neuron": "SD", "recurrent": "voltage", "integration": "fft", "augmentation": "image", "weight_decay": 1e-3},
     {"neuron": "T", "integration": "toeplitz", "validation": "mixed", "rounding": "floor", "lr": 0.01},
-    {"neuron": "non_spiking", "layers": 1, "augmentation": "event", "shift": 0.05, "scale": 0.15},
+    {
+        "neuron": "non_spiking",
+        "layers": 1,
+        "augmentation": "event",
+        "shift": 0.05,
+        "scale": 0.15,
+        "drop": 0.4,
+        "smoothing": 0.1,
+    },
 ]
 
 
@@ -127,6 +135,8 @@ def test_validation_is_set_aside_and_stays_the_same(tmp_path: Path) -> None:
         ({"reg_thr_r": 0.1}, "hidden spikes of recurrent parallel neurons"),
         ({"neuron": "non_spiking", "reg_thr": 0.1}, "non_spiking network has none"),
         ({"augmentation": "event", "shift": 3.0}, "0 <= shift <= 1"),
+        ({"drop": 0.5}, "drop is a part of augmentation"),
+        ({"smoothing": 1.0}, "smoothing is a share"),
         ({"neuron": "LIF", "p_max": 0.5}, "LIF makes no use of p_max"),
         ({"held_out": 9}, "held_out must be 1 to 3"),
     ],
