@@ -171,7 +171,8 @@ class DiehlCookNetwork(Stateful):
         return NetworkState(weight, traces, torch.zeros_like(x), neurons, silent, inhibitory, inhibited, gains)
 
     def step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        current = self.scale * state.gain.unsqueeze(1) * (state.inputs @ state.weight.T)
+        active = state.inputs.any(0).nonzero().flatten()  # few: the others add nothing
+        current = self.scale * state.gain.unsqueeze(1) * (state.inputs[:, active] @ state.weight.T[active])
         source = state.spikes if self.inhibitory is None else state.inhibited
         assert isinstance(source, Tensor)
         if self.lateral is None:

@@ -114,6 +114,8 @@ class DiehlCook(Stateful):
         """One of those that crossed, in each sample."""
         rank = crossed.cumsum(1)
         count = rank[:, -1:]
+        if int(count.max()) <= 1:
+            return crossed
         chosen = (uniform(noise, 1, torch.float32) * count).long()
         return crossed & (rank == chosen + 1)
 

@@ -121,23 +121,25 @@ class STDP:
             )
         taus = (self.tau_pre, self.tau_post, self.tau_slow)
         before = [trace * math.exp(-self.dt / tau) for trace, tau in zip(traces, taus, strict=True)]
-        fired = [(spikes > 0).to(weight.dtype) for spikes in (pre, post, post)]
+        fired = (pre > 0, post > 0)
         after = [
-            torch.where(s > 0, 1.0, x) if self.trace == "set" else x + s for x, s in zip(before, fired, strict=True)
+            x.masked_fill(s, 1.0) if self.trace == "set" else x + s
+            for x, s in zip(before, (fired[0], fired[1], fired[1]), strict=True)
         ]
         seen = before if self.triplet else after
-        return self._changed(weight, fired[0], fired[1], after[0], seen[1], before[2]), STDPTraces(*after)
+        return self._changed(weight, *fired, after[0], seen[1], before[2]), STDPTraces(*after)
 
     def _changed(
         self, weight: Tensor, pre: Tensor, post: Tensor, x_pre: Tensor, x_post: Tensor, slow: Tensor
     ) -> Tensor:
         """The weight after a step; neurons to which nothing happens are left out."""
-        happens = post > 0
+        happens = post
         if self.lr_pre:
-            happens = happens | ((x_post > 0) & (pre > 0).any(1, keepdim=True))
+            happens = happens | ((x_post > 0) & pre.any(1, keepdim=True))
         rows = happens.any(0).nonzero().flatten()
         if len(rows):
-            post = self.lr * (post * slow if self.triplet else post)[:, rows]
+            post, pre = post[:, rows].to(weight.dtype), pre.to(weight.dtype)
+            post = self.lr * (post * slow[:, rows] if self.triplet else post)
             ups, downs = [(post, (x_pre - self.target).clamp(min=0))], [(post, (self.target - x_pre).clamp(min=0))]
             if self.lr_pre:
                 (ups if self.lr_pre < 0 else downs).append((abs(self.lr_pre) * x_post[:, rows], pre))
