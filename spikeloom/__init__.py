@@ -13,13 +13,17 @@ __all__ = [
     "LIF",
     "LSNN",
     "PSN",
+    "STDP",
     "DeepR",
     "DelayedLinear",
+    "DiehlCook",
+    "DiehlCookNetwork",
     "FromEquation",
     "LIFCurve",
     "LeakyReadout",
     "Lowpass",
     "MaskedPSN",
+    "MembraneLIF",
     "ParaLIF",
     "ParallelNetwork",
     "RateNeuron",
@@ -33,10 +37,15 @@ __all__ = [
     "SynapticLIF",
     "SynapticReadout",
     "TwoPass",
+    "hebbian",
+    "pair_stdp",
+    "post_stdp",
     "present",
     "to_hybrid",
     "to_rate",
     "to_spiking",
+    "triplet_stdp",
+    "weight_dependent_stdp",
 ]
 
 
@@ -44,9 +53,10 @@ def __getattr__(name: str) -> object:
     """Public names, loaded when they are first used: importing spikeloom alone does not load torch."""
     from importlib import import_module
 
-    homes = {"core": ("Stateful",), "models": ("LSNN", "ParallelNetwork"), "rules": ("DeepR",)}
+    homes = {"core": ("Stateful",), "models": ("LSNN", "DiehlCookNetwork", "ParallelNetwork")}
     homes["neurons"] = ("ALIF", "LIF", "FromEquation", "LeakyReadout", "ParaLIF", "SynapticLIF", "SynapticReadout")
-    homes["neurons"] += ("PSN", "MaskedPSN", "SlidingPSN")
+    homes["neurons"] += ("PSN", "MaskedPSN", "SlidingPSN", "DiehlCook", "MembraneLIF")
+    homes["rules"] = ("DeepR", "STDP", "hebbian", "pair_stdp", "post_stdp", "triplet_stdp", "weight_dependent_stdp")
     homes["neurons"] += ("LIFCurve", "Lowpass", "RateNeuron", "ReLUCurve")
     homes["convert"] = ("present", "to_hybrid", "to_rate", "to_spiking")
     homes["layers"] = ("DelayedLinear", "Recurrent", "Sequential", "SignedSparseLinear", "SparseDelayedLinear")

@@ -17,6 +17,7 @@ def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
     Raises:
         ShapeError: the function does not keep the samples apart.
 
+    >>> import torch
     >>> ys = folded(torch.add, torch.ones(2, 3).expand(5, 2, 3), torch.ones(2, 3).expand(5, 2, 3))
     >>> ys.shape, ys.stride(0)
     (torch.Size([5, 2, 3]), 0)

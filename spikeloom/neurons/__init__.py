@@ -3,6 +3,7 @@
 from .alif import ALIF, DYNAMICS, ALIFState, Dynamics
 from .curves import Curve, LeakyReLUCurve, LIFCurve, QCFSCurve, ReLUCurve, SigmoidCurve, TanhCurve
 from .custom import FromEquation
+from .diehl_cook import DiehlCook, MembraneLIF
 from .lif import LIF, LIFState
 from .lowpass import Lowpass
 from .neuron import Neuron
@@ -13,8 +14,8 @@ from .readout import LeakyReadout, LeakyState
 from .synaptic import SynapticLIF, SynapticReadout
 
 __all__ = [
-    "ALIF", "DYNAMICS", "FIRING", "LIF", "PSN", "ALIFState", "Curve", "Dynamics", "FromEquation", "LIFCurve",
-    "LIFState", "LeakyReLUCurve", "LeakyReadout", "LeakyState", "Lowpass", "MaskedPSN", "Neuron", "ParaLIF",
-    "QCFSCurve", "RateNeuron", "ReLUCurve", "SigmoidCurve", "SlidingPSN", "SynapticLIF", "SynapticReadout",
-    "TanhCurve", "rate_neurons",
+    "ALIF", "DYNAMICS", "FIRING", "LIF", "PSN", "ALIFState", "Curve", "DiehlCook", "Dynamics", "FromEquation",
+    "LIFCurve", "LIFState", "LeakyReLUCurve", "LeakyReadout", "LeakyState", "Lowpass", "MaskedPSN", "MembraneLIF",
+    "Neuron", "ParaLIF", "QCFSCurve", "RateNeuron", "ReLUCurve", "SigmoidCurve", "SlidingPSN", "SynapticLIF",
+    "SynapticReadout", "TanhCurve", "rate_neurons",
 ]  # fmt: skip
