@@ -289,8 +289,11 @@ class DiehlCookNetwork(Stateful):
 
     @torch.no_grad()
     def normalise_(self, state: NetworkState, fired: Fired | None = None) -> None:
-        """Make the weights of every neuron in a state sum up to `total`; after `advance_`, of those that spiked."""
-        if not self.total:
+        """Make the weights of every neuron in a state sum up to `total`; after `advance_`, of those that spiked.
+
+        In eval(), or with `total` 0, nothing changes.
+        """
+        if not (self.total and self.training):
             return
         if fired is None or state.weight.device.type != "cpu":
             state.weight.copy_(normalise(state.weight, self.total))

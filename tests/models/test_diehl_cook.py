@@ -1,6 +1,7 @@
 """The network of Diehl & Cook: the worked trace, the compiled loop against the definition, what must never happen."""
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -171,6 +172,8 @@ def test_evaluation_leaves_weights_and_homeostasis_bit_by_bit() -> None:
     net, xs = network(total=3.0).eval(), trains(80, 2, 12)
     weight, given = net.weight.clone(), xs.clone()
     spikes, state = net(xs)
+    net.normalise_(state)
+    assert torch.equal(state.weight, weight)
     net.consolidate(state)
     assert spikes.sum() > 0
     assert torch.equal(net.weight, weight)
@@ -237,6 +240,9 @@ def test_inhibition_grows_with_the_distance_on_the_grid() -> None:
     assert float(odd.diagonal().abs().max()) == 0.0
     assert torch.equal(odd, odd.T)
     assert float(som_inhibition(400).min()) == -17.5
+    started = time.process_time()
+    som_inhibition(1600)
+    assert time.process_time() - started < 1.0
     starts = growing_starts()
     assert starts == sorted(starts, reverse=True)
     assert (starts[0], starts[-1], len(starts)) == (-5.0, -17.5, 60)

@@ -1,0 +1,63 @@
+"""Poisson processes as events: their statistics, the compiled loop against the definition."""
+
+import pytest
+import torch
+
+from spikeloom.errors import ConfigError, ShapeError
+from spikeloom.kernels.noise import keys
+from spikeloom.layers.events import Events, events_of, poisson_counts, poisson_events, sequence_of
+
+
+def noise(batch: int, seed: int = 0) -> torch.Tensor:
+    return keys(batch, torch.device("cpu"), torch.Generator().manual_seed(seed))
+
+
+def test_intervals_are_those_of_a_poisson_process() -> None:
+    counts = sequence_of(poisson_events(torch.full((1, 50), 100.0), 40_000, noise(1)), 1, 50)[:, 0]
+    assert float(counts.mean()) * 1000 == pytest.approx(100.0, rel=0.01)
+    intervals = []
+    for train in counts.T:
+        times = torch.repeat_interleave(torch.arange(len(train)), train.long())
+        intervals.append(times.diff().double())
+    together = torch.cat(intervals)
+    assert float(together.std() / together.mean()) == pytest.approx(1.0, abs=0.05)
+    per_second = counts.view(40, 1000, 50).sum(1)
+    assert float(per_second.var() / per_second.mean()) == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("dt", [0.5, 1.0, 2.5])
+def test_the_compiled_loop_is_the_definition(dt: float) -> None:
+    rates = torch.tensor([[0.0, 1.0, 50.0, 400.0], [3000.0, 0.0, 20.0, 5.0], [0.0] * 4])
+    events = poisson_events(rates, 300, noise(3), dt=dt)
+    assert torch.equal(sequence_of(events, 3, 4), poisson_counts(rates, 300, noise(3), dt=dt))
+
+
+def test_a_sample_is_the_same_in_any_batch() -> None:
+    rates, key = torch.rand(5, 7, generator=torch.Generator().manual_seed(0)) * 100, noise(5)
+    whole = sequence_of(poisson_events(rates, 200, key), 5, 7)
+    assert torch.equal(sequence_of(poisson_events(rates[3:4], 200, key[3:4]), 1, 7), whole[:, 3:4])
+    assert torch.equal(sequence_of(poisson_events(rates, 90, key), 5, 7), whole[:90])
+    assert not torch.equal(sequence_of(poisson_events(rates, 200, noise(5, 1)), 5, 7), whole)
+
+
+def test_events_and_sequences_are_one() -> None:
+    xs = (torch.rand(9, 3, 6, generator=torch.Generator().manual_seed(0)) < 0.3).double() * 2
+    events = events_of(xs)
+    assert torch.equal(sequence_of(events, 3, 6), xs)
+    assert isinstance(events, Events)
+    assert int(events.first[-1]) == len(events.unit) == int((xs > 0).sum())
+    nothing = events_of(torch.zeros(2, 1, 3))
+    assert torch.equal(sequence_of(nothing, 1, 3), torch.zeros(2, 1, 3))
+
+
+def test_rates_and_keys_that_make_no_sense() -> None:
+    with pytest.raises(ConfigError, match="rates >= 0 Hz"):
+        poisson_events(torch.full((1, 2), -1.0), 10, noise(1))
+    with pytest.raises(ConfigError, match="rates >= 0 Hz"):
+        poisson_events(torch.full((1, 2), float("nan")), 10, noise(1))
+    with pytest.raises(ConfigError, match="steps >= 1"):
+        poisson_events(torch.ones(1, 2), 0, noise(1))
+    with pytest.raises(ConfigError, match="dt > 0"):
+        poisson_events(torch.ones(1, 2), 5, noise(1), dt=0.0)
+    with pytest.raises(ShapeError, match=r"noise \[B, 2\]"):
+        poisson_events(torch.ones(3, 2), 5, noise(1))
