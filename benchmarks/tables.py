@@ -6,6 +6,8 @@
     sparse      benchmarks/results/sparse.json
     parallel    benchmarks/results/parallel.json
     rate        benchmarks/results/rate.json
+    conversion  benchmarks/results/conversion.json
+    stdp        benchmarks/results/stdp.json
     memory      benchmarks/results/memory.json, length.json, first_call.json
 
 A table without results files says so. `--check` writes nothing and fails if the README is not up to date.
@@ -222,6 +224,45 @@ def rate() -> str:
     return markdown(head, rows) + f"\n\nPeak of a whole process: {peaks}.\n\n" + origin([document])
 
 
+def conversion() -> str:
+    """Converters side by side."""
+    document = read("conversion")
+    if document is None:
+        return NONE_YET
+    work = document["workloads"][0]
+    settings = work["settings"]
+    rows = [
+        [row["name"], f"{100 * row['accuracy']:.2f} %", str(row["steps_to_0.1_points"] or "not"), f"{row['cpu_s']:.0f}"]
+        for row in work["rows"]
+    ]
+    head = ["converter", f"after {settings['steps']} steps", "steps to within 0.1 points", "CPU s"]
+    said = f"{settings['images']:,} test images; the network itself: {100 * settings['ann_accuracy']:.2f} %."
+    return markdown(head, rows) + f"\n\n{said} " + origin([document])
+
+
+def stdp() -> str:
+    """One presentation of the network of Diehl & Cook, per sample."""
+    document = read("stdp")
+    if document is None:
+        return NONE_YET
+    works = document["workloads"]
+    names = list(dict.fromkeys(row["name"] for work in works for row in work["contenders"]))
+    names.sort(key=lambda name: name.startswith("floor"))
+    head = ["CPU ms per sample (times ours)", *(work["name"] for work in works)]
+    rows = [[name, *(sample_cell(work, name) for work in works)] for name in names]
+    return markdown(head, rows) + "\n\n" + origin([document])
+
+
+def sample_cell(work: dict[str, Any], name: str) -> str:
+    """The time of a contender for one sample."""
+    shown = work["settings"]["batch"] * work["settings"]["presentations"]
+    for row in work["contenders"]:
+        if row["name"] == name:
+            times = row["cpu_relative"]["median"]
+            return f"{row['cpu_ms']['median'] / shown:.2f} ({times:.{0 if times >= 10 else 1}f}x)"
+    return ""
+
+
 def number(value: float) -> str:
     """Four digits, or all of a large number.
 
@@ -243,6 +284,7 @@ def spread(statistics: dict[str, float]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "results": results, "spoken": spoken, "speed": speed, "sparse": sparse, "parallel": parallel, "rate": rate,
+    "conversion": conversion, "stdp": stdp,
     "memory": memory,
 }  # fmt: skip
 
