@@ -4,7 +4,7 @@
 
 Files may be unpacked or in the official zip file, in the folder `stmnist`. The data set has no official split: `load`
 draws one that takes the same share of every digit.
-Source: See, Lim, Li, Yao, Li, Soh, Tee, ST-MNIST: the spiking tactile MNIST neuromorphic dataset, arXiv:2005.04319.
+Source: See et al., ST-MNIST - the spiking tactile MNIST neuromorphic dataset, arXiv:2005.04319, 2020.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 Recordings of 2,000 ms go into a network of Diehl & Cook. The set has no official split: a fifth of each digit, drawn
 with a fixed seed, is the test set. It cannot be fetched by a command: put its files where `spikeloom data` says.
 
-Source: See, Yao, Huang, Anumula, ST-MNIST - the spiking tactile MNIST neuromorphic dataset, 2020 (from memory).
+Source: See et al., ST-MNIST - the spiking tactile MNIST neuromorphic dataset, arXiv:2005.04319, 2020.
 """
 
 import tempfile
