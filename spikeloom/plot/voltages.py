@@ -49,7 +49,7 @@ def _membranes(axes: Axes, layer: Membrane, dt: float, most: int) -> None:
     shape = layer.voltage.shape
     chosen = most_varying(layer.voltage, most)
     if layer.spikes is not None and layer.spikes.any():
-        chosen = np.sort(np.argsort(-layer.spikes.sum(0), kind="stable")[:most])
+        chosen = np.sort(np.lexsort((-np.ptp(layer.voltage, axis=0), -layer.spikes.sum(0)))[:most])
     time = time_axis(shape[0], dt)
     level = None if layer.threshold is None else np.broadcast_to(layer.threshold, shape)
     shared = not isinstance(layer.threshold, np.ndarray)
