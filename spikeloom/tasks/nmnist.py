@@ -38,12 +38,12 @@ class Config(Options):
     """Length of a presentation [ms]; later events are left out."""
 
 
-START = Config(total=0.06, growth=1.3, homeostasis_step=0.05)
+START = Config(total=0.06, gain=3.0, growth=1.3, homeostasis_step=0.15)
 PRESETS = {
     "default": START,
     "real": replace(START, recordings="nmnist", epochs=10),
     "thesis": Config(**THESIS, recordings="nmnist"),
-    "smoke": replace(START, recordings="made_up", n_neurons=9, intervals=3, figures=1, growth=2.0),
+    "smoke": replace(START, recordings="made_up", n_neurons=9, intervals=3, figures=1),
 }
 PUBLISHED: Mapping[str, Any] = {
     "accuracy": {
