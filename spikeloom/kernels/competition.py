@@ -21,8 +21,8 @@ Array = Any
 ) = range(28)  # fmt: skip
 NUMBERS = 28
 # Places in the array of choices.
-TWO_LAYERS, ONE_WINNER, LEARNS, RULE, SOFT, ADD, TRIPLET, EXACT = range(8)
-CHOICES = 8
+TWO_LAYERS, ONE_WINNER, LEARNS, RULE, SOFT, ADD, TRIPLET, EXACT, LATE = range(9)
+CHOICES = 9
 SOFT_NONE, SOFT_POST, SOFT_BOTH, SOFT_ORIGINAL = range(4)
 
 
@@ -94,7 +94,7 @@ def compete(
     decay_post, decay_slow = numbers[DECAY_POST], numbers[DECAY_SLOW]
     two, one_winner, learns = choices[TWO_LAYERS] == 1, choices[ONE_WINNER] == 1, choices[LEARNS] == 1
     rule, soft, add, triplet = choices[RULE] == 1 and learns, choices[SOFT], choices[ADD] == 1, choices[TRIPLET] == 1
-    exact = choices[EXACT] == 1
+    exact, late = choices[EXACT] == 1, choices[LATE] == 1
     by_pre = lr_pre != zero
     matrix = lateral.shape[0] > 0
 
@@ -228,16 +228,8 @@ def compete(
                 homeostasis[j] += numbers[STEP] * kind(bumps[j])
         if not rule:
             continue
-        # traces of this step
+        # traces of this step: of neurons, then of inputs, after the synapses if these see spikes late
         for b in range(batch):
-            row = (t + 1) * batch + b
-            for k in range(first[row], first[row + 1]):
-                i = unit[k]
-                if add:
-                    trace_pre[b, i] = trace_pre[b, i] * age[t - last[b, i]] + one
-                else:
-                    trace_pre[b, i] = one
-                last[b, i] = t
             for j in range(size):
                 trace_post[b, j] *= decay_post
                 trace_slow[b, j] *= decay_slow
@@ -251,36 +243,48 @@ def compete(
                     dirty[b, dirties[b]] = j
                     dirties[b] += 1
                     is_dirty[b, j] = 1
-        # synapses of neurons that spiked
-        for k in range(start, total):
-            j = fired[k, 2]
-            if done[j] == t:
-                continue
-            done[j] = t
-            column[:] = zero
-            for other in range(k, total):
-                if fired[other, 2] != j:
-                    continue
-                b = fired[other, 1]
-                step = lr * before_slow[b, j] if triplet else lr
-                if step == zero:
-                    continue
-                pre, when = trace_pre[b], last[b]
-                for i in range(inputs):
-                    x = pre[i] * age[t - when[i]] - target
-                    column[i] += step * x * bound(weight[i, j], x > zero, soft, power, w_min, w_max)
-            if by_pre:
+        for part in range(2):
+            if (part == 1) == late:
                 for b in range(batch):
-                    seen_trace = before[b, j] if triplet else trace_post[b, j]
-                    if seen_trace > zero:
-                        row = (t + 1) * batch + b
-                        for e in range(first[row], first[row + 1]):
-                            i = unit[e]
-                            column[i] -= (
-                                lr_pre * seen_trace * bound(weight[i, j], lr_pre < zero, soft, power, w_min, w_max)
-                            )
-            for i in range(inputs):
-                weight[i, j] = min(max(weight[i, j] + column[i], w_min), w_max)
+                    row = (t + 1) * batch + b
+                    for k in range(first[row], first[row + 1]):
+                        i = unit[k]
+                        if add:
+                            trace_pre[b, i] = trace_pre[b, i] * age[t - last[b, i]] + one
+                        else:
+                            trace_pre[b, i] = one
+                        last[b, i] = t
+                continue
+            # synapses of neurons that spiked
+            for k in range(start, total):
+                j = fired[k, 2]
+                if done[j] == t:
+                    continue
+                done[j] = t
+                column[:] = zero
+                for other in range(k, total):
+                    if fired[other, 2] != j:
+                        continue
+                    b = fired[other, 1]
+                    step = lr * before_slow[b, j] if triplet else lr
+                    if step == zero:
+                        continue
+                    pre, when = trace_pre[b], last[b]
+                    for i in range(inputs):
+                        x = pre[i] * age[t - when[i]] - target
+                        column[i] += step * x * bound(weight[i, j], x > zero, soft, power, w_min, w_max)
+                if by_pre:
+                    for b in range(batch):
+                        seen_trace = before[b, j] if triplet else trace_post[b, j]
+                        if seen_trace > zero:
+                            row = (t + 1) * batch + b
+                            for e in range(first[row], first[row + 1]):
+                                i = unit[e]
+                                column[i] -= (
+                                    lr_pre * seen_trace * bound(weight[i, j], lr_pre < zero, soft, power, w_min, w_max)
+                                )
+                for i in range(inputs):
+                    weight[i, j] = min(max(weight[i, j] + column[i], w_min), w_max)
         # synapses of neurons that spiked earlier, at the inputs that spike now
         if by_pre:
             for b in range(batch):
@@ -319,16 +323,33 @@ def compete(
 
 
 @njit
-def normalise_columns(weight: Array, total: float, columns: Array) -> None:
-    """Scale these columns of weight [I, N] in place, so that their absolute values sum up to `total`."""
+def normalise_columns(weight: Array, total: float, w_min: float, w_max: float, columns: Array) -> None:
+    """Scale these columns of weight [I, N] in place, so that their absolute values sum up to `total` within bounds.
+
+    `rules.normalise` is the definition.
+    """
+    inputs = weight.shape[0]
     for j in columns:
-        sum_ = 0.0
-        for i in range(weight.shape[0]):
-            sum_ += abs(weight[i, j])
-        if sum_ > 0.0:
-            factor = weight.dtype.type(total / sum_)
-            for i in range(weight.shape[0]):
-                weight[i, j] *= factor
+        left, at_bound = total, 0
+        while True:
+            free = 0.0
+            for i in range(inputs):
+                if weight[i, j] < w_max or at_bound == 0:
+                    free += abs(weight[i, j])
+            if free <= 0.0 or left <= 0.0:
+                break
+            factor = weight.dtype.type(left / free)
+            reached = 0
+            for i in range(inputs):
+                if weight[i, j] < w_max or at_bound == 0:
+                    weight[i, j] = min(weight[i, j] * factor, w_max)
+                    reached += weight[i, j] >= w_max
+            if reached == 0:
+                break
+            at_bound += reached
+            left = total - at_bound * w_max
+        for i in range(inputs):
+            weight[i, j] = max(weight[i, j], w_min)
 
 
 @njit
@@ -363,11 +384,27 @@ def poisson(rates: Array, steps: int, dt: float, noise: Array, rows: Array, unit
 
 
 @njit
-def sort_rows(rows: Array, units: Array, first: Array, unit: Array) -> None:
-    """Units in the order of their rows; counts in `first` become starts."""
+def sort_rows(rows: Array, units: Array, first: Array, unit: Array, times: Array) -> int:
+    """Units in the order of their rows, each once with how often it came; returns how many there are.
+
+    `units` come in ascending order within a row. Counts in `first` become starts.
+    """
     for row in range(1, len(first)):
         first[row] += first[row - 1]
     place = first[:-1].copy()
     for k in range(len(rows)):
         unit[place[rows[k]]] = units[k]
         place[rows[k]] += 1
+    found, start = 0, 0
+    for row in range(len(first) - 1):
+        stop = first[row + 1]
+        begin = found
+        for k in range(start, stop):
+            if found > begin and unit[found - 1] == unit[k]:
+                times[found - 1] += 1
+            else:
+                unit[found], times[found] = unit[k], 1
+                found += 1
+        start = stop
+        first[row + 1] = found
+    return found

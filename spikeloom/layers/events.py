@@ -19,7 +19,7 @@ class Events(NamedTuple):
     """Spikes, step by step and sample by sample: row t B + b owns first[row] to first[row + 1]."""
 
     first: Tensor  # int64 [T B + 1]
-    unit: Tensor  # int32 [E]
+    unit: Tensor  # int32 [E], each at most once in a row
     times: Tensor  # [E], how often
 
 
@@ -67,16 +67,7 @@ def poisson_events(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
     >>> 4700 < len(events.unit) < 5300
     True
     """
-    check_positive("poisson_events", dt=dt)
-    if rates.dim() != 2 or tuple(noise.shape) != (len(rates), 2):
-        raise ShapeError(
-            f"poisson_events needs rates [B, I] and noise [B, 2], got {list(rates.shape)}, {list(noise.shape)}."
-        )
-    if steps < 1 or not bool(((rates >= 0) & rates.isfinite()).all()):
-        raise ConfigError(
-            f"poisson_events needs steps >= 1 and rates >= 0 Hz, but got {steps} steps and rates from "
-            f"{float(rates.min())} to {float(rates.max())} Hz."
-        )
+    _check("poisson_events", rates, steps, noise, dt)
     batch = len(rates)
     kernels, values = _kernels(), rates.double().contiguous().numpy()
     room = int(float(rates.sum()) * steps * dt / 1000 * 1.5) + 1000
@@ -88,9 +79,10 @@ def poisson_events(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
         if many >= 0:
             break
         room *= 2
-    unit = torch.empty(many, dtype=torch.int32)
-    kernels.sort_rows(rows[:many].numpy(), units[:many].numpy(), first.numpy(), unit.numpy())
-    return Events(first, unit, torch.ones(many))
+    unit, times = torch.empty(many, dtype=torch.int32), torch.empty(many)
+    parts = (rows[:many], units[:many], first, unit, times)
+    many = kernels.sort_rows(*(part.numpy() for part in parts))
+    return Events(first, unit[:many], times[:many])
 
 
 def poisson_counts(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0) -> Tensor:
@@ -99,6 +91,7 @@ def poisson_counts(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
     Raises:
         ConfigError, ShapeError: as `poisson_events`.
     """
+    _check("poisson_counts", rates, steps, noise, dt)
     counts = rates.new_zeros(steps, *rates.shape)
     exact = rates.double()
     when, number = torch.zeros_like(exact), 0
@@ -112,6 +105,17 @@ def poisson_counts(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
         ones = counts.new_ones(len(samples))
         counts.index_put_((place[inside].long(), samples, units), ones, accumulate=True)
         number += 1
+
+
+def _check(owner: str, rates: Tensor, steps: int, noise: Tensor, dt: float) -> None:
+    check_positive(owner, dt=dt)
+    if rates.dim() != 2 or tuple(noise.shape) != (len(rates), 2):
+        raise ShapeError(f"{owner} needs rates [B, I] and noise [B, 2], got {list(rates.shape)}, {list(noise.shape)}.")
+    if steps < 1 or not bool(((rates >= 0) & rates.isfinite()).all()):
+        raise ConfigError(
+            f"{owner} needs steps >= 1 and rates >= 0 Hz, but got {steps} steps and rates from "
+            f"{float(rates.min())} to {float(rates.max())} Hz."
+        )
 
 
 def _kernels() -> Any:

@@ -99,10 +99,10 @@ class DiehlCookNetwork(Stateful):
     ) -> None:
         super().__init__()
         check_positive("DiehlCookNetwork", n_in=n_in, scale=scale)
-        if min(inhibit, excite, total, w_init) < 0.0:
+        if not all(0.0 <= value < math.inf for value in (inhibit, excite, total, w_init)):
             raise ConfigError(
-                f"DiehlCookNetwork needs excite, inhibit, total and w_init >= 0, but got {excite}, {inhibit}, {total} "
-                f"and {w_init}. Inhibition is a positive strength."
+                f"DiehlCookNetwork needs excite, inhibit, total and w_init >= 0 and finite, but got {excite}, "
+                f"{inhibit}, {total} and {w_init}. Inhibition is a positive strength."
             )
         size = neurons.size
         parts = {"inhibitory": inhibitory, "rule": rule}
@@ -115,7 +115,9 @@ class DiehlCookNetwork(Stateful):
         self.excite, self.inhibit, self.total, self.scale = excite, inhibit, total, scale
         self.weight: Tensor
         weight = w_init * torch.rand(n_in, size, generator=generator).T
-        self.register_buffer("weight", normalise(weight, total) if total else weight)
+        if total:
+            weight = normalise(weight, total, *self._bounds)
+        self.register_buffer("weight", weight)
         self.lateral: Tensor | None
         self.register_buffer("lateral", None, persistent=False)
         if lateral is not None:
@@ -236,7 +238,7 @@ class DiehlCookNetwork(Stateful):
         found = _kernels().compete(*(part.numpy() for part in (*arrays, numbers, choices, fired)))
         last = events.first[-1 - batch :]
         state.inputs.zero_()
-        for b in range(batch):
+        for b in range(batch):  # units of a row differ
             part = slice(int(last[b]), int(last[b + 1]))
             state.inputs[b, events.unit[part].long()] = events.times[part].to(state.inputs)
         state.neurons.noise[:, 1] += steps
@@ -263,6 +265,7 @@ class DiehlCookNetwork(Stateful):
             self.inhibitory is not None, self.neurons.one_winner, self.training, rule is not None,
             0 if rule is None else SOFT_BOUNDS.index(rule.soft_bound), rule is not None and rule.trace == "add",
             rule is not None and rule.triplet, self.exact,
+            rule is not None and rule.trace_delay == 1,
         ]  # fmt: skip
         return torch.tensor(values, dtype=torch.int64)
 
@@ -288,18 +291,22 @@ class DiehlCookNetwork(Stateful):
         return self._at_rest(state.inputs, state.weight, neurons, gain)
 
     @torch.no_grad()
-    def normalise_(self, state: NetworkState, fired: Fired | None = None) -> None:
-        """Make the weights of every neuron in a state sum up to `total`; after `advance_`, of those that spiked.
+    def normalise_(self, state: NetworkState) -> None:
+        """Make the weights of each neuron that has a trace, and so may have learned, sum up to `total`.
 
-        In eval(), or with `total` 0, nothing changes.
+        Of all neurons, if weights decay. In eval(), or with `total` 0, nothing changes.
         """
         if not (self.total and self.training):
             return
-        if fired is None or state.weight.device.type != "cpu":
-            state.weight.copy_(normalise(state.weight, self.total))
+        if self.rule is None or self.rule.decay or state.weight.device.type != "cpu":
+            state.weight.copy_(normalise(state.weight, self.total, *self._bounds))
         else:
-            columns = torch.bincount(fired.neurons).nonzero().flatten()
-            _kernels().normalise_columns(state.weight.T.numpy(), self.total, columns.numpy())
+            columns = (state.traces.post > 0).any(0).nonzero().flatten()
+            _kernels().normalise_columns(state.weight.T.numpy(), self.total, *self._bounds, columns.numpy())
+
+    @property
+    def _bounds(self) -> tuple[float, float]:
+        return (-math.inf, math.inf) if self.rule is None else (self.rule.w_min, self.rule.w_max)
 
     @torch.no_grad()
     def consolidate(self, state: NetworkState) -> None:

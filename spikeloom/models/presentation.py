@@ -17,7 +17,7 @@ from ..layers.events import Events
 from .diehl_cook import DiehlCookNetwork, Fired, NetworkState
 
 Encode = Callable[[Tensor, int], Events]
-"""Rows of the batch and the attempt, from 0, to what the inputs do."""
+"""Rows of the batch, on the CPU, and the attempt, from 0, to what the inputs do."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Repeats:
 class Presented(NamedTuple):
     """What the layer did at the last presentation of each sample."""
 
-    counts: Tensor  # [B, N], spikes
-    fired: Fired  # in the order of the presentations
+    counts: Tensor  # [B, N], spikes; on the CPU
+    fired: Fired  # in the order of the presentations; on the CPU
     repeats: int  # presentations beyond the first, of all samples
 
 
@@ -62,25 +62,26 @@ def present_(network: DiehlCookNetwork, state: NetworkState, encode: Encode, rep
     """
     start_(network, state, repeats.gain)
     rows = torch.arange(len(state.spikes))
-    fired = network.advance_(encode(rows, 0), state)
-    network.normalise_(state, fired)
+    fired = on_cpu(network.advance_(encode(rows, 0), state))
+    network.normalise_(state)
     counts = count(fired, *state.spikes.shape)
     spikes, again = [fired], 0
     for attempt in range(1, repeats.most):
         rows = (counts.sum(1) < repeats.least).nonzero().flatten()
         if not len(rows):
             break
-        part = state if len(rows) == len(counts) else chosen(state, rows)
+        there = rows.to(state.weight.device)
+        part = state if len(rows) == len(counts) else chosen(state, there)
         gain = repeats.gain * repeats.growth**attempt
         if repeats.carry:
             part.gain.fill_(gain)
         else:
             start_(network, part, gain)
-        fired = network.advance_(encode(rows, attempt), part)
-        network.normalise_(part, fired)
+        fired = on_cpu(network.advance_(encode(rows, attempt), part))
+        network.normalise_(part)
         counts[rows] = count(fired, *part.spikes.shape)
         spikes = [drop(one, rows) for one in spikes] + [fired._replace(samples=rows[fired.samples])]
-        put_back_(state, part, rows)
+        put_back_(state, part, there)
         again += len(rows)
     joined = Fired(*(torch.cat(parts) for parts in zip(*spikes, strict=True)))
     return Presented(counts, joined, again)
@@ -118,6 +119,11 @@ def put_back_(state: NetworkState, part: NetworkState, rows: Tensor) -> None:
     for whole, some in zip(leaves(state), leaves(part), strict=True):
         if whole is not some:
             whole[rows] = some
+
+
+def on_cpu(fired: Fired) -> Fired:
+    """Spikes where samples and labels are."""
+    return Fired(*(part.cpu() for part in fired))
 
 
 def count(fired: Fired, batch: int, size: int) -> Tensor:

@@ -75,7 +75,7 @@ class DiehlCook(Stateful):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_membrane("DiehlCook", size, rest, reset, threshold, refractory, tau_mem, dt)
+        check_membrane("DiehlCook", size, rest, reset, threshold, refractory, tau_mem, lowest, dt)
         check_positive("DiehlCook", tau_homeostasis=tau_homeostasis)
         if not 0.0 <= homeostasis_step < math.inf:
             raise ConfigError(f"DiehlCook needs homeostasis_step >= 0 and finite, but got {homeostasis_step}.")
@@ -164,7 +164,7 @@ class MembraneLIF(Stateful):
         dt: float = 1.0,
     ) -> None:
         super().__init__()
-        check_membrane("MembraneLIF", size, rest, reset, threshold, refractory, tau_mem, dt)
+        check_membrane("MembraneLIF", size, rest, reset, threshold, refractory, tau_mem, lowest, dt)
         self.size, self.rest, self.reset, self.threshold = size, rest, reset, threshold
         self.refractory, self.tau_mem, self.dt, self.lowest = refractory, tau_mem, dt, lowest
 
@@ -185,14 +185,15 @@ class MembraneLIF(Stateful):
 
 
 def check_membrane(
-    owner: str, size: int, rest: float, reset: float, threshold: float, refractory: float, tau_mem: float, dt: float
-) -> None:
+    owner: str, size: int, rest: float, reset: float, threshold: float, refractory: float, tau_mem: float,
+    lowest: float, dt: float,
+) -> None:  # fmt: skip
     """Raise ConfigError where the values of a membrane make no sense."""
     check_positive(owner, size=size, tau_mem=tau_mem, dt=dt)
     if not 0.0 <= refractory < math.inf:
         raise ConfigError(f"{owner} needs refractory >= 0 and finite, but got {refractory} ms.")
-    if not max(rest, reset) < threshold:
+    if not max(rest, reset, lowest) < threshold < math.inf or math.isnan(rest + reset + lowest):
         raise ConfigError(
-            f"{owner} needs rest and reset below the threshold, but got {rest}, {reset} and {threshold} mV: it would "
-            "fire without input."
+            f"{owner} needs rest, reset and lowest below the threshold, but got {rest}, {reset}, {lowest} and "
+            f"{threshold} mV: it would fire without input."
         )

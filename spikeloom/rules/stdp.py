@@ -59,6 +59,7 @@ class STDP:
         tau_pre, tau_post, tau_slow: time constants of the traces.
         trace: "set" or "add".
         triplet: y_j is the slow trace of j.
+        trace_delay: 1: a postsynaptic spike sees the traces of inputs without the spikes of its own step.
         reduction: "sum" over the samples of a batch, their "mean", or the change of the sample in which it is largest
             in size, for each synapse ("max").
 
@@ -86,6 +87,7 @@ class STDP:
     tau_slow: float = 40.0
     trace: Literal["set", "add"] = "set"
     triplet: bool = False
+    trace_delay: int = 0
     reduction: Reduction = "sum"
     dt: float = 1.0
 
@@ -101,12 +103,13 @@ class STDP:
                 f"{self.w_max}, {self.decay}, {self.power}."
             )
         for name, value, known in (
+            ("trace_delay", self.trace_delay, (0, 1)),
             ("soft_bound", self.soft_bound, SOFT_BOUNDS),
             ("reduction", self.reduction, REDUCTIONS),
             ("trace", self.trace, ("set", "add")),
         ):
             if value not in known:
-                raise ConfigError(f"STDP needs {name} from {', '.join(known)}, but got {value!r}.")
+                raise ConfigError(f"STDP needs {name} from {', '.join(map(str, known))}, but got {value!r}.")
 
     def initial_traces(self, pre: Tensor, post: Tensor) -> STDPTraces:
         """Traces of samples without a spike so far."""
@@ -127,7 +130,8 @@ class STDP:
             for x, s in zip(before, (fired[0], fired[1], fired[1]), strict=True)
         ]
         seen = before if self.triplet else after
-        return self._changed(weight, *fired, after[0], seen[1], before[2]), STDPTraces(*after)
+        x_pre = before[0] if self.trace_delay else after[0]
+        return self._changed(weight, *fired, x_pre, seen[1], before[2]), STDPTraces(*after)
 
     def _changed(
         self, weight: Tensor, pre: Tensor, post: Tensor, x_pre: Tensor, x_post: Tensor, slow: Tensor
@@ -236,20 +240,37 @@ def hebbian(lr: float = 0.01, lr_pre: float = 0.01, **options: Any) -> STDP:
     return STDP(lr=lr, lr_pre=-lr_pre, **options)
 
 
-def normalise(weight: Tensor, total: float, rows: Tensor | None = None) -> Tensor:
-    """Weights [N, I] whose sum over the inputs of each neuron has the size `total`; a neuron without weights stays so.
+def normalise(weight: Tensor, total: float, w_min: float = -math.inf, w_max: float = math.inf) -> Tensor:
+    """Weights [N, I] scaled so that those of each neuron have the sum `total` in size, within bounds.
 
-    Args:
-        rows: neurons to normalise; by default all.
+    What would pass `w_max` stays there, and the others make up for it. A neuron without weights stays so.
 
     Raises:
-        ConfigError: the total is not positive.
+        ConfigError: the total is not positive, or more than all weights at `w_max`.
 
     >>> [round(w, 4) for w in normalise(torch.tensor([[0.1, 0.2, 0.3]]), 78.4)[0].tolist()]
     [13.0667, 26.1333, 39.2]
+    >>> normalise(torch.tensor([[0.25, 0.25, 1.0]]), 2.0, w_max=1.0).tolist()
+    [[0.5, 0.5, 1.0]]
     """
-    check_positive("normalise", total=total)
-    chosen = weight if rows is None else weight[rows]
-    sums = chosen.abs().sum(1, keepdim=True)
-    scaled = torch.where(sums > 0, chosen * (total / sums.clamp(min=torch.finfo(weight.dtype).tiny)), chosen)
-    return scaled if rows is None else weight.index_copy(0, rows, scaled)
+    check_total("normalise", total, weight.shape[1], w_max)
+    free, left = torch.ones_like(weight, dtype=torch.bool), weight.new_full((len(weight), 1), total)
+    for _ in range(weight.shape[1]):
+        sums = (weight.abs() * free).sum(1, keepdim=True)
+        factor = torch.where((sums > 0) & (left > 0), left / sums, 1.0)
+        weight = torch.where(free, (weight * factor).clamp(max=w_max), weight)
+        reached = free & (weight >= w_max)
+        if not bool(reached.any()):
+            break
+        free = free & ~reached
+        left = total - w_max * (~free).sum(1, keepdim=True)
+    return weight.clamp(min=w_min)
+
+
+def check_total(owner: str, total: float, inputs: int, w_max: float) -> None:
+    """Raise ConfigError unless the weights of a neuron can have this sum."""
+    check_positive(owner, total=total)
+    if total > inputs * w_max:
+        raise ConfigError(
+            f"{owner} cannot make {inputs:,} weights of at most {w_max} sum up to {total}. Ask for a smaller total."
+        )

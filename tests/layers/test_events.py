@@ -29,6 +29,9 @@ def test_intervals_are_those_of_a_poisson_process() -> None:
 def test_the_compiled_loop_is_the_definition(dt: float) -> None:
     rates = torch.tensor([[0.0, 1.0, 50.0, 400.0], [3000.0, 0.0, 20.0, 5.0], [0.0] * 4])
     events = poisson_events(rates, 300, noise(3), dt=dt)
+    rows = torch.repeat_interleave(torch.arange(900), events.first.diff())
+    assert len(set(zip(rows.tolist(), events.unit.tolist(), strict=True))) == len(rows)
+    assert float(events.times.max()) > 1
     assert torch.equal(sequence_of(events, 3, 4), poisson_counts(rates, 300, noise(3), dt=dt))
 
 
@@ -59,5 +62,7 @@ def test_rates_and_keys_that_make_no_sense() -> None:
         poisson_events(torch.ones(1, 2), 0, noise(1))
     with pytest.raises(ConfigError, match="dt > 0"):
         poisson_events(torch.ones(1, 2), 5, noise(1), dt=0.0)
+    with pytest.raises(ConfigError, match="poisson_counts needs"):
+        poisson_counts(torch.full((1, 2), -5.0), 10, noise(1))
     with pytest.raises(ShapeError, match=r"noise \[B, 2\]"):
         poisson_events(torch.ones(3, 2), 5, noise(1))
