@@ -1,7 +1,7 @@
 """One trained ReLU network as spikes, by our converter and by SpikingJelly's: same weights, same calibration images.
 
-Both show all test images, calibrate on the same 2,000 training images, and answer by the mean output so far. "half V0"
-is our default, a membrane that starts at half its threshold; SpikingJelly's starts at zero.
+Both show the first 2,000 test images, calibrate on the same 2,000 training images, and answer by the mean of the outputs
+so far. Our membranes start at half their threshold by default, SpikingJelly's at zero ("V0 = 0").
 
     python -m spikeloom train mnist_rate --preset convert_relu --out runs/relu
     python -m benchmarks.conversion runs/relu
@@ -22,7 +22,7 @@ from spikeloom.train import experiment
 
 from . import measure
 
-STEPS, CALIBRATION, BLOCK = 50, 2_000, 100
+STEPS, IMAGES, CALIBRATION, BLOCK = 50, 2_000, 2_000, 100
 Answer = Callable[[Tensor], Tensor]
 """Images [B, 1, 28, 28] -> output in every step [T, B, K]."""
 
@@ -67,7 +67,7 @@ def main() -> None:
     run.load_best(model=model)
     device = torch.device("cpu")
     images, labels = mnist_rate.load("test", options, device)
-    images = mnist_rate.brightness(images, options)
+    images, labels = mnist_rate.brightness(images[:IMAGES], options), labels[:IMAGES]
     training = mnist_rate.brightness(mnist_rate.load("train", options, device)[0][:CALIBRATION], options)
     batches = list(training.split(500))
     half = partial(fraction, share=0.5)

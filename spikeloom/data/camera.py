@@ -29,6 +29,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, check_positive
+from .events import milliseconds
 from .spike_trains import Array, SpikeTrains
 from .stored import folder as folder_of_spikes
 from .stored import stored
@@ -294,7 +295,7 @@ def _choose(codes: Array, first: Array, polarity: Polarity, start: float) -> tup
     unit = (codes >> 6 & 63) * SIDE + (codes & 63)
     if polarity == "both":
         unit += on * SIDE * SIDE
-    times = ((time - round(start * 1000)) / 1000).astype(np.float32)
+    times = milliseconds(time - round(start * 1000))
     return times, unit.astype(np.uint16), np.diff(before[first])
 
 

@@ -83,7 +83,7 @@ def locate(dataset: str, file: DataFile) -> Path:
             return here / name
     raise DataError(
         f"{file.name} is missing in {here}. Run `spikeloom data fetch {dataset}` online, or download {file.urls[0]} "
-        f"(MD5 {file.md5}) and put it there."
+        f"(MD5 {file.md5}) and put it there. $SPIKELOOM_DATA names another place for all data."
     )
 
 

@@ -26,7 +26,7 @@ from ..layers.lateral import growing_starts, som_inhibition
 from ..models.diehl_cook import DiehlCookNetwork
 from ..models.logistic import logistic, logistic_vote
 from ..models.ngrams import NGrams, ngram_vote, ngrams
-from ..models.presentation import Presented, Repeats, chosen, present_
+from ..models.presentation import Presented, Repeats, chosen, present_, put_back_
 from ..models.votes import VOTES, Assignment, accuracy, assign, confusion, labelled
 from ..neurons.diehl_cook import DiehlCook, MembraneLIF
 from ..rules import STDP, hebbian, pair_stdp, post_stdp, triplet_stdp, weight_dependent_stdp
@@ -93,6 +93,8 @@ class Options:
     """Power of soft bounds: of post and weight_dependent."""
     soft_bound: Literal["none", "post", "both", "original"] = "both"
     """Soft bound of post; original: weights that reach the bound stay there for ever."""
+    w_min: float = 0.0
+    """Lower bound of weights."""
     w_max: float = 1.0
     """Upper bound of weights."""
     w_init: float = 0.3
@@ -105,6 +107,10 @@ class Options:
     """A spike sets its trace to 1, or adds 1."""
     tau_trace: float = 20.0
     """Time constant of traces [ms]."""
+    tau_slow: float = 40.0
+    """Time constant of the slow trace of triplet [ms]."""
+    trace_delay: Literal[0, 1] = 0
+    """1: a postsynaptic spike does not see the input spikes of its own step."""
     reduction: Literal["sum", "mean", "max"] = "sum"
     """What the samples of a batch do to a synapse together."""
     batch: int = 1
@@ -128,7 +134,7 @@ class Options:
     epochs: int = 1
     """Passes over the training samples."""
     n_train: int = 0
-    """Training samples, the first of a random order; 0: all."""
+    """Training samples, drawn at random; they alone name the neurons too; 0: all."""
     n_test: int = 0
     """Test samples, drawn at random; 0: all."""
     intervals: int = 60
@@ -136,7 +142,7 @@ class Options:
     alpha: float = 1.0
     """How much of what neurons answered in earlier intervals counts."""
     label_share: float = 1.0
-    """Share of the training samples whose labels name the neurons in the end."""
+    """Share of these whose labels name the neurons in the end."""
     vote: Literal["all", "proportion", "soft"] = "all"
     """The read-out whose accuracy is the result; the others are reported too."""
     ngram: int = 0
@@ -208,18 +214,53 @@ def steps(options: Options) -> int:
 
 
 def check(options: Options) -> None:
-    """Raise ConfigError where options make no sense together."""
+    """Raise ConfigError where options make no sense together, or would be of no use."""
     check_positive(
         "The task", n_neurons=options.n_neurons, pattern_time=options.pattern_time, dt=options.dt, batch=options.batch,
         epochs=options.epochs, intervals=options.intervals, checkpoint_every=options.checkpoint_every,
     )  # fmt: skip
-    if min(options.n_train, options.n_test, options.total, options.ngram, options.live, options.figures) < 0:
+    if min(options.n_train, options.n_test, options.ngram, options.live, options.figures) < 0 or not options.total >= 0:
         raise ConfigError("n_train, n_test, total, ngram, live and figures must not be below 0.")
-    if not 0.0 < options.label_share <= 1.0 or not 0.0 <= options.alpha <= 1.0:
+    if not (0.0 < options.label_share <= 1.0 and 0.0 <= options.alpha <= 1.0):
         raise ConfigError(
             f"label_share must be above 0 and up to 1, and alpha from 0 to 1, but got {options.label_share} and "
             f"{options.alpha}."
         )
+    if abs(options.pattern_time / options.dt - steps(options)) > 1e-6:
+        raise ConfigError(
+            f"pattern_time must be a whole number of steps, but {options.pattern_time} ms are "
+            f"{options.pattern_time / options.dt:.6g} steps of {options.dt} ms. Choose {steps(options) * options.dt:g}."
+        )
+    if options.n_neurons**options.ngram >= 2**62:
+        raise ConfigError(
+            f"There are too many {options.ngram}-grams of {options.n_neurons} neurons. Choose a shorter ngram."
+        )
+    plain, som = Options(), options.inhibition != "uniform"
+    uses = {
+        "target": options.rule == "post", "soft_bound": options.rule == "post", "lr_pre": options.rule != "post",
+        "power": options.rule in ("post", "weight_dependent"), "tau_slow": options.rule == "triplet",
+        "excite": options.topology == "two_layer", "som_start": som, "som_most": som, "som_scaling": som,
+        "inhibit": options.inhibition in ("uniform", "two_level"),
+    }  # fmt: skip
+    if idle := [name for name, used in uses.items() if not used and getattr(options, name) != getattr(plain, name)]:
+        raise ConfigError(
+            f"With rule {options.rule}, topology {options.topology} and inhibition {options.inhibition} there is no "
+            f"use for {', '.join(idle)}. Leave out what changes nothing."
+        )
+
+
+def repeats_of(options: Options, learns: bool) -> Repeats:
+    """When a sample is shown again."""
+    gain = options.gain if learns else options.gain_test or options.gain
+    return Repeats(options.min_spikes, options.max_repeats, gain, options.growth, options.carry)
+
+
+def chosen_for_training(options: Options, run: Run, count: int) -> Tensor:
+    """The training samples that are used."""
+    if options.n_train > count:
+        raise ConfigError(f"n_train is {options.n_train:,}, but there are {count:,} training samples. Ask for fewer.")
+    draw = run.fresh().generator("training samples", shared=True)
+    return torch.randperm(count, generator=draw)[: options.n_train or count]
 
 
 def network(options: Options, run: Run, size: int, done: float = 0.0) -> DiehlCookNetwork:
@@ -232,9 +273,10 @@ def network(options: Options, run: Run, size: int, done: float = 0.0) -> DiehlCo
         tau_homeostasis=options.tau_homeostasis, lowest=options.lowest or -math.inf, one_winner=options.one_winner,
         generator=run.generator("winners"), **common,
     )  # fmt: skip
-    settings: dict[str, Any] = {"lr": options.lr, "w_max": options.w_max, "decay": options.weight_decay}
-    settings |= {"tau_pre": options.tau_trace, "tau_post": options.tau_trace, "tau_slow": 2 * options.tau_trace}
-    settings |= {"trace": options.trace, "reduction": options.reduction, **common}
+    settings: dict[str, Any] = {"lr": options.lr, "w_min": options.w_min, "w_max": options.w_max}
+    settings |= {"decay": options.weight_decay, "tau_pre": options.tau_trace, "tau_post": options.tau_trace}
+    settings |= {"tau_slow": options.tau_slow, "trace": options.trace, "trace_delay": options.trace_delay}
+    settings |= {"reduction": options.reduction, **common}
     if options.rule == "post":
         settings |= {"target": options.target, "power": options.power, "soft_bound": options.soft_bound}
     else:
@@ -250,14 +292,21 @@ def network(options: Options, run: Run, size: int, done: float = 0.0) -> DiehlCo
     return net.to(run.device)
 
 
+def level(options: Options, done: float) -> int:
+    """How far inhibition has come after this share of training: 0, or the number of its level."""
+    if options.inhibition == "two_level":
+        return int(done >= 0.1)
+    return min(int(done * options.intervals), options.intervals - 1) if options.inhibition == "growing" else 0
+
+
 def lateral(options: Options, done: float) -> Tensor | None:
     """Inhibition [N, N] after this share of training; None: uniform."""
-    if options.inhibition == "uniform" or (options.inhibition == "two_level" and done >= 0.1):
+    now = level(options, done)
+    if options.inhibition == "uniform" or (options.inhibition == "two_level" and now == 1):
         return None
     start = options.som_start
     if options.inhibition == "growing":
-        starts = growing_starts(options.som_start, options.som_most, options.intervals)
-        start = starts[min(int(done * options.intervals), options.intervals - 1)]
+        start = growing_starts(options.som_start, options.som_most, options.intervals)[now]
     return som_inhibition(options.n_neurons, start, options.som_most, options.som_scaling)
 
 
@@ -292,27 +341,33 @@ class Known:
 
 def train(options: Options, run: Run, splits: Splits) -> None:
     """Show all training samples, an interval an update."""
+    if run.world > 1:
+        raise ConfigError(
+            "This task learns from one sample after the other, in one process. Use --seeds for several runs."
+        )
     source = splits.training
+    check(options)
+    check_test(options, splits)
+    used, repeats = chosen_for_training(options, run, len(source.labels)), repeats_of(options, learns=True)
     net = network(options, run, source.size).train()
-    count = len(source.labels)
-    if options.n_train > count:
-        raise ConfigError(f"n_train is {options.n_train:,}, but there are {count:,} training samples. Ask for fewer.")
-    draw = run.fresh().generator("training samples", shared=True)
-    used = torch.randperm(count, generator=draw)[: options.n_train or count]
     batches = Batches(len(used), min(options.batch, len(used)), run.generator("batches", shared=True))
     known = Known(options.n_neurons, len(splits.classes))
     total = options.epochs * -(-len(used) // batches.batch)
     each = -(-total // options.intervals)
-    repeats = Repeats(options.min_spikes, options.max_repeats, options.gain, options.growth, options.carry)
 
     def step(finished: int) -> dict[str, float]:
-        net.set_lateral(lateral(options, finished * each / total))
         state = net.initial_state(net.weight.new_zeros(batches.batch, source.size))
-        labels, counts, shown = list[Tensor](), list[Tensor](), 0
-        for _ in range(min(each, total - finished * each)):
+        labels, counts, shown, now = list[Tensor](), list[Tensor](), 0, -1
+        for number in range(finished * each, min((finished + 1) * each, total)):
+            done = number / max(total - 1, 1)
+            if level(options, done) != now:
+                now = level(options, done)
+                net.set_lateral(lateral(options, done))
             samples = used[batches.next()]
-            part = state if len(samples) == len(state.spikes) else chosen(state, torch.arange(len(samples)))
+            rows = torch.arange(len(samples), device=net.weight.device)
+            part = state if len(samples) == len(state.spikes) else chosen(state, rows)
             found = present_(net, part, encoder(source, samples, run.generator("input")), repeats)
+            put_back_(state, part, rows)
             shown += len(samples) + found.repeats
             labels.append(source.labels[samples])
             counts.append(found.counts)
@@ -363,8 +418,7 @@ def answers(
 ) -> Answers:
     """Show samples in batches, as many at a time as torch has threads; what they give does not depend on that."""
     net.eval()
-    gain = options.gain_test or options.gain
-    repeats = Repeats(options.min_spikes, options.max_repeats, gain, options.growth, options.carry)
+    repeats = repeats_of(options, learns=False)
     generator = run.generator(purpose)
     parts = [samples[part] for part in in_order(len(samples), TEST_BATCH)]
     seeds = torch.randint(2**62, (len(parts),), generator=generator).tolist()
@@ -400,15 +454,12 @@ def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
     update = run.load_best(network=net, known=known)
     classes = len(splits.classes)
     draw = run.generator("evaluation")
-    named_by = splits.training
-    everyone = torch.arange(len(named_by.labels))
-    told = labelled(named_by.labels, options.label_share, draw) if options.label_share < 1.0 else everyone
+    check_test(options, splits)
+    named_by, told = splits.training, chosen_for_training(options, run, len(splits.training.labels)).sort().values
+    if options.label_share < 1.0:
+        told = told[labelled(named_by.labels[told], options.label_share, draw)]
     tested = torch.arange(len(splits.test.labels))
     if options.n_test:
-        if options.n_test > len(tested):
-            raise ConfigError(
-                f"n_test is {options.n_test:,}, but there are {len(tested):,} test samples. Ask for fewer."
-            )
         tested = tested[torch.randperm(len(tested), generator=draw)[: options.n_test]].sort().values
     training = answers(options, net, named_by, told, run, "naming", keep=options.ngram > 0)
     test = answers(options, net, splits.test, tested, run, "test", keep=options.ngram > 0)
@@ -449,6 +500,13 @@ def transfer(options: Options, run: Run, splits: Splits, other: Source) -> float
 def tell(news: str) -> None:
     """Print at once."""
     print(news, flush=True)
+
+
+def check_test(options: Options, splits: Splits) -> None:
+    """Raise ConfigError where the test could not be made."""
+    repeats_of(options, learns=False)
+    if options.n_test > len(splits.test.labels):
+        raise ConfigError(f"n_test is {options.n_test:,}, but there are {len(splits.test.labels):,} test samples.")
 
 
 def by_order(options: Options, training: Answers, test: Answers, classes: int) -> Tensor:

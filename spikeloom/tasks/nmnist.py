@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..data import camera, mnist, nmnist
-from ..errors import ConfigError, DataError
+from ..data.fetch import folder
+from ..errors import ConfigError
 from ..train.run import Run
 from . import _stdp
 from ._stdp import Options, Splits, from_trains, tell
@@ -34,8 +35,8 @@ class Config(Options):
     """Take the movement of the camera out; of real recordings only."""
     counts: bool = False
     """Several events of a pixel in a step count as several."""
-    pattern_time: float = 105.0
-    """Length of a presentation [ms]; later events are left out."""
+    pattern_time: float = 0.0
+    """Length of a presentation [ms]; later events are left out; 0: that of the recording, 105 for one saccade."""
 
 
 START = Config(total=0.06, gain=3.0, growth=1.3, homeostasis_step=0.15)
@@ -57,19 +58,20 @@ PUBLISHED: Mapping[str, Any] = {
 
 def train(config: Config, run: Run) -> None:
     """Show the training recordings."""
+    config = whole(config)
     _stdp.train(config, run, splits(config))
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Accuracy on test recordings; a network that learned from the camera is shown the real ones too."""
+    config = whole(config)
     found = splits(config)
     values = _stdp.evaluate(config, run, found)
-    if config.recordings == "camera":
+    if config.recordings == "camera" and not any(folder(name).is_dir() for name in nmnist.FOLDERS):
+        tell("There are no recordings of N-MNIST here, so the network is tested on those of our camera only.")
+    elif config.recordings == "camera":
         for name, split in (("real", "test"), ("real_training_images", "train")):
-            try:
-                trains = nmnist.load(split, options(config), tell)  # type: ignore[arg-type]
-            except DataError:
-                continue
+            trains = nmnist.load(split, options(config), tell)  # type: ignore[arg-type]
             accuracy = _stdp.transfer(config, run, found, from_trains(trains, config.counts, config))
             values |= {f"{name}_accuracy": accuracy, f"{name}_samples": float(len(trains))}
     return values
@@ -77,7 +79,14 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
 def plot(config: Config, run: Run) -> None:
     """Receptive fields, names, accuracy, spikes, test recordings in detail, confusions."""
+    config = whole(config)
     _stdp.plot(config, run, splits(config), {"Iyer and Basu, 2017 (N-MNIST, 800 neurons)": 0.8063})
+
+
+def whole(config: Config) -> Config:
+    """The same with the length of a presentation."""
+    length = 315.0 if config.saccade == "all" else 105.0
+    return config if config.pattern_time else replace(config, pattern_time=length)
 
 
 def options(config: Config) -> nmnist.Options:

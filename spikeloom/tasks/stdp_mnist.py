@@ -41,7 +41,7 @@ PRESETS = {
     "6400": Config(n_neurons=6400, homeostasis_step=0.8, epochs=2, checkpoint_every=2),
     "thesis": Config(**THESIS, boost=0.0),
     "smoke": Config(
-        n_neurons=9, n_train=24, n_test=10, pattern_time=60.0, intervals=4, figures=1, label_share=0.001, live=2,
+        n_neurons=9, n_train=24, n_test=10, pattern_time=60.0, intervals=4, figures=1, live=2,
     ),
 }  # fmt: skip
 PUBLISHED: Mapping[str, Any] = {

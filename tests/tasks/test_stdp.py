@@ -188,6 +188,13 @@ def test_recorded_spikes_fall_into_their_steps(dt: float, counts: bool) -> None:
         ({"max_repeats": 0}, "most >= 1"),
         ({"rule": "post", "soft_bound": "hard"}, "soft_bound"),
         ({"som_start": 5.0, "inhibition": "som"}, "start and most"),
+        ({"n_test": 13}, "n_test is 13"),
+        ({"gain_test": -1.0}, "gain and growth > 0"),
+        ({"ngram": 30}, "too many 30-grams"),
+        ({"dt": 7.0}, "whole number of steps"),
+        ({"target": 0.1}, "no use for target"),
+        ({"inhibit": 20.0, "inhibition": "som"}, "no use for inhibit"),
+        ({"excite": 20.0, "topology": "one_layer"}, "no use for excite"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -195,10 +202,40 @@ def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> No
         trained(change(**options), tmp_path)
 
 
-def test_more_test_samples_than_there_are(tmp_path: Path) -> None:
-    run = trained(SMALL, tmp_path)
-    with pytest.raises(ConfigError, match="n_test is 13"):
-        _stdp.evaluate(change(n_test=13), run.fresh(), bars())
+def test_two_processes_are_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path, "stdp", "small", 0, rank=0, world=2, quiet=True)
+    with pytest.raises(ConfigError, match="in one process"):
+        _stdp.train(SMALL, run, bars())
+
+
+def test_decaying_weights_are_normalised_all(tmp_path: Path) -> None:
+    options = change(n_train=0, epochs=8, weight_decay=1e-3)
+    run = trained(options, tmp_path)
+    net = network(options, run.fresh(), 36)
+    run.load_best(network=net)
+    torch.testing.assert_close(net.weight.sum(1), torch.full((7,), 0.3 * 36), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("intervals", [1, 4, 60])
+def test_the_level_changes_within_an_interval(intervals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options, seen = change(inhibition="two_level", epochs=2, intervals=intervals), list[bool]()
+    shown = _stdp.present_
+
+    def present(net: Any, *rest: Any) -> Any:
+        seen.append(net.lateral is None)
+        return shown(net, *rest)
+
+    monkeypatch.setattr(_stdp, "present_", present)
+    trained(options, tmp_path)
+    assert seen == [False] * 5 + [True] * 41  # the first tenth of 46 samples
+
+
+@pytest.mark.gpu
+def test_a_gpu_learns_too(tmp_path: Path) -> None:
+    run = Run(tmp_path, "stdp", "small", 0, torch.device("cuda"), quiet=True)
+    options = change(n_train=0, epochs=8)
+    _stdp.train(options, run, bars())
+    assert _stdp.evaluate(options, run.fresh(), bars())["accuracy"] > 0.8
 
 
 @pytest.mark.parametrize("task", [nmnist, ntidigits, stmnist])
@@ -220,7 +257,7 @@ def test_digits(tmp_path: Path) -> None:
     stdp_mnist.train(config, run)
     assert (tmp_path / "figures" / "receptive_fields.png").is_file()  # while learning
     values = stdp_mnist.evaluate(config, run.fresh())
-    assert values["samples_with_labels"] >= 10
+    assert values["samples_with_labels"] == 24
     assert values["test_samples"] == 10
 
 
