@@ -1,7 +1,7 @@
 """One trained ReLU network as spikes, by our converter and by SpikingJelly's: same weights, same calibration images.
 
-Both show the first 2,000 test images, calibrate on the same 2,000 training images, and answer by the mean of all outputs
-so far. Our membranes start at half their threshold by default, SpikingJelly's at zero ("V0 = 0").
+Both show the first 2,000 test images, calibrate on the same 2,000 training images, and answer by the mean of all
+outputs so far. Our membranes start at half their threshold by default, SpikingJelly's at zero ("V0 = 0").
 
     python -m spikeloom train mnist_rate --preset convert_relu --out runs/relu
     python -m benchmarks.conversion runs/relu
