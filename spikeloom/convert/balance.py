@@ -32,6 +32,7 @@ RELUS = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu")
 def maximum(converted: Converted, batches: Iterable[Tensor]) -> dict[str, float]:
     """Set every threshold to the largest activation of its layer. Returns them by layer.
 
+    From then on, an input more than twice as large as the largest here is an error where the model spikes.
     Shapes: batches of [B, *N].
 
     Raises:
@@ -95,12 +96,20 @@ def balance_thresholds(converted: Converted, batches: Iterable[Tensor], steps: i
     if isinstance(batches, Iterator):
         raise ConfigError("balance_thresholds reads the batches once per layer, but got an iterator. Pass a list.")
     neurons = _integrators(converted)
+    converted.largest = 0.0
     spiking, found = to_spiking(converted).eval(), dict[str, float]()
     for name in neurons:
         neuron, before = rate_neurons(spiking)[name], spiking.before(name)
         largest = [neuron.drive(currents).max() for x in batches for currents in in_blocks(before, x, steps)]
         found |= _set(converted, {name: float(torch.stack(largest).max())} if largest else {}, only=name)
+    for x in batches:
+        _note_range(converted, x)
     return found
+
+
+def _note_range(converted: Converted, x: Tensor) -> None:
+    """Remember how large inputs were."""
+    converted.largest = max(converted.largest, float(x.abs().max()))
 
 
 def _integrators(converted: Converted) -> dict[str, RateNeuron]:
@@ -124,11 +133,12 @@ def _integrators(converted: Converted) -> dict[str, RateNeuron]:
 def _activations(converted: Converted, batches: Iterable[Tensor]) -> Iterator[tuple[str, Tensor]]:
     """The activations [B, *N] as rates of every integrate-and-fire layer, for every batch."""
     seen = list[tuple[str, Tensor]]()
-    rates = to_rate(converted).eval()
+    rates, converted.largest = to_rate(converted).eval(), 0.0
     for name in _integrators(converted):
         neuron = rate_neurons(rates)[name]
         neuron.register_forward_hook(lambda module, inputs, out, name=name: seen.append((name, out[0][0])))
     for x in batches:
+        _note_range(converted, x)
         with torch.no_grad():
             rates(x.unsqueeze(0))
         yield from seen

@@ -17,6 +17,9 @@ from ..layers import folded
 from ..neurons import RateNeuron
 from .pooling import SpikingMaxPool
 
+FAR = 2.0
+"""How many times the largest input of calibration an input may be."""
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -79,6 +82,7 @@ class Converted(Stateful):
     def __init__(self, ops: tuple[Op, ...], output: str, parts: Mapping[str, Any]) -> None:
         super().__init__()
         self.ops, self.output = ops, output
+        self.largest = 0.0
         self._timed = {op.name for op in ops if op.timed} | {"input"}
         for path, part in parts.items():
             owner, name = self._owner(path)
@@ -117,6 +121,17 @@ class Converted(Stateful):
         parts = {path: _at(self, path) for path in paths}
         return Converted(ops, self.ops[place].args[0].name, parts).train(self.training)
 
+    def check_range(self, xs: Tensor) -> None:
+        """Raise ConfigError for an input far beyond those of calibration, as bytes are beyond 0 to 1."""
+        if not self.largest:
+            return
+        found = float((xs[:1] if xs.stride(0) == 0 else xs).abs().max())
+        if not found <= FAR * self.largest:
+            raise ConfigError(
+                f"The input reaches {found:.4g}, but thresholds were calibrated with inputs up to {self.largest:.4g}. "
+                "Scale it as for calibration, or calibrate again."
+            )
+
     def initial_state(self, x: Tensor) -> State:
         return self._run(x.unsqueeze(0), None, start=True)[1]
 
@@ -126,6 +141,8 @@ class Converted(Stateful):
 
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         check_sequence("Converted", xs)
+        if self.spikes:
+            self.check_range(xs)
         return self._run(xs, state)
 
     def _run(self, xs: Tensor, state: State | None, *, start: bool = False) -> tuple[Tensor, State]:

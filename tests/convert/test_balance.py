@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from spikeloom.convert.balance import QCFS, balance_thresholds, fraction, maximum, percentile, qcfs
 from spikeloom.convert.conversion import verify
 from spikeloom.convert.converted import Converted
-from spikeloom.convert.pairs import to_spiking
+from spikeloom.convert.pairs import to_rate, to_spiking
+from spikeloom.convert.present import present
 from spikeloom.convert.spiking import convert
 from spikeloom.errors import ConfigError
 from spikeloom.neurons import RateNeuron, ReLUCurve, rate_neurons
@@ -201,3 +202,20 @@ def test_qcfs_networks_train_and_leave_the_original_alone() -> None:
     assert [neuron.threshold is part.neuron.threshold for neuron, part in zip(neurons, staircases, strict=True)]
     long = converted(x.expand(256, *x.shape))[0].mean(0)
     assert float((long - net(x)).detach().abs().max()) < 0.3
+
+
+@pytest.mark.parametrize("calibrate", [maximum, percentile, lambda model, xs: balance_thresholds(model, xs, steps=5)])
+def test_an_input_of_another_range_is_an_error(calibrate: Any) -> None:
+    model = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3)).eval()
+    x = torch.rand(20, 6, generator=generator())
+    spiking = convert(model, example=x).eval()
+    present(spiking, 255 * x, 3)  # before calibration, nothing is known
+    calibrate(spiking, [x])
+    present(spiking, 1.9 * x, 3)
+    with pytest.raises(
+        ConfigError, match=r"The input reaches .* but thresholds were calibrated with inputs up to 0\.9"
+    ):
+        present(spiking, 255 * x, 3)
+    with pytest.raises(ConfigError, match="The input reaches nan"):
+        present(spiking, x * float("nan"), 3)
+    to_rate(spiking)(255 * x.unsqueeze(0))  # as rates, it scales
