@@ -10,7 +10,7 @@ but names.
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -87,6 +87,8 @@ class Options:
     """Step at a postsynaptic spike."""
     lr_pre: float = 1e-4
     """Step at a presynaptic spike; of no use for post."""
+    lr_end: float = 0.1
+    """Share of both that is left at the end of training; they fall along a line, interval by interval."""
     target: float = 0.4
     """Trace above which post strengthens a synapse."""
     power: float = 0.2
@@ -221,10 +223,10 @@ def check(options: Options) -> None:
     )  # fmt: skip
     if min(options.n_train, options.n_test, options.ngram, options.live, options.figures) < 0 or not options.total >= 0:
         raise ConfigError("n_train, n_test, total, ngram, live and figures must not be below 0.")
-    if not (0.0 < options.label_share <= 1.0 and 0.0 <= options.alpha <= 1.0):
+    if not (0.0 < options.label_share <= 1.0 and 0.0 <= options.alpha <= 1.0 and 0.0 <= options.lr_end <= 1.0):
         raise ConfigError(
-            f"label_share must be above 0 and up to 1, and alpha from 0 to 1, but got {options.label_share} and "
-            f"{options.alpha}."
+            f"label_share must be above 0 and up to 1, alpha and lr_end from 0 to 1, but got {options.label_share}, "
+            f"{options.alpha} and {options.lr_end}."
         )
     if abs(options.pattern_time / options.dt - steps(options)) > 1e-6:
         raise ConfigError(
@@ -354,8 +356,12 @@ def train(options: Options, run: Run, splits: Splits) -> None:
     known = Known(options.n_neurons, len(splits.classes))
     total = options.epochs * -(-len(used) // batches.batch)
     each = -(-total // options.intervals)
+    rule = net.rule
+    assert rule is not None
 
     def step(finished: int) -> dict[str, float]:
+        left = 1.0 - (1.0 - options.lr_end) * finished * each / total
+        net.rule = replace(rule, lr=left * rule.lr, lr_pre=left * rule.lr_pre)
         state = net.initial_state(net.weight.new_zeros(batches.batch, source.size))
         labels, counts, shown, now = list[Tensor](), list[Tensor](), 0, -1
         for number in range(finished * each, min((finished + 1) * each, total)):

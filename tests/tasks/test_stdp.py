@@ -185,6 +185,7 @@ def test_recorded_spikes_fall_into_their_steps(dt: float, counts: bool) -> None:
         ({"n_train": -1}, "must not be below 0"),
         ({"label_share": 0.0}, "label_share"),
         ({"alpha": 2.0}, "alpha"),
+        ({"lr_end": -0.1}, "lr_end"),
         ({"max_repeats": 0}, "most >= 1"),
         ({"rule": "post", "soft_bound": "hard"}, "soft_bound"),
         ({"som_start": 5.0, "inhibition": "som"}, "start and most"),
@@ -200,6 +201,20 @@ def test_recorded_spikes_fall_into_their_steps(dt: float, counts: bool) -> None:
 def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=said):
         trained(change(**options), tmp_path)
+
+
+def test_learning_rates_fall_along_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options, seen = change(lr=0.02, lr_pre=0.001, lr_end=0.2, n_train=20), list[tuple[float, float]]()
+    shown = _stdp.present_
+
+    def present(net: Any, *rest: Any) -> Any:
+        seen.append((net.rule.lr, net.rule.lr_pre))
+        return shown(net, *rest)
+
+    monkeypatch.setattr(_stdp, "present_", present)
+    trained(options, tmp_path)
+    factors = np.repeat([1.0, 0.84, 0.68, 0.52, 0.36], 4)
+    assert np.allclose(seen, np.outer(factors, [0.02, 0.001]))
 
 
 def test_two_processes_are_refused(tmp_path: Path) -> None:
