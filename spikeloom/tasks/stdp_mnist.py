@@ -30,7 +30,8 @@ class Config(Options):
 
 
 THESIS: dict[str, Any] = {
-    "tau_mem": 215.0, "inhibit": 17.5, "homeostasis_step": 0.2, "rule": "post", "lr": 0.05, "lr_end": 1.0, "soft_bound": "original",
+    "tau_mem": 215.0, "inhibit": 17.5, "homeostasis_step": 0.2, "rule": "post", "lr": 0.05, "lr_end": 1.0,
+    "soft_bound": "original",
     "total": 0.0, "min_spikes": 2, "growth": 1.2, "gain_test": 1.2, "carry": True,
 }  # fmt: skip
 """What the network for N-MNIST was trained with, in all its tasks."""
