@@ -38,8 +38,8 @@ THESIS: dict[str, Any] = {
 PRESETS = {
     "default": Config(),
     "100": Config(n_neurons=100, homeostasis_step=0.02),
-    "1600": Config(n_neurons=1600, homeostasis_step=0.2),
-    "6400": Config(n_neurons=6400, homeostasis_step=0.8, epochs=2, checkpoint_every=2),
+    "1600": Config(n_neurons=1600, homeostasis_step=0.2, epochs=2),
+    "6400": Config(n_neurons=6400, homeostasis_step=0.8, epochs=3, checkpoint_every=2),
     "thesis": Config(**THESIS, boost=0.0),
     "smoke": Config(
         n_neurons=9, n_train=24, n_test=10, pattern_time=60.0, intervals=4, figures=1, live=2,
