@@ -60,7 +60,8 @@ def ours(net: DiehlCookNetwork, given: Tensor, steps: int) -> Callable[[], None]
         nonlocal state
         events = poisson_events(given, steps, keys(len(given), given.device, random))
         state = net.fresh(state)
-        net.normalise_(state, net.advance_(events, state))
+        net.advance_(events, state)
+        net.normalise_(state)
 
     return run
 
