@@ -39,7 +39,7 @@ class Config(Options):
     """Length of a presentation [ms]; later events are left out; 0: that of the recording, 105 for one saccade."""
 
 
-START = Config(total=0.06, gain=3.0, growth=1.3, homeostasis_step=0.15)
+START = Config(total=0.06, gain=3.0, growth=1.3, homeostasis_step=0.1, epochs=2)
 PRESETS = {
     "default": START,
     "real": replace(START, recordings="nmnist", epochs=10),
