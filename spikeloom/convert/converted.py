@@ -74,6 +74,7 @@ class Converted(Stateful):
         output: name of the value that is returned.
         parts: modules, parameters and buffers by path.
 
+    >>> import torch
     >>> double = Op("y", "function", torch.mul, (Ref("input"), 2.0))
     >>> Converted((double,), "y", {})(torch.ones(1, 1, 1))
     (tensor([[[2.]]]), ())
@@ -209,6 +210,7 @@ def _advance(layer: nn.Module, xs: Tensor, state: State, spikes: bool, start: bo
 def in_blocks(model: Stateful, x: Tensor, steps: int, block: int = 10) -> Iterator[Tensor]:
     """Show a constant input `x` [B, *N] for some steps; the outputs, a block of steps at a time.
 
+    >>> import torch
     >>> model = Converted((Op("y", "function", torch.neg, (Ref("input"),)),), "y", {})
     >>> [len(out) for out in in_blocks(model, torch.ones(2, 3), 25)]
     [10, 10, 5]

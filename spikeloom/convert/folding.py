@@ -25,6 +25,7 @@ class FixedAffine(nn.Module):
 
     Shapes: [B, C, *N] -> [B, C, *N].
 
+    >>> import torch
     >>> FixedAffine(torch.tensor([2.0]), torch.tensor([1.0]))(torch.ones(1, 1, 3)).tolist()
     [[[3.0, 3.0, 3.0]]]
     """
