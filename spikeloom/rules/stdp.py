@@ -148,7 +148,9 @@ class STDP:
             if self.lr_pre:
                 (ups if self.lr_pre < 0 else downs).append((abs(self.lr_pre) * x_post[:, rows], pre))
             change = self._reduced(weight[rows], ups, downs)
-            weight = weight.index_copy(0, rows, self._bounded(weight[rows] + change))
+            changed = self._bounded(weight[rows] + change)
+            weight = weight.clone()  # keeps its layout, which index_copy does not
+            weight[rows] = changed
         return self._bounded(weight * (1.0 - self.decay)) if self.decay else weight
 
     def _reduced(self, w: Tensor, ups: list[tuple[Tensor, Tensor]], downs: list[tuple[Tensor, Tensor]]) -> Tensor:
