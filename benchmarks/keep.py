@@ -1,4 +1,4 @@
-"""Keeps what a run reached: numbers, small pictures and the report, no weights and no data.
+"""Keeps what a run reached: numbers, pictures and the report unless they are large, no weights and no data.
 
     python -m benchmarks.keep RUN results/NAME      # a run, a folder of several seeds, or a table
 
@@ -13,6 +13,8 @@ from pathlib import Path
 
 NUMBERS = ("config.json", "environment.json", "result.json", "activity.json", "metrics.jsonl", "seconds.json")
 UPDATES = 500
+LARGEST = 1 << 20
+"""Bytes of a picture or a report that are kept."""
 SERIES = ("seeds.json", "summary.json")
 TABLE = ("table.json", "result.json", "table.txt", "figures/table.png")
 
@@ -38,7 +40,11 @@ def keep(run: Path, place: Path, pictures: bool = True) -> list[Path]:
         raise FileNotFoundError(f"{run} holds no finished run: it has no result.json. Resume it first.")
     names = [name for name in NUMBERS if (run / name).is_file()]
     if pictures:
-        names += ["report.html", *(str(path.relative_to(run)) for path in sorted(run.glob("figures/*.png")))]
+        seen = [run / "report.html", *sorted(run.glob("figures/*.png"))]
+        large = [path for path in seen if path.stat().st_size > LARGEST]
+        if large:
+            print(f"left out, over {LARGEST >> 10} KiB: {', '.join(path.name for path in large)}")
+        names += [str(path.relative_to(run)) for path in seen if path not in large]
     kept = [copy(run / name, place / name) for name in names]
     if (place / "metrics.jsonl").is_file():
         thin(place / "metrics.jsonl")

@@ -49,14 +49,14 @@ def affine_of(norm: nn.Module) -> tuple[Tensor, Tensor]:
     >>> gain.item(), shift.item()
     (1.0, 0.0)
     """
-    mean, var = norm.running_mean, norm.running_var
+    mean, var, weight, bias = norm.running_mean, norm.running_var, norm.weight, norm.bias
     assert isinstance(mean, Tensor)
     assert isinstance(var, Tensor)
     gain = (var.detach().double() + float(getattr(norm, "eps", 0.0))).rsqrt()
-    if norm.weight is not None:
-        gain = gain * norm.weight.detach().double()  # type: ignore[operator]
+    if isinstance(weight, Tensor):
+        gain = gain * weight.detach().double()
     shift = -gain * mean.double()
-    return gain, shift if norm.bias is None else shift + norm.bias.detach().double()  # type: ignore[operator]
+    return gain, shift + bias.detach().double() if isinstance(bias, Tensor) else shift
 
 
 def fold_batchnorm(layer: nn.Module, norm: nn.Module) -> nn.Module:
@@ -75,7 +75,7 @@ def fold_batchnorm(layer: nn.Module, norm: nn.Module) -> nn.Module:
         factor = wide.reshape(layer.in_channels, -1, *ones)
     else:
         factor = gain.reshape(-1, 1, *ones)
-    moved = shift if bias is None else shift + gain * bias.detach().double()  # type: ignore[operator]
+    moved = shift + gain * bias.detach().double() if isinstance(bias, Tensor) else shift
     learns = weight.requires_grad
     result.weight = nn.Parameter((weight.detach().double() * factor).to(weight.dtype), requires_grad=learns)
     result.bias = nn.Parameter(moved.to(weight.dtype), requires_grad=learns)

@@ -367,8 +367,9 @@ class _Translation:
         if target not in ACTIVATIONS or ACTIVATIONS[target] is ReLUCurve:
             return ReLUCurve() if target in ACTIVATIONS else None
         if ACTIVATIONS[target] is LeakyReLUCurve:
-            if isinstance(source, nn.Module):
-                return LeakyReLUCurve(source.negative_slope)  # type: ignore[arg-type]
+            if isinstance(source, nn.LeakyReLU):
+                return LeakyReLUCurve(source.negative_slope)
+            assert isinstance(source, fx.Node)
             slope: Any = source.args[1] if len(source.args) > 1 else source.kwargs.get("negative_slope", 0.01)
             return LeakyReLUCurve(slope)
         curve = SigmoidCurve if ACTIVATIONS[target] is SigmoidCurve else TanhCurve

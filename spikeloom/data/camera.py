@@ -29,21 +29,17 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, check_positive
-from .events import milliseconds
+from .events import EVENT, Polarity, Saccade, milliseconds
+from .events import version as version_of_events
 from .spike_trains import Array, SpikeTrains
 from .stored import folder as folder_of_spikes
 from .stored import stored
-
-Polarity = Literal["on", "off", "both", "merge"]
-Saccade = Literal[1, 2, 3, "all"]
 
 CLASSES = tuple("0123456789")
 SIDE, IMAGE = 34, 28
 """Pixels along an edge of the sensor and of an image."""
 SACCADE = 105.0
 """ms, the length of one saccade."""
-EVENT = np.dtype([("x", np.uint16), ("y", np.uint16), ("t", np.int64), ("p", np.bool_)])
-"""One event: column, row, microseconds, ON or OFF."""
 
 FINE, MARGIN = 2, 14
 """The light is known at FINE points per image pixel, MARGIN image pixels beyond each edge of the image."""
@@ -143,10 +139,16 @@ class Recordings(NamedTuple):
 
 
 def version() -> str:
-    """What equal options and seeds may depend on: the text of the two files, numpy, scipy and numba."""
+    """What equal options and seeds may depend on: the text of the two files and of `events`, numpy, scipy and numba."""
     here = Path(__file__)
     text = here.read_bytes() + here.with_name("camera_loop.py").read_bytes()
-    return " ".join([hashlib.sha256(text).hexdigest(), *(version_of(name) for name in ("numpy", "scipy", "numba"))])
+    return " ".join(
+        [
+            hashlib.sha256(text).hexdigest(),
+            version_of_events(),
+            *(version_of(name) for name in ("numpy", "scipy", "numba")),
+        ]
+    )
 
 
 def record(

@@ -65,7 +65,9 @@ def conversions(config: Config, run: Run, images: torch.Tensor) -> None:
     if (run.folder / "conversions.json").exists():
         best, converted = run.read_json("conversions.json")[-1], integrating(model)
         for layer, threshold in best["thresholds"].items():
-            converted.get_submodule(layer).threshold.fill_(threshold)  # type: ignore[operator]
+            held = rate_neurons(converted)[layer].threshold
+            assert isinstance(held, torch.Tensor)
+            held.fill_(threshold)
         said = f", thresholds at {best['calibration']}"
         answers(config, run, converted, images, Probe(), STEPS, "activity_calibrated", said)
 

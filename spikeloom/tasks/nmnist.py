@@ -22,6 +22,8 @@ from . import _stdp
 from ._stdp import Options, Splits, from_trains, tell
 from .stdp_mnist import THESIS
 
+SPLITS: tuple[nmnist.Split, ...] = ("train", "test")
+
 
 @dataclass(frozen=True)
 class Config(Options):
@@ -70,8 +72,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     if config.recordings == "camera" and not any(folder(name).is_dir() for name in nmnist.FOLDERS):
         tell("There are no recordings of N-MNIST here, so the network is tested on those of our camera only.")
     elif config.recordings == "camera":
-        for name, split in (("real", "test"), ("real_training_images", "train")):
-            trains = nmnist.load(split, options(config), tell)  # type: ignore[arg-type]
+        for name, split in zip(("real_training_images", "real"), SPLITS, strict=True):
+            trains = nmnist.load(split, options(config), tell)
             accuracy = _stdp.transfer(config, run, found, from_trains(trains, config.counts, config))
             values |= {f"{name}_accuracy": accuracy, f"{name}_samples": float(len(trains))}
     return values
@@ -101,20 +103,20 @@ def splits(config: Config) -> Splits:
     if config.recordings == "camera":
         if config.stabilize:
             raise ConfigError("stabilize knows the way of N-MNIST's camera, not that of ours. Set it to False.")
-        for seed, split in enumerate(("train", "test")):
-            images = mnist.load(split)  # type: ignore[arg-type]
+        for seed, split in enumerate(SPLITS):
+            images = mnist.load(split)
             trains.append(
                 camera.spikes(*images, seed=seed, polarity=config.polarity, saccade=chosen.saccade, tell=tell)
             )
-            data += mnist.describe(split)  # type: ignore[arg-type]
+            data += mnist.describe(split)
     elif config.recordings == "nmnist":
-        for split in ("train", "test"):
-            trains.append(nmnist.load(split, chosen, tell))  # type: ignore[arg-type]
-            data += nmnist.describe(split)  # type: ignore[arg-type]
+        for split in SPLITS:
+            trains.append(nmnist.load(split, chosen, tell))
+            data += nmnist.describe(split)
     else:
         with tempfile.TemporaryDirectory() as place:
             nmnist.write_example(Path(place))
-            trains = [nmnist.load(split, chosen, here=Path(place)) for split in ("train", "test")]
+            trains = [nmnist.load(split, chosen, here=Path(place)) for split in SPLITS]
     sources = [from_trains(one, config.counts, config) for one in trains]
     shape = (2, 34, 34) if config.polarity == "both" else (34, 34)
     return Splits(sources[0], sources[1], shape, trains[0].classes, data)

@@ -22,6 +22,14 @@ def test_numbers_and_pictures_but_no_weights(tmp_path: Path) -> None:
     assert kept == ["config.json", "figures/a.png", "report.html", "result.json"]
 
 
+def test_large_pictures_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished(tmp_path / "run")
+    (run / "figures/b.png").write_bytes(bytes((1 << 20) + 1))
+    keep(run, tmp_path / "kept")
+    assert [path.name for path in (tmp_path / "kept/figures").iterdir()] == ["a.png"]
+    assert "b.png" in capsys.readouterr().out
+
+
 def test_of_several_seeds_only_the_first_keeps_its_pictures(tmp_path: Path) -> None:
     for seed in (0, 1):
         finished(tmp_path / "run" / f"seed{seed}")

@@ -515,3 +515,15 @@ def test_spikes_refuse_nonsense(arguments: dict[str, Any], message: str) -> None
 def test_options_must_make_sense(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Camera(**options)
+
+
+def test_times_of_whole_microseconds_fall_into_the_right_step() -> None:
+    images, labels = np.zeros((2, 28, 28), np.uint8), [0, 1]
+    images[:, 8:20, 12:16] = 255
+    found = spikes(images, labels)
+    events = record(images, Camera(), torch.Generator().manual_seed(0), until=SACCADE).events
+    microseconds = events["t"][events["p"]]
+    assert len(found.times) == len(microseconds)
+    for dt in (0.1, 0.3, 0.7):
+        steps = np.floor(found.times.astype(np.float64) / dt).astype(int)
+        assert (steps == microseconds // round(dt * 1000)).all()
