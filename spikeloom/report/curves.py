@@ -54,7 +54,7 @@ def chart(title: str, lines: Mapping[str, Line]) -> str:
     for name, (at, line) in lines.items():
         kind = "validation" if name.startswith("validation_") else "training"
         track = " ".join(f"{x(update):.1f},{y(value):.1f}" for update, value in zip(at, line, strict=True))
-        parts.append(f'<polyline class="{kind}" points="{track}"/>')
+        parts.append(f'<polyline fill="none" class="{kind}" points="{track}"/>')
         if len(at) < 40:
             parts += [
                 f'<circle class="{kind}" cx="{x(u):.1f}" cy="{y(v):.1f}" r="2.2"/>'
