@@ -232,13 +232,15 @@ def compete(
         for b in range(batch):
             for j in range(size):
                 trace_post[b, j] *= decay_post
-                trace_slow[b, j] *= decay_slow
             if triplet:
+                for j in range(size):
+                    trace_slow[b, j] *= decay_slow
                 before[b], before_slow[b] = trace_post[b], trace_slow[b]
             for k in range(e_len[b]):
                 j = e_list[b, k]
                 trace_post[b, j] = trace_post[b, j] + one if add else one
-                trace_slow[b, j] = trace_slow[b, j] + one if add else one
+                if triplet:
+                    trace_slow[b, j] = trace_slow[b, j] + one if add else one
                 if by_pre and not is_dirty[b, j] and not triplet:
                     dirty[b, dirties[b]] = j
                     dirties[b] += 1

@@ -10,6 +10,8 @@ Sources: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 
 for hash functions, 2018 (triple32).
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,12 @@ def keys(batch: int, device: torch.device, generator: torch.Generator | None) ->
 
 def later(noise: Tensor, steps: int) -> Tensor:
     """The same keys, `steps` steps on."""
-    return noise + torch.tensor([0, steps], dtype=noise.dtype, device=noise.device)
+    return noise + _increment(steps, noise.device)
+
+
+@lru_cache(maxsize=64)
+def _increment(steps: int, device: torch.device) -> Tensor:
+    return torch.tensor([0, steps], device=device)
 
 
 def uniform(noise: Tensor, size: int, dtype: torch.dtype) -> Tensor:

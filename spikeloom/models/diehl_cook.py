@@ -173,31 +173,38 @@ class DiehlCookNetwork(Stateful):
         return NetworkState(weight, traces, torch.zeros_like(x), neurons, silent, inhibitory, inhibited, gains)
 
     def step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        return self._step(x, state._replace(weight=state.weight.clone()))
+
+    def _step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """`step`, which changes the weight in place: a sequence has but one."""
         active = state.inputs.any(0).nonzero().flatten()  # few: the others add nothing
-        current = self.scale * state.gain.unsqueeze(1) * (state.inputs[:, active] @ state.weight.T[active])
+        current = (self.scale * state.gain).unsqueeze(1) * (state.inputs[:, active] @ state.weight.T[active])
         source = state.spikes if self.inhibitory is None else state.inhibited
         assert isinstance(source, Tensor)
-        if self.lateral is None:
-            current = current - self.inhibit * (source.sum(1, keepdim=True) - source)
-        else:
-            current = current + source @ self.lateral.to(x).T
+        if bool(source.any()):
+            current = current + self._inhibition(source)
         spikes, neurons = self.neurons.step(current, state.neurons)
         inhibitory, inhibited = state.inhibitory, state.inhibited
         if self.inhibitory is not None:
             assert isinstance(inhibitory, MembraneState)
             inhibited, inhibitory = self.inhibitory.step(self.excite * state.spikes, inhibitory)
-        weight, traces = state.weight, state.traces
+        traces = state.traces
         if self.training and self.rule is not None:
-            weight, traces = self.rule.update(weight, x, spikes, traces)
-        return spikes, NetworkState(weight, traces, x, neurons, spikes, inhibitory, inhibited, state.gain)
+            traces = self.rule.update_(state.weight, x, spikes, traces)
+        return spikes, NetworkState(state.weight, traces, x, neurons, spikes, inhibitory, inhibited, state.gain)
+
+    def _inhibition(self, source: Tensor) -> Tensor:
+        """Currents from the spikes [B, N] of the step before."""
+        if self.lateral is None:
+            return -self.inhibit * (source.sum(1, keepdim=True) - source)
+        return source @ self.lateral.to(source).T
 
     @torch.no_grad()
     def forward(self, xs: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
         check_sequence("DiehlCookNetwork", xs, self.n_in)
-        state = self.initial_state(xs[0]) if state is None else state
+        state = self.initial_state(xs[0]) if state is None else copied(state)
         if engine_for(xs) != "numba" or not self._compiled(len(xs[0])):
-            return super().forward(xs, state)
-        state = copied(state)
+            return scan(self._step, xs, state)
         fired = self.advance_(events_of(xs), state)
         spikes = xs.new_zeros(len(xs), *state.spikes.shape)
         spikes[fired.steps, fired.samples, fired.neurons] = 1.0
@@ -272,7 +279,7 @@ class DiehlCookNetwork(Stateful):
     def _by_definition(self, events: Events, state: NetworkState) -> Fired:
         """`advance_` step by step in torch, on any device."""
         xs = sequence_of(events, len(state.spikes), self.n_in).to(state.inputs)
-        spikes, after = scan(self.step, xs, state)
+        spikes, after = scan(self._step, xs, state)
         map_state(Tensor.copy_, state, after)
         return Fired(*spikes.nonzero(as_tuple=True))
 

@@ -95,29 +95,28 @@ class DiehlCook(Stateful):
 
     def step(self, x: Tensor, state: DiehlCookState) -> tuple[Tensor, DiehlCookState]:
         check_like("DiehlCook", "voltage", state.voltage, tuple(x.shape), x)
-        decay_mem = math.exp(-self.dt / self.tau_mem)
         homeostasis = state.homeostasis
-        voltage = decay_mem * (state.voltage - self.rest) + self.rest
         if self.training:
             homeostasis = homeostasis * math.exp(-self.dt / self.tau_homeostasis)
-        voltage = torch.where(state.refractory <= 0, voltage + x, voltage)
+        voltage = _membrane(self, x, state)
         crossed = voltage >= self.threshold + homeostasis
-        refractory = torch.where(crossed, self.refractory, state.refractory - self.dt)
-        voltage = torch.where(crossed, self.reset, voltage)
-        if self.training:
-            homeostasis = homeostasis + self.homeostasis_step * crossed.sum(0).to(homeostasis.dtype)
-        spikes = self._winners(crossed, state.noise) if self.one_winner else crossed
+        spikes, refractory = crossed.to(x.dtype), state.refractory - self.dt
+        if bool(crossed.any()):  # in most steps none does
+            refractory = refractory.masked_fill(crossed, self.refractory)
+            voltage = voltage.masked_fill(crossed, self.reset)
+            if self.training:
+                homeostasis = homeostasis + self.homeostasis_step * spikes.sum(0)
+            if self.one_winner:
+                spikes = spikes * self._winners(crossed, state.noise)
         voltage = voltage.clamp(min=self.lowest) if self.lowest > -math.inf else voltage
-        return spikes.to(x.dtype), DiehlCookState(voltage, refractory, homeostasis, later(state.noise, 1))
+        return spikes, DiehlCookState(voltage, refractory, homeostasis, later(state.noise, 1))
 
     def _winners(self, crossed: Tensor, noise: Tensor) -> Tensor:
         """One of those that crossed, in each sample."""
         rank = crossed.cumsum(1)
         count = rank[:, -1:]
-        if int(count.max()) <= 1:
-            return crossed
         chosen = (uniform(noise, 1, torch.float32) * count).long()
-        return crossed & (rank == chosen + 1)
+        return rank == chosen + 1
 
     @torch.no_grad()
     def consolidate(self, state: DiehlCookState) -> None:
@@ -175,13 +174,19 @@ class MembraneLIF(Stateful):
 
     def step(self, x: Tensor, state: MembraneState) -> tuple[Tensor, MembraneState]:
         check_like("MembraneLIF", "voltage", state.voltage, tuple(x.shape), x)
-        voltage = math.exp(-self.dt / self.tau_mem) * (state.voltage - self.rest) + self.rest
-        voltage = torch.where(state.refractory <= 0, voltage + x, voltage)
-        spikes = voltage >= self.threshold
-        refractory = torch.where(spikes, self.refractory, state.refractory - self.dt)
-        voltage = torch.where(spikes, self.reset, voltage)
+        voltage = _membrane(self, x, state)
+        crossed, refractory = voltage >= self.threshold, state.refractory - self.dt
+        if bool(crossed.any()):
+            refractory = refractory.masked_fill(crossed, self.refractory)
+            voltage = voltage.masked_fill(crossed, self.reset)
         voltage = voltage.clamp(min=self.lowest) if self.lowest > -math.inf else voltage
-        return spikes.to(x.dtype), MembraneState(voltage, refractory)
+        return crossed.to(x.dtype), MembraneState(voltage, refractory)
+
+
+def _membrane(neurons: DiehlCook | MembraneLIF, x: Tensor, state: DiehlCookState | MembraneState) -> Tensor:
+    """The voltage after the leak and the currents."""
+    voltage = math.exp(-neurons.dt / neurons.tau_mem) * (state.voltage - neurons.rest) + neurons.rest
+    return torch.where(state.refractory <= 0, voltage + x, voltage)
 
 
 def check_membrane(

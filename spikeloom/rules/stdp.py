@@ -39,7 +39,7 @@ class STDPTraces(NamedTuple):
 
     pre: Tensor  # [B, I]
     post: Tensor  # [B, N]
-    slow: Tensor  # [B, N]
+    slow: Tensor  # [B, N], moves with triplet only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,41 +117,51 @@ class STDP:
 
     def update(self, weight: Tensor, pre: Tensor, post: Tensor, traces: STDPTraces) -> tuple[Tensor, STDPTraces]:
         """One step of all synapses."""
+        weight = weight.clone()
+        return weight, self.update_(weight, pre, post, traces)
+
+    def update_(self, weight: Tensor, pre: Tensor, post: Tensor, traces: STDPTraces) -> STDPTraces:
+        """The same, with the new weight in place of the old one."""
         if weight.shape != (post.shape[-1], pre.shape[-1]) or len(pre) != len(post):
             raise ShapeError(
                 f"STDP got weight {list(weight.shape)} for spikes {list(pre.shape)} and {list(post.shape)}. They must "
                 "be [N, I], [B, I] and [B, N]."
             )
-        taus = (self.tau_pre, self.tau_post, self.tau_slow)
-        before = [trace * math.exp(-self.dt / tau) for trace, tau in zip(traces, taus, strict=True)]
-        fired = (pre > 0, post > 0)
-        after = [
-            x.masked_fill(s, 1.0) if self.trace == "set" else x + s
-            for x, s in zip(before, (fired[0], fired[1], fired[1]), strict=True)
-        ]
-        seen = before if self.triplet else after
-        x_pre = before[0] if self.trace_delay else after[0]
-        return self._changed(weight, *fired, x_pre, seen[1], before[2]), STDPTraces(*after)
+        x_pre = traces.pre * math.exp(-self.dt / self.tau_pre)
+        x_post = traces.post * math.exp(-self.dt / self.tau_post)
+        slow = traces.slow * math.exp(-self.dt / self.tau_slow) if self.triplet else traces.slow
+        came, fired = pre > 0, bool(post.any())  # in most steps no neuron spikes
+        after = STDPTraces(self._raised(x_pre, came), x_post, slow)
+        if fired:
+            spikes = post > 0
+            after = after._replace(
+                post=self._raised(x_post, spikes), slow=self._raised(slow, spikes) if self.triplet else slow
+            )
+        if fired or self.lr_pre:
+            seen_pre, seen_post = x_pre if self.trace_delay else after.pre, x_post if self.triplet else after.post
+            self._change_(weight, came, post > 0, seen_pre, seen_post, slow)
+        if self.decay:
+            weight.mul_(1.0 - self.decay).clamp_(self.w_min, self.w_max)
+        return after
 
-    def _changed(
-        self, weight: Tensor, pre: Tensor, post: Tensor, x_pre: Tensor, x_post: Tensor, slow: Tensor
-    ) -> Tensor:
-        """The weight after a step; neurons to which nothing happens are left out."""
+    def _raised(self, trace: Tensor, spikes: Tensor) -> Tensor:
+        return trace.masked_fill(spikes, 1.0) if self.trace == "set" else trace + spikes
+
+    def _change_(self, weight: Tensor, pre: Tensor, post: Tensor, x_pre: Tensor, x_post: Tensor, slow: Tensor) -> None:
+        """w + f(w) g within bounds; neurons to which nothing happens are left out."""
         happens = post
         if self.lr_pre:
             happens = happens | ((x_post > 0) & pre.any(1, keepdim=True))
         rows = happens.any(0).nonzero().flatten()
-        if len(rows):
-            post, pre = post[:, rows].to(weight.dtype), pre.to(weight.dtype)
-            post = self.lr * (post * slow[:, rows] if self.triplet else post)
-            ups, downs = [(post, (x_pre - self.target).clamp(min=0))], [(post, (self.target - x_pre).clamp(min=0))]
-            if self.lr_pre:
-                (ups if self.lr_pre < 0 else downs).append((abs(self.lr_pre) * x_post[:, rows], pre))
-            change = self._reduced(weight[rows], ups, downs)
-            changed = self._bounded(weight[rows] + change)
-            weight = weight.clone()  # keeps its layout, which index_copy does not
-            weight[rows] = changed
-        return self._bounded(weight * (1.0 - self.decay)) if self.decay else weight
+        if len(rows) == 0:
+            return
+        post, pre = post[:, rows].to(weight.dtype), pre.to(weight.dtype)
+        post = self.lr * (post * slow[:, rows] if self.triplet else post)
+        ups, downs = [(post, (x_pre - self.target).clamp(min=0))], [(post, (self.target - x_pre).clamp(min=0))]
+        if self.lr_pre:
+            (ups if self.lr_pre < 0 else downs).append((abs(self.lr_pre) * x_post[:, rows], pre))
+        w = weight[rows]
+        weight[rows] = (w + self._reduced(w, ups, downs)).clamp(self.w_min, self.w_max)
 
     def _reduced(self, w: Tensor, ups: list[tuple[Tensor, Tensor]], downs: list[tuple[Tensor, Tensor]]) -> Tensor:
         """f(w) g for some neurons, their samples taken together; `ups` and `downs` are factors [B, rows] and [B, I]."""
@@ -180,9 +190,6 @@ class STDP:
         if self.soft_bound == "both":
             return up, (w - self.w_min).clamp(min=0) ** self.power
         return up, up if self.soft_bound == "original" else 1.0
-
-    def _bounded(self, weight: Tensor) -> Tensor:
-        return weight.clamp(self.w_min, self.w_max)
 
 
 def post_stdp(
