@@ -139,6 +139,9 @@ class Options:
     """Training samples, drawn at random; they alone name the neurons too; 0: all."""
     n_test: int = 0
     """Test samples, drawn at random; 0: all."""
+    held_out: int = 0
+    """Training samples, the same for every seed, that are kept from learning and answer in place of the test samples:
+    to choose settings by; 0: none."""
     intervals: int = 60
     """Intervals in which training is divided."""
     alpha: float = 1.0
@@ -175,6 +178,27 @@ class Splits(NamedTuple):
     shape: tuple[int, ...]  # of the inputs, as a picture
     classes: tuple[str, ...]
     data: list[Any]
+
+
+def hold_out(options: Options, splits: Splits) -> Splits:
+    """Training samples take the place of the test samples, if options ask for it."""
+    if not options.held_out:
+        return splits
+    count = len(splits.training.labels)
+    if not 0 < options.held_out < count:
+        raise ConfigError(f"held_out must be from 0 to below the {count:,} training samples, not {options.held_out:,}.")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    aside, kept = order[: options.held_out], order[options.held_out :]
+    return splits._replace(training=part(splits.training, kept), test=part(splits.training, aside))
+
+
+def part(source: Source, chosen: Tensor) -> Source:
+    """Some of the samples."""
+
+    def events(samples: Tensor, attempt: int, noise: Tensor) -> Events:
+        return source.events(chosen[samples], attempt, noise)
+
+    return Source(events, source.labels[chosen], source.size)
 
 
 def from_images(images: Tensor, labels: Tensor, rate: float, boost: float, options: Options) -> Source:

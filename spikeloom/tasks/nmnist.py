@@ -19,7 +19,7 @@ from ..data.fetch import folder
 from ..errors import ConfigError
 from ..train.run import Run
 from . import _stdp
-from ._stdp import Options, Splits, from_trains, tell
+from ._stdp import Options, Splits, from_trains, hold_out, tell
 from .stdp_mnist import THESIS
 
 SPLITS: tuple[nmnist.Split, ...] = ("train", "test")
@@ -69,6 +69,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     config = whole(config)
     found = splits(config)
     values = _stdp.evaluate(config, run, found)
+    if config.held_out:
+        return values
     if config.recordings == "camera" and not any(folder(name).is_dir() for name in nmnist.FOLDERS):
         tell("There are no recordings of N-MNIST here, so the network is tested on those of our camera only.")
     elif config.recordings == "camera":
@@ -119,4 +121,4 @@ def splits(config: Config) -> Splits:
             trains = [nmnist.load(split, chosen, here=Path(place)) for split in SPLITS]
     sources = [from_trains(one, config.counts, config) for one in trains]
     shape = (2, 34, 34) if config.polarity == "both" else (34, 34)
-    return Splits(sources[0], sources[1], shape, trains[0].classes, data)
+    return hold_out(config, Splits(sources[0], sources[1], shape, trains[0].classes, data))

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ..data import ntidigits
 from ..train.run import Run
 from . import _stdp
-from ._stdp import Options, Splits, from_trains
+from ._stdp import Options, Splits, from_trains, hold_out
 from .stdp_mnist import THESIS
 
 
@@ -72,4 +72,4 @@ def splits(config: Config) -> Splits:
         trains = [ntidigits.load("train", chosen), ntidigits.load("test", chosen)]
         data = [*ntidigits.describe("train", chosen), *ntidigits.describe("test", chosen)]
     sources = [from_trains(one, config.counts, config) for one in trains]
-    return Splits(sources[0], sources[1], (8, 8), trains[0].classes, data)
+    return hold_out(config, Splits(sources[0], sources[1], (8, 8), trains[0].classes, data))

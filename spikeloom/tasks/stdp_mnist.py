@@ -15,7 +15,7 @@ from ..data import mnist
 from ..errors import ConfigError
 from ..train.run import Run
 from . import _stdp
-from ._stdp import Options, Splits, from_images
+from ._stdp import Options, Splits, from_images, hold_out
 
 DIEHL_COOK = {100: 0.829, 400: 0.870, 1600: 0.919, 6400: 0.950}
 _PAPER = "Diehl and Cook, 2015"
@@ -77,4 +77,4 @@ def splits(config: Config) -> Splits:
         raise ConfigError(f"max_rate and boost must not be below 0, but are {config.max_rate} and {config.boost} Hz.")
     sources = [from_images(*mnist.load(split), config.max_rate, config.boost, config) for split in ("train", "test")]
     data = [*mnist.describe("train"), *mnist.describe("test")]
-    return Splits(sources[0], sources[1], (28, 28), tuple("0123456789"), data)
+    return hold_out(config, Splits(sources[0], sources[1], (28, 28), tuple("0123456789"), data))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from ..data import stmnist
 from ..train.run import Run
 from . import _stdp
-from ._stdp import Options, Splits, from_trains, tell
+from ._stdp import Options, Splits, from_trains, hold_out, tell
 from .stdp_mnist import THESIS
 
 
@@ -72,4 +72,4 @@ def splits(config: Config) -> Splits:
         data = [*stmnist.describe("train", chosen), *stmnist.describe("test", chosen)]
     sources = [from_trains(one, config.counts, config) for one in trains]
     shape = (2, 10, 10) if config.polarity == "both" else (10, 10)
-    return Splits(sources[0], sources[1], shape, trains[0].classes, data)
+    return hold_out(config, Splits(sources[0], sources[1], shape, trains[0].classes, data))

@@ -47,6 +47,23 @@ def trained(options: Options, folder: Path, splits: Splits | None = None) -> Run
     return run
 
 
+def test_held_out_samples_teach_nothing_and_take_the_place_of_the_test(tmp_path: Path) -> None:
+    options = change(n_train=0, held_out=7)
+    whole, splits = bars(options), _stdp.hold_out(options, bars(options))
+    together = torch.cat([splits.training.labels, splits.test.labels])
+    assert len(splits.test.labels) == 7
+    assert together.sort().values.tolist() == whole.training.labels.sort().values.tolist()
+    noise = torch.tensor([[5, 0]])
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    for source, place in ((splits.test, order[:7]), (splits.training, order[7:])):
+        shown, same = source.events(torch.tensor([3]), 0, noise), whole.training.events(place[3:4], 0, noise)
+        assert torch.equal(shown.unit, same.unit)
+        assert source.labels[3] == whole.training.labels[place[3]]
+    values = _stdp.evaluate(options, trained(options, tmp_path, splits).fresh(), splits)
+    assert values["samples_with_labels"] == 23
+    assert values["test_samples"] == 7
+
+
 def test_bars_are_told_apart(tmp_path: Path) -> None:
     options = change(n_train=0, epochs=8, ngram=2)
     run = trained(options, tmp_path)
@@ -201,6 +218,12 @@ def test_recorded_spikes_fall_into_their_steps(dt: float, counts: bool) -> None:
 def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=said):
         trained(change(**options), tmp_path)
+
+
+def test_held_out_must_leave_something() -> None:
+    for wrong in (30, -1):
+        with pytest.raises(ConfigError, match="below the 30 training samples"):
+            _stdp.hold_out(change(held_out=wrong), bars())
 
 
 def test_learning_rates_fall_along_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
