@@ -38,6 +38,12 @@ OFFICIAL = {"train": 2_464, "test": 2_486}
 DIGITS = "z123456789o"
 MOST = 1 << 24
 """Events of a sample, or samples of a file; keeps a forged size from filling the memory."""
+# Addresses and checksum are those that Tonic and its predecessor carry.
+_MIRRORS = (
+    "https://www.dropbox.com/scl/fi/1x4lxt9yyw25sc3tez8oi/n-tidigits.hdf5?rlkey=w8gi5udvib2zqzosusa5tr3wq&dl=1",
+    "https://www.neuromorphic-vision.com/public/downloads/n-tidigits.hdf5",
+)
+FILES = (DataFile(FILE, MD5, _MIRRORS, sum(OFFICIAL.values()), "single digits"),)
 ADVICE = f"Get {FILE} from {URL}."
 
 
@@ -160,7 +166,10 @@ def _path(split: str) -> Path:
         raise ConfigError(f"N-TIDIGITS has the splits train and test, but got {split!r}. Hold out a part to validate.")
     path = folder("ntidigits") / FILE
     if not path.is_file():
-        raise DataError(f"{FILE} is missing in {path.parent}. Get it from {URL} (MD5 {MD5}) and put it there.")
+        raise DataError(
+            f"{FILE} is missing in {path.parent}. Run `spikeloom data fetch ntidigits`, or get it from "
+            f"{URL} (MD5 {MD5}) and put it there."
+        )
     return path
 
 

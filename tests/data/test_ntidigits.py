@@ -114,7 +114,10 @@ def test_options_and_splits_without_sense_are_refused(home: Path) -> None:
         Options(duration=0.0)
     with pytest.raises(ConfigError, match=r"N-TIDIGITS has the splits train and test, but got 'valid'"):
         ntidigits.load("valid")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"n-tidigits.hdf5 is missing in .*ntidigits. Get it from https://docs.google"):
+    with pytest.raises(
+        DataError,
+        match=r"n-tidigits.hdf5 is missing in .*ntidigits. Run `spikeloom data fetch ntidigits`, or get it from https",
+    ):
         ntidigits.load("train")
 
 
