@@ -18,7 +18,7 @@ from ..data import camera, mnist, nmnist
 from ..data.fetch import folder
 from ..errors import ConfigError
 from ..train.run import Run
-from . import _stdp
+from . import _stdp, _stdp_readout
 from ._stdp import Options, Splits, from_trains, hold_out, tell
 from .stdp_mnist import THESIS
 
@@ -68,7 +68,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Accuracy on test recordings; a network that learned from the camera is shown the real ones too."""
     config = whole(config)
     found = splits(config)
-    values = _stdp.evaluate(config, run, found)
+    values = _stdp_readout.evaluate(config, run, found)
     if config.held_out:
         return values
     if config.recordings == "camera" and not any(folder(name).is_dir() for name in nmnist.FOLDERS):
@@ -76,7 +76,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     elif config.recordings == "camera":
         for name, split in zip(("real_training_images", "real"), SPLITS, strict=True):
             trains = nmnist.load(split, options(config), tell)
-            accuracy = _stdp.transfer(config, run, found, from_trains(trains, config.counts, config))
+            accuracy = _stdp_readout.transfer(config, run, found, from_trains(trains, config.counts, config))
             values |= {f"{name}_accuracy": accuracy, f"{name}_samples": float(len(trains))}
     return values
 

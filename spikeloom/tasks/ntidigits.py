@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ..data import ntidigits
 from ..train.run import Run
-from . import _stdp
+from . import _stdp, _stdp_readout
 from ._stdp import Options, Splits, from_trains, hold_out
 from .stdp_mnist import THESIS
 
@@ -52,7 +52,7 @@ def train(config: Config, run: Run) -> None:
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Accuracy on test recordings, neurons named by training recordings."""
-    return _stdp.evaluate(config, run, splits(config))
+    return _stdp_readout.evaluate(config, run, splits(config))
 
 
 def plot(config: Config, run: Run) -> None:

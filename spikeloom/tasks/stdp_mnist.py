@@ -14,7 +14,7 @@ from typing import Any
 from ..data import mnist
 from ..errors import ConfigError
 from ..train.run import Run
-from . import _stdp
+from . import _stdp, _stdp_readout
 from ._stdp import Options, Splits, from_images, hold_out
 
 DIEHL_COOK = {100: 0.829, 400: 0.870, 1600: 0.919, 6400: 0.950}
@@ -61,7 +61,7 @@ def train(config: Config, run: Run) -> None:
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Accuracy on test images, neurons named by training images."""
-    return _stdp.evaluate(config, run, splits(config))
+    return _stdp_readout.evaluate(config, run, splits(config))
 
 
 def plot(config: Config, run: Run) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ..data import stmnist
 from ..train.run import Run
-from . import _stdp
+from . import _stdp, _stdp_readout
 from ._stdp import Options, Splits, from_trains, hold_out, tell
 from .stdp_mnist import THESIS
 
@@ -51,7 +51,7 @@ def train(config: Config, run: Run) -> None:
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Accuracy on test recordings, neurons named by training recordings."""
-    return _stdp.evaluate(config, run, splits(config))
+    return _stdp_readout.evaluate(config, run, splits(config))
 
 
 def plot(config: Config, run: Run) -> None:

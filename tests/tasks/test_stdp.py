@@ -13,8 +13,9 @@ import torch
 from spikeloom.data.spike_trains import SpikeTrains, raster
 from spikeloom.errors import ConfigError
 from spikeloom.layers.events import sequence_of
-from spikeloom.tasks import _stdp, nmnist, ntidigits, stdp_mnist, stmnist
-from spikeloom.tasks._stdp import Options, Splits, answers, from_images, from_trains, lateral, network, steps
+from spikeloom.tasks import _stdp, _stdp_readout, nmnist, ntidigits, stdp_mnist, stmnist
+from spikeloom.tasks._stdp import Options, Splits, from_images, from_trains, lateral, network, steps
+from spikeloom.tasks._stdp_readout import answers
 from spikeloom.train.run import Run
 
 DATA = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "mnist"
@@ -59,7 +60,7 @@ def test_held_out_samples_teach_nothing_and_take_the_place_of_the_test(tmp_path:
         shown, same = source.events(torch.tensor([3]), 0, noise), whole.training.events(place[3:4], 0, noise)
         assert torch.equal(shown.unit, same.unit)
         assert source.labels[3] == whole.training.labels[place[3]]
-    values = _stdp.evaluate(options, trained(options, tmp_path, splits).fresh(), splits)
+    values = _stdp_readout.evaluate(options, trained(options, tmp_path, splits).fresh(), splits)
     assert values["samples_with_labels"] == 23
     assert values["test_samples"] == 7
 
@@ -67,8 +68,8 @@ def test_held_out_samples_teach_nothing_and_take_the_place_of_the_test(tmp_path:
 def test_bars_are_told_apart(tmp_path: Path) -> None:
     options = change(n_train=0, epochs=8, ngram=2)
     run = trained(options, tmp_path)
-    values = _stdp.evaluate(options, run.fresh(), bars(options))
-    assert values == _stdp.evaluate(options, run.fresh(), bars(options))
+    values = _stdp_readout.evaluate(options, run.fresh(), bars(options))
+    assert values == _stdp_readout.evaluate(options, run.fresh(), bars(options))
     assert values["accuracy"] == values["accuracy_all"]
     for name in ("all", "proportion", "soft", "logistic", "2_gram"):
         assert values[f"accuracy_{name}"] > 0.8, name
@@ -137,13 +138,13 @@ def test_any_number_of_samples_is_shown_exactly(options: dict[str, Any], tmp_pat
     lines = run.metrics()
     assert lines[-1]["samples"] == config.n_train * config.epochs
     assert len(lines) <= config.intervals
-    values = _stdp.evaluate(config, run.fresh(), bars(config))
+    values = _stdp_readout.evaluate(config, run.fresh(), bars(config))
     assert 0.0 <= values["accuracy"] <= 1.0
 
 
 def test_what_is_shown_does_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, splits = trained(SMALL, tmp_path), bars()
-    monkeypatch.setattr(_stdp, "TEST_BATCH", 5)
+    monkeypatch.setattr(_stdp_readout, "TEST_BATCH", 5)
     found = []
     for threads in (1, 4):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
@@ -154,7 +155,7 @@ def test_what_is_shown_does_not_depend_on_threads(tmp_path: Path, monkeypatch: p
 
 def test_few_labels_are_enough_to_name_neurons(tmp_path: Path) -> None:
     options = change(n_train=0, epochs=8, label_share=0.01)
-    values = _stdp.evaluate(options, trained(options, tmp_path).fresh(), bars(options))
+    values = _stdp_readout.evaluate(options, trained(options, tmp_path).fresh(), bars(options))
     assert values["samples_with_labels"] == 3
     assert values["accuracy"] > 0.5
 
@@ -162,7 +163,7 @@ def test_few_labels_are_enough_to_name_neurons(tmp_path: Path) -> None:
 def test_test_samples_are_drawn_from_all_classes(tmp_path: Path) -> None:
     options = change(n_test=6)
     run = trained(options, tmp_path)
-    _stdp.evaluate(options, run.fresh(), bars(options))
+    _stdp_readout.evaluate(options, run.fresh(), bars(options))
     assert min(sum(row) for row in run.read_json("confusion.json")) > 0
 
 
@@ -273,7 +274,7 @@ def test_a_gpu_learns_too(tmp_path: Path) -> None:
     run = Run(tmp_path, "stdp", "small", 0, torch.device("cuda"), quiet=True)
     options = change(n_train=0, epochs=8)
     _stdp.train(options, run, bars())
-    assert _stdp.evaluate(options, run.fresh(), bars())["accuracy"] > 0.8
+    assert _stdp_readout.evaluate(options, run.fresh(), bars())["accuracy"] > 0.8
 
 
 @pytest.mark.parametrize("task", [nmnist, ntidigits, stmnist])
@@ -336,7 +337,7 @@ def test_small_digits_without_a_teacher(tmp_path: Path) -> None:
         options, splits = digits(seed, Options(n_neurons=100, epochs=3, total=0.25))
         run = Run(tmp_path / str(seed), "stdp", "digits", seed, quiet=True)
         _stdp.train(options, run, splits())
-        values = _stdp.evaluate(options, run.fresh(), splits())
+        values = _stdp_readout.evaluate(options, run.fresh(), splits())
         found.append((values["accuracy_all"], values["accuracy_logistic"]))
     everyone, linear = np.mean(found, axis=0)
     assert everyone >= 0.78
