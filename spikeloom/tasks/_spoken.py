@@ -108,6 +108,8 @@ class Options:
     """Factor of the learning rate."""
     lr_decay_every: int = 25
     """Epochs between two decays."""
+    average: float = 0.0
+    """Share that stays, update by update, of a running average of the weights, which is tested; 0: the last weights."""
     weight_decay: float = 0.0
     """L2 penalty of Adamax."""
     validation: Literal["none", "mixed", "speakers"] = "none"
@@ -147,8 +149,10 @@ def check(options: Options) -> None:
         raise ConfigError("reg_thr_r is for the hidden spikes of recurrent parallel neurons, which this network lacks.")
     if options.reg_thr and options.neuron == "non_spiking":
         raise ConfigError("reg_thr limits spikes, but the non_spiking network has none. Set it to 0.")
-    if not 0.0 <= options.smoothing < 1.0:
-        raise ConfigError(f"smoothing is a share from 0 to below 1, but is {options.smoothing}.")
+    if not (0.0 <= options.smoothing < 1.0 and 0.0 <= options.average < 1.0):
+        raise ConfigError(
+            f"smoothing and average are shares from 0 to below 1, but are {options.smoothing} and {options.average}."
+        )
     if options.augmentation == "none" and options.drop:
         raise ConfigError("drop is a part of augmentation, which is none. Choose event or image, or set drop to 0.")
     if options.augmentation != "none":
@@ -176,12 +180,14 @@ def train(options: Options, run: Run, splits: Splits) -> None:
     check(options)
     training = splits.training
     model = network(options, run, training.channels, len(training.classes))
+    tested = network(options, run, training.channels, len(training.classes)) if options.average else model
     optimizer = torch.optim.Adamax(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
     batches = Batches(len(training), options.batch, run.generator("batches", shared=True), run.rank, run.world)
     augment = None
     if options.augmentation != "none":
         augment = Augmentation(options.augmentation, options.shift, options.scale, options.drop)
     epoch = -(-len(training) // (options.batch * run.world))
+    averaged = {"averaged": tested} if options.average else {}
 
     def step(finished: int) -> dict[str, float]:
         lr = learning_rate(finished // epoch, options.lr, options.lr_decay, options.lr_decay_every)
@@ -200,11 +206,15 @@ def train(options: Options, run: Run, splits: Splits) -> None:
         torch.autograd.backward(loss)
         ranks.average_gradients(model)
         optimizer.step()
+        if options.average:
+            new = max(1.0 - options.average, 1.0 / (finished + 1))  # at first the plain mean
+            with torch.no_grad():
+                torch._foreach_lerp_(list(tested.parameters()), list(model.parameters()), new)
         return {"loss": loss.item(), **values, **firing(activity, batch.valid)}
 
     def validate(finished: int) -> dict[str, float]:
         assert splits.validation is not None
-        found = answers(options, model, splits.validation, run.device)
+        found = answers(options, tested, splits.validation, run.device)
         return {
             "validation_accuracy": share(found.answers, found.labels),
             "validation_loss": float(cross_entropy(found.answers, found.labels)),
@@ -212,7 +222,7 @@ def train(options: Options, run: Run, splits: Splits) -> None:
 
     fit(
         run,
-        parts={"model": model, "optimizer": optimizer, "batches": batches},
+        parts={"model": model, "optimizer": optimizer, "batches": batches, **averaged},
         updates=options.epochs * epoch,
         step=step,
         validate=validate if splits.validation is not None else None,
@@ -229,7 +239,7 @@ def evaluate(options: Options, run: Run, splits: Splits, data: list[Any]) -> dic
     check(options)
     trains = splits.test
     model = network(options, run, trains.channels, len(trains.classes))
-    update = run.load_best(model=model)
+    update = load(options, run, model)
     found = answers(options, model, trains, run.device)
     counts = torch.zeros(len(trains.classes), len(trains.classes), dtype=torch.int64)
     counts.index_put_((found.labels, found.answers.argmax(-1)), torch.ones_like(found.labels), accumulate=True)
@@ -250,6 +260,11 @@ def evaluate(options: Options, run: Run, splits: Splits, data: list[Any]) -> dic
             values[f"accuracy_{snr}_db"] = float(np.mean(scores))
             values[f"accuracy_{snr}_db_sd"] = float(np.std(scores, ddof=1))
     return values
+
+
+def load(options: Options, run: Run, model: ParallelNetwork) -> int:
+    """Load the weights that are tested; their update."""
+    return run.load_best(**{"averaged" if options.average else "model": model})
 
 
 class Tested(NamedTuple):
@@ -352,7 +367,7 @@ def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
 
     trains = splits.test
     model = network(options, run, trains.channels, len(trains.classes)).eval()
-    run.load_best(model=model)
+    load(options, run, model)
     batch = show(options, trains, torch.arange(min(64, len(trains))), None, None, run.device)
     activity, _ = model(batch.spikes)
     first = int(batch.lengths[0])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from spikeloom.cli import main
 from spikeloom.data import shd as files
@@ -34,7 +35,7 @@ def new_run(folder: Path, task: str = "shd", seed: int = 0) -> Run:
 
 
 def test_a_resumed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    config = change(augmentation="event", lr_decay=0.5, lr_decay_every=1, select="best")
+    config = change(augmentation="event", lr_decay=0.5, lr_decay_every=1, select="best", average=0.9)
     shd.train(config, new_run(tmp_path / "whole"))
     shd.train(change(config, epochs=1), new_run(tmp_path / "parts"))
     shd.train(config, new_run(tmp_path / "parts"))
@@ -98,6 +99,26 @@ OPTIONS = [
 ]
 
 
+def test_the_running_average_is_tested(tmp_path: Path) -> None:
+    def weights(config: Any, updates: int, part: str) -> torch.Tensor:
+        folder = tmp_path / f"{config.average}-{updates}"
+        config = dataclasses.replace(config, epochs=updates, batch=24, validation="none", checkpoint_every=1)
+        shd.train(config, new_run(folder))
+        training = shd.splits(config, new_run(folder)).training
+        model = _spoken.network(config, new_run(folder), training.channels, len(training.classes))
+        new_run(folder).load_best(**{part: model})
+        return torch.cat([value.detach().flatten() for value in model.parameters()])
+
+    plain, averaged = change(neuron="LIF"), change(neuron="LIF", average=0.6)
+    each = [weights(plain, updates, "model") for updates in (1, 2, 3)]
+    assert torch.equal(each[2], weights(averaged, 3, "model"))  # what learns is the same
+    expected = 0.6 * (each[0] + each[1]) / 2 + 0.4 * each[2]
+    torch.testing.assert_close(weights(averaged, 3, "averaged"), expected, rtol=0, atol=1e-6)
+    run = new_run(tmp_path / "0.6-3")
+    config = dataclasses.replace(averaged, epochs=3, batch=24, validation="none")
+    assert shd.evaluate(config, run.fresh())["update"] == 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options.values())))
 def test_p14_every_option_trains(options: dict[str, Any], tmp_path: Path) -> None:
@@ -136,7 +157,8 @@ def test_validation_is_set_aside_and_stays_the_same(tmp_path: Path) -> None:
         ({"neuron": "non_spiking", "reg_thr": 0.1}, "non_spiking network has none"),
         ({"augmentation": "event", "shift": 3.0}, "0 <= shift <= 1"),
         ({"drop": 0.5}, "drop is a part of augmentation"),
-        ({"smoothing": 1.0}, "smoothing is a share"),
+        ({"smoothing": 1.0}, "smoothing and average are shares"),
+        ({"average": 1.0}, "smoothing and average are shares"),
         ({"neuron": "LIF", "p_max": 0.5}, "LIF makes no use of p_max"),
         ({"held_out": 9}, "held_out must be 1 to 3"),
     ],
