@@ -210,7 +210,7 @@ class Batch(NamedTuple):
     @property
     def valid(self) -> Tensor:
         """bool [T, B]: whether a step belongs to its sample."""
-        return torch.arange(len(self.spikes))[:, None] < self.lengths
+        return torch.arange(len(self.spikes), device=self.lengths.device)[:, None] < self.lengths
 
 
 def raster(
@@ -319,7 +319,9 @@ def flip(spikes: Tensor, snr_db: float, generator: torch.Generator, lengths: Ten
 
         p = mean(x) / 10^(SNR / 20)
 
-    Source: the robustness experiment of the ParaLIF repository (Arnaud Yarga and Sean Wood).
+    The mean is that of a sample, and draws are made sample after sample on the device of the generator: batches of
+    another size, padded further, or on another device, flip the same bits.
+    Source: the robustness experiment of the ParaLIF repository (Arnaud Yarga and Sean Wood), with one p per batch.
 
     Args:
         snr_db: signal to noise ratio in dB.
@@ -328,14 +330,19 @@ def flip(spikes: Tensor, snr_db: float, generator: torch.Generator, lengths: Ten
     Raises:
         ConfigError: snr_db is so low that p is above 1, or not a number.
     """
-    valid = None if lengths is None else (torch.arange(len(spikes))[:, None] < lengths)[..., None]
-    cells = spikes.numel() if valid is None else int(valid.sum()) * spikes.shape[2]
-    chance = float((spikes if valid is None else spikes * valid).double().sum()) / max(cells, 1) / 10 ** (snr_db / 20)
-    if not 0.0 <= chance <= 1.0:
+    steps, batch, channels = spikes.shape
+    home = generator.device
+    long = torch.full((batch,), steps, device=home) if lengths is None else lengths.to(home)
+    valid = torch.arange(steps, device=home) < long[:, None]  # [B, T]
+    events = torch.where(valid.T[..., None].to(spikes.device), spikes, 0).sum((0, 2), dtype=torch.float64).to(home)
+    chance = events / (long * channels).clamp(min=1) / 10 ** (snr_db / 20)
+    if not bool(((chance >= 0) & (chance <= 1)).all()):
+        number = int((~((chance >= 0) & (chance <= 1))).to(torch.uint8).argmax())
         raise ConfigError(
-            f"At snr_db={snr_db} a bit of this raster would flip with probability {chance:.3g}. Choose a higher ratio."
+            f"At snr_db={snr_db} a bit of sample {number} of this raster would flip with probability "
+            f"{float(chance[number]):.3g}. Choose a higher ratio."
         )
-    flipped = torch.rand(spikes.shape, generator=generator, device=spikes.device) < chance
-    if valid is not None:
-        flipped &= valid
+    draws = torch.ones(batch, steps, channels, device=home)
+    draws[valid] = torch.rand(int(valid.sum()), channels, generator=generator, device=home)
+    flipped = (draws < chance[:, None, None]).transpose(0, 1).to(spikes.device)
     return torch.where(flipped, (spikes == 0).to(spikes.dtype), spikes)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from torch import Tensor
 
-from spikeloom.data.spike_trains import Array, Augmentation, SpikeTrains, flip, raster, source
+from spikeloom.data.spike_trains import Array, Augmentation, Batch, SpikeTrains, flip, raster, source
 from spikeloom.errors import ConfigError, DataError
 
 CHANNELS = 12
@@ -24,7 +25,7 @@ def trains(samples: int = 4, seed: int = 0, events: int = 60, duration: float = 
 
 
 def bins_of(seconds: list[float], rounding: str, dtype: type = np.float64) -> list[int]:
-    one = SpikeTrains.of([np.array(seconds, dtype) * 1000], [range(len(seconds))], [0], len(seconds), ("a",))
+    one = SpikeTrains.of([np.array(seconds, dtype) * dtype(1000)], [range(len(seconds))], [0], len(seconds), ("a",))
     return raster(one, [0], rounding=rounding).spikes[:, 0].argmax(dim=0).tolist()  # type: ignore[arg-type]
 
 
@@ -32,6 +33,13 @@ def test_trace_g_both_roundings() -> None:
     seconds = [0.0, 0.0004, 0.001, 0.0015, 0.01, 0.0101]
     assert bins_of(seconds, "ceil") == [0, 1, 1, 2, 10, 11]
     assert bins_of(seconds, "floor") == [0, 0, 1, 1, 10, 10]
+
+
+def test_trace_g_short_times_fall_into_the_same_bins() -> None:
+    assert np.floor(np.float32(0.01) / np.float32(0.001)) == 9  # the trap: seconds, divided in float32
+    seconds = [0.0, 0.0004, 0.001, 0.0015, 0.01, 0.0101]
+    assert bins_of(seconds, "floor", np.float32) == [0, 0, 1, 1, 10, 10]
+    assert bins_of(seconds, "ceil", np.float32) == [0, 1, 1, 2, 10, 11]
 
 
 def test_longer_windows_are_exact_multiples() -> None:
@@ -168,23 +176,51 @@ def test_samples_lose_different_shares_of_their_events(domain: str) -> None:
     assert 0.37 < float(lost.max()) < 0.44
 
 
-def test_flipped_bits_have_the_stated_share_inside_the_samples() -> None:
-    spikes = (torch.rand(400, 20, 30, generator=seeded()) < 0.1).float() * 3
+def noisy_raster() -> tuple[Tensor, Tensor]:
+    """Samples of two lengths and of two activities."""
+    spikes = (torch.rand(400, 20, 30, generator=seeded()) < torch.tensor([0.05, 0.15]).repeat(10)[:, None]).float() * 3
     lengths = torch.full((20,), 400)
     lengths[:10] = 200
     spikes[200:, :10] = 0
+    return spikes, lengths
+
+
+def test_flipped_bits_have_the_stated_share_inside_the_samples() -> None:
+    spikes, lengths = noisy_raster()
     noisy = flip(spikes, 10.0, seeded(1), lengths)
     changed = (noisy > 0) != (spikes > 0)
-    valid = torch.arange(400)[:, None] < lengths
-    share = float(spikes.sum()) / (int(valid.sum()) * 30) / 10 ** (10 / 20)
-    cells = int(valid.sum()) * 30
-    assert abs(float(changed.sum()) - cells * share) < 4 * (cells * share) ** 0.5
-    assert not changed[~valid].any()
+    for sample, length in enumerate(lengths.tolist()):
+        cells = length * 30
+        share = float(spikes[:, sample].sum()) / cells / 10 ** (10 / 20)
+        assert abs(float(changed[:, sample].sum()) - cells * share) < 4 * (cells * share) ** 0.5
+        assert not changed[length:, sample].any()
     assert noisy[changed & (spikes == 0)].eq(1).all()
     assert noisy[changed & (spikes > 0)].eq(0).all()
     assert noisy[~changed].equal(spikes[~changed])
     assert flip(spikes, 10.0, seeded(1), lengths).equal(noisy)
     assert flip(spikes, 300.0, seeded(1)).equal(spikes)
+
+
+def test_flipped_bits_do_not_depend_on_the_batch() -> None:
+    spikes, lengths = noisy_raster()
+    whole, draws = flip(spikes, 10.0, seeded(1), lengths), seeded(1)
+    parts = [flip(spikes[:200, :7], 10.0, draws, lengths[:7]), flip(spikes[:, 7:], 10.0, draws, lengths[7:])]
+    assert whole[:200, :7].equal(parts[0])
+    assert whole[:, 7:].equal(parts[1])
+
+
+def test_where_samples_end_is_known_on_every_device() -> None:
+    lengths = torch.ones(2, dtype=torch.int64, device="meta")  # a device that every machine has
+    valid = Batch(torch.zeros(5, 2, 3, device="meta"), lengths, lengths).valid
+    assert (valid.device.type, valid.shape) == ("meta", (5, 2))
+
+
+@pytest.mark.gpu
+def test_a_gpu_flips_the_same_bits() -> None:
+    spikes, lengths = noisy_raster()
+    there = flip(spikes.cuda(), 10.0, seeded(1), lengths.cuda())
+    assert there.device.type == "cuda"
+    assert there.cpu().equal(flip(spikes, 10.0, seeded(1), lengths))
 
 
 wrong_options = {
@@ -213,8 +249,11 @@ def test_wrong_indices_augmentations_and_ratios_are_named() -> None:
         Augmentation(scale=1.0)
     with pytest.raises(ConfigError, match=r"but got 0.1, 0.3 and 1.0"):
         Augmentation(drop=1.0)
-    with pytest.raises(ConfigError, match=r"At snr_db=-40.0 a bit of this raster would flip with probability 50"):
-        flip(torch.full((3, 2, 2), 0.5), -40.0, seeded())
+    loud = torch.tensor([0.0, 0.5]).expand(3, 2).unsqueeze(-1)
+    with pytest.raises(ConfigError, match=r"At snr_db=-40.0 a bit of sample 1 .* would flip with probability 50"):
+        flip(loud, -40.0, seeded())
+    with pytest.raises(ConfigError, match=r"with probability nan"):
+        flip(loud, float("nan"), seeded())
 
 
 good = ([[0.0, 1.0, 1.0], [2.0]], [[0, 3, 3], [1]])

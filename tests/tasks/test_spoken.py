@@ -16,6 +16,7 @@ import torch
 
 from spikeloom.cli import main
 from spikeloom.data import shd as files
+from spikeloom.data.spike_trains import SpikeTrains
 from spikeloom.errors import ConfigError
 from spikeloom.tasks import _spoken, shd, spoken_digits
 from spikeloom.tasks.shd import PRESETS, Config
@@ -76,6 +77,34 @@ def test_evaluation_and_figures(neuron: Any, tmp_path: Path) -> None:
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     extra = {"rates", "robustness"} if neuron == "SB" else set()
     assert drawn == {"spikes", "learning_curves", "confusion"} | extra
+
+
+@pytest.mark.parametrize("neuron", ["SB", "SD"])
+@pytest.mark.parametrize("snr", [None, 10.0])
+def test_an_answer_does_not_depend_on_the_batch(neuron: Any, snr: float | None, tmp_path: Path) -> None:
+    config = change(neuron=neuron, evaluation="mean" if neuron == "SB" else "sample")
+    trains = shd.made_up("test")
+    model = _spoken.network(config, new_run(tmp_path), trains.channels, len(trains.classes))
+
+    def answers(data: SpikeTrains) -> torch.Tensor:
+        draws = torch.Generator().manual_seed(3)
+        return _spoken.answers(config, model, data, torch.device("cpu"), snr, draws).answers
+
+    whole = answers(trains)
+    torch.testing.assert_close(answers(trains.select(range(5))), whole[:5], rtol=0, atol=1e-5)
+    if snr is None:
+        torch.testing.assert_close(answers(trains.select([9]))[0], whole[9], rtol=0, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("neuron", ["SB", "LIF"])
+def test_a_gpu_trains_and_tests(neuron: Any, tmp_path: Path) -> None:
+    config = change(neuron=neuron, robustness=True, augmentation="event", reg_thr=0.1)
+    run = Run(tmp_path, "shd", "smoke", 0, quiet=True, device=torch.device("cuda"))
+    shd.train(config, run)
+    assert shd.evaluate(config, run.fresh())["test_samples"] == 24
+    run.write_json("result.json", {"test": shd.evaluate(config, run.fresh())})
+    shd.plot(config, run.fresh())
 
 
 OPTIONS = [
