@@ -6,6 +6,7 @@ breaks the order of channels or of time must fail them, or they would say nothin
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from spikeloom.data.cochlea import Cochlea, encode
 from spikeloom.errors import ConfigError, DataError
+from spikeloom.tasks.spoken_digits import HEARING, Config
 
 Array = NDArray[np.float64]
 DATA = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "samples"
@@ -69,11 +71,12 @@ def reference() -> tuple[Array, Array]:
     return times * 1000, channels
 
 
-def encoded(seed: int, channels: int = CHANNELS) -> tuple[Array, Array]:
+def encoded(seed: int, channels: int = CHANNELS, hearing: str = "reference") -> tuple[Array, Array]:
     import soundfile
 
     sound, rate = soundfile.read(SOUND)
-    times, units = encode([sound], rate, Cochlea(channels=channels), torch.Generator().manual_seed(seed))
+    options = replace(HEARING[hearing], channels=channels)
+    times, units = encode([sound], rate, options, torch.Generator().manual_seed(seed))
     return times[0].astype(np.float64), units[0].astype(np.float64)
 
 
@@ -81,6 +84,22 @@ def encoded(seed: int, channels: int = CHANNELS) -> tuple[Array, Array]:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_it_agrees_with_the_reference(seed: int) -> None:
     assert failures(*encoded(seed), reference()) == set()
+
+
+@needs_reference
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_keen_hearing_is_outside_two_bounds_and_at_the_edge_of_a_third(seed: int) -> None:
+    """What `spoken_digits` hears with by default: no fit, and decision 0008 says in what it differs."""
+    times, channels = encoded(seed, hearing="keen")
+    failed = failures(times, channels, reference())
+    assert failed - {"times"} == {"places", "interaction"}
+    assert 620 < len(times) < 750  # not the number of spikes
+    assert np.quantile(channels, 0.05) < np.quantile(reference()[1], 0.05) - 10  # too near the base
+
+
+def test_the_reference_is_heard_with_the_options_of_the_fit() -> None:
+    assert HEARING["reference"] == Cochlea()
+    assert Config().hearing == "keen"
 
 
 @needs_reference
