@@ -4,11 +4,11 @@ from .balance import QCFS, balance_thresholds, fraction, maximum, percentile, qc
 from .conversion import report, verify
 from .converted import Converted
 from .pairs import set_scale, to_hybrid, to_rate, to_spiking
-from .present import OUTPUT, Presented, Probe, accuracy_over_steps, present
+from .present import OUTPUT, Presented, Probe, accuracy_curve, accuracy_over_steps, present
 from .spiking import convert
 
 __all__ = [
-    "OUTPUT", "QCFS", "Converted", "Presented", "Probe", "accuracy_over_steps", "balance_thresholds", "convert",
-    "fraction", "maximum", "percentile", "present", "qcfs", "report", "set_scale", "to_hybrid", "to_rate", "to_spiking",
-    "verify",
+    "OUTPUT", "QCFS", "Converted", "Presented", "Probe", "accuracy_curve", "accuracy_over_steps", "balance_thresholds",
+    "convert", "fraction", "maximum", "percentile", "present", "qcfs", "report", "set_scale", "to_hybrid", "to_rate",
+    "to_spiking", "verify",
 ]  # fmt: skip

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError
 from ..neurons import QCFSCurve, RateNeuron, rate_neurons
-from .converted import Converted, in_blocks
+from .blocks import in_blocks
+from .converted import Converted
 from .pairs import to_rate, to_spiking
 
 RELUS = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu")
@@ -100,7 +101,7 @@ def balance_thresholds(converted: Converted, batches: Iterable[Tensor], steps: i
     spiking, found = to_spiking(converted).eval(), dict[str, float]()
     for name in neurons:
         neuron, before = rate_neurons(spiking)[name], spiking.before(name)
-        largest = [neuron.drive(currents).max() for x in batches for currents in in_blocks(before, x, steps)]
+        largest = [neuron.drive(currents).max() for x in batches for currents, _ in in_blocks(before, x, steps)]
         found |= _set(converted, {name: float(torch.stack(largest).max())} if largest else {}, only=name)
     for x in batches:
         _note_range(converted, x)

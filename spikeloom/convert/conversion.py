@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, ShapeError
 from ..neurons import RateNeuron, rate_neurons
-from .converted import Converted, in_blocks
+from .blocks import in_blocks
+from .converted import Converted
 from .folding import shared_copy
 from .pairs import to_rate, to_spiking
 

@@ -2,10 +2,10 @@
 
 It is a list of operations. Those without a memory take all steps as one batch [T B, *N]; what is constant in time
 (`x.expand(T, *x.shape)`) is computed once and stays expanded. Neurons, low-passes and spiking pools take [T, B, *N] and
-hand on a state.
+hand on a state. A value is forgotten once nothing reads it any more.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -74,6 +74,8 @@ class Converted(Stateful):
         output: name of the value that is returned.
         parts: modules, parameters and buffers by path.
 
+    `note` is told how many bytes of values are held at once, while it is set (see `blocks`).
+
     >>> import torch
     >>> double = Op("y", "function", torch.mul, (Ref("input"), 2.0))
     >>> Converted((double,), "y", {})(torch.ones(1, 1, 1))
@@ -84,6 +86,9 @@ class Converted(Stateful):
         super().__init__()
         self.ops, self.output = ops, output
         self.largest = 0.0
+        self.note: Callable[[int], None] | None = None
+        self._last = {name: index for index, op in enumerate(ops) for name in (op.name, *(r.name for r in refs(op)))}
+        self._last[output] = len(ops)
         self._timed = {op.name for op in ops if op.timed} | {"input"}
         for path, part in parts.items():
             owner, name = self._owner(path)
@@ -153,14 +158,22 @@ class Converted(Stateful):
         if state is not None and len(state) != count:
             raise ShapeError(f"Converted has {count} layers with a state but got {len(state)} parts. Pass state=None.")
         old, new = iter((None,) * count if state is None else state), list[State]()
-        for op in self.ops:
+        for index, op in enumerate(self.ops):
             if op.kind == "stateful":
                 layer = self.get_submodule(op.target)
                 values[op.name], moved = _advance(layer, values[op.args[0].name], next(old), spikes, start)
                 new.append(moved)
             else:
                 values[op.name] = self._untimed(op, values)
+            if self.note is not None:
+                self.note(sum(part.nbytes for name, part in values.items() if self._held(name, part)))
+            for name in [name for name in values if self._last.get(name, -1) <= index]:
+                del values[name]
         return values[self.output], tuple(new)
+
+    def _held(self, name: str, part: Any) -> bool:
+        """Whether a value grows with the steps."""
+        return name in self._timed and isinstance(part, Tensor)
 
     def _untimed(self, op: Op, values: dict[str, Any]) -> Any:
         """An operation without time."""
@@ -205,17 +218,3 @@ def _advance(layer: nn.Module, xs: Tensor, state: State, spikes: bool, start: bo
         return layer(xs, first)[0], first
     out, moved = layer(xs, state)
     return out, moved
-
-
-def in_blocks(model: Stateful, x: Tensor, steps: int, block: int = 10) -> Iterator[Tensor]:
-    """Show a constant input `x` [B, *N] for some steps; the outputs, a block of steps at a time.
-
-    >>> import torch
-    >>> model = Converted((Op("y", "function", torch.neg, (Ref("input"),)),), "y", {})
-    >>> [len(out) for out in in_blocks(model, torch.ones(2, 3), 25)]
-    [10, 10, 5]
-    """
-    state: State | None = None
-    for size in [block] * (steps // block) + [steps % block] * (steps % block > 0):
-        out, state = model(x.expand(size, *x.shape), state)
-        yield out

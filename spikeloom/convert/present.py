@@ -1,11 +1,12 @@
 """Show a constant input to a spiking model for some steps, and see what probes say.
 
-The input is never repeated in memory. Steps run in blocks, as many as fit into a memory limit: a convolution takes a
-whole block as one batch, neurons run in one kernel per block, and what stands in front of the first neuron is computed
-once. The peak does not grow with the number of steps, but for the histories that probes keep.
+The input is never repeated in memory. Steps run in blocks, as many as fit into a memory limit (see `blocks`): a
+convolution takes a whole block as one batch, neurons run in one kernel per block, and what stands in front of the first
+neuron is computed once per block. The peak does not grow with the number of steps, but for the histories that probes
+keep.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 
 from ..core import State, Stateful
 from ..errors import ConfigError, ShapeError
-from ..neurons import Lowpass
+from ..neurons import DiehlCook, Lowpass, MembraneLIF, Neuron, RateNeuron
+from .blocks import LIMIT, in_blocks
 
-LIMIT = 1 << 28
-"""Bytes of the outputs of one block: 256 MB."""
+IN_TIME = (DiehlCook, Lowpass, MembraneLIF, Neuron, RateNeuron)
+"""What has a `dt`."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,14 @@ def present(
     Units: dt in ms, memory in bytes.
 
     Args:
-        model: in the mode it shall run in: `to_spiking(model).eval()`.
+        model: one that spikes: `to_spiking(model).eval()`.
+        dt: length of one step, for the filters of probes; that of the model.
         after: what an earlier call returned, to go on from there.
 
     Raises:
-        ConfigError: fewer than one step, or a probe names no module.
-        ShapeError: the input has no batch dimension.
+        ConfigError: the number of steps is not a whole one above 0, rate neurons of the model do not spike, `dt` is not
+            that of the model, or a probe reads what is not there, or what runs several times.
+        ShapeError: the input has no batch dimension, or the model cannot take it.
 
     >>> from spikeloom.layers import Sequential
     >>> from spikeloom.neurons import RateNeuron, ReLUCurve
@@ -81,49 +85,83 @@ def present(
     >>> shown.probes["out"][:, 0, 0].tolist()
     [0.0, 0.0, 0.0, 1000.0, 0.0, 0.0, 0.0, 1000.0]
     """
-    if steps < 1:
-        raise ConfigError(f"present needs steps >= 1, but got {steps}.")
-    if x.dim() < 2:
-        raise ShapeError(f"present needs an input [B, *N], but got {list(x.shape)}. Add a batch dimension.")
+    _check(model, x, steps)
+    if any(probe.tau_syn for probe in probes.values()):
+        _check_dt(model, dt)
     readers = {
-        name: _Reader(probe, dt, None if after is None else after.filters[name]) for name, probe in probes.items()
+        name: _Reader(name, probe, dt, None if after is None else after.filters[name]) for name, probe in probes.items()
     }
     named = dict(model.named_modules())
     if unknown := sorted(reader.probe.layer for reader in readers.values() if reader.probe.layer not in named):
-        raise ConfigError(f"There are no modules {', '.join(unknown)} to probe. The model has {', '.join(named)}.")
+        known = ", ".join(name for name in named if name)
+        raise ConfigError(f"There are no modules {', '.join(unknown)} to probe. The model has {known}.")
     hooks = [named[r.probe.layer].register_forward_hook(r.read) for r in readers.values() if r.probe.layer]
-    largest = [0]
-    sizes = [module.register_forward_hook(_measure(largest)) for module in model.modules()]
-    state, done, block = None if after is None else after.state, 0, 1
+
+    def begin(block: int) -> None:
+        for reader in readers.values():
+            reader.block, reader.calls = (block, len(x)), 0
+
+    state = None if after is None else after.state
     try:
-        while done < steps:
-            for reader in readers.values():
-                reader.block = block, len(x)
-            out, state = model(x.expand(block, *x.shape), state)
+        for shown in in_blocks(model, x, steps, memory, state, begin):
+            out, state = shown
             for reader in readers.values():
                 if not reader.probe.layer:
                     reader.take(out)
-            done += block
-            while sizes:
-                sizes.pop().remove()
-            block = max(1, min(memory // max(2 * largest[0], 1), steps - done))
     finally:
-        for hook in (*hooks, *sizes):
+        for hook in hooks:
             hook.remove()
     return Presented({name: r.found() for name, r in readers.items()}, state, {n: r.state for n, r in readers.items()})
+
+
+def _check(model: nn.Module, x: Tensor, steps: int) -> None:
+    """Raise an error for what cannot be shown."""
+    if not isinstance(model, Stateful):
+        raise ConfigError(
+            f"present shows models that live in time, but got {type(model).__name__}. Pass convert(model, example=x), "
+            "or a spikeloom Sequential."
+        )
+    if not isinstance(steps, int) or steps < 1:
+        raise ConfigError(f"present needs steps >= 1, a whole number, but got {steps}.")
+    if x.dim() < 2:
+        raise ShapeError(f"present needs an input [B, *N], but got {list(x.shape)}. Add a batch dimension.")
+    neurons = {name: part for name, part in model.named_modules() if isinstance(part, RateNeuron)}
+    if rates := [name or "it" for name, part in neurons.items() if part.partner != "none" and not part.spikes]:
+        raise ConfigError(
+            f"present shows spikes, but the rate neurons {', '.join(rates)} would answer as rates (mode "
+            f"{next(iter(neurons.values())).mode!r}{' in train()' if model.training else ''}). Call model.eval(), or "
+            "pass to_spiking(model).eval()."
+        )
+
+
+def _check_dt(model: nn.Module, dt: float) -> None:
+    """Raise ConfigError unless all layers have this step."""
+    other = {name: part.dt for name, part in model.named_modules() if isinstance(part, IN_TIME) and part.dt != dt}
+    if other:
+        name, wanted = next(iter(other.items()))
+        raise ConfigError(
+            f"present filters its probes in steps of dt={dt:g} ms, but {name or 'the model'} has dt={wanted:g}. "
+            f"Pass dt={wanted:g}."
+        )
 
 
 class _Reader:
     """A probe at work."""
 
-    def __init__(self, probe: Probe, dt: float, state: Any) -> None:
-        self.probe, self.state, self.kept = probe, state, list[Tensor]()
-        self.block = (1, 1)
+    def __init__(self, name: str, probe: Probe, dt: float, state: Any) -> None:
+        self.name, self.probe, self.state, self.kept = name, probe, state, list[Tensor]()
+        self.block, self.calls = (1, 1), 0
         self.filter = Lowpass(probe.tau_syn, debias=probe.debias, dt=dt) if probe.tau_syn else None
 
     def read(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """A forward hook."""
         out = output[0] if isinstance(output, tuple) else output
+        self.calls += 1
+        if self.calls > 1:
+            raise ConfigError(
+                f"The probe {self.name!r} cannot read {self.probe.layer}: it runs several times per step or step by "
+                "step. Make two modules of one that stands in two places, or probe the layer around it."
+            )
         if not isinstance(module, Stateful):  # time is folded into the batch, or left out if nothing changed
             steps, batch = self.block
             out = out.unflatten(0, self.block) if len(out) == steps * batch else out.expand(steps, *out.shape)
@@ -132,24 +170,23 @@ class _Reader:
     def take(self, out: Tensor) -> None:
         """A block of outputs [T, B, *N]."""
         if self.probe.units:
-            out = out.flatten(2)[:, :, list(self.probe.units)]
+            out, (low, high) = out.flatten(2), (min(self.probe.units), max(self.probe.units))
+            if low < 0 or high >= out.shape[2]:
+                raise ConfigError(
+                    f"The probe {self.name!r} reads units {low} to {high}, but there are units 0 to {out.shape[2] - 1}."
+                )
+            out = out[:, :, list(self.probe.units)]
         if self.filter is not None:
             out, self.state = self.filter(out, self.state)
         self.kept = [*self.kept, out.clone()] if self.probe.history else [out[-1:].clone()]
 
     def found(self) -> Tensor:
+        if not self.kept:
+            raise ConfigError(
+                f"The probe {self.name!r} read nothing: {self.probe.layer} only holds other modules, or does not run. "
+                "Probe a layer inside it."
+            )
         return torch.cat(self.kept) if self.probe.history else self.kept[-1][-1]
-
-
-def _measure(largest: list[int]) -> Callable[..., None]:
-    """A hook that notes the largest output of a step."""
-
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        out = output[0] if isinstance(output, tuple) else output
-        if isinstance(out, Tensor):
-            largest[0] = max(largest[0], out.numel() * out.element_size())
-
-    return hook
 
 
 def accuracy_over_steps(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -161,3 +198,33 @@ def accuracy_over_steps(outputs: Tensor, labels: Tensor) -> Tensor:
     [0.0, 1.0]
     """
     return (outputs.argmax(-1) == labels).float().mean(1)
+
+
+@torch.no_grad()
+def accuracy_curve(
+    model: Stateful, x: Tensor, labels: Tensor, steps: int, *, batch: int = 100, memory: int = LIMIT
+) -> Tensor:
+    """Show `x` and answer by the mean output so far: the share of right answers after each step, [T].
+
+    Shapes: x [B, *N], labels [B]; the model maps [T, B, *N] to [T, B, K].
+
+    Args:
+        batch: samples that are shown at once.
+        memory: bytes of a block, see `present`.
+
+    Raises:
+        ConfigError, ShapeError: as `present`; or there is not a label for every sample.
+
+    >>> from spikeloom.convert import convert
+    >>> model = nn.Sequential(nn.Identity(), nn.ReLU()).eval()
+    >>> x, labels = torch.tensor([[0.1, 0.4], [0.9, 0.6]]), torch.tensor([1, 0])
+    >>> accuracy_curve(convert(model, example=x), x, labels, 4).tolist()
+    [0.5, 1.0, 1.0, 1.0]
+    """
+    if labels.shape != x.shape[:1]:
+        raise ShapeError(f"accuracy_curve needs a label per sample of {list(x.shape)}, but got {list(labels.shape)}.")
+    right = torch.zeros(steps, device=x.device)
+    for start in range(0, len(x), batch):
+        means = present(model, x[start : start + batch], steps, memory=memory).probes["out"].cumsum(0)
+        right += (means.argmax(-1) == labels[start : start + batch]).sum(1)
+    return right / len(x)

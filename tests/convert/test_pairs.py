@@ -1,16 +1,29 @@
 """Switching a model between rates and spikes, and showing it something for a while."""
 
 import copy
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from spikeloom.convert import Probe, accuracy_over_steps, present, set_scale, to_hybrid, to_rate, to_spiking
+from spikeloom.convert import (
+    Probe,
+    accuracy_curve,
+    accuracy_over_steps,
+    convert,
+    present,
+    set_scale,
+    to_hybrid,
+    to_rate,
+    to_spiking,
+)
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers import Sequential
 from spikeloom.models.conv import ConvRateNetwork
-from spikeloom.neurons import LIFCurve, Lowpass, RateNeuron, ReLUCurve
+from spikeloom.neurons import LIFCurve, Lowpass, RateNeuron, ReLUCurve, rate_neurons
 
 
 def seeded() -> torch.Generator:
@@ -167,3 +180,103 @@ def test_errors() -> None:
     with pytest.raises(ConfigError, match="no modules nowhere"):
         present(model, images(), 3, probes={"x": Probe("nowhere")})
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def refused(match: str, model: nn.Module, x: Tensor, steps: int = 3, **options: Any) -> None:
+    with pytest.raises((ConfigError, ShapeError), match=match):
+        present(model, x, steps, **options)  # type: ignore[arg-type]
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_model_that_would_answer_as_rates_is_not_shown() -> None:
+    ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    x = torch.rand(3, 4)
+    refused(
+        r"neurons 1 would answer as rates \(mode 'auto' in train\(\)\)\. Call model\.eval", convert(ann, example=x), x
+    )
+    refused(r"neurons it would answer as rates \(mode 'rate'\)", RateNeuron(ReLUCurve(), mode="rate").eval(), x)
+    present(convert(ann, partner="none", example=x), x, 3)  # this one never spikes, as it was asked to
+    refused("shows models that live in time, but got Sequential", ann, x)
+
+
+def test_a_probe_filters_with_the_step_of_the_model() -> None:
+    ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    x, probes = torch.rand(3, 4), {"out": Probe(tau_syn=10.0)}
+    half = convert(ann, dt=0.5, example=x)
+    refused(r"steps of dt=1 ms, but 1 has dt=0\.5\. Pass dt=0\.5", half, x, probes=probes)
+    found = present(half, x, 9, probes=probes, dt=0.5).probes["out"]
+    torch.testing.assert_close(found, Lowpass(10.0, dt=0.5)(half(x.expand(9, *x.shape))[0])[0])
+    assert present(half, x, 9).probes["out"].shape == (9, 3, 2)  # without a filter it does not matter
+
+
+def test_probes_that_cannot_read() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.ReLU()})
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.stem["a"](self.stem["b"](self.stem["a"](x)))
+            return y
+
+    x = torch.rand(3, 4)
+    model = convert(Twice().eval(), example=x)
+    refused("'p' cannot read stem.a: it runs several times", model, x, probes={"p": Probe("stem.a")})
+    refused("'p' read nothing: stem only holds other modules", model, x, probes={"p": Probe("stem")})
+    refused(r"no modules c to probe\. The model has stem, stem\.a, stem\.b\.", model, x, probes={"p": Probe("c")})
+    refused("'p' reads units 0 to 4, but there are units 0 to 3", model, x, probes={"p": Probe(units=(4, 0))})
+    refused("units -1 to 0", model, x, probes={"p": Probe(units=(-1, 0))})
+    refused(r"steps >= 1, a whole number, but got 3\.0", model, x, steps=3.0)  # type: ignore[arg-type]
+    refused(r"Converted cannot take the input \[3, 5\] of torch\.float32: .*Pass a batch", model, torch.rand(3, 5))
+
+
+@pytest.mark.slow
+def test_a_deep_converted_network_stays_within_the_memory_limit() -> None:
+    code = """
+import resource, torch
+from torch import nn
+from spikeloom.convert import Probe, convert, present, report
+torch.set_num_threads(1)
+layers = [part for _ in range(30) for part in (nn.Conv2d(16, 16, 3, padding=1), nn.ReLU())]
+x = torch.rand(4, 16, 32, 32)
+model = convert(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), example=x)
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+present(model, x, 4, memory=1)
+before = peak()
+present(model, x, 64, memory=16 << 20, probes={"out": Probe(history=False)})
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 100  # MB; every value kept, it would be 30 times the limit
+
+
+def test_values_are_forgotten_and_their_bytes_set_the_size_of_a_block() -> None:
+    class Branches(nn.Module):
+        """Six values that are held at once, made by functions."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            parts = [torch.cat([x, x * factor], 1).relu() for factor in range(6)]
+            return torch.cat(parts, 1)
+
+    x = torch.rand(2, 1000)
+    model = convert(Branches().eval(), example=x)
+    held, blocks = list[int](), list[int]()
+    model.note = held.append
+    model(x.unsqueeze(0))
+    model.note = None
+    branches, everything = 6 * 2 * 2 * 1000 * 4, sum(held)
+    assert max(held) == 2 * branches < everything
+    next(iter(rate_neurons(model).values())).register_forward_hook(lambda _, __, out: blocks.append(len(out[0])))
+    present(model, x, 30, memory=10 * max(held))
+    assert blocks == [1, 10, 10, 9]
+
+
+def test_accuracy_over_time_in_one_call() -> None:
+    ann = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    x, labels = torch.rand(7, 4), torch.arange(7) % 2
+    model = convert(ann, example=x)
+    found = accuracy_curve(model, x, labels, 12, batch=3)
+    wanted = accuracy_over_steps(present(model, x, 12).probes["out"].cumsum(0), labels)
+    torch.testing.assert_close(found, wanted)
+    with pytest.raises(ShapeError, match=r"a label per sample of \[7, 4\], but got \[3\]"):
+        accuracy_curve(model, x, labels[:3], 12)
