@@ -12,6 +12,7 @@ Source: Cramer, Stradmann, Schemmel, Zenke, The Heidelberg spiking data sets, IE
 """
 
 import gzip
+import math
 import tempfile
 import zipfile
 import zlib
@@ -35,6 +36,11 @@ CLASSES, CHANNELS = 20, 700
 MIRRORS = ("https://zenkelab.org/datasets/", "https://compneuro.net/datasets/")
 LARGEST = 1 << 34
 """Bytes of an unpacked file, several times those of the largest one; keeps a forged archive from filling the disk."""
+PART = 1 << 26
+"""Bytes of labels, names or references to lists, or of a chunk of them: a hundred times those of the largest file.
+Keeps a forged shape from filling the memory."""
+BLOCK = 256
+"""Lists that are read at once."""
 
 
 def official(name: str, md5: str, count: int, what: str) -> DataFile:
@@ -90,8 +96,9 @@ def read(path: Path, classes: int = CLASSES, channels: int = CHANNELS) -> SpikeT
     """The spike trains of a file.
 
     Raises:
-        DataError: the file cannot be read, is no HDF5 file or lacks a part; parts do not belong together; a time is
-            negative, not finite or out of order; a unit or label is out of range; a sample has no events.
+        DataError: the file cannot be read, is no HDF5 file, lacks a part or has one of an absurd size; it has no
+            samples; parts do not belong together; a time is negative, not finite or out of order; a unit or label is
+            out of range; a sample has no events.
     """
     with _opened(path) as file:
         times, first = _lists(file, "spikes/times", np.floating, path)
@@ -99,6 +106,8 @@ def read(path: Path, classes: int = CLASSES, channels: int = CHANNELS) -> SpikeT
         labels = _numbers(file, "labels", path)
         speakers = _numbers(file, "extra/speaker", path) if "extra/speaker" in file else np.full(len(labels), -1)
         names = _names(file, classes, path)
+    if not len(labels):
+        raise DataError(f"{path} holds no samples, but at least one was expected. Download the file again.")
     if len(first) != len(unit_first) or (first != unit_first).any():
         shorter = min(len(first), len(unit_first))
         different = first[:shorter] != unit_first[:shorter]
@@ -146,7 +155,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
                 yield file
     except zipfile.BadZipFile as error:
         raise DataError(f"{path} is a damaged zip file ({error}). Download the file again.") from error
-    except (OSError, EOFError, zlib.error, RuntimeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} cannot be read as an HDF5 file ({error}). Download the file again.") from error
@@ -183,6 +192,12 @@ def _part(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
         raise DataError(
             f"{path} has no {name}, but found {sorted(file)}. Use a file of SHD or SSC, or download it again."
         )
+    shapes = [part.shape or (), part.chunks or ()]  # a part without data has no shape
+    if max(math.prod(shape) for shape in shapes) * part.dtype.itemsize > PART:
+        raise DataError(
+            f"{path}: {name} claims to be {part.dtype} {list(shapes[0])}, in chunks of {list(shapes[1])}, which is "
+            f"more than {PART:,} bytes and absurd. Download the file again."
+        )
     return part
 
 
@@ -190,22 +205,29 @@ def _lists(file: h5py.File, name: str, kind: type, path: Path) -> tuple[Array, A
     """A list per sample as one array, and where each begins."""
     part = _part(file, name, path)
     base: Any = h5py.check_vlen_dtype(part.dtype)
-    if base is None or not np.issubdtype(base, kind) or part.ndim != 1:
+    if base is None or not np.issubdtype(base, kind) or part.shape is None or part.ndim != 1:
         raise DataError(
-            f"{path}: {name} is {part.dtype} {list(part.shape)}, but one list of {kind.__name__} numbers per sample "
-            "was expected. Download the file again."
+            f"{path}: {name} is {part.dtype} {list(part.shape or ())}, but one list of {kind.__name__} numbers per "
+            "sample was expected. Download the file again."
         )
-    lists = part[()]
-    first = np.zeros(len(lists) + 1, np.int64)
-    np.cumsum([len(entry) for entry in lists], out=first[1:])
-    return np.concatenate([np.zeros(0, base), *lists]).astype(base, copy=False), first
+    size, lengths, pieces = file.id.get_filesize(), [0], [np.zeros(0, base)]
+    for start in range(0, len(part), BLOCK):
+        lists = part[start : start + BLOCK]
+        lengths += [len(entry) for entry in lists]
+        pieces.append(np.concatenate(lists))
+        if sum(piece.nbytes for piece in pieces) > size:  # every entry takes its bytes in the file, too
+            raise DataError(
+                f"{path}: the lists of {name} have more than {sum(lengths):,} entries, but the file only {size:,} "
+                "bytes. Download the file again."
+            )
+    return np.concatenate(pieces).astype(base, copy=False), np.cumsum(lengths, dtype=np.int64)
 
 
 def _numbers(file: h5py.File, name: str, path: Path) -> Array:
     part = _part(file, name, path)
-    if part.ndim != 1 or not np.issubdtype(part.dtype, np.integer):
+    if part.shape is None or part.ndim != 1 or not np.issubdtype(part.dtype, np.integer):
         raise DataError(
-            f"{path}: {name} is {part.dtype} {list(part.shape)}, but one integer per sample was expected. "
+            f"{path}: {name} is {part.dtype} {list(part.shape or ())}, but one integer per sample was expected. "
             "Download the file again."
         )
     return np.asarray(part[()]).astype(np.int64)
@@ -215,10 +237,9 @@ def _names(file: h5py.File, classes: int, path: Path) -> tuple[str, ...]:
     """The names of the classes; their numbers where the file has none."""
     if "extra/keys" not in file:
         return tuple(str(number) for number in range(classes))
-    entries = _part(file, "extra/keys", path)[()]
-    keys = [key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in entries]
-    if len(keys) != classes:
+    part = _part(file, "extra/keys", path)
+    if part.shape != (classes,):
         raise DataError(
-            f"{path} names {len(keys)} classes, but {classes} were expected. Use the file of this data set."
+            f"{path} names {part.size or 0} classes, but {classes} were expected. Use the file of this data set."
         )
-    return tuple(keys)
+    return tuple(key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in part[()])

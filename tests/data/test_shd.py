@@ -173,6 +173,13 @@ broken: dict[str, tuple[Content, str]] = {
         r"spikes/times is float64 \[2, 3\], but one list",
     ),
     "a number per sample": (content(**{"spikes/times": np.zeros(2)}), r"spikes/times is float64 \[2\], but one list"),
+    "no samples": (
+        {"spikes/times": [], "spikes/units": [], "labels": np.zeros(0, int)},
+        "holds no samples, but at least one was expected. Download",
+    ),
+    "one name for all": (content(**{"extra/keys": np.bytes_(b"abcdefghijklmnopqrst")}), "names 1 classes, but 20"),
+    "labels without data": (content(labels=h5py.Empty("i8")), r"labels is int64 \[\], but one integer per sample"),
+    "times without data": (content(**{"spikes/times": h5py.Empty("f2")}), r"spikes/times is float16 \[\], but one"),
     "other classes": (content(**{"extra/keys": np.array([b"a", b"b"])}), "names 2 classes, but 20 were expected"),
 }
 
@@ -189,6 +196,57 @@ def test_a_malformed_file_is_refused(name: str, tmp_path: Path) -> None:
 def test_the_well_formed_file_of_these_tests_is_accepted(tmp_path: Path) -> None:
     read = shd.read(put(tmp_path / "file.h5", content()))
     assert (read.units.tolist(), read.labels.tolist(), read.speakers.tolist()) == ([4, 5, 699], [0, 19], [3, 4])
+
+
+NUMBERS, LISTS = ("labels", "extra/speaker", "extra/keys"), ("spikes/times", "spikes/units")
+
+
+def forge(path: Path, name: str, shape: tuple[int, ...], chunks: tuple[int, ...] | None, base: type) -> Path:
+    """The well-formed file with one part of any shape, of which nothing is written: it takes no room on the disk."""
+    put(path, content())
+    with h5py.File(path, "a") as file:
+        if name in file:
+            del file[name]
+        dtype = h5py.vlen_dtype(np.dtype(base)) if name in LISTS else np.dtype(base)
+        file.create_dataset(name, shape, dtype, chunks=chunks, maxshape=(None,) * len(shape) if chunks else None)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "chunks", "base"),
+    [
+        ("labels", (1 << 42,), (16,), np.uint16),
+        ("labels", (2,), (1 << 30,), np.uint16),
+        ("spikes/times", (1 << 40,), (16,), np.float16),
+        ("spikes/units", (1 << 40,), (16,), np.uint16),
+        ("extra/speaker", (1 << 42,), (16,), np.uint16),
+        ("extra/keys", (20, 1 << 40), (1, 16), np.uint16),
+    ],
+)
+def test_a_forged_shape_fills_no_memory(
+    name: str, shape: tuple[int, ...], chunks: tuple[int, ...], base: type, tmp_path: Path
+) -> None:
+    path = forge(tmp_path / "file.h5", name, shape, chunks, base)
+    assert path.stat().st_size < 1 << 20
+    claim = rf"{path}: {name} claims to be .* \[{shape[0]}.*\], in chunks of \[{chunks[0]}.*\], .* and absurd. Download"
+    with pytest.raises(DataError, match=claim):
+        shd.read(path)
+    if name == "labels":
+        with pytest.raises(DataError, match=claim):
+            shd.count(path)
+
+
+def test_lists_that_all_point_to_one_place_fill_no_memory(tmp_path: Path) -> None:
+    path, lists = tmp_path / "file.h5", 600
+    with h5py.File(path, "w") as file:
+        part = file.create_dataset("spikes/times", (lists,), h5py.vlen_dtype(np.dtype(np.float16)))
+        part[0] = np.full(9999, 0.1, np.float16)
+        offset = part.id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 16 * lists] = data[offset : offset + 16] * lists
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"lists of spikes/times have more than .* entries, but the file only .* bytes"):
+        shd.read(path)
 
 
 def packed(data: bytes, *names: str) -> bytes:
@@ -245,7 +303,7 @@ def well_formed(times: list[list[float]], units: list[list[int]], labels: list[i
     """What a file must be, once more and plainly."""
     return (
         [len(entry) for entry in times] == [len(entry) for entry in units]
-        and len(times) == len(labels)
+        and len(times) == len(labels) > 0
         and all(len(entry) > 0 and entry == sorted(entry) and min(entry) >= 0 for entry in times)
         and not any(np.isnan(entry).any() for entry in times)
         and all(0 <= unit < 700 for entry in units for unit in entry)
@@ -289,3 +347,32 @@ def test_a_file_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory
     (folder / "cut.h5").write_bytes(data[: int(keep * len(data))])
     with pytest.raises(DataError, match=r"cut\.h5"):
         shd.read(folder / "cut.h5")
+
+
+sizes = some.sampled_from([0, 1, 2, 3, 20, 300, 1 << 20, 1 << 42])
+
+
+@given(
+    name=some.sampled_from(NUMBERS + LISTS),
+    shape=some.lists(sizes, max_size=2).map(tuple),
+    chunk=some.sampled_from([0, 1, 16, 1 << 30]),
+    base=some.sampled_from([np.uint16, np.int64, np.float16, np.float64, np.bool_]),
+)
+@settings(deadline=None, max_examples=120)
+def test_parts_of_any_shape_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, name: str, shape: tuple[int, ...], chunk: int, base: type
+) -> None:
+    path = tmp_path_factory.mktemp("shape") / "file.h5"
+    chunked = chunk > 0 and len(shape) > 0
+    if not chunked and np.prod(shape, dtype=float) > 1e6:
+        return  # would be written
+    chunks = (min(chunk, 1 << 27), *[1] * (len(shape) - 1)) if chunked else None
+    forge(path, name, shape, chunks, base)
+    well_formed = shape == ((20,) if name == "extra/keys" else (2,)) and (chunks or (0,))[0] <= 1 << 20
+    if name == "extra/keys" and well_formed:
+        assert len(shd.read(path).classes) == 20
+    elif name in NUMBERS and well_formed and np.issubdtype(base, np.integer):
+        assert shd.read(path).first.tolist() == [0, 2, 3]
+    else:
+        with pytest.raises(DataError, match=r"file\.h5"):  # lists of which nothing is written are empty samples
+            shd.read(path)

@@ -223,6 +223,17 @@ def test_a_preset_for_the_real_files_runs_end_to_end(
     assert "shd_test.h5" in error
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_file_without_samples_is_refused_before_training(
+    split: str, real_format: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = shd.made_up("test").select([])
+    files.write(real_format / f"shd_{split}.h5", none)
+    assert main(["train", "shd", "--epochs", "1", "--hidden", "4", "--out", str(tmp_path / "run")]) == 1
+    assert f"shd_{split}.h5 holds no samples, but at least one was expected" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoints" / "last.pt").exists()
+
+
 TINY = ["--seeds", "1", "--set", "made_up=true", "epochs=1", "hidden=4", "layers=1", "batch=12"]
 
 
