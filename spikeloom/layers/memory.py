@@ -1,0 +1,287 @@
+"""A memory in fast weights: one layer writes it with Hebb's rule, another reads it, through spikes.
+
+    write    key[t]   = LIF(i_key[t])                       i = weight x[t], keys first, then values
+             value[t] = LIF(i_value[t] + recall W[t-1] key[t])
+             W[t]     = rule(W[t-1], key[t], value[t])
+    read     key[t]   = LIF(weight x[t] + feedback value[t - delay])
+             value[t] = LIF(W key[t])
+
+Every sample has a memory W [size, size] of its own, from keys to values; it is in the state, starts at zero and is
+learned through. While something is read it does not change. On the CPU a sequence runs in one loop that keeps a
+sample's memory in the cache, and so does its exact adjoint; step by step in torch is the definition.
+Source: Limbacher, Özdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
+Hebbian plasticity, 2022 (arXiv:2205.11276); the constants are those of the authors' code.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core import Stateful
+from ..errors import ConfigError, ShapeError, check_positive, check_sequence
+from ..kernels import engine_for
+from ..neurons import LIF
+from ..neurons.lif import LIFState
+from ..rules.hebbian import Hebbian, HebbianTraces, inverted_oja
+from ..rules.local import LocalRule
+from ..surrogate import Triangle
+
+RULE = inverted_oja()
+"""The rule of the paper."""
+
+
+def memory_neuron(tau_mem: float = 20.0, threshold: float = 0.1, refractory: float = 3.0, **options: Any) -> LIF:
+    """LIF neurons with the constants of the paper: threshold 0.1, 20 ms, 3 ms refractory, slope 1.
+
+    >>> memory_neuron().threshold
+    0.1
+    """
+    return LIF(tau_mem, threshold, refractory=refractory, surrogate=Triangle(1.0), **options)
+
+
+def xavier_(weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw weights [post, pre] uniformly up to sqrt(2) sqrt(6 / (pre + post)), in place."""
+    bound = math.sqrt(2.0) * math.sqrt(6.0 / sum(weight.shape))
+    with torch.no_grad():
+        return weight.uniform_(-bound, bound, generator=generator)
+
+
+class WriteState(NamedTuple):
+    """What moves in a `HebbianWrite`."""
+
+    memory: Tensor  # [B, N, N], value neurons by key neurons
+    key: LIFState
+    value: LIFState
+    traces: Any  # of the rule: HebbianTraces, each [B, N]
+
+
+class ReadState(NamedTuple):
+    """What moves in a `HebbianRead`."""
+
+    memory: Tensor  # [B, N, N], does not change
+    key: LIFState
+    value: LIFState
+    history: Tensor  # [delay, B, N], value spikes of the steps before, oldest first
+
+
+class _MemoryLayer(Stateful):
+    """What the two layers share: a neuron of which there are keys and values, and a weight."""
+
+    def __init__(self, n_in: int, size: int, neuron: LIF | None, rows: int, columns: int, generator: Any) -> None:
+        super().__init__()
+        check_positive(type(self).__name__, n_in=n_in, size=size)
+        self.n_in, self.size = n_in, size
+        self.neuron = memory_neuron() if neuron is None else neuron
+        self.weight = nn.Parameter(xavier_(torch.empty(rows, columns), generator))
+
+    def _check(self, xs: Tensor, memory: Tensor | None) -> None:
+        name = type(self).__name__
+        check_sequence(name, xs, self.n_in)
+        if xs.dim() != 3:
+            raise ShapeError(f"{name} needs spikes [T, B, {self.n_in}], but got {list(xs.shape)}.")
+        wanted = (xs.shape[1], self.size, self.size)
+        if memory is not None and (tuple(memory.shape) != wanted or memory.dtype != xs.dtype):
+            raise ShapeError(
+                f"{name} got a memory {list(memory.shape)} of {memory.dtype}, but its input {list(xs.shape)} of "
+                f"{xs.dtype} needs {list(wanted)}. Every sample has a memory of its own."
+            )
+
+
+class HebbianWrite(_MemoryLayer):
+    """Writes a memory: keys and values spike, and the rule binds them.
+
+    Shapes: spikes [T, B, n_in] -> spikes [T, B, 2 size], keys first; weight [2 size, n_in]; memory [B, size, size].
+
+    Args:
+        n_in: inputs.
+        size: key neurons, and as many value neurons.
+        neuron: their `LIF`; by default `memory_neuron()`.
+        rule: a `LocalRule` for weights of each sample; by default `inverted_oja()`. None: the memory stays as it is.
+        recall: how strongly what a key already means drives the values.
+        generator: draws the weight.
+
+    Raises:
+        ConfigError: a size is not positive, or time steps of neuron and rule differ.
+        ShapeError: input or state of a wrong shape or dtype.
+
+    >>> layer = HebbianWrite(4, 3, generator=torch.Generator().manual_seed(0))
+    >>> spikes, state = layer(torch.ones(50, 2, 4))
+    >>> spikes.shape, state.memory.shape
+    (torch.Size([50, 2, 6]), torch.Size([2, 3, 3]))
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        size: int,
+        neuron: LIF | None = None,
+        *,
+        rule: LocalRule | None = RULE,
+        recall: float = 0.2,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(n_in, size, neuron, 2 * size, n_in, generator)
+        if not math.isfinite(recall):
+            raise ConfigError(f"HebbianWrite needs a finite recall, but got {recall}.")
+        if isinstance(rule, Hebbian) and rule.dt != self.neuron.dt:
+            raise ConfigError(f"The neurons have steps of {self.neuron.dt} ms, but the rule has {rule.dt}. Use one dt.")
+        self.rule, self.recall = rule, recall
+
+    def initial_state(self, x: Tensor) -> WriteState:
+        """A memory of zeros, and neurons at rest."""
+        silent = x.new_zeros(len(x), self.size)
+        traces = () if self.rule is None else self.rule.initial_traces(silent, silent)
+        memory = x.new_zeros(len(x), self.size, self.size)
+        return WriteState(memory, self.neuron.initial_state(silent), self.neuron.initial_state(silent), traces)
+
+    def step(self, x: Tensor, state: WriteState) -> tuple[Tensor, WriteState]:
+        return self._step(x @ self.weight.T, state)
+
+    def _step(self, current: Tensor, state: WriteState) -> tuple[Tensor, WriteState]:
+        to_keys, to_values = current.chunk(2, -1)
+        keys, key = self.neuron.step(to_keys, state.key)
+        recalled = (state.memory @ keys.unsqueeze(2)).squeeze(2)
+        values, value = self.neuron.step(to_values + self.recall * recalled, state.value)
+        memory, traces = state.memory, state.traces
+        if self.rule is not None:
+            memory, traces = self.rule.update(memory, keys, values, traces)
+        return torch.cat([keys, values], -1), WriteState(memory, key, value, traces)
+
+    def forward(self, xs: Tensor, state: WriteState | None = None) -> tuple[Tensor, WriteState]:
+        self._check(xs, None if state is None else state.memory)
+        if not self._fused(xs):
+            return super().forward(xs, state)
+        state = self.initial_state(xs[0]) if state is None else state
+        current = (xs.flatten(0, 1) @ self.weight.T).view(*xs.shape[:2], -1)
+        written: tuple[Tensor, WriteState] = _kernels().write_sequence(
+            current, state, self.neuron, self.rule, self.recall
+        )
+        return written
+
+    def _fused(self, xs: Tensor) -> bool:
+        """Whether the compiled loop knows the rule and the neuron, and no minimum of the rule can act on spikes."""
+        rule = self.rule
+        known = rule is None or (isinstance(rule, Hebbian) and rule.potentiation + rule.depression <= 1.0)
+        return known and compiled(self.neuron, xs)
+
+
+class HebbianRead(_MemoryLayer):
+    """Reads a memory; value spikes come back to the keys after a delay.
+
+    Shapes: spikes [T, B, n_in] -> spikes [T, B, 2 size], keys first; weight [size, n_in + size], feedback last.
+
+    Args:
+        n_in: inputs.
+        size: key neurons, and as many value neurons.
+        neuron: their `LIF`; by default `memory_neuron()`.
+        delay: steps from a value spike to its effect on keys, >= 1.
+        generator: draws the weight.
+
+    Raises:
+        ConfigError: a size or the delay is not positive.
+        ShapeError: input or state of a wrong shape or dtype.
+
+    >>> layer = HebbianRead(4, 3, delay=2, generator=torch.Generator().manual_seed(0))
+    >>> spikes, state = layer(torch.ones(50, 2, 4), layer.begin(torch.rand(2, 3, 3)))
+    >>> spikes.shape, state.history.shape
+    (torch.Size([50, 2, 6]), torch.Size([2, 2, 3]))
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        size: int,
+        neuron: LIF | None = None,
+        *,
+        delay: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(n_in, size, neuron, size, n_in + size, generator)
+        if delay < 1:
+            raise ConfigError(f"HebbianRead needs a delay of at least one step, but got {delay}.")
+        self.delay = delay
+
+    def begin(self, memory: Tensor) -> ReadState:
+        """Neurons at rest before a memory [B, size, size]."""
+        silent = memory.new_zeros(len(memory), self.size)
+        history = memory.new_zeros(self.delay, *silent.shape)
+        return ReadState(memory, self.neuron.initial_state(silent), self.neuron.initial_state(silent), history)
+
+    def initial_state(self, x: Tensor) -> ReadState:
+        """An empty memory; use `begin` for one that was written."""
+        return self.begin(x.new_zeros(len(x), self.size, self.size))
+
+    def step(self, x: Tensor, state: ReadState) -> tuple[Tensor, ReadState]:
+        return self._step(x @ self.weight[:, : self.n_in].T, state)
+
+    def _step(self, current: Tensor, state: ReadState) -> tuple[Tensor, ReadState]:
+        heard = state.history[0] @ self.weight[:, self.n_in :].T
+        keys, key = self.neuron.step(current + heard, state.key)
+        recalled = (state.memory @ keys.unsqueeze(2)).squeeze(2)
+        values, value = self.neuron.step(recalled, state.value)
+        history = torch.cat([state.history[1:], values.unsqueeze(0)])
+        return torch.cat([keys, values], -1), ReadState(state.memory, key, value, history)
+
+    def forward(self, xs: Tensor, state: ReadState | None = None) -> tuple[Tensor, ReadState]:
+        self._check(xs, None if state is None else state.memory)
+        state = self.initial_state(xs[0]) if state is None else state
+        if tuple(state.history.shape) != (self.delay, xs.shape[1], self.size):
+            raise ShapeError(
+                f"HebbianRead with a delay of {self.delay} needs a history [{self.delay}, {xs.shape[1]}, {self.size}], "
+                f"but got {list(state.history.shape)}. Begin with `begin(memory)`."
+            )
+        if not compiled(self.neuron, xs):
+            return super().forward(xs, state)
+        current = (xs.flatten(0, 1) @ self.weight[:, : self.n_in].T).view(*xs.shape[:2], -1)
+        found: tuple[Tensor, ReadState] = _kernels().read_sequence(
+            current, self.weight[:, self.n_in :], state, self.neuron
+        )
+        return found
+
+
+def compiled(neuron: LIF, xs: Tensor) -> bool:
+    """Whether the loop for the CPU knows this neuron: numbers, not learned, and a triangle as slope."""
+    numbers = all(isinstance(getattr(neuron, name), float) for name in neuron.values)
+    return engine_for(xs) == "numba" and numbers and isinstance(neuron.program.surrogate, Triangle)
+
+
+def align_(write: HebbianWrite, read: HebbianRead, features: int) -> None:
+    """Start with keys that agree: the first `features` inputs reach the keys of both layers by the same weights.
+
+    Other inputs do not reach the keys of `write`, the features not its values, and values not the keys of `read`; all
+    of it can still be learned. Reading has `features` inputs. Without it training must first discover that the two have
+    to agree, which takes hundreds of updates where this takes tens.
+
+    Raises:
+        ShapeError: the layers do not fit.
+
+    >>> write, read = HebbianWrite(6, 3), HebbianRead(4, 3)
+    >>> align_(write, read, 4)
+    >>> torch.equal(write.weight[:3, :4], read.weight[:, :4])
+    True
+    """
+    if write.size != read.size or read.n_in != features or write.n_in < features:
+        raise ShapeError(
+            f"align_ needs layers of one size, `read` with the {features} features as inputs, `write` with them first, "
+            f"but got sizes {write.size} and {read.size}, inputs {write.n_in} and {read.n_in}."
+        )
+    size = write.size
+    with torch.no_grad():
+        read.weight[:, :features] = write.weight[:size, :features]
+        read.weight[:, features:] = 0.0
+        write.weight[:size, features:] = 0.0
+        write.weight[size:, :features] = 0.0
+
+
+def _kernels() -> Any:
+    """The compiled loops; numba takes half a second to load."""
+    from ..kernels import memory
+
+    return memory
+
+
+__all__ = [
+    "HebbianRead", "HebbianTraces", "HebbianWrite", "ReadState", "WriteState", "align_", "memory_neuron", "xavier_",
+]  # fmt: skip

@@ -1,0 +1,135 @@
+"""Hebbian rules of fast weights: a memory of its own for every sample, written while the sample lasts.
+
+    traces    x <- (1 - d) s + d x,   d = exp(-dt / tau_trace)                  of both sides; tau_trace 0: x = s
+    gain      a_ij = min(potentiation y_i x_j, 1)                               x pre- and y postsynaptic trace
+    loss      b_ij = min(depression f_ij, 1 - a_ij),   f = x_j^2 (pre), y_i^2 (post), 0 (never)
+    step      w_ij <- w_ij (1 - a_ij - b_ij) + w_max a_ij                       soft bound
+              w_ij <- w_ij (1 - b_ij) + a_ij                                    no bound
+
+With forgetting by the presynaptic side a key that is used again loses what it had meant, and one that is not used keeps
+it (an inverted Oja rule); by the postsynaptic side it is Oja's rule, without forgetting Hebb's. With the soft bound
+weights stay between 0 and w_max; the two minima only matter for activity that is not bounded, such as ReLU.
+Sources: Limbacher, Özdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
+Hebbian plasticity, 2022 (inverted Oja); Oja, 1982.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, ShapeError, check_positive
+
+Forgets = Literal["pre", "post", "never"]
+FORGETS: tuple[Forgets, ...] = ("pre", "post", "never")
+
+
+class HebbianTraces(NamedTuple):
+    """Low-passed activity of both sides."""
+
+    pre: Tensor  # [B, I]
+    post: Tensor  # [B, N]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hebbian:
+    """The equation above; see `inverted_oja`, `oja` and `hebb`.
+
+    Shapes: weight [B, N, I], spikes [B, I] and [B, N].
+    Units: tau_trace and dt in ms.
+
+    Args:
+        potentiation, depression: the two learning rates.
+        w_max: the soft bound; without `soft_bound` of no use.
+        forgets: by which side's activity a synapse forgets.
+        tau_trace: time constant of both traces; 0: they are the activity.
+
+    Raises:
+        ConfigError: a value is out of range.
+        ShapeError: weight and spikes do not fit.
+
+    >>> rule = Hebbian(potentiation=0.1, depression=0.1, tau_trace=0.0)
+    >>> keys, values = torch.tensor([[2.0, 0.5]]), torch.tensor([[1.0, 3.0]])
+    >>> weight = torch.tensor([[[0.0, 0.2], [0.5, 1.0]]])
+    >>> weight, _ = rule.update(weight, keys, values, rule.initial_traces(keys, values))
+    >>> [round(w, 4) for w in weight.flatten().tolist()]
+    [0.2, 0.235, 0.6, 0.975]
+    """
+
+    potentiation: float = 0.3
+    depression: float = 0.3
+    w_max: float = 1.0
+    soft_bound: bool = True
+    forgets: Forgets = "pre"
+    tau_trace: float = 20.0
+    dt: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("Hebbian", w_max=self.w_max, dt=self.dt)
+        numbers = self.potentiation, self.depression, self.tau_trace
+        if not all(0.0 <= number < math.inf for number in numbers):
+            raise ConfigError(
+                f"Hebbian needs potentiation, depression and tau_trace >= 0 and finite, but got {numbers}."
+            )
+        if self.forgets not in FORGETS:
+            raise ConfigError(f"Hebbian forgets by one of {', '.join(FORGETS)}, but got {self.forgets!r}.")
+
+    @property
+    def decay_trace(self) -> float:
+        """d of the traces."""
+        return math.exp(-self.dt / self.tau_trace) if self.tau_trace else 0.0
+
+    def initial_traces(self, pre: Tensor, post: Tensor) -> HebbianTraces:
+        """Traces of samples that have seen nothing."""
+        return HebbianTraces(torch.zeros_like(pre), torch.zeros_like(post))
+
+    def update(self, weight: Tensor, pre: Tensor, post: Tensor, traces: HebbianTraces) -> tuple[Tensor, HebbianTraces]:
+        """One step of all synapses."""
+        if tuple(weight.shape) != (len(pre), post.shape[-1], pre.shape[-1]) or len(pre) != len(post):
+            raise ShapeError(
+                f"Hebbian got weight {list(weight.shape)} for spikes {list(pre.shape)} and {list(post.shape)}. They "
+                "must be [B, N, I], [B, I] and [B, N]: every sample has weights of its own."
+            )
+        decay = self.decay_trace
+        x, y = ((1 - decay) * spikes + decay * trace for spikes, trace in zip((pre, post), traces, strict=True))
+        gain = (self.potentiation * y.unsqueeze(2) * x.unsqueeze(1)).clamp(max=1.0)
+        kept = 1.0 - gain if self.soft_bound else torch.ones_like(gain)
+        if self.forgets != "never":
+            forgotten = x.square().unsqueeze(1) if self.forgets == "pre" else y.square().unsqueeze(2)
+            kept = kept - torch.minimum(self.depression * forgotten, 1.0 - gain)
+        return weight * kept + (self.w_max * gain if self.soft_bound else gain), HebbianTraces(x, y)
+
+
+def inverted_oja(**options: Any) -> Hebbian:
+    """What a key stood for is overwritten when the key is used again; see `Hebbian` for options, shapes and errors.
+
+    w += potentiation (w_max - w) y x - depression x^2 w
+
+    >>> inverted_oja(tau_trace=4.0).forgets
+    'pre'
+    """
+    return Hebbian(**options)
+
+
+def oja(**options: Any) -> Hebbian:
+    """Weights onto a neuron compete for its activity; see `Hebbian` for options, shapes and errors.
+
+    w += potentiation y x - depression y^2 w
+
+    >>> oja().soft_bound
+    False
+    """
+    return Hebbian(soft_bound=False, forgets="post", **options)
+
+
+def hebb(**options: Any) -> Hebbian:
+    """Nothing is forgotten; see `Hebbian` for options, shapes and errors.
+
+    w += potentiation (w_max - w) y x
+
+    >>> hebb(w_max=2.0).forgets
+    'never'
+    """
+    return Hebbian(depression=0.0, forgets="never", **options)
