@@ -6,6 +6,7 @@ and decays derived: the equation's `decay_mem` is exp(-dt / tau_mem).
 
 import math
 from abc import ABC, abstractmethod
+from numbers import Real
 from typing import Any
 
 import torch
@@ -78,11 +79,19 @@ class Neuron(Stateful, ABC):
             self.register_parameter(name, value)
         elif isinstance(value, Tensor):
             self.register_buffer(name, value)
-        else:
+        elif isinstance(value, Real):
             setattr(self, name, float(value))
-        numbers = torch.as_tensor(value)
+        else:
+            raise ConfigError(
+                f"{owner} needs {name} as a number or a tensor, but got {value!r}. Pass a number such as 20.0, or a "
+                "tensor with one entry per neuron."
+            )
+        numbers = value if isinstance(value, Tensor) else torch.as_tensor(float(value))
         if not (numbers.is_floating_point() and bool(torch.isfinite(numbers).all())):
-            raise ConfigError(f"{owner} needs {name} finite and of a floating point type, but got {value}.")
+            raise ConfigError(
+                f"{owner} needs {name} finite and of a floating point type, but got {value}. Pass a finite number, or "
+                "call .float() on the tensor."
+            )
         if (name.startswith("tau_") or name == "threshold") and not bool((numbers > 0).all()):
             raise ConfigError(f"{owner} needs {name} > 0, but got {value}. Pass a positive number.")
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spikeloom import kernels
 from spikeloom.errors import ConfigError, ShapeError
-from spikeloom.neurons import ParaLIF, SynapticLIF, SynapticReadout
+from spikeloom.neurons import LIF, ParaLIF, SynapticLIF, SynapticReadout
 from spikeloom.neurons.parallel import INTEGRATION
 from spikeloom.surrogate import Arctan
 
@@ -118,6 +118,61 @@ def test_all_integrations_agree(firing: str) -> None:
             torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-9)
 
 
+def membrane_by_loop(xs: Tensor, decay_mem: Tensor, decay_syn: Tensor) -> Tensor:
+    """The two leaky integrators, one step after the other."""
+    syn_current, voltage = torch.zeros_like(xs[0]), torch.zeros_like(xs[0])
+    voltages = []
+    for x in xs:
+        syn_current = decay_syn * syn_current + x
+        voltage = decay_mem * voltage + (1 - decay_mem) * syn_current
+        voltages.append(voltage)
+    return torch.stack(voltages)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("integration", INTEGRATION)
+@pytest.mark.parametrize("steps", [1, 2, 7, 8, 20, 50, 100, 1370])
+def test_p1_the_layer_gives_what_the_loop_gives_and_nothing_wraps_around(
+    steps: int, integration: str, dtype: torch.dtype
+) -> None:
+    xs = currents(steps, dtype)
+    for tau_mem, tau_syn in ((20.0, 20.0), (20.0, 5.0), (0.1, 200.0)):
+        layer = ParaLIF("D", tau_mem, tau_syn, integration=integration)
+        decays = layer.parameters_for(xs)
+        wanted = membrane_by_loop(xs, decays["decay_mem"], decays["decay_syn"])
+        for engine in ("torch", "numba"):
+            with kernels.use(engine):
+                found, _ = layer.integrate(xs, layer.initial_state(xs[0]))
+                spikes, _ = layer(xs)
+            if integration == "kernel":  # the default, bit by bit
+                fired = wanted - torch.cat([torch.zeros_like(wanted[:1]), wanted[:-1]]) - decays["threshold"] > 0
+                assert torch.equal(found, wanted)
+                assert torch.equal(spikes, fired.to(dtype))
+            tolerance = 1e-10 if dtype == torch.float64 else 2e-5 * float(wanted.abs().max())
+            torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("integration", INTEGRATION)
+@pytest.mark.parametrize("firing", ["SB", "GS", "D", "ST"])
+@pytest.mark.parametrize("start", [1, 20, 49])
+def test_p2_the_future_does_not_change_the_past(start: int, firing: str, integration: str) -> None:
+    xs = currents(50)
+    changed = xs.clone()
+    changed[start:] += 7.0
+    results = []
+    for given in (xs, changed):
+        layer = ParaLIF(firing, integration=integration, generator=seeded(4))
+        voltages, _ = layer.integrate(given, layer.initial_state(given[0]))
+        results.append((voltages, layer(given)[0]))
+    (before, spikes), (after, others) = results
+    if integration == "fft":
+        torch.testing.assert_close(before[:start], after[:start], rtol=0, atol=1e-6)
+    else:
+        assert torch.equal(before[:start], after[:start])
+    assert torch.equal(spikes[:start], others[:start])
+    assert not torch.equal(before[start], after[start])
+
+
 @pytest.mark.parametrize("weighted", [0.0, 1.0])
 def test_p5_both_gradient_rules_can_be_chosen(weighted: float) -> None:
     xs = torch.linspace(-2, 2, 9, dtype=torch.float64).reshape(1, 1, 9).requires_grad_()
@@ -172,12 +227,26 @@ def test_p12_the_cost_of_lif_is_linear_in_the_length() -> None:
         ({"firing": "GS", "temperature": -1.0}, "TemperedGumbelSoftmax needs temperature > 0"),
         ({"p_max": 1.5}, r"SigmoidBernoulli needs p_max in \(0, 1\], but got 1\.5"),
         ({"tau_syn": torch.tensor([20])}, "ParaLIF needs tau_syn finite and of a floating point type"),
+        ({"tau_syn": math.nan}, "needs tau_syn finite .* but got nan. Pass a finite number, or call .float"),
+        ({"tau_mem": "20"}, "ParaLIF needs tau_mem as a number or a tensor, but got '20'. Pass a number such as 20.0"),
         ({"memory": "small"}, 'ParaLIF needs memory "fast" or "lean"'),
     ],
 )
 def test_options_that_make_no_sense(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ParaLIF(**arguments)  # type: ignore[arg-type]
+
+
+def test_whole_numbers_are_numbers() -> None:
+    xs = currents(dtype=torch.float32)
+    pairs = [
+        (SynapticLIF(tau_mem=13, threshold=2), SynapticLIF(tau_mem=13.0, threshold=2.0)),
+        (ParaLIF("D", tau_syn=1, learn_tau=True), ParaLIF("D", tau_syn=1.0, learn_tau=True)),
+        (LIF(tau_mem=20), LIF(tau_mem=20.0)),
+    ]
+    for whole, floating in pairs:
+        assert torch.equal(whole(xs)[0], floating(xs)[0])
+        assert whole.constants() == floating.constants()
 
 
 @pytest.mark.parametrize("refractory", [-1.0, 0.5, math.inf])
@@ -194,3 +263,15 @@ def test_shapes_are_checked_on_every_path() -> None:
         _, state = layer(torch.rand(4, 3, 2))
         with pytest.raises(ShapeError, match="Pass state=None to start afresh"):
             layer(torch.rand(4, 2, 2), state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_membranes_are_float32_under_autocast_and_never_shorter(dtype: torch.dtype) -> None:
+    xs = currents(dtype=torch.float32).to(dtype)
+    for layer in (ParaLIF("D"), ParaLIF("SD", integration="scan"), SynapticLIF(), SynapticReadout()):
+        with torch.autocast("cpu", dtype=dtype):
+            found, state = layer(xs)
+        assert found.dtype == state[0].dtype == torch.float32
+        assert torch.equal(found, layer(xs.float())[0])
+        with pytest.raises(ShapeError, match=rf"computes in float32 or float64, but got {dtype}. Call .float\(\)"):
+            layer(xs)
