@@ -24,7 +24,8 @@ from ..train.run import Run
 from ..train.table import Table
 from . import _spoken
 from ._spoken import COLUMNS, FOUR, Options, Splits, rows
-from .shd import PUBLISHED, ROWS
+from .shd import PUBLISHED as OF_SHD
+from .shd import ROWS
 
 HEARING = {
     "reference": Cochlea(),
@@ -65,8 +66,11 @@ PRESETS = {
         checkpoint_every=1,
     ),
 }  # fmt: skip
-__all__ = ["PRESETS", "PUBLISHED", "TABLES", "Config", "evaluate", "plot", "train"]
 
+PUBLISHED = {
+    name: {**entry, "note": f"SHD, another data set, for orientation; {entry['note']}"}
+    for name, entry in OF_SHD.items()
+}
 TABLES: Mapping[str, Table] = {
     "neurons": Table.of_presets(
         "Accuracy on spoken digits, last epoch",

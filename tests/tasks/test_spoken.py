@@ -163,6 +163,14 @@ def test_the_presets_are_the_rows_of_the_paper() -> None:
     assert (shd.PAPER.hidden, shd.PAPER.layers, shd.PAPER.epochs, shd.PAPER.batch) == (128, 3, 200, 64)
 
 
+def test_published_numbers_say_what_they_are_for() -> None:
+    for name in shd.ROWS:
+        own, other = (task.PUBLISHED[f"accuracy_{name}"] for task in (shd, spoken_digits))
+        assert str(own["note"]).endswith(f"for the accuracy of preset {name}")
+        assert other["value"] == own["value"] == shd.ROWS[name]
+        assert str(other["note"]).startswith("SHD, another data set, for orientation; row ")
+
+
 def test_validation_is_set_aside_and_stays_the_same(tmp_path: Path) -> None:
     for validation in ("speakers", "mixed"):
         config, run = change(validation=validation), new_run(tmp_path)
