@@ -1,6 +1,6 @@
 """One model into another: rates to spikes, networks of rectified units to spiking ones, thresholds, NIR."""
 
-from .balance import QCFS, balance_thresholds, fraction, maximum, percentile, qcfs
+from .balance import QCFS, balance_thresholds, fraction, input_range, maximum, percentile, qcfs
 from .conversion import report, verify
 from .converted import Converted
 from .pairs import set_scale, to_hybrid, to_rate, to_spiking
@@ -9,6 +9,6 @@ from .spiking import convert
 
 __all__ = [
     "OUTPUT", "QCFS", "Converted", "Presented", "Probe", "accuracy_curve", "accuracy_over_steps", "balance_thresholds",
-    "convert", "fraction", "maximum", "percentile", "present", "qcfs", "report", "set_scale", "to_hybrid", "to_rate",
-    "to_spiking", "verify",
+    "convert", "fraction", "input_range", "maximum", "percentile", "present", "qcfs", "report", "set_scale",
+    "to_hybrid", "to_rate", "to_spiking", "verify",
 ]  # fmt: skip

@@ -97,20 +97,56 @@ def balance_thresholds(converted: Converted, batches: Iterable[Tensor], steps: i
     if isinstance(batches, Iterator):
         raise ConfigError("balance_thresholds reads the batches once per layer, but got an iterator. Pass a list.")
     neurons = _integrators(converted)
-    converted.largest = 0.0
+    converted.largest.zero_()
     spiking, found = to_spiking(converted).eval(), dict[str, float]()
     for name in neurons:
         neuron, before = rate_neurons(spiking)[name], spiking.before(name)
-        largest = [neuron.drive(currents).max() for x in batches for currents, _ in in_blocks(before, x, steps)]
+        shown = (currents for x in _checked(batches) for currents, _ in in_blocks(before, x, steps))
+        largest = [neuron.drive(currents).max() for currents in shown]
         found |= _set(converted, {name: float(torch.stack(largest).max())} if largest else {}, only=name)
     for x in batches:
         _note_range(converted, x)
     return found
 
 
+@torch.no_grad()
+def input_range(converted: Converted, batches: Iterable[Tensor]) -> float:
+    """Remember the largest input, as calibration does, and return it: for learned thresholds (QCFS), or for none.
+
+    From then on, an input more than twice as large is an error where the model spikes. It is saved with the model.
+    Shapes: batches of [B, *N].
+
+    Raises:
+        ConfigError: the batches are no tensors.
+
+    >>> from spikeloom.convert.spiking import convert
+    >>> model = nn.Sequential(nn.Identity(), nn.ReLU()).eval()
+    >>> input_range(convert(model, example=torch.ones(1, 2)), [torch.tensor([[1.0, -4.0]])])
+    4.0
+    """
+    converted.largest.zero_()
+    for x in _checked(batches):
+        _note_range(converted, x)
+    return float(converted.largest)
+
+
 def _note_range(converted: Converted, x: Tensor) -> None:
     """Remember how large inputs were."""
-    converted.largest = max(converted.largest, float(x.abs().max()))
+    converted.largest.fill_(max(float(converted.largest), float(x.abs().max())))
+
+
+def _checked(batches: Iterable[Any]) -> Iterator[Tensor]:
+    """The batches, if each is a batch."""
+    if isinstance(batches, Tensor):
+        raise ConfigError(f"Calibration needs a list of batches, but got one tensor {list(batches.shape)}. Pass [x].")
+    for x in batches:
+        if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2 or not len(x):
+            got = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise ConfigError(
+                f"Calibration needs batches that are floating point tensors [B, *N], but got {got}. Of a DataLoader "
+                "with labels pass [x for x, _ in loader]."
+            )
+        yield x
 
 
 def _integrators(converted: Converted) -> dict[str, RateNeuron]:
@@ -123,7 +159,10 @@ def _integrators(converted: Converted) -> dict[str, RateNeuron]:
     like = next((part for part in converted.parameters() if part.is_floating_point()), torch.empty(()))
     for name, neuron in found.items():
         if isinstance(neuron.threshold, nn.Parameter):
-            raise ConfigError(f"The threshold of {name} is learned (QCFS): there is nothing to calibrate.")
+            raise ConfigError(
+                f"The threshold of {name} is learned (QCFS): there is nothing to calibrate. "
+                "For a check of the range of inputs, call input_range."
+            )
         if not isinstance(neuron.threshold, Tensor):
             value = neuron.threshold
             del neuron.threshold
@@ -134,11 +173,12 @@ def _integrators(converted: Converted) -> dict[str, RateNeuron]:
 def _activations(converted: Converted, batches: Iterable[Tensor]) -> Iterator[tuple[str, Tensor]]:
     """The activations [B, *N] as rates of every integrate-and-fire layer, for every batch."""
     seen = list[tuple[str, Tensor]]()
-    rates, converted.largest = to_rate(converted).eval(), 0.0
-    for name in _integrators(converted):
+    names, rates = list(_integrators(converted)), to_rate(converted).eval()
+    converted.largest.zero_()
+    for name in names:
         neuron = rate_neurons(rates)[name]
         neuron.register_forward_hook(lambda module, inputs, out, name=name: seen.append((name, out[0][0])))
-    for x in batches:
+    for x in _checked(batches):
         _note_range(converted, x)
         with torch.no_grad():
             rates(x.unsqueeze(0))
@@ -203,7 +243,7 @@ def qcfs(model: nn.Module, levels: int = 4, threshold: float = 1.0) -> fx.GraphM
     """
     try:
         traced = fx.symbolic_trace(copy.deepcopy(model))
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (TypeError, ValueError, RuntimeError, AttributeError, NameError) as error:
         raise ConfigError(f"torch.fx cannot trace {type(model).__name__}: {error}") from error
     modules, count = dict(traced.named_modules()), 0
     for node in list(traced.graph.nodes):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from ..core import State, Stateful
@@ -74,9 +75,9 @@ class Converted(Stateful):
         output: name of the value that is returned.
         parts: modules, parameters and buffers by path.
 
-    `note` is told how many bytes of values are held at once, while it is set (see `blocks`).
+    `largest` is the largest input of calibration, 0 before it; it is saved. `note` is told how many bytes of values are
+    held at once, while it is set (see `blocks`).
 
-    >>> import torch
     >>> double = Op("y", "function", torch.mul, (Ref("input"), 2.0))
     >>> Converted((double,), "y", {})(torch.ones(1, 1, 1))
     (tensor([[[2.]]]), ())
@@ -85,7 +86,8 @@ class Converted(Stateful):
     def __init__(self, ops: tuple[Op, ...], output: str, parts: Mapping[str, Any]) -> None:
         super().__init__()
         self.ops, self.output = ops, output
-        self.largest = 0.0
+        self.largest: Tensor
+        self.register_buffer("largest", torch.zeros(()))
         self.note: Callable[[int], None] | None = None
         self._last = {name: index for index, op in enumerate(ops) for name in (op.name, *(r.name for r in refs(op)))}
         self._last[output] = len(ops)
@@ -129,12 +131,13 @@ class Converted(Stateful):
 
     def check_range(self, xs: Tensor) -> None:
         """Raise ConfigError for an input far beyond those of calibration, as bytes are beyond 0 to 1."""
-        if not self.largest:
+        largest = float(self.largest)
+        if not largest:
             return
         found = float((xs[:1] if xs.stride(0) == 0 else xs).abs().max())
-        if not found <= FAR * self.largest:
+        if not found <= FAR * largest:
             raise ConfigError(
-                f"The input reaches {found:.4g}, but thresholds were calibrated with inputs up to {self.largest:.4g}. "
+                f"The input reaches {found:.4g}, but thresholds were calibrated with inputs up to {largest:.4g}. "
                 "Scale it as for calibration, or calibrate again."
             )
 

@@ -11,13 +11,21 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from ..errors import ConfigError
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def shared_copy(module: Module) -> Module:
     """A copy of the modules, not of their tensors."""
     tensors = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    try:
+        return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{type(module).__name__} cannot be copied, as it holds a tensor that is a result and no parameter: "
+            f"{str(error).splitlines()[0]} Of an old weight_norm, call torch.nn.utils.remove_weight_norm first."
+        ) from error
 
 
 class FixedAffine(nn.Module):

@@ -1,6 +1,7 @@
 """What of torch can be converted, by what becomes of it."""
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ MAX_POOLS: dict[Any, tuple[type[nn.Module], type[nn.Module]]] = {
 for _size, _module in enumerate((nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), start=1):
     for _home in (F, torch):
         MAX_POOLS[getattr(_home, f"max_pool{_size}d")] = MAX_POOLS[_module]
+for _size, _adaptive in enumerate((nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d), start=1):
+    MAX_POOLS[getattr(F, f"adaptive_max_pool{_size}d")] = MAX_POOLS[_adaptive]
 LINEAR = (
     nn.Linear, *CONVS, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
     nn.AdaptiveAvgPool3d, nn.Flatten, nn.Unflatten, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle,
@@ -32,9 +35,9 @@ LINEAR = (
 )  # fmt: skip
 LINEAR_FUNCTIONS = {
     operator.add, operator.sub, operator.neg, operator.getitem, torch.add, torch.sub, torch.neg, torch.cat,
-    torch.concat, torch.flatten, torch.unflatten, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze,
-    torch.mean, torch.sum, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,
-    F.adaptive_avg_pool3d, F.pad, F.interpolate, F.pixel_shuffle, F.pixel_unshuffle,
+    torch.concat, torch.stack, torch.flatten, torch.unflatten, torch.permute, torch.transpose, torch.squeeze,
+    torch.unsqueeze, torch.mean, torch.sum, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d,
+    F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, F.pad, F.interpolate, F.pixel_shuffle, F.pixel_unshuffle,
 }  # fmt: skip
 LINEAR_METHODS = {
     "add", "sub", "neg", "flatten", "unflatten", "permute", "transpose", "squeeze", "unsqueeze", "mean", "sum",
@@ -50,6 +53,10 @@ ACTIVATIONS: dict[Any, type[Curve]] = dict.fromkeys(RELUS, ReLUCurve)
 ACTIVATIONS |= dict.fromkeys((nn.LeakyReLU, F.leaky_relu, F.leaky_relu_), LeakyReLUCurve)
 ACTIVATIONS |= dict.fromkeys((nn.Sigmoid, F.sigmoid, torch.sigmoid, torch.sigmoid_, "sigmoid"), SigmoidCurve)
 ACTIVATIONS |= dict.fromkeys((nn.Tanh, F.tanh, torch.tanh, torch.tanh_, "tanh"), TanhCurve)
+SPLITS = {torch.chunk: torch.chunk, "chunk": torch.chunk, torch.split: torch.split, "split": torch.split}
+CLAMPS = (torch.clamp, torch.clamp_min, torch.clip, "clamp", "clamp_min", "clip")
+IN_PLACE = {F.relu_, torch.relu_, F.leaky_relu_, torch.sigmoid_, torch.tanh_, *OUT_OF_PLACE}
+ADAPTIVE_OPTIONS = ("output_size", "return_indices")
 POOL_OPTIONS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices", "output_size")
 
 
@@ -57,3 +64,8 @@ def reshape_samples(x: Tensor, *sizes: Any) -> Tensor:
     """`x.reshape(*sizes)` for any number of samples."""
     wanted = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
     return x.reshape(len(x) if wanted[0] != -1 else -1, *wanted[1:])
+
+
+def part_of(split: Callable[..., Any], index: int, *args: Any, **kwargs: Any) -> Any:
+    """One of the parts that `torch.chunk` or `torch.split` give."""
+    return split(*args, **kwargs)[index]

@@ -68,7 +68,7 @@ def set_scale(model: nn.Module, scale: float | Mapping[str, float]) -> None:
     """Set the firing-rate scale of all rate neurons, or of those that a mapping names. Changes the model.
 
     Raises:
-        ConfigError: a name is not that of a rate neuron, or a scale is not positive.
+        ConfigError: a name is not that of a rate neuron, a scale is not positive, or too large for `max_spikes`.
 
     >>> from spikeloom.neurons import RateNeuron, ReLUCurve
     >>> neuron = RateNeuron(ReLUCurve())
@@ -80,5 +80,10 @@ def set_scale(model: nn.Module, scale: float | Mapping[str, float]) -> None:
     scales = scale if isinstance(scale, Mapping) else dict.fromkeys(neurons, scale)
     if unknown := sorted(set(scales) - set(neurons)):
         raise ConfigError(f"There are no rate neurons named {', '.join(unknown)}. The model has {', '.join(neurons)}.")
+    for name, value in scales.items():
+        try:
+            neurons[name].check_scale(value)
+        except ConfigError as error:
+            raise ConfigError(f"{name or 'The model'}: {error}") from error
     for name, value in scales.items():
         neurons[name].scale = value

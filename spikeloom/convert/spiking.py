@@ -39,8 +39,11 @@ from .converted import Converted, Op, Ref, refs, replace
 from .folding import FixedAffine, affine_of, fold_batchnorm, shared_copy
 from .operations import (
     ACTIVATIONS,
+    ADAPTIVE_OPTIONS,
+    CLAMPS,
     CONVS,
     GONE,
+    IN_PLACE,
     LINEAR,
     LINEAR_FUNCTIONS,
     LINEAR_METHODS,
@@ -50,13 +53,15 @@ from .operations import (
     POOL_OPTIONS,
     PRODUCTS,
     SIZES,
+    SPLITS,
+    part_of,
     reshape_samples,
 )  # fmt: skip
 from .pairs import set_scale, to_rate
 from .pooling import SpikingMaxPool
 
 Swap = Mapping[Any, Curve | Callable[[], RateNeuron]]
-UNTRACEABLE = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
+UNTRACEABLE = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError, NameError)
 
 
 def convert(
@@ -96,7 +101,8 @@ def convert(
 
     Raises:
         ConfigError: an option is unknown or of no use, a batch norm is in training mode, the example does not run
-            through the model, or parts of the model cannot be converted: all of them are named.
+            through the model, parts of the model cannot be converted (all of them are named), or the rates of the
+            result differ from the model on the example, where nothing was replaced.
 
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
     >>> spiking = convert(model, example=torch.rand(3, 4))
@@ -112,12 +118,26 @@ def convert(
         raise ConfigError(
             f"convert needs example=x, a floating point batch [B, *N] of the model's input, but got {got}."
         )
+    _check_ordinary(model)
     work = _Translation(model, dict(swap or {}), partner, max_pool, v_init, dt, synapse, example)
     converted = work.run(strict)
     set_scale(converted, scale)
     converted.train(model.training)
     _try(converted, example)
+    if strict and not swap and max_pool != "average":
+        _compare(converted, model, example)
     return converted
+
+
+def _check_ordinary(model: nn.Module) -> None:
+    """Raise ConfigError for a model that lives in time already."""
+    inside = {id(part.neuron) for part in model.modules() if isinstance(part, QCFS)}
+    timed = [name or "it" for name, m in model.named_modules() if isinstance(m, Stateful) and id(m) not in inside]
+    if timed:
+        raise ConfigError(
+            f"convert takes ordinary networks, but {type(model).__name__} lives in time already ({timed[0]}). If it "
+            "has rate neurons, to_spiking(model).eval() spikes."
+        )
 
 
 class _Tracer(fx.Tracer):
@@ -142,7 +162,7 @@ class _Translation:
         self.v_init, self.dt, self.synapse, self.example = v_init, dt, synapse, example
         self.ops, self.parts, self.alias = dict[str, Op](), dict[str, Any](), dict[str, Op | Ref]()
         self.problems, self.fatal, self.used, self.uses = list[str](), list[str](), set[Any](), dict[str, int]()
-        self.timed, self.reasons = set[str](), dict[int, str]()
+        self.timed, self.reasons, self.splits = set[str](), dict[int, str](), dict[str, fx.Node]()
         self.taken = {name for name, _ in model.named_modules()}
 
     def run(self, strict: bool) -> Converted:
@@ -254,6 +274,7 @@ class _Translation:
 
     def translate(self, node: fx.Node) -> None:
         """A call of a module, a function or a method."""
+        self.in_place(node)
         if node.op == "call_module":
             return self.module(node, self.traced.get_submodule(str(node.target)))
         target: Any = node.target if node.op == "call_function" else str(node.target).rstrip("_")
@@ -263,8 +284,16 @@ class _Translation:
             return self.untimed(node, kind, target)
         if self.keys(target) & set(self.swap) or target in ACTIVATIONS:
             return self.neuron(node, target, self.curve(target, node))
+        if target in CLAMPS and _rectifies(node):
+            return self.neuron(node, torch.relu, ReLUCurve())
+        if target in SPLITS:
+            return self.split(node)
+        whole = self.splits.get(getattr(node.args[0], "name", ""))
+        if whole is not None and target is operator.getitem:
+            function = SPLITS[whole.target]
+            return self.add(node, "function", part_of, (function, node.args[1], *whole.args), dict(whole.kwargs))
         if target in MAX_POOLS:
-            return self.pool(node, target, _pool_options(node))
+            return self.pool(node, target, _pool_options(node, target))
         if target in ("view", "reshape", torch.reshape):
             return self.add(node, "function", reshape_samples)
         if target in (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout):
@@ -275,6 +304,29 @@ class _Translation:
         elif target not in PRODUCTS | LINEAR_FUNCTIONS | LINEAR_METHODS:
             self.problem(node, "has no spiking partner; name one in swap")
         return self.add(node, kind, target)
+
+    def in_place(self, node: fx.Node) -> None:
+        """Complain about a change in place of what is read again later: there it would be seen, but not here."""
+        if node.op == "call_module":
+            module = self.traced.get_submodule(str(node.target))
+            changes = getattr(module, "inplace", False) is True and not isinstance(module, GONE)
+        else:
+            named = node.op == "call_method" and str(node.target).endswith("_")
+            flags = (node.kwargs.get("inplace"), *(node.args[1:] if node.target in ACTIVATIONS else ()))
+            changes = named or node.target in IN_PLACE or any(flag is True for flag in flags)
+        if not changes or not node.all_input_nodes:
+            return
+        changed, nodes = self.ref(node.all_input_nodes[0]).name, list(self.traced.graph.nodes)
+        later = nodes[nodes.index(node) + 1 :]
+        if any(self.ref(read).name == changed for other in later for read in other.all_input_nodes):
+            self.problem(node, "it changes in place what is read again later; use it out of place (inplace=False)")
+
+    def split(self, node: fx.Node) -> None:
+        """Several parts of a signal: each gets an operation of its own."""
+        self.splits[node.name] = node
+        self.timed.add(node.name)
+        if any(user.target is not operator.getitem or not isinstance(user.args[1], int) for user in node.users):
+            self.fatal.append(f"{self.place(node)}: its parts must be taken one by one, as in a, b = x.chunk(2, 1)")
 
     def untimed(self, node: fx.Node, kind: Any, target: Any) -> None:
         """A size, or something made of sizes and parameters alone."""
@@ -386,6 +438,10 @@ class _Translation:
         found = [key for key in (target, *self.keys(target)) if key in self.swap]
         self.used.update(found)
         spiking = self.made(found[0], self.swap[found[0]]) if found else self.partner_of(curve)
+        if spiking.partner == "integrate_and_fire" and isinstance(spiking.threshold, float):
+            one = torch.tensor(spiking.threshold, dtype=self.example.dtype, device=self.example.device)
+            del spiking.threshold
+            spiking.register_buffer("threshold", one)  # so that calibration changes no name in a checkpoint
         self.parts[path] = spiking.train(self.model.training)
         self.add(node, "stateful", path, (node.all_input_nodes[0],), {})
         if self.synapse is not None:
@@ -398,10 +454,11 @@ class _Translation:
 
     def made(self, key: Any, value: Any) -> RateNeuron:
         """What swap says."""
-        made = self.partner_of(value) if isinstance(value, Curve) else value() if callable(value) else value
+        makes = callable(value) and not isinstance(value, nn.Module)
+        made = self.partner_of(value) if isinstance(value, Curve) else value() if makes else None
         if not isinstance(made, RateNeuron):
             raise ConfigError(
-                f"swap needs a Curve or a function that makes a RateNeuron for {key}, but got {made!r}. "
+                f"swap needs a Curve or a function that makes a RateNeuron for {key}, but got {value!r}. "
                 "Pass ReLUCurve(), or lambda: RateNeuron(ReLUCurve())."
             )
         return made
@@ -428,9 +485,12 @@ class _Translation:
         """Errors and warnings."""
         wrong = [*self.fatal, *(self.problems if strict else [])]
         if wrong:
+            keep = ", or pass strict=False to keep what is unknown as it is" if len(wrong) > len(self.fatal) else ""
             raise ConfigError(
-                "These parts of the model cannot be converted:\n  " + "\n  ".join(wrong) + "\nReplace them, or pass "
-                "strict=False to keep what is unknown as it is."
+                "These parts of the model cannot be converted:\n  "
+                + "\n  ".join(wrong)
+                + f"\nReplace them{keep}."
+                + (" Those named first need a change in any case." if keep and self.fatal else "")
             )
         if self.problems:
             warnings.warn(
@@ -440,14 +500,22 @@ class _Translation:
             warnings.warn(f"The model has nothing to swap for {', '.join(unused)}.", stacklevel=4)
         if not any(isinstance(part, RateNeuron) for part in self.parts.values()):
             raise ConfigError("The model has no activation to convert: it is linear. Nothing in it would spike.")
-        clash = sorted({path.split(".")[0] for path in self.parts} & set(dir(Converted)))
+        clash = sorted({path.split(".")[0] for path in self.parts} & set(dir(Converted((), "input", {}))))
         if clash:
             raise ConfigError(f"A converted model has methods named {', '.join(clash)}. Rename these layers.")
 
 
-def _pool_options(node: fx.Node) -> dict[str, Any]:
+def _rectifies(node: fx.Node) -> bool:
+    """Whether a clamp is a ReLU."""
+    low, high = (*node.args[1:], None, None)[:2]
+    low, high = node.kwargs.get("min", low), node.kwargs.get("max", high)
+    return isinstance(low, (int, float)) and low == 0 and high is None
+
+
+def _pool_options(node: fx.Node, target: Any) -> dict[str, Any]:
     """The options of a max pooling that was called as a function."""
-    return dict(zip(POOL_OPTIONS, node.args[1:], strict=False)) | {k: v for k, v in node.kwargs.items() if k != "input"}
+    names = ADAPTIVE_OPTIONS if "adaptive" in str(getattr(target, "__name__", target)) else POOL_OPTIONS
+    return dict(zip(names, node.args[1:], strict=False)) | {k: v for k, v in node.kwargs.items() if k != "input"}
 
 
 def _leaf(root: nn.Module, path: str) -> Any:
@@ -465,3 +533,18 @@ def _try(converted: Converted, example: Tensor) -> None:
                 rates(torch.stack([example] * steps))
         except ShapeError as error:
             raise ConfigError(f"The model mixes the samples of a batch. {error}") from error
+
+
+@torch.no_grad()
+def _compare(converted: Converted, model: nn.Module, example: Tensor) -> None:
+    """Raise ConfigError unless the rates are those of the model: what else went wrong shows here."""
+    if any(isinstance(part, QCFS) for part in model.modules()):
+        return  # a staircase turns the last digit of a folded batch norm into a step
+    wanted, got = shared_copy(model).eval()(example.clone()), to_rate(converted).eval()(example.unsqueeze(0))[0][0]
+    difference, tolerance = float((got - wanted).abs().max()), torch.finfo(example.dtype).eps ** 0.5
+    if difference > tolerance * (1 + float(wanted.abs().max())):
+        raise ConfigError(
+            f"On the example, the rates of the conversion differ from the model by up to {difference:.3g}. Look for "
+            "operations in place on what is read again, and for what depends on the mode or on other samples; "
+            "strict=False accepts it."
+        )

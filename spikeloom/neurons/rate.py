@@ -110,7 +110,7 @@ class RateNeuron(Stateful):
         v_init: voltage of a sample that has seen nothing, in thresholds; "uniform": drawn once for every neuron.
         v_seed: of that draw.
         min_voltage: the voltage of `lif` (default 0) and integrate_and_fire (default: none) stays above.
-        max_spikes: integrate_and_fire: most spikes in a step; 0: any number.
+        max_spikes: integrate_and_fire: most spikes in a step, `scale` or more; 0: any number.
         mode: "auto": rate in train(), spiking in eval(); or "rate", "spiking", "hybrid" always.
         dt: length of one step.
         generator: draws for stochastic and poisson; by default torch's own.
@@ -191,13 +191,21 @@ class RateNeuron(Stateful):
     ) -> "RateNeuron":
         """Neurons that fire `max_rate` at input 1 and start at `intercept`, with a bias per neuron.
 
+        Gain and bias are in checkpoints, so that what was trained at one tuning answers alike in a model of another.
+
         >>> RateNeuron.tuned(LIFCurve(), 3, max_rate=100.0, intercept=0.0).bias.tolist()
         [1.0, 1.0, 1.0]
         """
         gain, bias = curve.tune(max_rate, intercept)
         shape = (size,) if isinstance(size, int) else size
         held: Tensor = torch.as_tensor(bias, dtype=torch.get_default_dtype()).broadcast_to(shape).clone()
-        return cls(curve, gain=gain, bias=nn.Parameter(held) if learn_bias else held, **rest)
+        fixed = gain if isinstance(gain, Tensor) else torch.tensor(gain)
+        return cls(curve, gain=fixed, bias=nn.Parameter(held) if learn_bias else held, **rest)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if isinstance(self._buffers.get("gain"), Tensor) and torch.as_tensor(self.gain).dim() == 0:
+            state_dict.setdefault(prefix + "gain", self.gain)  # for checkpoints from before it was saved
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _hold(self, name: str, value: Number) -> None:
         if not bool(torch.isfinite(torch.as_tensor(value)).all()):
@@ -218,8 +226,18 @@ class RateNeuron(Stateful):
 
     @scale.setter
     def scale(self, value: float) -> None:
-        check_positive("RateNeuron", scale=value)
+        self.check_scale(value)
         self._scale = float(value)
+
+    def check_scale(self, value: float) -> None:
+        """Raise ConfigError for a scale at which the neuron cannot say what it says as a rate."""
+        check_positive("RateNeuron", scale=value)
+        if 0 < self.max_spikes < value:
+            raise ConfigError(
+                f"At scale {value:g} a spike weighs 1 / {value:g} of its threshold, and max_spikes={self.max_spikes} "
+                "per step would cut off what is above. Pass max_spikes=0 or at least the scale, or leave scale at 1 "
+                "and lower the threshold."
+            )
 
     @property
     def mode(self) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikeloom.convert.balance import QCFS, balance_thresholds, fraction, maximum, percentile, qcfs
+from spikeloom.convert.balance import QCFS, balance_thresholds, fraction, input_range, maximum, percentile, qcfs
 from spikeloom.convert.conversion import verify
 from spikeloom.convert.converted import Converted
 from spikeloom.convert.pairs import to_rate, to_spiking
@@ -219,3 +219,30 @@ def test_an_input_of_another_range_is_an_error(calibrate: Any) -> None:
     with pytest.raises(ConfigError, match="The input reaches nan"):
         present(spiking, x * float("nan"), 3)
     to_rate(spiking)(255 * x.unsqueeze(0))  # as rates, it scales
+
+
+def test_the_range_of_inputs_is_saved_and_shared() -> None:
+    model, x = deep(), batches()[0]
+    calibrated, fresh = network(), network()
+    before = to_spiking(calibrated).eval()
+    maximum(calibrated, [x])
+    fresh.load_state_dict(calibrated.state_dict())
+    staircase = convert(qcfs(model).eval(), example=x)
+    assert input_range(staircase, [x, 2 * x]) == pytest.approx(2 * float(x.max()))
+    for one in (before, fresh, copy.deepcopy(calibrated).double(), staircase):
+        kind = next(one.parameters()).dtype
+        one(1.9 * x.expand(3, *x.shape).to(kind))
+        with pytest.raises(ConfigError, match=r"The input reaches 25\d\.?\d*, but thresholds were calibrated with"):
+            one(255 * x.expand(3, *x.shape).to(kind))
+
+
+@pytest.mark.parametrize("calibrate", [maximum, percentile, balance_thresholds, input_range])
+def test_batches_that_are_none(calibrate: Callable[..., Any]) -> None:
+    x, labels = batches()[0], torch.zeros(20)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, labels), batch_size=5)
+    with pytest.raises(ConfigError, match=r"got list\. Of a DataLoader with labels pass \[x for x, _ in loader\]"):
+        calibrate(network(), loader)
+    with pytest.raises(ConfigError, match=r"a list of batches, but got one tensor \[20, 6\]\. Pass \[x\]"):
+        calibrate(network(), x)
+    with pytest.raises(ConfigError, match=r"got torch\.uint8 \[20, 6\]"):
+        calibrate(network(), [x.byte()])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikeloom.convert.balance import maximum, qcfs
 from spikeloom.convert.conversion import report, verify
 from spikeloom.convert.folding import fold_batchnorm
 from spikeloom.convert.pairs import set_scale, to_hybrid, to_rate, to_spiking
@@ -520,3 +521,132 @@ def test_a_conversion_of_another_shape_does_not_verify() -> None:
     converted = convert(mlp(), example=batch())
     with pytest.raises(ConfigError, match=r"The model gives \[5, 2\] but its conversion \[5, 3\]"):
         verify(converted, nn.Linear(4, 2).double(), batch())
+
+
+class Reads(nn.Module):
+    """A change in place of what is read again."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor], double: Callable[[Tensor], Tensor] | None = None) -> None:
+        super().__init__()
+        self.first, self.last, self.change = nn.Linear(4, 4), nn.Linear(4, 4), change
+        self.double = double or (lambda x: x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        y = self.change(self.double(x))
+        return self.last(y) + x
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (nn.ReLU(inplace=True), "change"), (F.relu_, "relu"), (lambda x: F.relu(x, inplace=True), "relu"),
+        (lambda x: F.leaky_relu(x, 0.1, True), "leaky_relu"), (lambda x: x.relu_(), "relu"),
+        (lambda x: x.relu_().neg(), "relu"),
+    ],
+)  # fmt: skip
+def test_a_change_in_place_of_what_is_read_again_is_an_error(change: Callable[[Tensor], Tensor], place: str) -> None:
+    x = torch.randn(5, 4)
+    with pytest.raises(ConfigError, match=f"{place}: it changes in place what is read again later"):
+        convert(Reads(change).eval(), example=x)
+    hidden = Reads(change, lambda x: x.view(-1, 4)).eval()  # behind a view, only the numbers tell
+    with pytest.raises(ConfigError, match=r"On the example, the rates of the conversion differ .* by up to \d"):
+        convert(hidden, example=x)
+    inside = nn.Sequential(nn.Linear(4, 4), nn.ReLU(inplace=True))
+    for fine in (nn.ReLU(), inside, nn.Sequential(nn.Dropout(inplace=True), nn.ReLU())):
+        model = Reads(fine).eval()
+        verify(convert(model, example=x), model, x)
+
+
+def test_what_strict_false_would_not_change_is_not_offered() -> None:
+    with pytest.raises(ConfigError, match=r"max_pool=.*\nReplace them\.$"):
+        convert(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)).eval(), example=X)
+    both = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.GELU()).eval()
+    with pytest.raises(ConfigError, match=r"strict=False to keep what is unknown as it is\. Those named first need"):
+        convert(both, example=X)
+    with pytest.raises(ConfigError, match=r"strict=False to keep what is unknown as it is\.$"):
+        convert(nn.Sequential(nn.ReLU(), nn.GELU()).eval(), example=X)
+
+
+class Split(nn.Module):
+    """Parts, stacks, adaptive pools and clamps, as functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).clamp(min=0)
+        a, b = x.chunk(2, 1)
+        c, d = torch.split(b, [1, 2], dim=1)
+        e = F.adaptive_max_pool2d(torch.clamp_min(a, 0.0), (2, 2)).flatten(1)
+        f = torch.stack([c.mean((2, 3)), d.mean((2, 3))[:, :1]], dim=1).flatten(1)
+        return torch.cat([e, f, F.adaptive_max_pool1d(d.flatten(2), 3).flatten(1)], 1)
+
+
+@pytest.mark.parametrize("pool", ["lead", "spiking"])
+def test_parts_stacks_clamps_and_adaptive_pools_as_functions(pool: Any) -> None:
+    model = Split().double().eval()
+    converted = convert(model, max_pool=pool, example=X)
+    assert verify(converted, model, X, atol=1e-12, rtol=0.0) < 1e-12
+    assert list(rate_neurons(converted)) == ["clamp", "clamp_min"]
+    xs = torch.stack([X, X / 2, X])
+    torch.testing.assert_close(to_rate(converted)(xs)[0][1], model(X / 2))
+    with pytest.raises(ConfigError, match="mixes the samples"):
+        convert(Functional(lambda x: torch.stack([x.relu(), x])[0]).double().eval(), example=batch())
+    with pytest.raises(ConfigError, match="clamp: has no spiking partner"):
+        convert(Functional(lambda x: x.relu().clamp(0, 1)).double().eval(), example=batch())
+    with pytest.raises(ConfigError, match="chunk: its parts must be taken one by one"):
+        convert(Functional(lambda x: torch.cat(x.relu().chunk(2, 1), 1)).double().eval(), example=batch())
+
+
+def test_a_calibrated_swap_saves_what_a_fresh_conversion_loads() -> None:
+    x, swap = batch(), {nn.ReLU: lambda: RateNeuron(ReLUCurve(), partner="integrate_and_fire", max_spikes=1)}
+    calibrated, fresh = (convert(mlp(), swap=swap, example=x) for _ in range(2))
+    maximum(calibrated, [x])
+    fresh.load_state_dict(calibrated.state_dict())
+    assert torch.equal(fresh(x.expand(9, *x.shape))[0], calibrated(x.expand(9, *x.shape))[0])
+
+
+def test_a_scale_that_saturates_is_an_error() -> None:
+    swap = {nn.ReLU: lambda: RateNeuron(ReLUCurve(), partner="integrate_and_fire", max_spikes=3)}
+    with pytest.raises(
+        ConfigError, match=r"1: At scale 10 a spike weighs 1 / 10 .*max_spikes=3 per step would cut off"
+    ):
+        convert(mlp(), swap=swap, scale=10.0, example=batch())
+    staircase = qcfs(mlp().float()).eval()
+    with pytest.raises(ConfigError, match="max_spikes=1 per step would cut off"):
+        convert(staircase, scale=1.5, example=batch().float())
+    found = convert(mlp(), swap=swap, scale=3.0, example=batch())
+    with pytest.raises(ConfigError, match="3: At scale 4"):
+        set_scale(found, {"1": 2.0, "3": 4.0})
+    assert [neuron.scale for neuron in rate_neurons(found).values()] == [3.0, 3.0]  # none was changed
+
+
+def test_models_that_are_no_ordinary_networks() -> None:
+    x = batch()
+    with pytest.raises(ConfigError, match=r"ordinary networks, but Converted lives in time already \(it\)"):
+        convert(convert(mlp(), example=x), example=x)
+    with pytest.raises(ConfigError, match=r"but Sequential lives in time already \(1\)\. .* to_spiking"):
+        convert(nn.Sequential(nn.Linear(4, 4), RateNeuron(ReLUCurve())), example=x)
+    with pytest.raises(ConfigError, match=r"swap needs a Curve or .* but got RateNeuron"):
+        convert(mlp(), swap={nn.ReLU: RateNeuron(ReLUCurve())}, example=x)
+
+    class Listed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = [nn.Linear(4, 4), nn.ReLU()]
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    with pytest.raises(ConfigError, match="cannot trace Listed: module is not installed as a submodule"):
+        convert(Listed().eval(), example=x.float())
+    with pytest.warns(FutureWarning):
+        old = nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 4)), nn.ReLU()).eval()
+    with pytest.raises(ConfigError, match=r"Sequential cannot be copied.*remove_weight_norm"):
+        convert(old, example=x.float())
+    new = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.ReLU()).eval()
+    verify(convert(new, example=x.float()), new, x.float())

@@ -272,3 +272,30 @@ def test_lowpass() -> None:
     for wrong in (-1.0, float("inf")):
         with pytest.raises(ConfigError, match="tau_syn"):
             Lowpass(wrong)
+
+
+def test_the_tuning_is_saved() -> None:
+    slow, fast = (RateNeuron.tuned(LIFCurve(), 3, max_rate=rate, intercept=0.0) for rate in (100.0, 200.0))
+    assert sorted(slow.state_dict()) == ["bias", "gain"]
+    fast.load_state_dict(slow.state_dict())
+    x = currents(5, 2, 3, dtype=torch.float32)
+    assert torch.equal(fast.eval()(x)[0], slow.eval()(x)[0])
+    assert torch.equal(fast.train()(x)[0], slow.train()(x)[0])
+    old = slow.state_dict()
+    del old["gain"]  # as checkpoints were before
+    again = RateNeuron.tuned(LIFCurve(), 3, max_rate=200.0, intercept=0.0)
+    again.load_state_dict(old)
+    assert float(torch.as_tensor(again.gain)) == pytest.approx(6.179162)
+    each = RateNeuron.tuned(LIFCurve(), 3, max_rate=torch.full((3,), 100.0), intercept=0.0)
+    with pytest.raises(RuntimeError, match="gain"):
+        each.load_state_dict(old)
+
+
+def test_a_limit_on_spikes_below_the_scale_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"At scale 2 .*max_spikes=1 per step would cut off what is above\. Pass"):
+        RateNeuron(ReLUCurve(), partner="integrate_and_fire", max_spikes=1, scale=2.0)
+    neuron = RateNeuron(QCFSCurve(4))
+    with pytest.raises(ConfigError, match="would cut off"):
+        neuron.scale = 10.0
+    assert neuron.scale == 1.0
+    RateNeuron(ReLUCurve(), partner="integrate_and_fire", max_spikes=2, scale=2.0).scale = 0.5
