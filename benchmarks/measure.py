@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -65,11 +65,19 @@ def interleave(contenders: Sequence[Contender], rounds: int) -> list[Timing]:
             if contender.rounds is not None and turn >= contender.rounds:
                 continue
             gc.collect()
+            finish()
             started, spent = time.perf_counter(), time.process_time()
             contender.run()
+            finish()
             cpu[contender.name].append((time.process_time() - spent) * 1e3)
             wall[contender.name].append((time.perf_counter() - started) * 1e3)
     return [Timing(c, wall[c.name], cpu[c.name], activity[c.name]) for c in contenders]
+
+
+def finish() -> None:
+    """Wait for the GPU, if this process uses one: its clock must not stop before its work."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def _activity(spikes: Any) -> float | None:
@@ -87,11 +95,11 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in summary.items()}
 
 
-def ratios(timings: Sequence[Timing], base: str) -> dict[str, dict[str, float]]:
-    """How many times the CPU time of `base` each contender took, compared within rounds."""
-    of_base = next(timing.cpu_ms for timing in timings if timing.contender.name == base)
+def ratios(timings: Sequence[Timing], base: str, clock: Literal["cpu_ms", "wall_ms"] = "cpu_ms") -> dict[str, Any]:
+    """How many times the time of `base` each contender took, compared within rounds."""
+    of_base = next(getattr(timing, clock) for timing in timings if timing.contender.name == base)
     return {
-        timing.contender.name: spread([mine / theirs for mine, theirs in zip(timing.cpu_ms, of_base, strict=False)])
+        timing.contender.name: spread([a / b for a, b in zip(getattr(timing, clock), of_base, strict=False)])
         for timing in timings
     }
 
@@ -100,7 +108,8 @@ def workload(
     name: str, settings: dict[str, Any], timings: Sequence[Timing], base: str = OURS, **more: Any
 ) -> dict[str, Any]:
     """One table's worth of results, as it goes into the file."""
-    relative = ratios(timings, base) if any(timing.contender.name == base for timing in timings) else {}
+    known = any(timing.contender.name == base for timing in timings)
+    relative, by_wall = (ratios(timings, base), ratios(timings, base, "wall_ms")) if known else ({}, {})
     rows = [
         {
             "name": timing.contender.name,
@@ -108,6 +117,7 @@ def workload(
             "wall_ms": spread(timing.wall_ms),
             "cpu_ms": spread(timing.cpu_ms),
             "cpu_relative": relative.get(timing.contender.name),
+            "wall_relative": by_wall.get(timing.contender.name),
             "activity": timing.activity,
             "rounds": {"wall_ms": _rounded(timing.wall_ms), "cpu_ms": _rounded(timing.cpu_ms)},
         }
@@ -194,11 +204,13 @@ def commit() -> str:
     return git("rev-parse", "HEAD") + ("+changes" if changed else "")
 
 
-def options(about: str | None, rounds: int, run: bool = False) -> argparse.Namespace:
-    """The options every script has; and the folder of a run, for those that measure one."""
+def options(about: str | None, rounds: int, run: bool = False, device: bool = False) -> argparse.Namespace:
+    """The options every script has; the folder of a run, for those that measure one; the device, for those that can."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     if run:
         parser.add_argument("run", type=Path, help="folder of the run to measure")
+    if device:
+        parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to measure")
     parser.add_argument("--rounds", type=int, default=rounds, help="measured rounds")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and inputs")
     parser.add_argument(

@@ -3,7 +3,15 @@
 Made-up input as dense as SHD: 8,000 events a sample, samples 45 to 100 % of the steps long. Ours against what the
 originals compute, written from their equations (`originals.py`), not their code: convolutions by FFT for SB and GS; for
 LIF a Python loop that reads X[:, t], whose backward pass is quadratic in the length, and the same with unbind. Each
-includes its loss. Our input is time first, theirs batch first.
+includes its loss. Our input is time first, theirs batch first. "dense input" is SB with an ordinary product in its
+first layer, which otherwise adds a row of weights for each event.
+
+With the weights they start from, neurons with a threshold stay silent on this input, and silence is cheap. So the
+synapses of LIF and D are strengthened, layer after layer, by a quarter at a time until a layer fires in at least 5 % of
+all steps; the file says what each layer does. The time of the originals does not depend on it.
+
+`--device cuda` measures ours and the floor on a GPU, by the wall clock with the device synchronised. It has not been
+run yet.
 
 The floor: the products that no layer can do without (layers 2 and 3 and the readout, forward and both gradients; the
 first layer is sparse and left out), and the streams of four layers of neurons: current in, spikes out, what is kept for
@@ -20,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from spikeloom.layers import answer_loss
 from spikeloom.models import ParallelNetwork
@@ -31,6 +40,9 @@ from . import measure, memory, originals
 
 BATCH, CHANNELS, HIDDEN, CLASSES, EVENTS = 64, 700, 128, 20, 8_000
 OURS = ("SB", "GS", "LIF", "D", "non_spiking")
+THRESHOLD = ("LIF", "D")
+LEAST, STRONGER, TRIAL = 0.05, 1.25, 8
+"""Share of steps in which a layer must fire; how much its synapses grow at a time; samples to look at."""
 SLOW = {"original LIF": 2}
 LENGTHS = (10, 100, 1_000, 10_000, 100_000)
 
@@ -47,9 +59,42 @@ def events(steps: int) -> Tensor:
     return spikes
 
 
-def ours(neuron: str, xs: Tensor, labels: Tensor, name: str) -> measure.Contender:
+class Dense(nn.Module):
+    """The same synapses as an ordinary product, whatever their input."""
+
+    def __init__(self, synapse: nn.Module) -> None:
+        super().__init__()
+        self.weight, self.bias = synapse.get_parameter("weight"), synapse.get_parameter("bias")
+
+    def initial_state(self, x: Tensor) -> tuple[()]:
+        return ()
+
+    def forward(self, xs: Tensor, state: Any = None) -> tuple[Tensor, tuple[()]]:
+        return functional.linear(xs, self.weight, self.bias), ()
+
+
+@torch.no_grad()
+def shares(net: ParallelNetwork, xs: Tensor) -> list[float]:
+    """How much of all steps and neurons is active, layer by layer."""
+    return [float((layer > 0).float().mean()) for layer in net(xs[:, :TRIAL])[0].spikes]
+
+
+@torch.no_grad()
+def strengthen(net: ParallelNetwork, xs: Tensor) -> None:
+    """Scale the synapses of one layer after the other until all fire."""
+    for layer, synapse in enumerate(net.synapses):
+        while shares(net, xs)[layer] < LEAST:
+            synapse.get_parameter("weight").mul_(STRONGER)
+
+
+def ours(neuron: str, xs: Tensor, labels: Tensor, name: str, dense: bool = False) -> measure.Contender:
     """One of our networks."""
     net = ParallelNetwork(CHANNELS, HIDDEN, CLASSES, neuron=neuron, generator=torch.Generator().manual_seed(1))
+    net = net.to(xs.device)
+    if neuron in THRESHOLD:
+        strengthen(net, xs)
+    if dense:
+        net.synapses[0] = Dense(net.synapses[0])
 
     def run() -> Tensor:
         activity, _ = net(xs)
@@ -57,7 +102,9 @@ def ours(neuron: str, xs: Tensor, labels: Tensor, name: str) -> measure.Contende
         torch.autograd.backward(answer_loss(activity.logits, labels, "mean"))
         return activity.spikes[-1].detach()
 
-    return measure.Contender(name, f"{neuron}, events into the first layer", run)
+    active = ", ".join(f"{share:.1%}" for share in shares(net, xs))
+    first = "an ordinary product" if dense else "events"
+    return measure.Contender(name, f"{neuron}, {first} into the first layer; active: {active}", run)
 
 
 def theirs(name: str, xs: Tensor, labels: Tensor, title: str) -> measure.Contender:
@@ -82,13 +129,25 @@ def floor(steps: int) -> measure.Contender:
 
 def network(steps: int, options: argparse.Namespace, peers: bool) -> dict[str, Any]:
     """All contenders at one length."""
-    xs, labels = events(steps), torch.randint(CLASSES, (BATCH,), generator=torch.Generator().manual_seed(2))
+    labels = torch.randint(CLASSES, (BATCH,), generator=torch.Generator().manual_seed(2)).to(options.device)
+    xs = events(steps).to(options.device)
     entrants = [ours(neuron, xs, labels, f"spikeloom, {neuron}") for neuron in OURS]
+    entrants.append(ours("SB", xs, labels, "spikeloom, SB, dense input", dense=True))
     if peers:
         first = xs.transpose(0, 1).contiguous()
         entrants += [theirs(name, first, labels, title) for name, title in PEERS.items()]
-    timings = measure.interleave(measure.wanted([*entrants, floor(steps)], options.only), options.rounds)
-    settings = {"T": steps, "B": BATCH, "channels": CHANNELS, "hidden": HIDDEN, "layers": 3, "events": EVENTS}
+    with torch.device(options.device):
+        entrants.append(floor(steps))
+    timings = measure.interleave(measure.wanted(entrants, options.only), options.rounds)
+    settings = {
+        "device": options.device,
+        "T": steps,
+        "B": BATCH,
+        "channels": CHANNELS,
+        "hidden": HIDDEN,
+        "layers": 3,
+        "events": EVENTS,
+    }
     return measure.workload(f"SHD network, B {BATCH}, T {steps:,}", settings, timings, base="spikeloom, SB")
 
 
@@ -151,8 +210,10 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(one_length(sys.argv[2], int(sys.argv[3]))))
         sys.exit()
-    options = measure.options(__doc__, rounds=5)
-    works = [network(max(steps // options.scale, 2), options, steps == 1000) for steps in (1000, 1370)]
-    if not options.only:
+    options = measure.options(__doc__, rounds=5, device=True)
+    here = options.device == "cpu"
+    options.suffix = options.suffix or ("" if here else f"-{options.device}")
+    works = [network(max(steps // options.scale, 2), options, here and steps == 1000) for steps in (1000, 1370)]
+    if here and not options.only:
         works.append(sweep(options))
     measure.save("parallel", __doc__, options, works)
