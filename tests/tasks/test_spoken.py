@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -161,6 +162,14 @@ def test_the_presets_are_the_rows_of_the_paper() -> None:
     assert PRESETS["sb_aug_reg"] == change(shd.PAPER, augmentation="image", reg_thr=0.4)
     assert PRESETS["gs_aug_reg"].reg_thr == 0.1
     assert (shd.PAPER.hidden, shd.PAPER.layers, shd.PAPER.epochs, shd.PAPER.batch) == (128, 3, 200, 64)
+
+
+def test_every_option_stands_on_its_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/parallel-options.md").read_text()
+    known = set(re.findall(r"--([a-z-]+)", page.replace("_", "-")))
+    for task in (shd, spoken_digits):
+        options = [field.name.replace("_", "-") for field in dataclasses.fields(task.Config)]
+        assert [name for name in options if name not in known] == []
 
 
 def test_published_numbers_say_what_they_are_for() -> None:
