@@ -81,6 +81,7 @@ def compete(
     zero, one = kind(0), kind(1)
     rest, reset, threshold, wait = numbers[REST], numbers[RESET], numbers[THRESHOLD], numbers[REFRACTORY]
     decay_mem, lowest, dt = numbers[DECAY_MEM], numbers[LOWEST], numbers[DT]
+    half = kind(0.5) * dt
     excite, inhibit = numbers[EXCITE], numbers[INHIBIT]
     i_rest, i_reset, i_threshold, i_wait = (
         numbers[I_REST],
@@ -171,7 +172,7 @@ def compete(
             mark = crossed[b]
             for j in range(size):
                 moved = decay_mem * (v[j] - rest) + rest
-                moved = moved + current[j] if r[j] <= zero else moved
+                moved = moved + current[j] if r[j] <= half else moved
                 hit = moved >= limit[j]
                 r[j] = wait if hit else r[j] - dt
                 moved = reset if hit else moved
@@ -194,7 +195,7 @@ def compete(
                 else:
                     for j in range(size):
                         moved = i_decay * (iv[j] - i_rest) + i_rest
-                        if ir[j] <= zero:
+                        if ir[j] <= half:
                             for k in range(e_len[b]):
                                 if e_list[b, k] == j:
                                     moved += excite

@@ -14,6 +14,9 @@ from torch import Tensor
 from ..errors import ConfigError, ShapeError, check_positive
 from ..kernels.noise import later, uniform
 
+MOST = 100_000_000
+"""Spikes that a call may be expected to draw: about 2 GB."""
+
 
 class Events(NamedTuple):
     """Spikes, step by step and sample by sample: row t B + b owns first[row] to first[row + 1]."""
@@ -58,7 +61,7 @@ def poisson_events(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
     Units: rates in Hz, dt in ms.
 
     Raises:
-        ConfigError: a rate is negative or not finite, or steps < 1.
+        ConfigError: a rate is negative or not finite, steps < 1, or there would be more than 100 million spikes.
         ShapeError: rates or noise of a wrong shape.
 
     >>> from spikeloom.kernels.noise import keys
@@ -115,6 +118,12 @@ def _check(owner: str, rates: Tensor, steps: int, noise: Tensor, dt: float) -> N
         raise ConfigError(
             f"{owner} needs steps >= 1 and rates >= 0 Hz, but got {steps} steps and rates from "
             f"{float(rates.min())} to {float(rates.max())} Hz."
+        )
+    expected = float(rates.sum(dtype=torch.float64)) * steps * dt / 1000
+    if expected > MOST:
+        raise ConfigError(
+            f"{owner} would draw about {expected:.2g} spikes, more than {MOST:,}. Lower the rates, which go up to "
+            f"{float(rates.max()):g} Hz, or ask for fewer samples or steps at a time."
         )
 
 

@@ -17,11 +17,12 @@ Sources: Diehl and Cook, 2015; the network for N-MNIST by Lopez Gordillo, 2021.
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..core import State, Stateful, map_state, scan
-from ..errors import ConfigError, ShapeError, check_positive, check_sequence
+from ..errors import ConfigError, ShapeError, check_like, check_positive, check_sequence
 from ..kernels import engine_for
 from ..kernels.noise import keys
 from ..layers.events import Events, events_of, sequence_of
@@ -41,6 +42,7 @@ class NetworkState(NamedTuple):
     inhibitory: MembraneState | tuple[()]
     inhibited: Tensor | tuple[()]  # [B, N], spikes of the inhibitory layer in the step before
     gain: Tensor  # [B], of all currents from the inputs
+    spiked: Tensor  # [B, N], 1 where a neuron spiked since the sample began: the others have not learned
 
 
 class Fired(NamedTuple):
@@ -68,11 +70,12 @@ class DiehlCookNetwork(Stateful):
         lateral: weights [N, N] instead of `inhibit`, 0 or below.
         total: what `normalise_` makes the weights of a neuron sum up to, and how they start; 0: as they are.
         scale: of the currents, for weights in other units.
-        w_init: weights start uniformly between 0 and this.
+        w_init: weights start uniformly between 0, or a higher w_min of the rule, and this.
         generator: draws the weights.
 
     Raises:
-        ConfigError: sizes, strengths or time steps do not fit, or inhibition excites.
+        ConfigError: sizes, strengths, bounds or time steps do not fit, inhibition excites, or an input is negative or
+            not finite.
         ShapeError: input or state of a wrong shape, dtype or device.
 
     >>> from spikeloom.rules import post_stdp
@@ -114,7 +117,14 @@ class DiehlCookNetwork(Stateful):
         self.n_in, self.neurons, self.rule, self.inhibitory = n_in, neurons, rule, inhibitory
         self.excite, self.inhibit, self.total, self.scale = excite, inhibit, total, scale
         self.weight: Tensor
-        weight = w_init * torch.rand(n_in, size, generator=generator).T
+        w_min, w_max = self._bounds
+        lowest = max(w_min, 0.0)
+        if not total and not lowest <= w_init <= w_max:
+            raise ConfigError(
+                f"Weights start between {lowest:g} and w_init, which is {w_init:g}, but the rule keeps them from "
+                f"{w_min:g} to {w_max:g}. Change w_init or the bounds, or let total normalise the weights."
+            )
+        weight = lowest + (w_init - lowest) * torch.rand(n_in, size, generator=generator).T
         if total:
             weight = normalise(weight, total, *self._bounds)
         self.register_buffer("weight", weight)
@@ -144,10 +154,16 @@ class DiehlCookNetwork(Stateful):
     @property
     def exact(self) -> bool:
         """Whether the inhibitory layer only repeats the spikes of its partners, one step later."""
+        return self._exact(self.weight.dtype)
+
+    def _exact(self, dtype: torch.dtype) -> bool:
+        """The same for a state of this dtype: rounding decides where the strength just reaches the threshold."""
         other = self.inhibitory
         if other is None:
             return False
-        fires = self.excite >= other.threshold - other.rest and other.rest <= other.reset
+        kind = np.float32 if dtype == torch.float32 else np.float64
+        rest, excite, threshold = np.array([other.rest, self.excite, other.threshold], kind)
+        fires = bool(rest + excite >= threshold) and other.rest <= other.reset
         return fires and self.neurons.refractory > other.refractory and other.lowest <= other.rest
 
     def initial_state(self, x: Tensor, gain: float = 1.0, noise: torch.Generator | None = None) -> NetworkState:
@@ -157,22 +173,30 @@ class DiehlCookNetwork(Stateful):
         """
         if x.dim() != 2 or x.shape[1] != self.n_in:
             raise ShapeError(f"DiehlCookNetwork has {self.n_in} inputs, but a slice of its input is {list(x.shape)}.")
+        if x.dtype not in (torch.float32, torch.float64):
+            raise ShapeError(
+                f"DiehlCookNetwork needs input of torch.float32 or float64, but got {x.dtype}. Call .float() on it."
+            )
         silent = x.new_zeros(len(x), self.neurons.size)
         neurons = self.neurons.initial_state(silent)
         if noise is not None:
             neurons = neurons._replace(noise=keys(len(x), x.device, noise))
-        return self._at_rest(x, self.weight.to(x, copy=True), neurons, gain)
+        weight = self.weight.T.to(x).clone(memory_format=torch.contiguous_format).T  # lies as [I, N]
+        return self._at_rest(x, weight, neurons, gain)
 
     def _at_rest(self, x: Tensor, weight: Tensor, neurons: DiehlCookState, gain: float) -> NetworkState:
+        check_positive("DiehlCookNetwork", gain=gain)
         silent = torch.zeros_like(neurons.voltage)
         inhibitory, inhibited = (
             ((), ()) if self.inhibitory is None else (self.inhibitory.initial_state(silent), silent.clone())
         )
         traces = STDPTraces(torch.zeros_like(x), torch.zeros_like(silent), torch.zeros_like(silent))
         gains = silent.new_full((len(x),), gain)
-        return NetworkState(weight, traces, torch.zeros_like(x), neurons, silent, inhibitory, inhibited, gains)
+        spiked = torch.zeros_like(silent)
+        return NetworkState(weight, traces, torch.zeros_like(x), neurons, silent, inhibitory, inhibited, gains, spiked)
 
     def step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        self._check_state(x, state)
         return self._step(x, state._replace(weight=state.weight.clone()))
 
     def _step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
@@ -191,7 +215,9 @@ class DiehlCookNetwork(Stateful):
         traces = state.traces
         if self.training and self.rule is not None:
             traces = self.rule.update_(state.weight, x, spikes, traces)
-        return spikes, NetworkState(state.weight, traces, x, neurons, spikes, inhibitory, inhibited, state.gain)
+        spiked = torch.maximum(state.spiked, spikes)
+        moved = (state.weight, traces, x, neurons, spikes, inhibitory, inhibited, state.gain, spiked)
+        return spikes, NetworkState(*moved)
 
     def _inhibition(self, source: Tensor) -> Tensor:
         """Currents from the spikes [B, N] of the step before."""
@@ -202,6 +228,15 @@ class DiehlCookNetwork(Stateful):
     @torch.no_grad()
     def forward(self, xs: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
         check_sequence("DiehlCookNetwork", xs, self.n_in)
+        if xs.numel():
+            low, high = (float(value) for value in xs.aminmax())
+            if not 0.0 <= low <= high < math.inf:
+                raise ConfigError(
+                    f"DiehlCookNetwork needs spikes or counts, 0 or above and finite, but its input goes from {low:g} "
+                    f"to {high:g}. Give negative inputs units of their own, and leave out what is not a number."
+                )
+        if state is not None:
+            self._check_state(xs[0], state)
         state = self.initial_state(xs[0]) if state is None else copied(state)
         if engine_for(xs) != "numba" or not self._compiled(len(xs[0])):
             return scan(self._step, xs, state)
@@ -215,12 +250,12 @@ class DiehlCookNetwork(Stateful):
         """The same in place, for inputs given as a list: `state` is changed, the spikes come back as a list.
 
         Raises:
-            ShapeError: events of another batch.
+            ConfigError: an event comes a negative number of times, or not a finite one.
+            ShapeError: events of another batch, of units that are not there, or out of order.
         """
         batch, size = state.spikes.shape
-        rows = len(events.first) - 1
-        if rows % batch or rows == 0:
-            raise ShapeError(f"The events fill {rows} steps and samples, which is not a number of steps of {batch}.")
+        self._check_state(state.inputs, state)
+        rows = self._check_events(events, batch)
         if engine_for(state.weight) != "numba" or not self._compiled(batch):
             return self._by_definition(events, state)
         before = events_of(state.inputs.unsqueeze(0))
@@ -231,25 +266,62 @@ class DiehlCookNetwork(Stateful):
         silent = state.spikes.new_empty(0, 0)
         inhibitory = (*state.inhibitory, state.inhibited) if two else (silent, silent, silent)
         lateral = silent if self.lateral is None else self.lateral.to(state.weight).T.contiguous()
+        weight = state.weight.T.contiguous()  # the same memory, unless the weights came from elsewhere
         arrays = [
-            first, unit, count, state.weight.T, state.neurons.homeostasis, state.neurons.voltage,
+            first, unit, count, weight, state.neurons.homeostasis, state.neurons.voltage,
             state.neurons.refractory, state.neurons.noise, state.gain, state.spikes, *state.traces, *inhibitory,
             lateral,
         ]  # fmt: skip
-        if not state.weight.T.is_contiguous():
-            raise ShapeError("advance_ needs weights [N, I] that lie as [I, N], as those of the network do.")
         steps = rows // batch
         room = steps * batch if self.neurons.one_winner else steps * batch * size
         fired = torch.empty(room, 3, dtype=torch.int64)
-        numbers, choices = self._numbers(batch, state.weight.dtype), self._choices()
+        numbers, choices = self._numbers(batch, weight.dtype), self._choices(weight.dtype)
         found = _kernels().compete(*(part.numpy() for part in (*arrays, numbers, choices, fired)))
+        if weight.data_ptr() != state.weight.data_ptr():
+            state.weight.copy_(weight.T)
         last = events.first[-1 - batch :]
         state.inputs.zero_()
         for b in range(batch):  # units of a row differ
             part = slice(int(last[b]), int(last[b + 1]))
             state.inputs[b, events.unit[part].long()] = events.times[part].to(state.inputs)
         state.neurons.noise[:, 1] += steps
+        state.spiked.numpy()[tuple(fired[:found, 1:].T.numpy())] = 1.0
         return Fired(*fired[:found].unbind(1))
+
+    def _check_state(self, x: Tensor, state: NetworkState) -> None:
+        """Raise ShapeError unless the state is one of this network, for such a slice [B, I]."""
+        batch, size = len(x), self.neurons.size
+        check_like("DiehlCookNetwork", "inputs", state.inputs, (batch, self.n_in), x)
+        check_like("DiehlCookNetwork", "spikes", state.spikes, (batch, size), x)
+        check_like("DiehlCookNetwork", "weight", state.weight, (size, self.n_in), x)
+
+    def _check_events(self, events: Events, batch: int) -> int:
+        """How many rows the events fill, if they are in order: the compiled loop goes where they send it."""
+        first, unit, times = (part.numpy() for part in events)  # faster than tensors, where they are short
+        rows = len(first) - 1
+        if rows < 1 or batch < 1 or rows % batch:
+            raise ShapeError(f"The events fill {rows} steps and samples, which is not a number of steps of {batch}.")
+        if first[0] or not first[-1] == len(unit) == len(times) or bool((first[1:] < first[:-1]).any()):
+            raise ShapeError(
+                f"The events of a row are those from first[row] to first[row + 1], from 0 up to {len(unit)} units and "
+                f"{len(times)} times, but first goes from {first[0]} to {first[-1]} or falls on the way. "
+                "Make them by events_of or poisson_events."
+            )
+        if not len(unit):
+            return rows
+        low, high = unit.min(), unit.max()
+        if low < 0 or high >= self.n_in:
+            raise ShapeError(
+                f"DiehlCookNetwork has {self.n_in} inputs, but the events are of units {low} to {high}. Units count "
+                f"from 0 to {self.n_in - 1}."
+            )
+        least, most = times.min(), times.max()
+        if not 0.0 < least <= most < math.inf:
+            raise ConfigError(
+                f"An event comes a positive number of times, but these come {least:g} to {most:g} times. Leave out "
+                "what does not happen."
+            )
+        return rows
 
     def _numbers(self, batch: int, dtype: torch.dtype) -> Tensor:
         """What the compiled loop is told."""
@@ -265,13 +337,13 @@ class DiehlCookNetwork(Stateful):
         ]  # fmt: skip
         return torch.tensor(values, dtype=dtype)
 
-    def _choices(self) -> Tensor:
+    def _choices(self, dtype: torch.dtype) -> Tensor:
         """The same, of what is yes or no."""
         rule = self.rule
         values: list[int] = [
             self.inhibitory is not None, self.neurons.one_winner, self.training, rule is not None,
             0 if rule is None else SOFT_BOUNDS.index(rule.soft_bound), rule is not None and rule.trace == "add",
-            rule is not None and rule.triplet, self.exact,
+            rule is not None and rule.triplet, self._exact(dtype),
             rule is not None and rule.trace_delay == 1,
         ]  # fmt: skip
         return torch.tensor(values, dtype=torch.int64)
@@ -299,7 +371,7 @@ class DiehlCookNetwork(Stateful):
 
     @torch.no_grad()
     def normalise_(self, state: NetworkState) -> None:
-        """Make the weights of each neuron that has a trace, and so may have learned, sum up to `total`.
+        """Make the weights of each neuron that spiked since the sample began sum up to `total`: it may have learned.
 
         Of all neurons, if weights decay. In eval(), or with `total` 0, nothing changes.
         """
@@ -308,7 +380,7 @@ class DiehlCookNetwork(Stateful):
         if self.rule is None or self.rule.decay or state.weight.device.type != "cpu":
             state.weight.copy_(normalise(state.weight, self.total, *self._bounds))
         else:
-            columns = (state.traces.post > 0).any(0).nonzero().flatten()
+            columns = state.spiked.any(0).nonzero().flatten()
             _kernels().normalise_columns(state.weight.T.numpy(), self.total, *self._bounds, columns.numpy())
 
     @property

@@ -4,6 +4,7 @@ A sample is shown up to `most` times, until it made at least `least` spikes; eac
 `growth` times those before, and the encoder is told how often it has been asked. Training and test are alike.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from .diehl_cook import DiehlCookNetwork, Fired, NetworkState
 
 Encode = Callable[[Tensor, int], Events]
 """Rows of the batch, on the CPU, and the attempt, from 0, to what the inputs do."""
+STRONGEST = 1e30
+"""A gain that leaves room for sums of currents in float32."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ class Repeats:
             raise ConfigError(
                 f"Repeats needs least >= 0, most >= 1, gain and growth > 0, but got {self.least}, {self.most}, "
                 f"{self.gain}, {self.growth}."
+            )
+        most = math.log(self.gain) + (self.most - 1) * math.log(self.growth)
+        if not max(math.log(self.gain), most) < math.log(STRONGEST):
+            raise ConfigError(
+                f"From gain {self.gain:g} on, {self.most} presentations with growth {self.growth:g} reach a gain of "
+                f"10^{most / math.log(10):.3g}, but currents need one below {STRONGEST:g}. Choose smaller ones."
             )
 
 

@@ -2,13 +2,14 @@
 
     v <- rest + d (v - rest),   d = exp(-dt / tau_mem)
     h <- h exp(-dt / tau_homeostasis)                          while learning
-    v <- v + i   where r <= 0;   r <- r - dt
+    v <- v + i   where r <= dt / 2;   r <- r - dt
     crossed = v >= threshold + h:   v <- reset,   r <- refractory
     h <- h + homeostasis_step * (samples in which it crossed)  while learning
     spikes: one of those that crossed, drawn uniformly in each sample; or all of them
 
 The homeostasis h is shared by the samples of a batch and outlives them. A current is a jump of the voltage: it is not
-scaled by 1 - d. In a refractory step every current is lost, inhibition too.
+scaled by 1 - d. In a refractory step every current is lost, inhibition too. Half a step is less than any step that is
+left and more than what rounding leaves: a refractory time is the nearest whole number of steps.
 `MembraneLIF` has no h and one more step in another order: r <- r - dt comes before the current is added, which is the
 same. Sources: Diehl and Cook, Unsupervised learning of digit recognition using STDP, 2015; parameters of the network
 for N-MNIST by Lopez Gordillo, 2021.
@@ -186,7 +187,7 @@ class MembraneLIF(Stateful):
 def _membrane(neurons: DiehlCook | MembraneLIF, x: Tensor, state: DiehlCookState | MembraneState) -> Tensor:
     """The voltage after the leak and the currents."""
     voltage = math.exp(-neurons.dt / neurons.tau_mem) * (state.voltage - neurons.rest) + neurons.rest
-    return torch.where(state.refractory <= 0, voltage + x, voltage)
+    return torch.where(state.refractory <= neurons.dt / 2, voltage + x, voltage)
 
 
 def check_membrane(

@@ -58,6 +58,11 @@ def test_rates_and_keys_that_make_no_sense() -> None:
         poisson_events(torch.full((1, 2), -1.0), 10, noise(1))
     with pytest.raises(ConfigError, match="rates >= 0 Hz"):
         poisson_events(torch.full((1, 2), float("nan")), 10, noise(1))
+    for draw in (poisson_events, poisson_counts):
+        with pytest.raises(
+            ConfigError, match=r"would draw about 2e\+09 spikes, more than 100,000,000. Lower the rates"
+        ):
+            draw(torch.full((1, 2), 1e9), 1000, noise(1))
     with pytest.raises(ConfigError, match="steps >= 1"):
         poisson_events(torch.ones(1, 2), 0, noise(1))
     with pytest.raises(ConfigError, match="dt > 0"):

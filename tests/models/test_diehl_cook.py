@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from spikeloom import kernels
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.kernels.noise import keys
-from spikeloom.layers.events import events_of, poisson_counts, poisson_events
+from spikeloom.layers.events import Events, events_of, poisson_counts, poisson_events
 from spikeloom.layers.lateral import growing_starts, som_inhibition, uniform_inhibition
 from spikeloom.models.diehl_cook import DiehlCookNetwork, NetworkState, copied
 from spikeloom.neurons.diehl_cook import DiehlCook, MembraneLIF
@@ -32,6 +32,7 @@ RULES: dict[str, STDP] = {
     "triplet": triplet_stdp(lr=0.2, lr_pre=0.02),
     "hebbian": hebbian(lr=0.05, trace="add"),
     "late": pair_stdp(lr=0.05, lr_pre=0.02, trace_delay=1),
+    "short": pair_stdp(lr=0.05, lr_pre=0.02, tau_pre=0.05, tau_post=0.05),
     "late post": post_stdp(lr=0.05, trace="add", trace_delay=1),
 }
 
@@ -186,7 +187,7 @@ def test_samples_of_a_batch_are_alone_where_nothing_learns() -> None:
     together = net(xs, state)[0]
     for b in range(4):
         alone = state._replace(
-            **{name: getattr(state, name)[b : b + 1] for name in ("inputs", "spikes", "inhibited", "gain")},
+            **{name: getattr(state, name)[b : b + 1] for name in ("inputs", "spikes", "inhibited", "gain", "spiked")},
             traces=type(state.traces)(*(part[b : b + 1] for part in state.traces)),
             inhibitory=type(state.inhibitory)(*(part[b : b + 1] for part in state.inhibitory)),
             neurons=state.neurons._replace(
@@ -228,9 +229,11 @@ def test_learning_is_kept_only_by_consolidate() -> None:
     assert torch.equal(fresh.neurons.voltage, torch.full((1, 6), -65.0, dtype=EXACT))
 
 
-@pytest.mark.parametrize("rule", ["pair", "triplet", "decay"])
+@pytest.mark.parametrize("rule", ["pair", "triplet", "decay", "short"])
 def test_normalising_what_may_have_learned_is_normalising_all(rule: str) -> None:
     net, xs = network(size=30, rule=RULES[rule], total=3.0), trains(80, 1, 12)
+    if rule == "short":  # traces end at 0 exactly
+        xs[40:] = 0.0
     state = net.initial_state(xs[0])
     fired = net.advance_(events_of(xs), state)
     for _ in range(2):
@@ -300,6 +303,32 @@ def test_losers_rest_and_learn_as_the_winner_does() -> None:
     torch.testing.assert_close(state.homeostasis, torch.full((3,), 0.4))  # twice, once in each sample
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("dt", "quiet"), [(0.1, 50), (0.2, 25), (0.3, 17), (1.0, 5), (3.0, 2)])
+def test_a_refractory_time_is_the_nearest_number_of_steps(dt: float, quiet: int, dtype: torch.dtype) -> None:
+    def fired(spikes: list[Tensor]) -> list[int]:
+        when: list[int] = torch.stack(spikes).flatten().nonzero().flatten().diff()[:2].tolist()
+        return when
+
+    other = MembraneLIF(1, refractory=5.0, dt=dt)
+    for refractory in (5.0, 0.0):  # 0: the partner is asked in every step
+        excitatory = DiehlCook(1, homeostasis_step=0.0, refractory=refractory, dt=dt)
+        net = DiehlCookNetwork(1, excitatory, None, inhibitory=other, excite=30.0).to(dtype)
+        net.weight.fill_(40.0)
+        assert not net.exact
+        for engine in ("torch", "numba"):
+            x = torch.ones(1, 1, dtype=dtype)
+            state, spikes, inhibited = net.initial_state(x), [], []
+            with kernels.use(engine):
+                for _ in range(2 * quiet + 6):
+                    spike, state = net(x.unsqueeze(0), state)
+                    spikes.append(spike)
+                    assert isinstance(state.inhibited, Tensor)
+                    inhibited.append(state.inhibited)
+            assert fired(spikes) == ([quiet + 1] * 2 if refractory else [1, 1])
+            assert fired(inhibited) == [quiet + 1] * 2
+
+
 @pytest.mark.parametrize("dt", [0.5, 1.0, 2.5])
 def test_a_refractory_neuron_hears_nothing(dt: float) -> None:
     neurons = DiehlCook(1, tau_mem=1e9, dt=dt).to(EXACT)
@@ -333,6 +362,21 @@ def test_the_fast_path_has_a_guard() -> None:
     assert not network(two=False).exact
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_guard_rounds_as_the_step_does(dtype: torch.dtype) -> None:
+    for rest in [-67.26, *(-60.0 - 0.37 * k for k in range(40))]:
+        other = MembraneLIF(6, rest=rest, threshold=-46.85, reset=rest + 2.0)
+        net = network(inhibitory=other, excite=-46.85 - rest).to(dtype)
+        xs = trains(60, 1, 12, rate=0.4).to(dtype)
+        with kernels.use("torch"):
+            wanted, after = net(xs, net.initial_state(xs[0], noise=seeded(1)))
+        found, state = net(xs, net.initial_state(xs[0], noise=seeded(1)))
+        alone = other.step(torch.full((1, 6), net.excite, dtype=dtype), other.initial_state(xs.new_zeros(1, 6)))[0]
+        assert net.exact is bool(alone.all())
+        assert torch.equal(found, wanted)
+        assert torch.equal(state.inhibited, after.inhibited)
+
+
 def test_events_are_the_sequence() -> None:
     xs = trains(5, 2, 7) * 2
     events = events_of(xs)
@@ -353,12 +397,99 @@ def test_events_are_the_sequence() -> None:
         ({"inhibitory": MembraneLIF(2, dt=0.5)}, "one dt"),
         ({"rule": post_stdp(dt=2.0)}, "one dt"),
         ({"lateral": torch.ones(2, 2)}, "0 or below"),
+        ({"rule": post_stdp(w_max=0.2)}, "from 0 to 0.2. Change w_init"),
+        ({"rule": post_stdp(w_min=0.4)}, "Weights start between 0.4 and w_init, which is 0.3"),
     ],
 )
 def test_networks_that_make_no_sense(options: dict[str, Any], said: str) -> None:
     given_options = {"n_in": 4, "rule": None, **options}
     with pytest.raises(ConfigError, match=said):
         DiehlCookNetwork(given_options.pop("n_in"), DiehlCook(2), given_options.pop("rule"), **given_options)
+
+
+def test_weights_start_within_their_bounds() -> None:
+    weight = network(rule=post_stdp(w_min=0.2)).weight
+    assert 0.2 <= float(weight.min()) < 0.22
+    assert 0.28 < float(weight.max()) <= 0.3
+    assert float(network(rule=post_stdp(w_max=0.2), total=0.5).weight.max()) <= 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "said"),
+    [
+        ({"unit": [0, 12]}, ShapeError, "has 12 inputs, but the events are of units 0 to 12. Units count from 0 to 11"),
+        ({"unit": [-1, 3]}, ShapeError, "units -1 to 3"),
+        ({"first": [0, 1, 3]}, ShapeError, "first goes from 0 to 3"),
+        ({"first": [1, 1, 2]}, ShapeError, "first goes from 1 to 2"),
+        ({"first": [0, 5, 2]}, ShapeError, "or falls on the way"),
+        ({"times": [1.0]}, ShapeError, "up to 2 units and 1 times"),
+        ({"times": [1.0, -1.0]}, ConfigError, "come -1 to 1 times"),
+        ({"times": [1.0, math.nan]}, ConfigError, "nan times"),
+        ({"times": [1.0, math.inf]}, ConfigError, "1 to inf times"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+def test_events_that_cannot_be_are_refused(
+    change: dict[str, Any], kind: type[Exception], said: str, engine: str
+) -> None:
+    given = {"first": [0, 1, 2], "unit": [0, 3], "times": [1.0, 1.0], **change}
+    events = Events(torch.tensor(given["first"]), torch.tensor(given["unit"]).int(), torch.tensor(given["times"]))
+    net = network()
+    with kernels.use(engine), pytest.raises(kind, match=said):
+        net.advance_(events, net.initial_state(trains(1, 1, 12)[0]))
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_input_that_is_no_number_of_spikes_is_refused(value: float) -> None:
+    xs = trains(5, 2, 12)
+    xs[3, 1, 4] = value
+    with pytest.raises(ConfigError, match="needs spikes or counts, 0 or above and finite"):
+        network()(xs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_short_floats_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ShapeError, match=r"float32 or float64, but got torch.b?float16. Call .float\(\)"):
+        network()(trains(5, 2, 12).to(dtype))
+
+
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+def test_a_state_of_other_samples_is_refused(engine: str) -> None:
+    net, xs = network(), trains(5, 2, 12)
+    state = net.initial_state(xs[0, :1])
+    with kernels.use(engine):
+        with pytest.raises(ShapeError, match=r"state whose inputs has shape \[1, 12\], but its input \[2, 12\]"):
+            net(xs, state)
+        with pytest.raises(ShapeError, match="state whose inputs"):
+            net.step(xs[0], state)
+        with pytest.raises(ShapeError, match=r"whose spikes has shape \[2, 7\]"):
+            net(xs, network(size=7).initial_state(xs[0]))
+        with pytest.raises(ShapeError, match="Move one to the other"):
+            net(xs, net.initial_state(xs[0].float()))
+    with pytest.raises(ConfigError, match="gain > 0 and finite"):
+        net.initial_state(xs[0], gain=math.inf)
+
+
+def test_weights_may_lie_in_any_order() -> None:
+    xs = trains(60, 1, 12)
+    net = network(total=3.0)
+    wanted, after = net(xs)
+    assert after.spiked.any()
+    loaded, given = network(seed=3, total=3.0), network(total=3.0)
+    loaded.load_state_dict({name: part.contiguous() for name, part in net.state_dict().items()}, assign=True)
+    given.weight = net.weight.contiguous()
+    for other in (loaded, given):
+        other.neurons.generator = seeded(1)
+        found, state = other(xs)
+        assert torch.equal(found, wanted)
+        same(state, after, 0.0)
+    rows = net.initial_state(xs[0], noise=seeded(1))
+    rows = rows._replace(weight=rows.weight.contiguous())
+    fired = net.advance_(events_of(xs), rows)
+    assert len(fired.steps) == int(wanted.sum())
+    net.normalise_(rows)
+    net.normalise_(after)
+    torch.testing.assert_close(rows.weight, after.weight, rtol=0.0, atol=1e-9)
 
 
 def test_shapes_that_do_not_fit() -> None:

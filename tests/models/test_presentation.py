@@ -92,6 +92,34 @@ def test_weights_are_normalised_after_every_sample_that_teaches(learns: bool) ->
     assert bool((spiked.abs() < 1e-4).any()) is learns
 
 
+@pytest.mark.parametrize("carry", [False, True])
+def test_neurons_are_normalised_however_short_their_traces(carry: bool) -> None:
+    neurons = DiehlCook(5, tau_mem=20.0, generator=torch.Generator().manual_seed(1))
+    rule = pair_stdp(lr=0.1, tau_pre=0.02, tau_post=0.02)
+    net = DiehlCookNetwork(8, neurons, rule, total=2.0, scale=8.0, generator=torch.Generator().manual_seed(0)).double()
+    xs = inputs([0.3, 0.4])
+    xs[-1] = 0.0
+    state = net.initial_state(xs[0])
+    found = present_(
+        net, state, lambda rows, attempt: events_of(xs[:, rows]), Repeats(least=99, most=3, growth=1.5, carry=carry)
+    )
+    assert found.counts.any()
+    torch.testing.assert_close(state.weight.sum(1), torch.full((5,), 2.0).double(), rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"gain": float("inf")}, "below 1e\\+30"),
+        ({"growth": 1e308}, "reach a gain of 10\\^1.23e\\+03"),
+        ({"gain": 1e31, "growth": 1e-20}, "below 1e\\+30"),
+    ],
+)
+def test_gains_that_no_current_can_have(options: dict[str, float], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Repeats(**options)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("options", [{"least": -1}, {"most": 0}, {"gain": 0.0}, {"growth": -1.0}])
 def test_repeats_that_make_no_sense(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="Repeats needs"):
