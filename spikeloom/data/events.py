@@ -15,7 +15,7 @@ saccades, Frontiers in Neuroscience 9:437, 2015.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -229,12 +229,14 @@ def convert(
 ) -> SpikeTrains:
     """Spike trains from filtered recordings and their names, which may be read one by one; 6 bytes an event.
 
+    A recording of which nothing is left is a sample without events: `say_empty` tells how many there are.
+
     Args:
         at_most: their events all together, or more; an upper bound costs address space, not memory.
         keep: whether polarities have units of their own.
 
     Raises:
-        ConfigError: the sensor has more than 65,536 units, or nothing is left of a recording.
+        ConfigError: the sensor has more than 65,536 units, or nothing is left of all recordings.
 
     >>> trains = convert([("a", make(np.array([2]), 1, np.array([2500]), True))], [0], at_most=1, width=4, height=4,
     ...     keep="merge", classes=("yes",))
@@ -246,20 +248,33 @@ def convert(
         raise ConfigError(f"{width} x {height} cells need {channels:,} units, more than 65,536. Merge the polarities.")
     times, addresses = np.empty(at_most, np.float32), np.empty(at_most, np.uint16)
     first = np.zeros(len(labels) + 1, np.int64)
+    last = ""
     for number, (name, events) in enumerate(recordings):
-        if not len(events):
-            raise ConfigError(
-                f"{name} has no event that these options keep. Choose a longer window or another polarity, or remove "
-                "the recording."
-            )
+        last = name
         start, end = first[number], first[number] + len(events)
         times[start:end] = milliseconds(events["t"])
         addresses[start:end] = units(events, width, height, keep)
         first[number + 1] = end
+    if len(labels) and not first[-1]:
+        raise ConfigError(
+            f"None of {len(labels):,} recordings, the last of which is {last}, has an event that these options keep. "
+            "Choose a longer window or another polarity."
+        )
     times.resize(first[-1], refcheck=False)
     addresses.resize(first[-1], refcheck=False)
     known = np.full(len(labels), -1, np.int64) if speakers is None else np.asarray(speakers, np.int64)
     return SpikeTrains(times, addresses, first, np.asarray(labels, np.int64), known, channels, classes)
+
+
+def say_empty(trains: SpikeTrains, what: str, tell: Callable[[str], None] | None) -> SpikeTrains:
+    """These trains, after `tell` was told how many of them have no event, if any."""
+    empty = int(np.sum(np.diff(trains.first) == 0))
+    if empty and tell is not None:
+        tell(
+            f"{empty:,} of the {len(trains):,} {what} have no event that these options keep. They stay, as samples "
+            "without a spike."
+        )
+    return trains
 
 
 def example(

@@ -99,13 +99,13 @@ def load(
     """All samples of a split, in the order of MNIST, kept on disk between calls; `here` is where they lie.
 
     What lies on disk is found by a hash of all options, the recordings and the source of the readers. Otherwise the
-    recordings are read, and `tell` is told so first.
+    recordings are read, and `tell` is told so first. It also hears how many samples are left without an event.
 
     Shapes: channels = 34 * 34 = 1156, unit = 34 y + x; twice as many if both polarities are kept.
     Units: times in ms.
 
     Raises:
-        ConfigError: there is no such split, or the options leave nothing of a recording.
+        ConfigError: there is no such split, or the options leave nothing of all recordings.
         DataError: the recordings are missing, or one is damaged.
     """
     files = _files(split, here)
@@ -131,7 +131,8 @@ def load(
         )
 
     source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    return stored(f"nmnist-{split}", repr((options, files.sha256(), source, events.version())), make)
+    key = repr((options, files.sha256(), source, events.version()))
+    return events.say_empty(stored(f"nmnist-{split}", key, make, empty=True), f"{split} recordings", tell)
 
 
 def describe(split: Split) -> list[Description]:

@@ -11,7 +11,8 @@ Source: Anumula, Neil, Delbruck, Liu, Feature representations for neuromorphic a
 Neuroscience 12:23, 2018.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,11 @@ import torch
 
 from ..errors import ConfigError, DataError
 from . import events
-from .fetch import DataFile, Description, folder
+from .fetch import DataFile, Description, digests, folder
 from .fetch import describe as describe_file
 from .spike_trains import LONGEST, Array, SpikeTrains
+from .stored import folder as folder_of_spikes
+from .stored import stored
 
 Split = Literal["train", "test"]
 Oh = Literal["exclude", "class", "zero"]
@@ -86,16 +89,28 @@ class Options:
 DEFAULT = Options()
 
 
-def load(split: Split, options: Options = DEFAULT) -> SpikeTrains:
-    """All single digits of a split, sorted by name.
+def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None) -> SpikeTrains:
+    """All single digits of a split, sorted by name, kept on disk between calls.
+
+    What lies on disk is found by a hash of all options, the file and the source of the readers. Otherwise the file is
+    read, and `tell` is told so first. It also hears how many samples are left without an event.
 
     Units: times in ms.
 
     Raises:
-        ConfigError: there is no such split, or the options leave nothing of a sample.
+        ConfigError: there is no such split, or the options leave nothing of all samples.
         DataError: the file is missing or damaged.
     """
-    return read(_path(split), split, options)
+    path = _path(split)
+
+    def make() -> SpikeTrains:
+        if tell is not None:
+            tell(f"Reading the {split} samples of {path}, once. The spikes are kept in {folder_of_spikes()}.")
+        return read(path, split, options)
+
+    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    key = repr((options, digests(path)[1], source, events.version()))
+    return events.say_empty(stored(f"ntidigits-{split}", key, make, empty=True), f"{split} samples", tell)
 
 
 def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
@@ -112,7 +127,7 @@ def read(path: Path, split: Split, options: Options = DEFAULT) -> SpikeTrains:
     """The single digits of one split in a file.
 
     Raises:
-        ConfigError: the options leave nothing of a sample.
+        ConfigError: the options leave nothing of all samples.
         DataError: the file cannot be read or lacks a part; a time is negative, not finite or out of order; a channel
             is not 0 .. 63; a sample has no events or a name that says no digit.
     """

@@ -94,11 +94,13 @@ def load(
 ) -> SpikeTrains:
     """The samples of a split, sorted by digit and name, kept on disk between calls; `here` is where they lie.
 
+    `tell` hears when the recordings are read, and how many samples are left without an event.
+
     Shapes: channels = 10 * 10 = 100, unit = 10 y + x; twice as many if both polarities are kept.
     Units: times in ms.
 
     Raises:
-        ConfigError: there is no such split, or the options leave nothing of a recording.
+        ConfigError: there is no such split, or the options leave nothing of all recordings.
         DataError: the recordings are missing, or one is damaged.
     """
     _check(split)
@@ -128,7 +130,8 @@ def load(
     of_events = replace(options, test_share=DEFAULT.test_share, seed=DEFAULT.seed)
     source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     key = repr((of_events, files.sha256(), source, events.version()))
-    return stored("stmnist", key, make).select(_indices(labels, split, options))
+    chosen = stored("stmnist", key, make, empty=True).select(_indices(labels, split, options))
+    return events.say_empty(chosen, f"{split} recordings", tell)
 
 
 def describe(split: Split, options: Options = DEFAULT) -> list[Description]:

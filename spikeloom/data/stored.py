@@ -30,8 +30,8 @@ def folder() -> Path:
     return base / "spikes"
 
 
-def stored(name: str, key: str, make: Callable[[], SpikeTrains]) -> SpikeTrains:
-    """The trains that `make` gives for this key, from disk if they are there.
+def stored(name: str, key: str, make: Callable[[], SpikeTrains], empty: bool = False) -> SpikeTrains:
+    """The trains that `make` gives for this key, from disk if they are there; `empty` samples may be allowed.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -40,10 +40,10 @@ def stored(name: str, key: str, make: Callable[[], SpikeTrains]) -> SpikeTrains:
     path = folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
     if path.exists():
         try:
-            return _read(path)
+            return _read(path, empty)
         except (OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile, DataError) as error:
             warnings.warn(f"{path} is damaged ({error}) and is made again.", stacklevel=2)
-    trains = make().check(name)
+    trains = make().check(name, empty)
     _write(path, trains)
     return trains
 
@@ -56,13 +56,13 @@ def _digest(trains: SpikeTrains) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> SpikeTrains:
+def _read(path: Path, empty: bool) -> SpikeTrains:
     with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
         arrays = {name: file[name] for name in ARRAYS}
         trains = SpikeTrains(**arrays, channels=int(file["channels"]), classes=tuple(file["classes"].tolist()))
         if str(file["digest"]) != _digest(trains):
             raise DataError(f"{path} does not agree with its hash.")
-    return trains.check(str(path))
+    return trains.check(str(path), empty)
 
 
 def _write(path: Path, trains: SpikeTrains) -> None:

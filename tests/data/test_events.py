@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from spikeloom.data import events
+from spikeloom.data import events, stored
 from spikeloom.data.events import LAST, MARKER, OVERFLOW, Polarity
 from spikeloom.data.spike_trains import Array, SpikeTrains, raster
 from spikeloom.errors import ConfigError, DataError
@@ -269,8 +269,31 @@ def test_recordings_follow_one_another_and_a_high_bound_costs_nothing() -> None:
         assert (found.select([number]).times == events.milliseconds(part["t"])).all()
 
 
+@pytest.mark.parametrize("counts", [(0, 3, 0, 0, 2), (4, 0), (0, 0, 1)])
+def test_a_recording_without_events_stays_as_an_empty_sample(
+    counts: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make() -> SpikeTrains:
+        return events.convert(
+            [(str(number), recording(count)) for number, count in enumerate(counts)],
+            [0] * len(counts), at_most=sum(counts), width=34, height=34, keep="merge", classes=("a",),
+        )  # fmt: skip
+
+    monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path))
+    for found in (make(), *(stored.stored("few", "key", make, empty=True) for _ in range(2))):
+        assert np.diff(found.first).tolist() == list(counts)
+    told: list[str] = []
+    assert events.say_empty(found, "recordings", told.append) is found
+    said = f"{counts.count(0)} of the {len(counts)} recordings have no event that these options keep. They stay, as "
+    assert told == [said + "samples without a spike."]
+    events.say_empty(found.select([int(np.argmax(counts))]), "recordings", told.append)
+    assert len(told) == 1
+    with pytest.raises(DataError, match="has no events"):
+        stored.stored("few", "another", make)
+
+
 def test_what_cannot_be_converted_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"a recording has no event that these options keep. Choose a longer window"):
+    with pytest.raises(ConfigError, match=r"None of 1 recordings, the last of which is a recording, has an event that"):
         trains(recording(0))
     with pytest.raises(ConfigError, match=r"256 x 256 cells need 131,072 units, more than 65,536. Merge"):
         trains(recording(3), "both", side=256)

@@ -247,8 +247,21 @@ def test_options_that_leave_nothing_name_the_recording(home: Path) -> None:
     nmnist.write_example(home, classes=1, train=1)
     path = home / "Train" / "0" / "00001.bin"
     path.write_bytes(bytes.fromhex("0000000005"))
-    with pytest.raises(ConfigError, match=r"00001.bin has no event that these options keep. Choose a longer window"):
+    with pytest.raises(ConfigError, match=r"None of 1 recordings, the last of which is .*00001.bin, has an event that"):
         nmnist.load("train")
+
+
+def test_a_recording_without_on_events_stays(home: Path) -> None:
+    nmnist.write_example(home, classes=2, train=2)
+    (home / "Train" / "1" / "00002.bin").write_bytes(bytes.fromhex("0000000005"))
+    told: list[str] = []
+    for found in (nmnist.load("train", tell=told.append), nmnist.load("train", tell=told.append)):
+        assert np.diff(found.first).tolist()[1] == 0
+        assert found.labels.tolist() == [0, 1, 0, 1]
+        assert told[-1].startswith("1 of the 4 train recordings have no event that these options keep")
+    assert len(told) == 3
+    assert len(nmnist.load("train", Options("off"), told.append).times)
+    assert len(told) == 4
 
 
 def test_examples_are_the_same_for_every_seed_and_classes_can_be_told_apart(home: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from spikeloom.data import ntidigits
+from spikeloom.data import events, ntidigits, stored
 from spikeloom.data.ntidigits import Options
 from spikeloom.data.spike_trains import Array, SpikeTrains, raster
 from spikeloom.errors import ConfigError, DataError
@@ -19,6 +19,7 @@ from spikeloom.errors import ConfigError, DataError
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path))
+    monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path / "cache"))
     return tmp_path / "ntidigits"
 
 
@@ -78,8 +79,41 @@ def test_late_events_drop_out_instead_of_piling_up(home: Path) -> None:
     assert raster(found, [0], steps=1000).spikes[999].sum() == 1
     assert ntidigits.load("train", Options(t0=100.0, duration=1000.0)).units.tolist() == [1, 2, 3]
     assert ntidigits.load("train", Options(t0=100.0, duration=1000.0)).times[0] == 0
-    with pytest.raises(ConfigError, match=r"n-tidigits.hdf5: a-b-a-1 has no event that these options keep"):
+    with pytest.raises(ConfigError, match=r"n-tidigits.hdf5: a-b-a-1, has an event that these options keep"):
         ntidigits.load("train", Options(t0=2000.0))
+
+
+def test_a_sample_behind_which_nothing_is_left_stays(home: Path) -> None:
+    early: Sample = (np.array([0.1]), np.array([4]))
+    put(home / "n-tidigits.hdf5", {"a-b-a-1": early, "a-b-a-2": (np.array([1.5]), np.array([5]))})
+    told: list[str] = []
+    for _ in range(2):
+        found = ntidigits.load("train", tell=told.append)
+        assert (found.labels.tolist(), found.first.tolist()) == ([1, 2], [0, 1, 1])
+        assert told[-1].startswith("1 of the 2 train samples have no event that these options keep")
+
+
+def test_every_option_and_the_file_count_in_what_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ntidigits.write_example(home, "12zo")
+    told: list[str] = []
+    first = ntidigits.load("train", tell=told.append)
+    path = home / ntidigits.FILE
+    assert told == [f"Reading the train samples of {path}, once. The spikes are kept in {stored.folder()}."]
+    again = ntidigits.load("train", tell=told.append)
+    assert len(told) == 1
+    for name in ("times", "units", "first", "labels", "speakers"):
+        assert np.array_equal(getattr(first, name), getattr(again, name))
+    assert first.classes == again.classes
+    changes = (Options(oh="class"), Options(oh="zero"), Options(t0=1.0), Options(duration=500.0))
+    for number, options in enumerate(changes):
+        ntidigits.load("train", options, told.append)
+        assert len(told) == 2 + number
+    ntidigits.load("test", tell=told.append)
+    monkeypatch.setattr(events, "version", lambda: "another")
+    ntidigits.load("train", tell=told.append)
+    ntidigits.write_example(home, "12zo", seed=1)
+    ntidigits.load("train", tell=told.append)
+    assert len(told) == 8
 
 
 def test_the_file_is_described(home: Path) -> None:

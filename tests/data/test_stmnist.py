@@ -105,6 +105,18 @@ def test_busy_taxels_fall_silent_on_request() -> None:
     assert Options("both", most_on=2).choose(found)["y"].tolist() == [7, 7]
 
 
+def test_a_recording_whose_taxels_all_fall_silent_stays(home: Path) -> None:
+    stmnist.write_example(home)
+    given = table(100)
+    given[-1] = np.arange(100) / 100
+    (home / "data_submission" / "0" / "writer_00.mat").write_bytes(mat(spiketrain=given))
+    told: list[str] = []
+    found = [stmnist.load(split, Options(most_on=40), told.append) for split in ("train", "test")]  # type: ignore[arg-type]
+    assert sum(int(np.sum(np.diff(one.first) == 0)) for one in found) == 1
+    assert [len(one) for one in found] == [24, 6]
+    assert len([news for news in told if news.startswith("1 of the ")]) == 1
+
+
 def test_labels_follow_their_samples(home: Path) -> None:
     stmnist.write_example(home, classes=3, samples=10)
     for seed in range(4):
