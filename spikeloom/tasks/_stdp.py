@@ -157,6 +157,13 @@ class Options:
     """Test samples to draw in detail."""
 
 
+THESIS: dict[str, Any] = {
+    "tau_mem": 215.0, "inhibit": 17.5, "homeostasis_step": 0.2, "rule": "post", "lr": 0.05, "lr_end": 1.0,
+    "soft_bound": "original", "total": 0.0, "min_spikes": 2, "growth": 1.2, "gain_test": 1.2, "carry": True,
+}  # fmt: skip
+"""What the network for N-MNIST was trained with, in all its tasks."""
+
+
 class Source(NamedTuple):
     """Samples of a task, and how their inputs spike."""
 
@@ -256,14 +263,15 @@ def check(options: Options) -> None:
         raise ConfigError(
             f"There are too many {options.ngram}-grams of {options.n_neurons} neurons. Choose a shorter ngram."
         )
-    plain, som = Options(), options.inhibition != "uniform"
+    presets, som = (Options(), Options(**THESIS)), options.inhibition != "uniform"  # whose values nobody asked for
     uses = {
         "target": options.rule == "post", "soft_bound": options.rule == "post", "lr_pre": options.rule != "post",
         "power": options.rule in ("post", "weight_dependent"), "tau_slow": options.rule == "triplet",
         "excite": options.topology == "two_layer", "som_start": som, "som_most": som, "som_scaling": som,
         "inhibit": options.inhibition in ("uniform", "two_level"),
     }  # fmt: skip
-    if idle := [name for name, used in uses.items() if not used and getattr(options, name) != getattr(plain, name)]:
+    given = {name: getattr(options, name) for name, used in uses.items() if not used}
+    if idle := [name for name, value in given.items() if value not in (getattr(preset, name) for preset in presets)]:
         raise ConfigError(
             f"With rule {options.rule}, topology {options.topology} and inhibition {options.inhibition} there is no "
             f"use for {', '.join(idle)}. Leave out what changes nothing."
@@ -439,6 +447,13 @@ def check_test(options: Options, splits: Splits) -> None:
         raise ConfigError(f"n_test is {options.n_test:,}, but there are {len(splits.test.labels):,} test samples.")
 
 
+def about_fields(neurons: int) -> str:
+    """The caption of their receptive fields; above a number, they are drawn too small for names."""
+    from ..plot.fields import NAMED
+
+    return "The weights onto each neuron" + ("; corner: what it answers to." if neurons <= NAMED else ".")
+
+
 def live(run: Run, net: DiehlCookNetwork, shape: tuple[int, ...], known: Known) -> None:
     """The receptive fields as they are now."""
     from ..plot.fields import receptive_fields
@@ -446,7 +461,7 @@ def live(run: Run, net: DiehlCookNetwork, shape: tuple[int, ...], known: Known) 
     fields = net.weight.view(-1, *shape).cpu().numpy()
     title = f"Receptive fields after {known.presented:,} samples"
     figure = receptive_fields(fields, float(fields.max()), known.assignment().labels.numpy(), title)
-    run.figure("receptive_fields", figure, "The weights onto each neuron; corner: what it answers to.")
+    run.figure("receptive_fields", figure, about_fields(len(fields)))
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from ..plot.style import CYCLE
 from ..plot.voltages import Membrane, voltages
 from ..train.run import Run
 from ._figures import numbers
-from ._stdp import Known, Options, Source, Splits, encoder, network
+from ._stdp import Known, Options, Source, Splits, about_fields, encoder, network
 
 
 def draw(options: Options, run: Run, splits: Splits, published: dict[str, float]) -> None:
@@ -27,13 +27,16 @@ def draw(options: Options, run: Run, splits: Splits, published: dict[str, float]
         names = torch.tensor(run.read_json("names.json")["labels"])
     fields = numbers(net.weight.contiguous().view(-1, *splits.shape))
     figure = receptive_fields(fields, float(fields.max()), numbers(names))
-    run.figure("receptive_fields", figure, "The weights onto each neuron; corner: what it answers to.")
+    run.figure("receptive_fields", figure, about_fields(options.n_neurons))
     run.figure("assignments", assignments(numbers(names), splits.classes), "What each neuron answers to, same places.")
     lines = run.metrics()
     curves = {name: [line[f"accuracy_{name}"] for line in lines] for name in VOTES}
     if lines:
         figure = accuracy_curve([line["samples"] for line in lines], curves, published)
-        caption = "Training samples of each interval, read out with what was known before it."
+        caption = (
+            "Training samples of each interval, read out with what was known before it. Labels only name neurons here; "
+            "“accuracy logistic” of the result is that of a linear read-out, which learns from labels (supervised)."
+        )
         run.figure("accuracy", figure, caption)
         run.figure("spikes_per_neuron", spikes_per_neuron(numbers(known.spikes)), "While learning.")
     for name, title in {"confusion": "Test samples", "training_confusion": "Training samples"}.items():

@@ -76,6 +76,7 @@ def answers(
 def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
     """Accuracy of all read-outs on test samples, with neurons named by training samples once nothing learns any more.
 
+    `accuracy_logistic` is supervised: its linear read-out learns from the labels of the training samples.
     confusion.json and training_confusion.json have a last column for samples that made no spike.
     """
     net = network(options, run, splits.training.size, done=1.0)

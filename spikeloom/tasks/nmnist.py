@@ -19,8 +19,7 @@ from ..data.fetch import folder
 from ..errors import ConfigError
 from ..train.run import Run
 from . import _stdp, _stdp_readout
-from ._stdp import Options, Splits, from_trains, hold_out, tell
-from .stdp_mnist import THESIS
+from ._stdp import THESIS, Options, Splits, from_trains, hold_out, tell
 
 SPLITS: tuple[nmnist.Split, ...] = ("train", "test")
 
@@ -37,8 +36,10 @@ class Config(Options):
     """Take the movement of the camera out; of real recordings only."""
     counts: bool = False
     """Several events of a pixel in a step count as several."""
+    t0: float = 0.0
+    """Start of a presentation in the saccade [ms]; earlier events are left out; of real recordings only."""
     pattern_time: float = 0.0
-    """Length of a presentation [ms]; later events are left out; 0: that of the recording, 105 for one saccade."""
+    """Length of a presentation [ms]; later events are left out; 0: to the end of the saccade, 105 for a whole one."""
 
 
 START = Config(total=0.06, gain=3.0, growth=1.3, homeostasis_step=0.1, epochs=2)
@@ -90,13 +91,13 @@ def plot(config: Config, run: Run) -> None:
 def whole(config: Config) -> Config:
     """The same with the length of a presentation."""
     length = 315.0 if config.saccade == "all" else 105.0
-    return config if config.pattern_time else replace(config, pattern_time=length)
+    return config if config.pattern_time else replace(config, pattern_time=length - config.t0)
 
 
 def options(config: Config) -> nmnist.Options:
     """What is read of a recording."""
     saccade: Any = config.saccade if config.saccade == "all" else int(config.saccade)
-    return nmnist.Options(polarity=config.polarity, saccade=saccade, stabilize=config.stabilize)
+    return nmnist.Options(polarity=config.polarity, saccade=saccade, stabilize=config.stabilize, t0=config.t0)
 
 
 def splits(config: Config) -> Splits:
@@ -105,6 +106,10 @@ def splits(config: Config) -> Splits:
     if config.recordings == "camera":
         if config.stabilize:
             raise ConfigError("stabilize knows the way of N-MNIST's camera, not that of ours. Set it to False.")
+        if config.t0:
+            raise ConfigError(
+                f"Our camera records from the start of a saccade, not from {config.t0} ms on. Set t0 to 0."
+            )
         for seed, split in enumerate(SPLITS):
             images = mnist.load(split)
             trains.append(

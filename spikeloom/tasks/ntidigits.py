@@ -1,7 +1,6 @@
 """Spoken digits heard by a silicon cochlea of 64 channels (N-TIDIGITS18), learnt without a teacher.
 
-Single digits of 1,000 ms go into a network of Diehl & Cook. The data set cannot be fetched by a command: put its file
-where `spikeloom data` says.
+Single digits of 1,000 ms go into a network of Diehl & Cook. `spikeloom data fetch ntidigits` gets the data set.
 
 Source: Anumula, Neil, Delbruck, Liu, Feature representations for neuromorphic audio spike streams, Frontiers in
 Neuroscience, 2018 (the recordings; a recurrent network with a teacher reads more than 91 %).
@@ -16,8 +15,7 @@ from typing import Any, Literal
 from ..data import ntidigits
 from ..train.run import Run
 from . import _stdp, _stdp_readout
-from ._stdp import Options, Splits, from_trains, hold_out
-from .stdp_mnist import THESIS
+from ._stdp import THESIS, Options, Splits, from_trains, hold_out, tell
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,8 @@ class Config(Options):
     """Several events of a channel in a step count as several."""
     n_neurons: int = 100
     """Excitatory neurons."""
+    t0: float = 0.0
+    """Start of a presentation in the recording [ms]; earlier events are left out."""
     pattern_time: float = 1000.0
     """Length of a presentation [ms]; later events are left out."""
 
@@ -62,14 +62,14 @@ def plot(config: Config, run: Run) -> None:
 
 def splits(config: Config) -> Splits:
     """Training and test recordings."""
-    chosen, data = ntidigits.Options(oh=config.oh, duration=config.pattern_time), list[Any]()
+    chosen, data = ntidigits.Options(config.oh, config.t0, config.pattern_time), list[Any]()
     if config.made_up:
         with tempfile.TemporaryDirectory() as place:
             ntidigits.write_example(Path(place))
             path = Path(place) / ntidigits.FILE
             trains = [ntidigits.read(path, "train", chosen), ntidigits.read(path, "test", chosen)]
     else:
-        trains = [ntidigits.load("train", chosen), ntidigits.load("test", chosen)]
+        trains = [ntidigits.load("train", chosen, tell), ntidigits.load("test", chosen, tell)]
         data = [*ntidigits.describe("train", chosen), *ntidigits.describe("test", chosen)]
     sources = [from_trains(one, config.counts, config) for one in trains]
     return hold_out(config, Splits(sources[0], sources[1], (8, 8), trains[0].classes, data))

@@ -7,6 +7,7 @@ Source: Diehl and Cook, Unsupervised learning of digit recognition using spike-t
 Computational Neuroscience, 2015.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from ..data import mnist
 from ..errors import ConfigError
 from ..train.run import Run
 from . import _stdp, _stdp_readout
-from ._stdp import Options, Splits, from_images, hold_out
+from ._stdp import THESIS, Options, Splits, from_images, hold_out
 
 DIEHL_COOK = {100: 0.829, 400: 0.870, 1600: 0.919, 6400: 0.950}
 _PAPER = "Diehl and Cook, 2015"
@@ -29,12 +30,6 @@ class Config(Options):
     """What it grows by from one presentation of a sample to the next [Hz]."""
 
 
-THESIS: dict[str, Any] = {
-    "tau_mem": 215.0, "inhibit": 17.5, "homeostasis_step": 0.2, "rule": "post", "lr": 0.05, "lr_end": 1.0,
-    "soft_bound": "original",
-    "total": 0.0, "min_spikes": 2, "growth": 1.2, "gain_test": 1.2, "carry": True,
-}  # fmt: skip
-"""What the network for N-MNIST was trained with, in all its tasks."""
 PRESETS = {
     "default": Config(),
     "100": Config(n_neurons=100, homeostasis_step=0.02),
@@ -73,8 +68,10 @@ def plot(config: Config, run: Run) -> None:
 
 def splits(config: Config) -> Splits:
     """Training and test images as Poisson processes."""
-    if min(config.max_rate, config.boost) < 0.0:
-        raise ConfigError(f"max_rate and boost must not be below 0, but are {config.max_rate} and {config.boost} Hz.")
+    if not all(0.0 <= rate < math.inf for rate in (config.max_rate, config.boost)):
+        raise ConfigError(
+            f"max_rate and boost must be finite and not below 0, but are {config.max_rate} and {config.boost} Hz."
+        )
     sources = [from_images(*mnist.load(split), config.max_rate, config.boost, config) for split in ("train", "test")]
     data = [*mnist.describe("train"), *mnist.describe("test")]
     return hold_out(config, Splits(sources[0], sources[1], (28, 28), tuple("0123456789"), data))

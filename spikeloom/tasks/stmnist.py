@@ -1,7 +1,8 @@
 """Digits written on a tactile sensor of 10 x 10 taxels (ST-MNIST), learnt without a teacher.
 
-Recordings of 2,000 ms go into a network of Diehl & Cook. The set has no official split: a fifth of each digit, drawn
-with a fixed seed, is the test set. It cannot be fetched by a command: put its files where `spikeloom data` says.
+Recordings of 2,000 ms go into a network of Diehl & Cook. The set has no official split: a fifth of each digit
+(`--test-share`), drawn with a fixed seed (`--split-seed`), is the test set. It cannot be fetched by a command: put its
+files where `spikeloom data` says.
 
 Source: See et al., ST-MNIST - the spiking tactile MNIST neuromorphic dataset, arXiv:2005.04319, 2020.
 """
@@ -15,8 +16,7 @@ from typing import Any, Literal
 from ..data import stmnist
 from ..train.run import Run
 from . import _stdp, _stdp_readout
-from ._stdp import Options, Splits, from_trains, hold_out, tell
-from .stdp_mnist import THESIS
+from ._stdp import THESIS, Options, Splits, from_trains, hold_out, tell
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,20 @@ class Config(Options):
     """Read a few made-up recordings in the format of the data set instead."""
     polarity: Literal["on", "off", "both", "merge"] = "on"
     """Events that count: pressure that grows, falls, both as inputs of their own, or both alike."""
+    order: Literal["rows", "columns"] = "rows"
+    """columns: x and y of a taxel change places, as in the network for N-MNIST."""
+    test_share: float = 0.2
+    """Share of the recordings of every digit that is the test set."""
+    split_seed: int = 0
+    """Draws the test set; --seed does not."""
     most_on: int = 0
     """Leave taxels out that have more ON events, as the network for N-MNIST did with 40; 0: none."""
     counts: bool = False
     """Several events of a taxel in a step count as several."""
     n_neurons: int = 100
     """Excitatory neurons."""
+    t0: float = 0.0
+    """Start of a presentation in the recording [ms]; earlier events are left out."""
     pattern_time: float = 2000.0
     """Length of a presentation [ms]; later events are left out."""
 
@@ -61,7 +69,10 @@ def plot(config: Config, run: Run) -> None:
 
 def splits(config: Config) -> Splits:
     """Training and test recordings."""
-    chosen = stmnist.Options(polarity=config.polarity, most_on=config.most_on or None, duration=config.pattern_time)
+    chosen = stmnist.Options(
+        config.polarity, config.order, config.most_on or None, config.t0, config.pattern_time, config.test_share,
+        config.split_seed,
+    )  # fmt: skip
     data = list[Any]()
     if config.made_up:
         with tempfile.TemporaryDirectory() as place:

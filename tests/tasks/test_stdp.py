@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import torch
 from spikeloom.data.spike_trains import SpikeTrains, raster
 from spikeloom.errors import ConfigError
 from spikeloom.layers.events import sequence_of
+from spikeloom.layers.lateral import som_inhibition
 from spikeloom.tasks import _stdp, _stdp_readout, nmnist, ntidigits, stdp_mnist, stmnist
-from spikeloom.tasks._stdp import Options, Splits, from_images, from_trains, lateral, network, steps
+from spikeloom.tasks._stdp import THESIS, Options, Splits, from_images, from_trains, lateral, network, steps
 from spikeloom.tasks._stdp_readout import answers
 from spikeloom.train.run import Run
 
@@ -142,6 +145,92 @@ def test_any_number_of_samples_is_shown_exactly(options: dict[str, Any], tmp_pat
     assert 0.0 <= values["accuracy"] <= 1.0
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"inhibition": "som"}, {"inhibition": "growing"}, {"inhibition": "two_level"}, {"rule": "pair"},
+        {"rule": "triplet"}, {"topology": "one_layer"},
+    ],
+)  # fmt: skip
+def test_the_options_of_the_original_go_with_its_preset(options: dict[str, Any], tmp_path: Path) -> None:
+    config = Options(**{**THESIS, "n_neurons": 7, "n_train": 6, "intervals": 3, "pattern_time": 60.0, **options})
+    run = trained(config, tmp_path)
+    assert 0.0 <= _stdp_readout.evaluate(config, run.fresh(), bars(config))["accuracy"] <= 1.0
+    unused = {"inhibition": ("inhibit", 33.0), "rule": ("soft_bound", "none"), "topology": ("excite", 33.0)}
+    name, value = unused[next(iter(options))]
+    if options != {"inhibition": "two_level"}:
+        with pytest.raises(ConfigError, match=f"no use for {name}"):
+            _stdp.check(dataclasses.replace(config, **{name: value}))
+
+
+def test_a_sample_without_events_is_an_error_of_the_network(tmp_path: Path) -> None:
+    splits, random = bars(), np.random.default_rng(0)
+    times = [np.sort(random.uniform(0, 60, 60)) if count else np.zeros(0) for count in (1, 0, 1, 1, 0)]
+    units = [random.integers(0, 36, len(one)) for one in times]
+    recorded = from_trains(SpikeTrains.of(times, units, [0, 0, 1, 2, 1], 36, splits.classes), False, SMALL)
+    both = splits._replace(training=recorded, test=recorded)
+    options = change(n_train=5, batch=2)
+    values = _stdp_readout.evaluate(options, trained(options, tmp_path, both).fresh(), both)
+    assert values["silent_samples"] == 2
+    assert values["accuracy"] <= 0.6
+    run = new_run(tmp_path)
+    run.write_json("result.json", {"test": values})
+    _stdp.plot(options, run.fresh(), both, {})
+    counts = np.array(run.read_json("confusion.json"))
+    assert counts[:, -1].tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(("task", "folder"), [(nmnist, "nmnist"), (ntidigits, "ntidigits"), (stmnist, "stmnist")])
+def test_a_presentation_may_start_later(
+    task: Any, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path))
+    smoke = task.PRESETS["smoke"]
+    shown = [dataclasses.replace(smoke, t0=t0, pattern_time=50.0) for t0 in (0.0, 20.0)]
+    early, late = (task.splits(config).training.events(torch.arange(3), 0, torch.zeros(3, 2)) for config in shown)
+    for step in (20, 35):  # 20 ms later in the one is now in the other
+        one = early.unit[int(early.first[3 * step]) : int(early.first[3 * step + 3])]
+        other = late.unit[int(late.first[3 * step - 60]) : int(late.first[3 * step - 57])]
+        assert torch.equal(one, other)
+    with pytest.raises(ConfigError, match="A window needs"):
+        task.splits(dataclasses.replace(smoke, t0=-1.0, pattern_time=50.0))
+
+
+def test_recordings_are_shown_to_their_end() -> None:
+    config = dataclasses.replace(nmnist.PRESETS["smoke"], t0=20.0)
+    assert nmnist.whole(config).pattern_time == 85.0
+    assert nmnist.whole(dataclasses.replace(config, saccade="all")).pattern_time == 295.0
+
+
+def test_taxels_and_the_split_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path))
+    smoke = stmnist.PRESETS["smoke"]
+    base, half, seed, columns = (
+        stmnist.splits(dataclasses.replace(smoke, **options))
+        for options in ({}, {"test_share": 0.5}, {"split_seed": 3}, {"order": "columns"})
+    )
+    assert (len(base.test.labels), len(half.test.labels), len(seed.test.labels)) == (6, 15, 6)
+
+    def units(splits: Splits) -> torch.Tensor:
+        return splits.test.events(torch.arange(6), 0, torch.zeros(6, 2)).unit
+
+    assert not torch.equal(units(base), units(seed))
+    turned = units(columns)
+    assert torch.equal((turned % 10 * 10 + turned // 10).bincount(minlength=100), units(base).bincount(minlength=100))
+
+
+@pytest.mark.parametrize("task", [stdp_mnist, nmnist, ntidigits, stmnist])
+def test_every_option_stands_in_the_reference(task: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/stdp-options.md").read_text()
+    told = set(re.findall(r"--([a-z0-9-]+)", page))
+    assert {field.name.replace("_", "-") for field in dataclasses.fields(task.Config)} - told == set()
+
+
+def test_captions_say_what_is_drawn() -> None:
+    assert _stdp.about_fields(100).endswith("corner: what it answers to.")
+    assert _stdp.about_fields(101) == "The weights onto each neuron."
+
+
 def test_what_is_shown_does_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, splits = trained(SMALL, tmp_path), bars()
     monkeypatch.setattr(_stdp_readout, "TEST_BATCH", 5)
@@ -167,10 +256,16 @@ def test_test_samples_are_drawn_from_all_classes(tmp_path: Path) -> None:
     assert min(sum(row) for row in run.read_json("confusion.json")) > 0
 
 
-def test_the_second_level_is_uniform_and_growing_gets_stronger() -> None:
+def test_the_second_level_is_uniform_and_growing_gets_stronger(tmp_path: Path) -> None:
     options = change(inhibition="two_level", n_neurons=10)
     assert lateral(options, 0.05) is not None
     assert lateral(options, 0.1) is None
+    run = Run(tmp_path, "stdp", "small", 0, quiet=True)
+    after, before = network(options, run, 36, done=0.1), network(options, run, 36, done=0.05)
+    each = torch.eye(10)  # row k: neuron k spiked
+    torch.testing.assert_close(after._inhibition(each), -120.0 * (1 - each), rtol=0.0, atol=0.0)
+    assert float(after._inhibition(each).diagonal().abs().max()) == 0.0
+    torch.testing.assert_close(before._inhibition(each), som_inhibition(10).T)
     growing = change(inhibition="growing", n_neurons=10)
     found = [lateral(growing, done) for done in (0.0, 0.3, 0.6, 1.0)]
     sums = [float(one.sum()) for one in found if one is not None]
@@ -301,10 +396,10 @@ def test_digits(tmp_path: Path) -> None:
 
 
 @needs_mnist
-@pytest.mark.parametrize("change_of", [{"max_rate": -1.0}, {"boost": -1.0}])
+@pytest.mark.parametrize("change_of", [{"max_rate": -1.0}, {"boost": -1.0}, {"max_rate": float("inf")}])
 def test_rates_below_zero(change_of: dict[str, float]) -> None:
     config = dataclasses.replace(stdp_mnist.PRESETS["smoke"], **change_of)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="must not be below 0"):
+    with pytest.raises(ConfigError, match="must be finite and not below 0"):
         stdp_mnist.splits(config)
 
 
@@ -312,6 +407,8 @@ def test_rates_below_zero(change_of: dict[str, float]) -> None:
 def test_a_camera_is_not_stabilised() -> None:
     with pytest.raises(ConfigError, match="stabilize"):
         nmnist.splits(dataclasses.replace(nmnist.PRESETS["default"], stabilize=True))
+    with pytest.raises(ConfigError, match=r"not from 5.0 ms on. Set t0 to 0"):
+        nmnist.splits(dataclasses.replace(nmnist.PRESETS["default"], t0=5.0))
 
 
 def digits(seed: int, options: Options) -> tuple[Options, Callable[[], Splits]]:
@@ -332,13 +429,14 @@ def digits(seed: int, options: Options) -> tuple[Options, Callable[[], Splits]]:
 
 @pytest.mark.slow
 def test_small_digits_without_a_teacher(tmp_path: Path) -> None:
-    found = []
+    found, started = [], time.process_time()
     for seed in range(3):
         options, splits = digits(seed, Options(n_neurons=100, epochs=3, total=0.25))
         run = Run(tmp_path / str(seed), "stdp", "digits", seed, quiet=True)
         _stdp.train(options, run, splits())
         values = _stdp_readout.evaluate(options, run.fresh(), splits())
         found.append((values["accuracy_all"], values["accuracy_logistic"]))
+    assert time.process_time() - started < 60.0
     everyone, linear = np.mean(found, axis=0)
     assert everyone >= 0.78
     assert linear >= 0.86
