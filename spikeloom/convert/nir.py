@@ -27,12 +27,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..core import Stateful
 from ..errors import ConfigError, DataError, ExportError, check_positive
 from ..firing import Firing
 from ..layers import DelayedSynapses, Recurrent, Sequential
 from ..neurons import ALIF, LIF, LeakyReadout, LIFCurve, RateNeuron, ReLUCurve, SynapticLIF, SynapticReadout
+from .converted import Converted, Op, refs
+from .operations import reshape_samples
 
 if TYPE_CHECKING:
     import nir
@@ -71,7 +74,8 @@ def to_nir(model: nn.Module, input_shape: tuple[int, ...]) -> "nir.NIRGraph":
     Units: NIR's time constants in s.
 
     Args:
-        model: one layer, `Sequential` or nn.Sequential of layers, or a module that does nothing but call one.
+        model: one layer, `Sequential` or nn.Sequential of layers, a module that does nothing but call one, or what
+            `convert` makes of a chain of layers, with v_init=0.
 
     Raises:
         ExportError: NIR cannot express some layers (all are named), the shape does not fit, or nir is not installed.
@@ -81,8 +85,11 @@ def to_nir(model: nn.Module, input_shape: tuple[int, ...]) -> "nir.NIRGraph":
     (['input', 'layers.0', 'layers.1', 'output'], [0.02, 0.02])
     """
     nir = _nir()
-    model, start = _unwrapped(model, input_shape)
-    layers = [(name or type(layer).__name__, layer) for name, layer in _leaves(model, start)]
+    if isinstance(model, Converted):
+        layers = _chained(model)
+    else:
+        model, start = _unwrapped(model, input_shape)
+        layers = [(name or type(layer).__name__, layer) for name, layer in _leaves(model, start)]
     problems = [(name, type(layer).__name__, reason) for name, layer in layers if (reason := _obstacle(layer))]
     dts = {name: layer.dt for name, layer in layers if isinstance(layer, NEURONS)}
     if len(set(dts.values())) > 1:
@@ -203,6 +210,38 @@ def _nir() -> Any:
     return nir
 
 
+def _chained(model: Converted) -> list[tuple[str, nn.Module]]:
+    """The layers of a converted model, which must be a chain; functions are their modules, named after their values."""
+    timed = {op.name for op in model.ops if op.timed}
+    before, layers, problems = "input", list[tuple[str, nn.Module]](), list[tuple[str, str, str]]()
+    for op in model.ops:
+        if not op.timed:
+            continue
+        reads = [ref.name for ref in refs(op) if ref.name in timed or ref.name == "input"]
+        layer = model.get_submodule(op.target) if op.kind in ("stateful", "module") else _function(op)
+        name = op.target if op.kind in ("stateful", "module") and op.target not in dict(layers) else op.name
+        kind = str(getattr(op.target, "__name__", op.target)) if layer is None else type(layer).__name__
+        if reads != [before]:
+            problems.append((name, kind, f"it reads {', '.join(reads)}, and only chains can be exported"))
+        elif layer is None:
+            problems.append((name, kind, "no such node"))
+        before = op.name
+        layers += [] if layer is None else [(name, layer)]
+    if problems:
+        raise ExportError(f"NIR cannot express {_listed(problems)}. Replace these, or export the layers between them.")
+    return layers
+
+
+def _function(op: Op) -> nn.Module | None:
+    """The module of a function, if it is one that NIR has."""
+    if op.target is reshape_samples and len(op.args) == 3 and op.args[2] == -1:
+        return nn.Flatten()
+    if op.target in (torch.flatten, "flatten"):
+        start, end = op.kwargs.get("start_dim", 0), op.kwargs.get("end_dim", -1)
+        return nn.Flatten(*(op.args[1:] + (start, end)[len(op.args) - 1 :]))
+    return nn.AvgPool2d(*op.args[1:], **op.kwargs) if op.target is F.avg_pool2d else None
+
+
 def _leaves(model: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     """Layers in their order, with their names; one that stands in two places comes twice."""
     if isinstance(model, (Sequential, nn.Sequential)):
@@ -267,7 +306,7 @@ def _rate_obstacle(neuron: RateNeuron) -> str:
     """The same for a rate neuron."""
     if neuron.partner not in ("lif", "integrate_and_fire"):
         return f"its spiking partner {neuron.partner}"
-    found = [] if neuron.v_init == 0.0 else [f"its first voltage, v_init={neuron.v_init}"]
+    found = [] if neuron.v_init == 0.0 else [f"its first voltage, v_init={neuron.v_init} (NIR has none: take v_init=0)"]
     if neuron.min_voltage > -math.inf:
         found.append(f"its lowest voltage, min_voltage={neuron.min_voltage:g} (-math.inf is none)")
     if isinstance(neuron.curve, LIFCurve) and neuron.curve.refractory:

@@ -21,7 +21,8 @@ MULTIPLY_ADD_PJ = 4.6
 
 ASSUMPTIONS = (
     f"45 nm, 32-bit floating point: {ADD_PJ} pJ per addition, {MULTIPLY_ADD_PJ} pJ per multiply-add (Horowitz, 2014).",
-    "A spike costs one addition at each synapse it reaches; an analog input one multiply-add per synapse and step.",
+    "A spike costs one addition at each synapse it reaches.",
+    "An analog input costs one multiply-add per synapse and step, or one in all if it is constant.",
     "A neuron costs one multiply-add per step for its leak.",
     "Memory traffic, routing and static power are left out, and usually cost more than the arithmetic.",
     "The dense figure is the same connections with one multiply-add per synapse and step, without neuron updates.",

@@ -55,7 +55,7 @@ def draw(config: Config, run: Run) -> None:
 
 def conversions(config: Config, run: Run, images: torch.Tensor) -> None:
     """How the first layer of the converted network fires, in three ways."""
-    from ._mnist_convert import STEPS, WAYS, integrating, walked
+    from ._mnist_convert import STEPS, WAYS, calibrated, walked
 
     model = ordinary(config, run).eval()
     run.load_best(model=model)
@@ -63,13 +63,8 @@ def conversions(config: Config, run: Run, images: torch.Tensor) -> None:
         said = f", scale {way.scale:g}" + (f", synapse {way.synapse:g} ms" if way.synapse else "")
         answers(config, run, walked(model, way), images, Probe(), way.steps, name, said)
     if (run.folder / "conversions.json").exists():
-        best, converted = run.read_json("conversions.json")[-1], integrating(model)
-        for layer, threshold in best["thresholds"].items():
-            held = rate_neurons(converted)[layer].threshold
-            assert isinstance(held, torch.Tensor)
-            held.fill_(threshold)
-        said = f", thresholds at {best['calibration']}"
-        answers(config, run, converted, images, Probe(), STEPS, "activity_calibrated", said)
+        said = f", thresholds at {run.read_json('conversions.json')[-1]['calibration']}"
+        answers(config, run, calibrated(config, run, model), images, Probe(), STEPS, "activity_calibrated", said)
 
 
 def answers(

@@ -51,6 +51,8 @@ class Config:
     """Refractory period [ms]."""
     v_init: float = 0.0
     """Voltage at the first step, in thresholds; negative: drawn uniformly for every neuron (Nengo since 3.1)."""
+    v_init_converted: float = 0.5
+    """The same for the calibrated neurons of a converted network; 0 can be exported to NIR, which knows no other."""
     partner: Literal["", "stochastic", "poisson"] = ""
     """How neurons spike; empty: as their kind does."""
     scale: float = 1.0
@@ -394,5 +396,9 @@ def costs(model: nn.Module, found: Shown) -> dict[str, Any]:
 
 
 def network_of(config: Config, run: Run) -> tuple[nn.Module, tuple[int, ...]]:
-    """The network and the shape of one input, for export."""
-    return ordinary(config, run) if config.ann else network(config, run), (1, 28, 28)
+    """The network and the shape of one input, for export; of an ordinary network, its best conversion."""
+    if not config.ann:
+        return network(config, run), (1, 28, 28)
+    from ._mnist_convert import exported
+
+    return exported(config, run), (1, 28, 28)

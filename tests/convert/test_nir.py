@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from spikeloom.convert import convert, maximum
 from spikeloom.convert.nir import Scaling, from_nir, read_nir, to_nir, write_nir
 from spikeloom.core import Stateful
 from spikeloom.errors import ConfigError, DataError, ExportError
@@ -277,7 +278,7 @@ def test_every_layer_that_cannot_be_exported_is_named() -> None:
         "layers.4 (Recurrent): its loop takes a step of time, and NIR has no steps",
         "layers.5 (RateNeuron): its spiking partner poisson",
         "layers.6 (RateNeuron): its lowest voltage, min_voltage=0 (-math.inf is none) and its refractory period",
-        "layers.7 (RateNeuron): its first voltage, v_init=0.5 and its bias (move it into the layer before)",
+        "layers.7 (RateNeuron): its first voltage, v_init=0.5 (NIR has none: take v_init=0) and its bias (move it into",
         "layers.8 (SynapticLIF): its refractory period",
         "layers.9 (BatchNorm1d): no such node",
         "layers.11 (Lowpass): no such node",
@@ -390,3 +391,51 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.Monke
     for call in (lambda: to_nir(LIF(), (2,)), lambda: from_nir(None), lambda: read_nir(tmp_path)):
         with pytest.raises(ExportError, match=r"Run `pip install spikeloom\[nir\]`"):
             call()
+
+
+class Functions(nn.Module):
+    """A chain whose pooling and flattening are functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(1, 4, 3), nn.Linear(36, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.avg_pool2d(self.conv(x).relu(), 2)
+        y: Tensor = self.last(torch.flatten(x, 1).relu())
+        return y.relu().view(x.size(0), -1)
+
+
+def test_a_converted_chain_comes_back_with_the_same_spikes(tmp_path: Path) -> None:
+    layers = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Dropout(), nn.Flatten(), nn.Linear(36, 3), nn.ReLU()]
+    x = drawn(5, 1, 8, 8)
+    for model in (nn.Sequential(*layers), Functions()):
+        filled(model).double()
+        converted = convert(model, v_init=0.0, example=x)
+        maximum(converted, [x])
+        write_nir(to_nir(converted, (1, 8, 8)), tmp_path / "a.nir")
+        back = from_nir(read_nir(tmp_path / "a.nir"), dtype=torch.float64)
+        xs = x.expand(40, *x.shape)
+        found, wanted = back(xs)[0], converted(xs)[0]
+        assert len(wanted.unique()) > 2
+        torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0.0)
+    assert list(to_nir(convert(nn.Sequential(*layers).eval(), v_init=0.0, example=x), (1, 8, 8)).nodes)[1:5] == [
+        "0", "1", "2", "4",
+    ]  # fmt: skip
+
+
+def test_converted_networks_that_cannot_be_exported() -> None:
+    model = filled(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU())).double()
+    x = drawn(5, 4)
+    with pytest.raises(ExportError) as error:
+        to_nir(convert(model, example=x), (4,))
+    first = "its first voltage, v_init=0.5 (NIR has none: take v_init=0)"
+    assert f"1 (RateNeuron): {first}; 3 (RateNeuron): {first}. Replace these" in str(error.value)
+
+    class Branch(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x.relu()
+            return y + y.mean(1, keepdim=True)
+
+    with pytest.raises(ExportError, match=r"mean \(mean\): no such node; add \(add\): it reads relu, mean, and only"):
+        to_nir(convert(Branch(), v_init=0.0, example=x), (4,))

@@ -11,8 +11,9 @@ import torch
 
 from spikeloom.cli import main
 from spikeloom.errors import ConfigError
-from spikeloom.tasks import mnist_rate
+from spikeloom.tasks import _mnist_convert, mnist_rate
 from spikeloom.tasks.mnist_rate import PRESETS, Config, network, shifted
+from spikeloom.train import experiment
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]
@@ -155,3 +156,34 @@ def test_images_move_as_a_whole() -> None:
 def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=said):
         network(change(**options), new_run(tmp_path))
+
+
+@needs_mnist
+def test_a_converted_network_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("nir", reason="needs the extra nir")
+    from spikeloom.convert.nir import from_nir, read_nir
+
+    small = ["train", "mnist_rate", "--preset", "convert_relu", "--samples", "40", "--width", "2", "--epochs", "1"]
+    small += ["--batch", "10"]
+    for start in ("0", "0.5"):
+        assert main([*small, "--figures", "0", "--v-init-converted", start, "--out", str(tmp_path / start)]) == 0
+    assert main(["export", str(tmp_path / "0"), "--format", "nir"]) == 0
+    run = experiment.reopen(tmp_path / "0")
+    config = experiment.options(mnist_rate, run.folder)
+    model = mnist_rate.ordinary(config, run).eval()
+    run.load_best(model=model)
+    x = mnist_rate.brightness(mnist_rate.load("test", config, run.device)[0][:5], config).expand(20, 5, 1, 28, 28)
+    wanted = _mnist_convert.calibrated(config, run, model)(x)[0]
+    assert len(wanted[:, 0].unique(dim=0)) > 2
+    found = from_nir(read_nir(tmp_path / "0" / "model.nir"))(x)[0]
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-6)  # logits of some hundreds
+    capsys.readouterr()
+    assert main(["export", str(tmp_path / "0.5"), "--format", "nir"]) == 1
+    assert "the integrators 1, 3 of this run start at 0.5 of their thresholds. Train one" in capsys.readouterr().err
+    (tmp_path / "0" / "conversions.json").unlink()
+    assert main(["export", str(tmp_path / "0"), "--format", "nir"]) == 1
+    assert "which this run has not been yet. Run `spikeloom evaluate" in capsys.readouterr().err
+    values = run.read_json("result.json")["test"]
+    curve = np.array(run.read_json("steps.json")["accuracy"]) > values["ann_accuracy"] - 0.001
+    stays = int(values["steps_within_0.1_points"])
+    assert stays == max([step + 2 for step in range(50) if not curve[step]], default=1) * curve[-1]
