@@ -1,7 +1,9 @@
 """One trained ReLU network as spikes, by our converter and by SpikingJelly's: same weights, same calibration images.
 
 Both show the first 2,000 test images, calibrate on the same 2,000 training images, and answer by the mean of all
-outputs so far. Our membranes start at half their threshold by default, SpikingJelly's at zero ("V0 = 0").
+outputs so far. "To" 0.1 points is the first step that is near the network, "within" the one from which on all are; with
+these images the standard error of an accuracy is 0.25 points. Our membranes start at half their threshold by default,
+SpikingJelly's at zero ("V0 = 0").
 
     python -m spikeloom train mnist_rate --preset convert_relu --out runs/relu
     python -m benchmarks.conversion runs/relu
@@ -90,7 +92,10 @@ def main() -> None:
     for name, make in ways.items():
         curve, seconds = measured(make(), images, labels)
         close = next((step + 1 for step, value in enumerate(curve) if value > ann - 0.001), None)
-        row = {"name": name, "accuracy": curve[-1], "steps_to_0.1_points": close, "cpu_s": round(seconds, 1)}
+        far = [step for step, value in enumerate(curve, 1) if value <= ann - 0.001]
+        stays = max(far, default=0) + 1
+        row = {"name": name, "accuracy": curve[-1], "steps_to_0.1_points": close, "cpu_s": round(seconds, 1),
+               "steps_within_0.1_points": stays if stays <= STEPS else None}  # fmt: skip
         print(row, flush=True)
         rows.append(row | {"curve": [round(value, 5) for value in curve]})
     settings = {"network": "conv 32 - conv 64, stride 2 - dense 10, ReLU", "seed": run.seed, "steps": STEPS,

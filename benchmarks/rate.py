@@ -1,10 +1,12 @@
-"""Spiking inference of the MNIST network, 1 x 28 x 28 -> 32 -> 64 -> 128 -> 10, 50 images for 30 steps.
+"""Spiking inference of the MNIST network, 1 x 28 x 28 -> 32 -> 64 -> 128 -> 10, 50 images for 30 steps; and 1,000
+images, in 20 batches of 50.
 
 Ours: `present`, all steps of a block in one convolution, neurons in one kernel, the first convolution once. Against the
 step-by-step loop in torch, written from the equations of a LIF neuron with spike times inside the step (expm1, log1p).
 The floor: the convolutions and the product alone, the first once, the others on all steps and images at once.
 
-Memory: the highest resident set of new processes that show 50 images for more and more steps.
+Memory: the highest resident set of new processes that show 50 images for more and more steps, to this network and to a
+converted one.
 """
 
 import subprocess
@@ -12,15 +14,16 @@ import sys
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from spikeloom.convert import Probe, present, to_spiking
+from spikeloom.convert import Converted, Probe, convert, present, to_spiking
 from spikeloom.models import ConvRateNetwork
 from spikeloom.neurons import LIFCurve, RateNeuron
 
 from . import measure
 
 IMAGES, STEPS = 50, 30
+MANY = 1_000  # in batches of IMAGES
 DURATIONS = (30, 120, 480)
 TAU_MEM, REFRACTORY, DT = 0.02, 0.002, 0.001  # s, as in the equations of the loop
 
@@ -79,8 +82,8 @@ def floor(model: ConvRateNetwork, x: Tensor, steps: int) -> Callable[[], None]:
 
 
 @torch.no_grad()
-def contenders() -> list[measure.Contender]:
-    """All of them; ours and the loop agree."""
+def contenders(count: int = 1) -> list[measure.Contender]:
+    """All of them; ours and the loop agree. With a count, as many batches of images, without the floor."""
     model, x = network(), images()
     probes = {"out": Probe(tau_syn=100.0, history=False)}
 
@@ -95,6 +98,11 @@ def contenders() -> list[measure.Contender]:
     mine = present(exact, x.double(), STEPS + 1, probes=probes).probes["out"]
     torch.testing.assert_close(mine, loop(exact, x.double(), STEPS), rtol=1e-6, atol=1e-6)
     plain = floor(model, x, STEPS)
+    if count > 1:
+        return [
+            measure.Contender("spikeloom", "present", repeated(ours, count)),
+            measure.Contender("plain torch loop", "step by step", repeated(steps, count)),
+        ]
 
     def alone() -> None:
         with torch.no_grad():
@@ -107,14 +115,32 @@ def contenders() -> list[measure.Contender]:
     ]
 
 
-def peak(steps: int) -> float:
+def converted() -> Converted:
+    """The ReLU network of `mnist_rate --preset convert_relu` with random weights, converted."""
+    torch.manual_seed(0)
+    convolutions = (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3, 2), nn.ReLU())
+    return convert(nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(9216, 10)).eval(), example=images()[:2])
+
+
+def repeated(run: Callable[[], None], count: int) -> Callable[[], None]:
+    """The same for several batches, one after the other."""
+
+    def several() -> None:
+        for _ in range(count):
+            run()
+
+    return several
+
+
+def peak(steps: int, network: str) -> float:
     """MB of the highest resident set of a new process that shows the images for `steps` steps."""
     code = (
-        "import resource, torch; torch.set_num_threads(1); from benchmarks import rate\n"
+        "import pathlib, torch; torch.set_num_threads(1); from benchmarks import rate\n"
         "from spikeloom.convert import Probe, present\n"
         "probes = {'out': Probe(tau_syn=100.0, history=False)}\n"
-        f"present(rate.network(), rate.images(), {steps}, probes=probes)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        f"present(rate.{network}(), rate.images(), {steps}, probes=probes)\n"
+        "status = pathlib.Path('/proc/self/status').read_text()  # ru_maxrss starts at that of the parent process\n"
+        "print(int(status.split('VmHWM:')[1].split()[0]) / 1024)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout)
@@ -126,7 +152,13 @@ if __name__ == "__main__":
     settings = {"images": IMAGES, "steps": STEPS, "network": "1x28x28-32c3-64c3s2-128c3s2-10, LIF"}
     works = [measure.workload(f"spiking inference, {IMAGES} images, {STEPS} steps", settings, timings)]
     if not options.only:
-        peaks = {str(steps): round(peak(steps), 1) for steps in DURATIONS}
-        print("peak MB by steps", peaks)
-        works.append({"name": "peak resident memory [MB] by steps shown", "settings": settings, "peak_mb": peaks})
+        many = {**settings, "images": MANY, "batch": IMAGES}
+        found = measure.interleave(contenders(MANY // IMAGES), min(options.rounds, 3))
+        works.append(measure.workload(f"spiking inference, {MANY} images, {STEPS} steps", many, found))
+        about = {"network": settings["network"], "converted": "1x28x28-32c3-64c3s2-10, integrate-and-fire"}
+        for name, network_text in about.items():
+            peaks = {str(steps): round(peak(steps, name), 1) for steps in DURATIONS}
+            print("peak MB by steps", name, peaks)
+            title = "peak resident memory [MB] by steps shown" + (", converted" if name == "converted" else "")
+            works.append({"name": title, "settings": settings | {"network": network_text}, "peak_mb": peaks})
     measure.save("rate", __doc__, options, works)

@@ -1,6 +1,6 @@
 """What a conversion costs, layer by layer: the activations of the model against the mean output of its spikes.
 
-    cosine           <a, y> / (|a| |y|),            a: activation as rate, y: mean output over the steps
+    cosine           <a, y> / (|a| |y|),            a: activation of the model, y: mean output over the steps
     relative error   mean (y - a)^2 / mean a^2
 
 Where spikes are few, answers are wrong in silence: a layer whose median active neuron emits less than two spikes per
@@ -21,6 +21,7 @@ from .blocks import in_blocks
 from .converted import Converted
 from .folding import shared_copy
 from .pairs import to_rate, to_spiking
+from .spiking import activations as original
 
 FEW = 2.0
 """Spikes per presentation of the median active neuron below which a layer is named."""
@@ -52,6 +53,10 @@ class ConversionReport:
 
     rows: tuple[LayerReport, ...]
     steps: int
+    output_error: float = 0.0
+    """Relative error of the mean output."""
+    against: str = "its own rates"
+    """What the spikes were compared with."""
 
     def __str__(self) -> str:
         names = [field.name for field in fields(LayerReport)]
@@ -60,19 +65,31 @@ class ConversionReport:
         cells += [[str(line[0]), *(f"{value:.4g}" for value in line[1:])] for line in lines]
         widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
         table = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
-        return "\n".join([f"{self.steps} steps", *table])
+        about = f"{self.steps} steps, against {self.against}; relative error of the output {self.output_error:.4g}"
+        return "\n".join([about, *table])
 
 
-def verify(converted: Converted, model: nn.Module, x: Tensor, atol: float = 1e-5, rtol: float = 1e-5) -> float:
+def verify(
+    converted: Converted,
+    model: nn.Module,
+    x: Tensor,
+    atol: float = 1e-5,
+    rtol: float = 1e-5,
+    *,
+    steps: int = 0,
+    tolerance: float = 0.1,
+) -> float:
     """The largest difference between the model and the rates of its conversion, both in eval mode.
 
     Shapes: x [B, *N].
 
     Args:
         atol, rtol: allowed are atol + rtol times the largest output of the model.
+        steps: show `x` also as spikes, for so many steps; 0: not.
+        tolerance: how far their mean output may be from the model's, in units of its largest output.
 
     Raises:
-        ConfigError: they differ by more.
+        ConfigError: they differ by more, as rates or in spikes.
 
     >>> from spikeloom.convert.spiking import convert
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
@@ -90,24 +107,45 @@ def verify(converted: Converted, model: nn.Module, x: Tensor, atol: float = 1e-5
             f"The rates of the conversion differ from the model by up to {difference:.3g}, allowed are {atol:g} and "
             f"{rtol:g} of the output. Look for swapped activations, replaced pools and operations in place."
         )
+    if steps:
+        _verify_spikes(converted, wanted, x, steps, tolerance)
     return difference
 
 
 @torch.no_grad()
-def report(converted: Converted, x: Tensor, steps: int) -> ConversionReport:
-    """Show `x` for some steps and compare every layer with its rates.
+def _verify_spikes(converted: Converted, wanted: Tensor, x: Tensor, steps: int, tolerance: float) -> None:
+    """Raise ConfigError unless the mean output of spikes is near."""
+    total = torch.zeros_like(wanted)
+    for out, _ in in_blocks(to_spiking(converted).eval(), x, steps):
+        total += out.sum(0)
+    difference, largest = float((total / steps - wanted).abs().max()), float(wanted.abs().max())
+    if not difference <= tolerance * largest:
+        raise ConfigError(
+            f"After {steps} steps the mean output of spikes differs from the model by up to {difference:.3g}, allowed "
+            f"are {tolerance:g} of its largest output {largest:.3g}. Take more steps, or look which layer loses with "
+            "report(converted, x, steps, model): spikes too few want a scale, saturated ones higher thresholds."
+        )
+
+
+@torch.no_grad()
+def report(converted: Converted, x: Tensor, steps: int, model: nn.Module | None = None) -> ConversionReport:
+    """Show `x` for some steps and compare every layer, and the output, with those of the model.
 
     Shapes: x [B, *N].
 
+    Args:
+        model: the one that was converted; None: compare with the rates of the conversion, which does not show what
+            replaced activations and pools cost.
+
     Raises:
-        ConfigError: fewer than one step, or no neuron of the model spikes.
+        ConfigError: fewer than one step, no neuron spikes, or another model was converted.
         ShapeError: the input has no batch dimension.
 
     >>> from spikeloom.convert.spiking import convert
     >>> model = nn.Sequential(nn.Identity(), nn.ReLU()).eval()
     >>> found = report(convert(model, example=torch.ones(1, 2)), torch.tensor([[0.5, -1.0]]), 10)
     >>> print(found)
-    10 steps
+    10 steps, against its own rates; relative error of the output 0
     layer  cosine  relative error  mean rate  max rate  silent  spikes  median spikes
     1           1               0        250       500     0.5       5              5
     """
@@ -122,12 +160,15 @@ def report(converted: Converted, x: Tensor, steps: int) -> ConversionReport:
     outputs, counts = dict[str, Tensor](), dict[str, Tensor]()
     for name, neuron in active.items():
         neuron.register_forward_hook(_count(name, outputs, counts))
-    for _ in in_blocks(spiking, x, steps):
-        pass
+    total: Tensor | float = 0.0
+    for out, _ in in_blocks(spiking, x, steps):
+        total = total + out.sum(0)
     activations = dict[str, Tensor]()
     for name, neuron in rate_neurons(rates).items():
         neuron.register_forward_hook(_keep(name, activations))
-    rates(x.unsqueeze(0))
+    output = rates(x.unsqueeze(0))[0][0]
+    if model is not None:
+        activations, output = original(converted, model, x)
     seconds = steps * next(iter(active.values())).dt / 1000
     rows = tuple(_row(name, activations[name], outputs[name] / steps, counts[name], seconds) for name in counts)
     if few := [f"{row.layer} ({row.median_spikes:g})" for row in rows if row.median_spikes < FEW]:
@@ -136,7 +177,9 @@ def report(converted: Converted, x: Tensor, steps: int) -> ConversionReport:
             "will be wrong. Take more steps, a larger scale, or lower thresholds (spikeloom.convert.balance).",
             stacklevel=3,
         )
-    return ConversionReport(rows, steps)
+    error, power = (total / steps - output).double().square().mean(), output.double().square().mean()
+    against = "its own rates" if model is None else "the model"
+    return ConversionReport(rows, steps, float(error / power) if power else float(error), against)
 
 
 def _count(name: str, outputs: dict[str, Tensor], counts: dict[str, Tensor]) -> Callable[..., None]:

@@ -168,7 +168,7 @@ class _Translation:
     def run(self, strict: bool) -> Converted:
         """The converted model; all problems in one error."""
         root = shared_copy(self.model).eval()
-        graph = self.trace(root)
+        graph = self.trace(root, set())
         self.traced = fx.GraphModule(root, graph)
         self.shapes(self.traced)
         for name, module in self.model.named_modules():
@@ -186,10 +186,9 @@ class _Translation:
         self.complain(strict)
         return Converted(tuple(self.ops.values()), output, self.parts)
 
-    def trace(self, root: nn.Module) -> fx.Graph:
+    def trace(self, root: nn.Module, stop: set[int]) -> fx.Graph:
         """The graph of the model; parts that cannot be traced are one node each."""
         kinds = tuple(key for key in self.swap if isinstance(key, type) and issubclass(key, nn.Module))
-        stop = set[int]()
         try:
             return _Tracer(stop, kinds).trace(root)
         except UNTRACEABLE as error:
@@ -548,3 +547,35 @@ def _compare(converted: Converted, model: nn.Module, example: Tensor) -> None:
             "operations in place on what is read again, and for what depends on the mode or on other samples; "
             "strict=False accepts it."
         )
+
+
+@torch.no_grad()
+def activations(converted: Converted, model: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """What the layers of the original model say that became neurons, by their names in the conversion; and its output.
+
+    Raises:
+        ConfigError: the model is not the one that was converted.
+    """
+    neurons = {op.target: op.name.removesuffix(".spikes") for op in converted.ops if _is_neuron(converted, op)}
+    root = shared_copy(model).eval()
+    stop = {id(part) for name, part in root.named_modules() if name in neurons}
+    work = _Translation(root, {}, "none", "error", 0.0, 1.0, None, x)
+    names, found = {name: path for path, name in neurons.items()}, dict[str, Tensor]()
+
+    class Keeping(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            if n.name in names:
+                found[names[n.name]] = value.clone()  # what comes may change it in place
+            return value
+
+    output = Keeping(fx.GraphModule(root, work.trace(root, stop))).run(x.clone())
+    if lost := sorted(set(neurons) - set(found)):
+        raise ConfigError(
+            f"{type(model).__name__} has no {', '.join(lost)}, so it is not the model that was converted. Pass that."
+        )
+    return {path: found[path] for path in neurons}, output
+
+
+def _is_neuron(converted: Converted, op: Op) -> bool:
+    return op.kind == "stateful" and isinstance(converted.get_submodule(op.target), RateNeuron)

@@ -650,3 +650,36 @@ def test_models_that_are_no_ordinary_networks() -> None:
         convert(old, example=x.float())
     new = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.ReLU()).eval()
     verify(convert(new, example=x.float()), new, x.float())
+
+
+def test_the_report_compares_with_the_model() -> None:
+    torch.manual_seed(0)
+    pools = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 2), nn.ReLU(inplace=True), nn.Flatten(),
+        nn.Linear(16, 3),
+    )  # fmt: skip
+    converted = convert(settled(pools), max_pool="average", synapse=0.0, example=X)
+    own, found = report(converted, X, 400), report(converted, X, 400, pools)
+    assert [row.layer for row in found.rows] == ["1", "4"]
+    assert own.output_error < 1e-3 < found.output_error
+    assert found.rows[0].relative_error < 1e-3 < found.rows[1].relative_error
+    assert own.rows[1].relative_error < 1e-3
+    assert "400 steps, against the model; relative error of the output" in str(found)
+    many = settled(Many(nn.MaxPool2d(2)))
+    rows = report(convert(many, max_pool="lead", example=X), X, 2000, many).rows
+    assert [row.layer for row in rows] == ["stem.2", "block.relu", "block.relu_2", "sigmoid", "head.2"]
+    assert all(row.relative_error < 0.05 for row in rows)
+    with pytest.raises(ConfigError, match=r"Sequential has no 4, so it is not the model that was converted"):
+        report(converted, X, 40, nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten()).double())
+
+
+def test_spikes_are_verified_too() -> None:
+    model, x = mlp(), batch()
+    assert verify(convert(model, example=x), model, x, steps=500) < 1e-12
+    with pytest.raises(ConfigError, match=r"After 3 steps the mean output of spikes differs .* allowed are 0\.01 of"):
+        verify(convert(model, example=x), model, x, steps=3, tolerance=0.01)
+    low = {nn.ReLU: lambda: RateNeuron(ReLUCurve(), partner="integrate_and_fire", max_spikes=1, threshold=0.02)}
+    cut = convert(model, swap=low, example=x)
+    verify(cut, model, x)  # as rates nothing is wrong
+    with pytest.raises(ConfigError, match="saturated ones higher thresholds"):
+        verify(cut, model, x, steps=500)
