@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..rules.hebbian import Hebbian, HebbianTraces
 from . import threads
 from .draws import njit
 
@@ -290,17 +289,19 @@ class Constants(NamedTuple):
     choices: Array
 
     @classmethod
-    def of(cls, neuron: Any, dtype: torch.dtype, rule: Hebbian | None = None, recall: float = 0.0) -> "Constants":
-        """Of neurons and, where something is written, a rule."""
-        if rule is None:
-            rule = Hebbian(potentiation=0.0, depression=0.0)
+    def of(cls, neuron: Any, dtype: torch.dtype, rule: Any = None, recall: float = 0.0) -> "Constants":
+        """Of neurons and, where something is written, a `Hebbian` rule; without one the memory stays as it is."""
         kind = np.dtype(str(dtype).removeprefix("torch.")).type
-        decay, trace = kind(neuron.constants()["decay_mem"]), rule.decay_trace
-        values = [
-            decay, kind(1) - decay, neuron.threshold, neuron.program.surrogate.gain, recall, trace, 1 - trace,
-            rule.potentiation, rule.depression * (rule.forgets == "pre"), rule.depression * (rule.forgets == "post"),
-            float(rule.soft_bound), rule.w_max if rule.soft_bound else 1.0,
-        ]  # fmt: skip
+        decay = kind(neuron.constants()["decay_mem"])
+        values = [decay, kind(1) - decay, neuron.threshold, neuron.program.surrogate.gain, recall]
+        if rule is None:
+            values += [0.0] * 7
+        else:
+            trace, bound = rule.decay_trace, rule.soft_bound
+            values += [
+                trace, 1 - trace, rule.potentiation, rule.depression * (rule.forgets == "pre"),
+                rule.depression * (rule.forgets == "post"), float(bound), rule.w_max if bound else 1.0,
+            ]  # fmt: skip
         program = neuron.program
         choices = [program.refractory, dict(program.equation.choices)["subtract"], program.detach_reset]
         return cls(np.array(values, kind), np.array(choices, np.int64))
@@ -375,26 +376,25 @@ class _Read(torch.autograd.Function):
         return to_current, to_feedback, to_memory, to_state, to_history, None, None
 
 
-def write_sequence(current: Tensor, state: Any, neuron: Any, rule: Hebbian | None, recall: float) -> Any:
-    """`HebbianWrite` over a sequence of currents [T, B, 2 N]: spikes and the next state."""
-    traces = state.traces if rule is not None else state.key[:2]
-    parts = torch.stack([*state.key[:3], *state.value[:3], *traces], 1)
+def write_sequence(
+    current: Tensor, memory: Tensor, parts: list[Tensor], neuron: Any, rule: Any, recall: float
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """`HebbianWrite` over currents [T, B, 2 N]: spikes, memory, and the parts of the next state.
+
+    `parts` [B, N] are voltage, spikes and steps left of keys, of values, and both traces.
+    """
+    state = torch.stack(parts, 1)
+    learns = torch.is_grad_enabled() and any(part.requires_grad for part in (current, memory, state))
     constants = Constants.of(neuron, current.dtype, rule, recall)
-    learns = torch.is_grad_enabled() and any(part.requires_grad for part in (current, state.memory, parts))
-    out, memory, after = _Write.apply(current, state.memory, parts, constants, learns)
-    rows = after.unbind(1)
-    key, value = neuron.pack(*rows[:2], rows[2].detach()), neuron.pack(*rows[3:5], rows[5].detach())
-    return out, type(state)(memory, key, value, state.traces if rule is None else HebbianTraces(*rows[6:]))
+    out, memory, after = _Write.apply(current, memory, state, constants, learns)
+    return out, memory, after.unbind(1)
 
 
-def read_sequence(current: Tensor, feedback: Tensor, state: Any, neuron: Any) -> Any:
-    """`HebbianRead` over a sequence of currents [T, B, N]: spikes and the next state."""
-    parts = torch.stack([*state.key[:3], *state.value[:3]], 1)
-    constants = Constants.of(neuron, current.dtype)
-    given = (current, feedback, state.memory, parts, state.history)
+def read_sequence(
+    current: Tensor, feedback: Tensor, memory: Tensor, parts: list[Tensor], history: Tensor, neuron: Any
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """`HebbianRead` over currents [T, B, N]: spikes and the parts of the next state; parts as above, without traces."""
+    given = (current, feedback, memory, torch.stack(parts, 1), history)
     learns = torch.is_grad_enabled() and any(part.requires_grad for part in given)
-    out, after = _Read.apply(*given, constants, learns)
-    rows = after.unbind(1)
-    key, value = neuron.pack(*rows[:2], rows[2].detach()), neuron.pack(*rows[3:5], rows[5].detach())
-    history = torch.cat([state.history, out[..., current.shape[2] :]])[-len(state.history) :]
-    return out, type(state)(state.memory, key, value, history)
+    out, after = _Read.apply(*given, Constants.of(neuron, current.dtype), learns)
+    return out, after.unbind(1)

@@ -32,13 +32,15 @@ RULE = inverted_oja()
 """The rule of the paper."""
 
 
-def memory_neuron(tau_mem: float = 20.0, threshold: float = 0.1, refractory: float = 3.0, **options: Any) -> LIF:
+def memory_neuron(
+    tau_mem: float = 20.0, threshold: float = 0.1, refractory: float = 3.0, slope: float = 1.0, **options: Any
+) -> LIF:
     """LIF neurons with the constants of the paper: threshold 0.1, 20 ms, 3 ms refractory, slope 1.
 
     >>> memory_neuron().threshold
     0.1
     """
-    return LIF(tau_mem, threshold, refractory=refractory, surrogate=Triangle(1.0), **options)
+    return LIF(tau_mem, threshold, refractory=refractory, surrogate=Triangle(slope), **options)
 
 
 def xavier_(weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -87,6 +89,11 @@ class _MemoryLayer(Stateful):
                 f"{name} got a memory {list(memory.shape)} of {memory.dtype}, but its input {list(xs.shape)} of "
                 f"{xs.dtype} needs {list(wanted)}. Every sample has a memory of its own."
             )
+
+    def _cells(self, parts: tuple[Tensor, ...]) -> tuple[LIFState, LIFState]:
+        """Keys and values from what the compiled loops return; steps left have no gradient."""
+        pack = self.neuron.pack
+        return pack(*parts[:2], parts[2].detach()), pack(*parts[3:5], parts[5].detach())
 
 
 class HebbianWrite(_MemoryLayer):
@@ -155,10 +162,13 @@ class HebbianWrite(_MemoryLayer):
             return super().forward(xs, state)
         state = self.initial_state(xs[0]) if state is None else state
         current = (xs.flatten(0, 1) @ self.weight.T).view(*xs.shape[:2], -1)
-        written: tuple[Tensor, WriteState] = _kernels().write_sequence(
-            current, state, self.neuron, self.rule, self.recall
+        traces = state.traces if self.rule is not None else state.key[:2]  # without a rule there are none
+        parts = [*state.key[:3], *state.value[:3], *traces]
+        out, memory, after = _kernels().write_sequence(
+            current, state.memory, parts, self.neuron, self.rule, self.recall
         )
-        return written
+        key, value = self._cells(after)
+        return out, WriteState(memory, key, value, () if self.rule is None else HebbianTraces(*after[6:]))
 
     def _fused(self, xs: Tensor) -> bool:
         """Whether the compiled loop knows the rule and the neuron, and no minimum of the rule can act on spikes."""
@@ -235,10 +245,12 @@ class HebbianRead(_MemoryLayer):
         if not compiled(self.neuron, xs):
             return super().forward(xs, state)
         current = (xs.flatten(0, 1) @ self.weight[:, : self.n_in].T).view(*xs.shape[:2], -1)
-        found: tuple[Tensor, ReadState] = _kernels().read_sequence(
-            current, self.weight[:, self.n_in :], state, self.neuron
+        parts = [*state.key[:3], *state.value[:3]]
+        out, after = _kernels().read_sequence(
+            current, self.weight[:, self.n_in :], state.memory, parts, state.history, self.neuron
         )
-        return found
+        history = torch.cat([state.history, out[..., self.size :]])[-self.delay :]
+        return out, ReadState(state.memory, *self._cells(after), history)
 
 
 def compiled(neuron: LIF, xs: Tensor) -> bool:

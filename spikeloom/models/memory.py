@@ -1,0 +1,221 @@
+"""Networks that write pairs into a Hebbian memory and answer a query from it, and others of their size without one.
+
+    items, query -> LIF encoders (an item is a constant current) -> HebbianWrite; HebbianRead -> spike counts -> logits
+
+The same as rates: one step an item, ReLU for spikes, the same rule for activity.
+Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276).
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, ShapeError, check_positive
+from ..layers.memory import HebbianRead, HebbianWrite, xavier_
+from ..layers.recurrent import Recurrent
+from ..neurons import LIF
+from ..rules import Hebbian
+
+Kind = Literal["spiking", "relu", "frozen", "recurrent", "lstm"]
+
+
+class Recollection(NamedTuple):
+    """What a network said, and what happened inside; parts that it has not are empty."""
+
+    logits: Tensor  # [B, C]
+    encoder: Tensor  # [S T, B, I]
+    written: Tensor  # [S T, B, 2 M], keys first
+    memory: Tensor  # [B, M, M]
+    query: Tensor  # [T, B, E]
+    read: Tensor  # [T, B, 2 M]
+
+    @property
+    def layers(self) -> dict[str, Tensor]:
+        """Spikes by population."""
+        found = {"storage encoder": self.encoder, "recall encoder": self.query}
+        for name, spikes in (("write", self.written), ("read", self.read)):
+            if spikes.numel():
+                found[f"{name} keys"], found[f"{name} values"] = spikes.chunk(2, -1)
+        return {name: spikes for name, spikes in found.items() if spikes.numel()}
+
+
+def constant_current(values: Tensor, steps: int) -> Tensor:
+    """Each value for so many steps: [S, *N] -> [S steps, *N].
+
+    >>> constant_current(torch.tensor([[1.0], [2.0]]), 2).flatten().tolist()
+    [1.0, 1.0, 2.0, 2.0]
+    """
+    return values.repeat_interleave(steps, 0)
+
+
+def counts(spikes: Tensor, window: int) -> Tensor:
+    """Spikes in the last steps: [T, B, N] -> [B, N]."""
+    return spikes[-window:].sum(0)
+
+
+class MemoryCore(nn.Module):
+    """Pairs of currents in, counts of the values that a query recalls out.
+
+    Shapes: items [S, B, n_in], query [B, n_query] -> Recollection without logits of its own: `logits` are the counts.
+
+    Args:
+        n_in: currents of an item; the first `n_query` are those that a query has too.
+        n_query: currents of a query.
+        size: M.
+        neuron: LIF of all layers; it is not learned.
+        rule: of the memory; None: it stays at zero.
+        steps: of an item and of the query.
+        window: last steps of the query whose spikes count.
+        delay: of the feedback, in steps.
+        recall: see `HebbianWrite`.
+        generator: draws the weights.
+
+    Raises:
+        ConfigError: a number is not positive, or the window is longer than the query.
+    """
+
+    def __init__(
+        self, n_in: int, n_query: int, size: int, neuron: LIF, rule: Hebbian | None, *, steps: int, window: int,
+        delay: int = 1, recall: float = 0.2, generator: torch.Generator | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        check_positive("MemoryCore", steps=steps, window=window)
+        if window > steps:
+            raise ConfigError(f"A query of {steps} steps has no last {window} steps. Choose a smaller window.")
+        self.neuron, self.steps, self.window = neuron, steps, window
+        self.write = HebbianWrite(n_in, size, neuron, rule=rule, recall=recall, generator=generator)
+        self.read = HebbianRead(n_query, size, neuron, delay=delay, generator=generator)
+
+    def forward(self, items: Tensor, query: Tensor) -> Recollection:
+        encoder, _ = self.neuron(constant_current(items, self.steps))
+        asked, _ = self.neuron(constant_current(query.unsqueeze(0), self.steps))
+        return self.recollect(encoder, asked)
+
+    def recollect(self, encoder: Tensor, asked: Tensor) -> Recollection:
+        """The same from spikes of the encoders, [S T, B, n_in] and [T, B, n_query]."""
+        written, state = self.write(encoder)
+        read, _ = self.read(asked, self.read.begin(state.memory))
+        found = counts(read[..., self.read.size :], self.window)
+        return Recollection(found, encoder, written, state.memory, asked, read)
+
+
+class RateMemory(nn.Module):
+    """The same as rates: k = relu(W_k x), v = relu(W_v x) are bound by the rule; a query recalls W relu(W_r q).
+
+    Shapes: items [S, B, n_in], query [B, n_query] -> Recollection, S "steps" of one; `logits` are the values recalled.
+    """
+
+    def __init__(
+        self, n_in: int, n_query: int, size: int, rule: Hebbian, *, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        if rule.tau_trace:
+            raise ConfigError("RateMemory has no time within an item: give its rule tau_trace=0.")
+        self.rule, self.size = rule, size
+        self.write = nn.Parameter(xavier_(torch.empty(2 * size, n_in), generator))
+        self.read = nn.Parameter(xavier_(torch.empty(size, n_query), generator))
+
+    def forward(self, items: Tensor, query: Tensor) -> Recollection:
+        both = torch.relu(items @ self.write.T)
+        keys, values = both.chunk(2, -1)
+        memory = items.new_zeros(items.shape[1], self.size, self.size)
+        traces = self.rule.initial_traces(keys[0], values[0])
+        for key, value in zip(keys, values, strict=True):
+            memory, traces = self.rule.update(memory, key, value, traces)
+        key = torch.relu(query @ self.read.T)
+        value = (memory @ key.unsqueeze(2)).squeeze(2)
+        return Recollection(value, items, both, memory, query.unsqueeze(0), torch.cat([key, value], -1).unsqueeze(0))
+
+
+class RecurrentCore(nn.Module):
+    """A recurrent population of LIF neurons instead of the memory: items, then the query, in one sequence.
+
+    Shapes: as `MemoryCore`; it has M neurons for 2 M of its own, and `read` are its spikes during the query.
+    """
+
+    def __init__(
+        self, n_in: int, n_query: int, size: int, neuron: LIF, *, steps: int, window: int,
+        generator: torch.Generator | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.neuron, self.steps, self.window = neuron, steps, window
+        self.weight = nn.Parameter(xavier_(torch.empty(size, n_in + n_query), generator))
+        synapse = nn.Linear(size, size, bias=False)
+        xavier_(synapse.weight, generator)
+        self.population = Recurrent(neuron, synapse, autapses=True)
+
+    def forward(self, items: Tensor, query: Tensor) -> Recollection:
+        encoder, _ = self.neuron(constant_current(items, self.steps))
+        asked, _ = self.neuron(constant_current(query.unsqueeze(0), self.steps))
+        n_in = items.shape[2]
+        current = torch.cat([encoder @ self.weight[:, :n_in].T, asked @ self.weight[:, n_in:].T])
+        spikes, _ = self.population(current)
+        none = spikes.new_zeros(0)
+        return Recollection(counts(spikes, self.window), encoder, none, none, asked, none)
+
+
+class LSTMCore(nn.Module):
+    """An LSTM instead of the memory: a step an item, the query last."""
+
+    def __init__(self, n_in: int, n_query: int, size: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(n_in + n_query, size)
+        with torch.no_grad():
+            for weight in self.lstm.parameters():
+                bound = size**-0.5
+                weight.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, items: Tensor, query: Tensor) -> Recollection:
+        steps, batch, n_in = items.shape
+        xs = items.new_zeros(steps + 1, batch, n_in + query.shape[1])
+        xs[:-1, :, :n_in], xs[-1, :, n_in:] = items, query
+        out, _ = self.lstm(xs)
+        none = out.new_zeros(0)
+        return Recollection(out[-1], items, none, none, query.unsqueeze(0), none)
+
+
+class AssociationNetwork(nn.Module):
+    """Vectors with labels are stored; asked with one of the vectors, the network says its label.
+
+    Shapes: features [S, B, F], labels [S, B], query [B, F] -> Recollection.
+
+    Args:
+        core: what stores; `MemoryCore`, `RateMemory`, `RecurrentCore` or `LSTMCore` of 2 E and E currents.
+        features: F.
+        classes: C.
+        embedding: E.
+        width: of what the core counts.
+        input_gain: factor of the currents into the encoders.
+        rectify: ReLU of the embeddings, for cores without spikes.
+        readout_scale: factor of the weights of the readout at the start.
+        generator: draws the weights.
+
+    Raises:
+        ShapeError: features, labels and query do not fit.
+    """
+
+    def __init__(
+        self, core: nn.Module, features: int, classes: int, embedding: int, width: int, *, input_gain: float = 1.0,
+        rectify: bool = False, readout_scale: float = 1.0, generator: torch.Generator | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.core, self.input_gain, self.rectify = core, input_gain, rectify
+        self.features = nn.Parameter(xavier_(torch.empty(embedding, features), generator))
+        self.labels = nn.Parameter(xavier_(torch.empty(classes, embedding), generator))
+        bound = readout_scale * width**-0.5
+        self.readout = nn.Parameter(torch.empty(classes, width).uniform_(-bound, bound, generator=generator))
+
+    def forward(self, features: Tensor, labels: Tensor, query: Tensor) -> Recollection:
+        if features.shape[:2] != labels.shape or features.shape[1:] != query.shape:
+            raise ShapeError(
+                f"AssociationNetwork got features {list(features.shape)}, labels {list(labels.shape)} and a query "
+                f"{list(query.shape)}. They must be [S, B, F], [S, B] and [B, F]."
+            )
+        items = torch.cat([features @ self.features.T, self.labels[labels]], -1)
+        found: Recollection = self.core(self._current(items), self._current(query @ self.features.T))
+        return found._replace(logits=found.logits @ self.readout.T)
+
+    def _current(self, embedded: Tensor) -> Tensor:
+        embedded = self.input_gain * embedded
+        return torch.relu(embedded) if self.rectify else embedded

@@ -1,0 +1,70 @@
+"""Figures of the tasks with a Hebbian memory. Imported when one plots: matplotlib is slow to load."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.associations import Associations
+from ..models.memory import Recollection
+from ..plot import memory as draw
+from ..train.run import Run
+from ._figures import learning, numbers
+
+
+def associations(config: Any, run: Run, shown: Associations, found: Recollection) -> None:
+    """The first sample in detail, all memories, and accuracy by length where several were tested."""
+    names = [str(label) for label in range(config.classes)]
+    labels, target = shown.labels[:, 0].tolist(), int(shown.target[0])
+    values = {"stored": numbers(shown.features[:, 0].T), "asked": numbers(shown.query[:1].T)}
+    title = f"Labels {', '.join(map(str, labels))}; asked for {target}"
+    run.figure("input", draw.matrices(values, "feature", ["item", ""], title), "Vectors of a test sample.")
+    said = int(found.logits[0].argmax())
+    run.figure(
+        "answer", draw.answer(numbers(found.logits[0]), target, names, f"Answered {said}, stored was {target}"),
+        "What the network says; red is right.",
+    )  # fmt: skip
+    if config.model in ("spiking", "frozen", "recurrent"):
+        rasters(config, run, found, [f"item {number + 1}: {label}" for number, label in enumerate(labels)])
+    if found.memory.numel():
+        memories(run, found)
+    charts = {
+        "loss": {"training": "loss"},
+        "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
+    }
+    smooth = max(len(run.metrics()) // 60, 1)
+    learning(run, "Learning associations", charts, {"accuracy": {"chance": 1 / config.classes}}, smooth)
+    if config.test_lengths and (run.folder / "result.json").exists():
+        test = run.read_json("result.json")["test"]
+        by_length = {config.length: test["accuracy"]}
+        for length in config.test_lengths.split(","):
+            value = test.get(f"accuracy_{int(length)}_items")
+            by_length |= {} if value is None else {int(length): value}
+        ordered = dict(sorted(by_length.items()))
+        figure = draw.accuracy_by_length(
+            {config.model: ordered}, dict.fromkeys(ordered, 1 / config.classes), f"Trained with {config.length} items"
+        )
+        run.figure("accuracy_by_length", figure, "Accuracy on samples of other lengths than in training.")
+
+
+def rasters(config: Any, run: Run, found: Recollection, items: list[str]) -> None:
+    """Spikes of the first sample while it is stored, and while it is read."""
+    spikes = {name: numbers(part[:, 0]) for name, part in found.layers.items()}
+    stored = {name: part for name, part in spikes.items() if name == "storage encoder" or name.startswith("write")}
+    asked = {name: part for name, part in spikes.items() if name not in stored}
+    parts = [(name, config.item_ms) for name in items]
+    run.figure("writing", draw.populations(stored, config.dt, parts, "While items are stored"), "Spikes of a sample.")
+    run.figure(
+        "reading", draw.populations(asked, config.dt, [("query", config.item_ms)], "While the memory is read"),
+        "Spikes of the same sample.",
+    )  # fmt: skip
+
+
+def memories(run: Run, found: Recollection) -> None:
+    """The memory of the first sample, and the weights of all."""
+    one = numbers(found.memory[0])
+    figure = draw.matrices({"from keys to values": one}, "value neuron", ["key neuron"], "The memory", "weight")
+    run.figure("memory", figure, "What the network wrote of a sample.")
+    everything: Any = torch.as_tensor(found.memory).detach().cpu().numpy()
+    run.figure("memory_weights", draw.weights(np.asarray(everything)), "Weights after all items are stored.")
