@@ -31,8 +31,8 @@ class Config(Options):
 
 
 PRESETS = {
-    "default": Config(),
-    "100": Config(n_neurons=100, homeostasis_step=0.02),
+    "default": Config(homeostasis_step=0.02),
+    "100": Config(n_neurons=100, homeostasis_step=0.01),
     "1600": Config(n_neurons=1600, homeostasis_step=0.2, epochs=2),
     "6400": Config(n_neurons=6400, homeostasis_step=0.8, epochs=3, checkpoint_every=2),
     "thesis": Config(**THESIS, boost=0.0),
