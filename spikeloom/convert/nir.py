@@ -429,7 +429,7 @@ def _neuron(node: Any, dt: float, kind: torch.dtype) -> list[nn.Module]:
         if np.any(getattr(node, name, 0.0) != 0.0):
             raise ExportError(f"its {name} is not 0")
     if isinstance(node, nir.IF):
-        gain, threshold = _value(node.r * (dt / 1000), kind), _value(node.v_threshold, kind)
+        gain, threshold = _value(node.r * (dt / 1000), kind), _value(node.v_threshold, kind, exact=True)
         most = int(metadata.get("max_spikes", 0))
         spikes = RateNeuron(
             ReLUCurve(), partner="integrate_and_fire", gain=gain, threshold=threshold, max_spikes=most, mode="spiking",
@@ -510,11 +510,14 @@ def _dtype(graph: Any) -> torch.dtype:
     return torch.float64 if weights and weights[0].dtype == np.float64 else torch.float32
 
 
-def _value(array: Any, kind: torch.dtype) -> float | Tensor:
-    """One number if all are equal (15 digits: 0.02 s is 20 ms), else a tensor."""
+def _value(array: Any, kind: torch.dtype, *, exact: bool = False) -> float | Tensor:
+    """One number if all are equal, in 15 digits (0.02 s is 20 ms) unless exact, else a tensor.
+
+    A threshold is exact: one at the largest current makes neurons spike at equality.
+    """
     values = np.asarray(array, np.float64)
     if values.size and bool(np.all(values == values.flat[0])):
-        return float(f"{values.flat[0]:.15g}")
+        return float(values.flat[0]) if exact else float(f"{values.flat[0]:.15g}")
     return torch.tensor(values, dtype=kind)
 
 

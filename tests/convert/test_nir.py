@@ -406,7 +406,9 @@ class Functions(nn.Module):
         return y.relu().view(x.size(0), -1)
 
 
-def test_a_converted_chain_comes_back_with_the_same_spikes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_a_converted_chain_comes_back_with_the_same_spikes(seed: int, tmp_path: Path) -> None:
+    torch.manual_seed(seed)
     layers = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.Dropout(), nn.Flatten(), nn.Linear(36, 3), nn.ReLU()]
     x = drawn(5, 1, 8, 8)
     for model in (nn.Sequential(*layers), Functions()):
