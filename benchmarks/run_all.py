@@ -26,6 +26,7 @@ RUNS = (
     ("rate", KEPT, []),
     ("conversion", FRESH, [str(TRAINED)]),
     ("stdp", FRESH, []),
+    ("hebbian", FRESH, []),
     ("length", KEPT, []),
     ("memory", FRESH, []),
     ("first_call", FRESH, []),
