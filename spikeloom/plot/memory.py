@@ -68,7 +68,8 @@ def matrices(values: Mapping[str, Array], rows: str, columns: Sequence[str], tit
         image = axes.imshow(matrix, aspect="auto", cmap="viridis", vmin=low, vmax=high or 1.0, interpolation="nearest")
         axes.set_title(name, fontsize=10, loc="left")
         axes.set_xlabel(below)
-        axes.set_xticks(range(matrix.shape[1])) if matrix.shape[1] <= 12 else None
+        if matrix.shape[1] <= 12:
+            axes.set_xticks(range(matrix.shape[1]), [str(number + 1) for number in range(matrix.shape[1])])
     panels[0].set_ylabel(rows)
     figure.colorbar(image, ax=list(panels), label=label, shrink=0.8)
     return figure

@@ -34,7 +34,7 @@ def associations(config: Any, run: Run, shown: Associations, found: Recollection
         "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
     }
     smooth = max(len(run.metrics()) // 60, 1)
-    learning(run, "Learning associations", charts, {"accuracy": {"chance": 1 / config.classes}}, smooth)
+    learning(run, "Learning associations", charts, {"accuracy": {"chance": round(1 / config.classes, 3)}}, smooth)
     if config.test_lengths and (run.folder / "result.json").exists():
         test = run.read_json("result.json")["test"]
         by_length = {config.length: test["accuracy"]}
