@@ -20,9 +20,9 @@ Setting = dict[str, float]
 NETWORKS: dict[str, tuple[str, str, int, list[Setting]]] = {
     "400": (
         "stdp_mnist", "default", 2,
-        [{}, {"lr_end": 1.0}, {"homeostasis_step": 0.02}, {"homeostasis_step": 0.1}],
+        [{}, {"homeostasis_step": 0.05}, {"homeostasis_step": 0.1}, {"homeostasis_step": 0.05, "lr_end": 1.0}],
     ),
-    "100": ("stdp_mnist", "100", 1, [{}, {"homeostasis_step": 0.01}, {"homeostasis_step": 0.05}]),
+    "100": ("stdp_mnist", "100", 1, [{}, {"homeostasis_step": 0.02}, {"homeostasis_step": 0.05}]),
     "camera": ("nmnist", "default", 1, [{}, {"gain": 2.0}, {"gain": 4.0}, {"homeostasis_step": 0.05}]),
     "1600": ("stdp_mnist", "1600", 1, [{}, {"homeostasis_step": 0.1}, {"epochs": 1}]),
 }  # fmt: skip
