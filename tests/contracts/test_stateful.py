@@ -18,6 +18,7 @@ from spikeloom.layers import (
     SparseDelayedLinear,
     TwoPass,
 )
+from spikeloom.layers.memory import HebbianRead, HebbianWrite
 from spikeloom.models import LSNN, DiehlCookNetwork, LSTMBaseline, NeuronOptions, ParallelNetwork
 from spikeloom.neurons import (
     ALIF,
@@ -57,6 +58,8 @@ LAYERS: dict[str, Callable[[], Stateful]] = {
     "ALIF": lambda: ALIF(adapt_strength=0.5, threshold=0.3, refractory=1.0),
     "ALIF legacy": lambda: ALIF(adapt_strength=0.5, threshold=0.3, dynamics="legacy"),
     "ALIF eprop": lambda: ALIF(adapt_strength=0.5, threshold=3.0, dynamics="eprop", memory="lean"),
+    "HebbianWrite": lambda: HebbianWrite(6, 4, generator=seeded()),
+    "HebbianRead": lambda: HebbianRead(6, 4, delay=3, generator=seeded()),
     "LeakyReadout": lambda: LeakyReadout(),
     "FromEquation": lambda: neurons(6),
     "DelayedLinear": lambda: DelayedLinear(6, 4, delays=5, generator=seeded()),

@@ -182,9 +182,9 @@ def test_errors() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def refused(match: str, model: nn.Module, x: Tensor, steps: int = 3, **options: Any) -> None:
+def refused(match: str, model: Any, x: Tensor, steps: Any = 3, **options: Any) -> None:
     with pytest.raises((ConfigError, ShapeError), match=match):
-        present(model, x, steps, **options)  # type: ignore[arg-type]
+        present(model, x, steps, **options)
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -226,7 +226,7 @@ def test_probes_that_cannot_read() -> None:
     refused(r"no modules c to probe\. The model has stem, stem\.a, stem\.b\.", model, x, probes={"p": Probe("c")})
     refused("'p' reads units 0 to 4, but there are units 0 to 3", model, x, probes={"p": Probe(units=(4, 0))})
     refused("units -1 to 0", model, x, probes={"p": Probe(units=(-1, 0))})
-    refused(r"steps >= 1, a whole number, but got 3\.0", model, x, steps=3.0)  # type: ignore[arg-type]
+    refused(r"steps >= 1, a whole number, but got 3\.0", model, x, steps=3.0)
     refused(r"Converted cannot take the input \[3, 5\] of torch\.float32: .*Pass a batch", model, torch.rand(3, 5))
 
 
