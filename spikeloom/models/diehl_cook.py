@@ -202,7 +202,8 @@ class DiehlCookNetwork(Stateful):
     def _step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """`step`, which changes the weight in place: a sequence has but one."""
         active = state.inputs.any(0).nonzero().flatten()  # few: the others add nothing
-        current = (self.scale * state.gain).unsqueeze(1) * (state.inputs[:, active] @ state.weight.T[active])
+        driven = state.inputs.index_select(1, active) @ state.weight.T.index_select(0, active)
+        current = (self.scale * state.gain).unsqueeze(1) * driven
         source = state.spikes if self.inhibitory is None else state.inhibited
         assert isinstance(source, Tensor)
         if bool(source.any()):

@@ -16,6 +16,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 import torch
@@ -209,26 +210,21 @@ def _like(one: Number, other: Number, value: Tensor) -> Number:
     return value.to(tensors[0].dtype) if tensors else float(value)
 
 
+BLOCK = 1 << 16
+"""Currents whose rate and slope are found together: few enough to stay in the cache."""
+
+
 class _LIFRate(torch.autograd.Function):
-    """The curve and its slope in one pass each: r^2 tau / (1000 (rho + 1)) times d log(rho) / dJ."""
+    """The curve and its slope, block by block: r^2 tau / (1000 (rho + 1)) times d log(rho) / dJ."""
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, tau_mem: float, refractory: float, sigma: float) -> Tensor:
-        above = current - 1
-        if sigma == 0.0:
-            rho = above.clamp_min(1e-15)
-            rate = 1000 / (refractory + tau_mem * torch.log1p(1 / rho))
-            steep = 1 / rho
-            rate = torch.where(above > 0, rate, 0.0)
-        else:
-            js = above / sigma
-            near = js.clamp_min(-20.0)
-            rho = sigma * torch.nn.functional.softplus(near, threshold=30.0)
-            q = torch.where(js > -20.0, torch.log1p(1 / rho), -js - math.log(sigma))
-            rate = 1000 / (refractory + tau_mem * q)
-            steep = torch.where(js > -20.0, torch.sigmoid(near) / rho, 1 / sigma)
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(rate * rate * steep * (tau_mem / 1000) / (rho + 1))
+        rate = torch.empty_like(current, memory_format=torch.contiguous_format)
+        slope = torch.empty_like(rate) if ctx.needs_input_grad[0] else rate.new_empty(0)
+        blocks = [part.flatten().split(BLOCK) for part in (current, rate, slope)]
+        for block in zip_longest(*blocks):
+            _lif_block(*block, tau_mem, refractory, sigma)
+        ctx.save_for_backward(slope)
         return rate
 
     @staticmethod
@@ -238,3 +234,25 @@ class _LIFRate(torch.autograd.Function):
 
 
 _lif_rate: Callable[..., Tensor] = _LIFRate.apply
+
+
+def _lif_block(
+    current: Tensor, rate: Tensor, slope: Tensor | None, tau_mem: float, refractory: float, sigma: float
+) -> None:
+    """Fill `rate` [Hz], and `slope` if there is one, with 1 / rho as the intermediate result of both."""
+    above = current - 1
+    if sigma == 0.0:
+        silent, inverse = above <= 0, above.clamp_min_(1e-15).reciprocal_()
+        torch.log1p(inverse, out=rate)
+    else:
+        js = above.div_(sigma)
+        far, near = js <= -20.0, js.clamp_min(-20.0)
+        inverse = torch.nn.functional.softplus(near, threshold=30.0).mul_(sigma).reciprocal_()
+        torch.where(far, -js - math.log(sigma), torch.log1p(inverse), out=rate)
+    rate.mul_(tau_mem).add_(refractory).reciprocal_().mul_(1000)
+    if sigma == 0.0:
+        rate.masked_fill_(silent, 0.0)
+    if slope is not None and len(slope):
+        torch.add(inverse, 1, out=slope)  # 1 / (rho + 1) = inverse / (inverse + 1)
+        slope.reciprocal_().mul_(inverse).mul_(rate).mul_(rate).mul_(tau_mem / 1000)
+        slope.mul_(inverse if sigma == 0.0 else torch.where(far, 1 / sigma, inverse.mul_(torch.sigmoid(near))))

@@ -296,6 +296,8 @@ class RateNeuron(Stateful):
         gain, bias = (self._as(getattr(self, name), name, xs) for name in ("gain", "bias"))
         plain = isinstance(gain, float) and gain == 1.0
         silent = isinstance(bias, float) and bias == 0.0
+        if isinstance(gain, float) and isinstance(bias, Tensor):
+            return torch.add(bias, xs, alpha=gain)
         return (xs if plain else xs * gain) + (0.0 if silent else bias) if not (plain and silent) else xs
 
     def rates(self, xs: Tensor) -> Tensor:

@@ -160,8 +160,8 @@ class STDP:
         ups, downs = [(post, (x_pre - self.target).clamp(min=0))], [(post, (self.target - x_pre).clamp(min=0))]
         if self.lr_pre:
             (ups if self.lr_pre < 0 else downs).append((abs(self.lr_pre) * x_post[:, rows], pre))
-        w = weight[rows]
-        weight[rows] = (w + self._reduced(w, ups, downs)).clamp(self.w_min, self.w_max)
+        w = weight.index_select(0, rows)
+        weight.index_copy_(0, rows, (w + self._reduced(w, ups, downs)).clamp_(self.w_min, self.w_max))
 
     def _reduced(self, w: Tensor, ups: list[tuple[Tensor, Tensor]], downs: list[tuple[Tensor, Tensor]]) -> Tensor:
         """f(w) g for some neurons, their samples taken together; `ups` and `downs` are factors [B, rows] and [B, I]."""
