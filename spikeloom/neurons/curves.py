@@ -242,7 +242,7 @@ def _lif_block(
     """Fill `rate` [Hz], and `slope` if there is one, with 1 / rho as the intermediate result of both."""
     above = current - 1
     if sigma == 0.0:
-        silent, inverse = above <= 0, above.clamp_min_(1e-15).reciprocal_()
+        fires, inverse = above.sign().clamp_min_(0), above.clamp_min_(1e-15).reciprocal_()  # a mask is slower
         torch.log1p(inverse, out=rate)
     else:
         js = above.div_(sigma)
@@ -251,7 +251,7 @@ def _lif_block(
         torch.where(far, -js - math.log(sigma), torch.log1p(inverse), out=rate)
     rate.mul_(tau_mem).add_(refractory).reciprocal_().mul_(1000)
     if sigma == 0.0:
-        rate.masked_fill_(silent, 0.0)
+        rate.mul_(fires)
     if slope is not None and len(slope):
         torch.add(inverse, 1, out=slope)  # 1 / (rho + 1) = inverse / (inverse + 1)
         slope.reciprocal_().mul_(inverse).mul_(rate).mul_(rate).mul_(tau_mem / 1000)
