@@ -55,7 +55,7 @@ def results(run: Folder) -> str:
     rows = [
         (
             _words(name),
-            number(name, test[name]) if name in test else "–",
+            number(entry.get("of", name), test[entry.get("of", name)]) if entry.get("of", name) in test else "–",
             number(name, entry.get("value", "–")),
             entry.get("source", ""),
             entry.get("note", ""),

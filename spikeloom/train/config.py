@@ -22,7 +22,8 @@ class Task(Protocol):
     """A module of `spikeloom/tasks`, or any object with these six parts. Its docstring describes the experiment.
 
     `evaluate` returns the test values; a task with a success criterion reports it as `solved`, 0 or 1.
-    A published value is `{name: {"value": ..., "source": ..., "note": ...}}`, named as in the test values.
+    A published value is `{name: {"value": ..., "source": ..., "note": ...}}`, named as in the test values;
+    under another name it says with "of" which test value it is to be compared with.
     """
 
     @property

@@ -104,6 +104,15 @@ def test_curves_come_from_the_task_if_it_drew_them(finished: Path) -> None:
     assert page.index("By the task.") < page.index("The loss of every update")
 
 
+def test_a_published_value_under_another_name_stands_beside_the_value_it_is_of(tmp_path: Path) -> None:
+    published = {"accuracy_of_a_paper": {"value": 0.5, "of": "accuracy", "source": "a paper"}}
+    write(tmp_path, result={"test": {"accuracy": 0.25}, "published": published, "seconds": 1})
+    page = render(tmp_path, DOCSTRING, {})
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page)
+    start = cells.index("accuracy of a paper")
+    assert cells[start : start + 4] == ["accuracy of a paper", "25 %", "50 %", "a paper"]
+
+
 def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
     run = experiment.create(tmp_path / "run", RunConfig("tiny", "smoke", 7, PRESET))
     text = Checker(render(run.folder, "", {})).text
