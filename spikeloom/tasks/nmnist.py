@@ -54,7 +54,8 @@ PUBLISHED: Mapping[str, Any] = {
         "value": "0.8063", "source": "Iyer and Basu, 2017", "note": "N-MNIST, 800 neurons; other recordings",
     },
     "accuracy_rate": {
-        "value": "0.8389-0.8545", "of": "accuracy", "source": "Iyer et al., 2021", "note": "N-MNIST, three rules of STDP",
+        "value": "0.8389-0.8545", "of": "accuracy", "source": "Iyer et al., 2021",
+        "note": "N-MNIST, three rules of STDP",
     },
 }  # fmt: skip
 
