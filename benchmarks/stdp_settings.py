@@ -16,7 +16,7 @@ from . import measure
 
 HELD_OUT = 5000
 Setting = dict[str, float]
-# Network: task, preset, seeds, settings; {} is the preset. Passes are a matter of time: the camera is compared with one.
+# Network: task, preset, seeds, settings; {} is the preset. The camera is compared after one pass.
 NETWORKS: dict[str, tuple[str, str, int, list[Setting]]] = {
     "400": (
         "stdp_mnist", "default", 2,
@@ -25,7 +25,7 @@ NETWORKS: dict[str, tuple[str, str, int, list[Setting]]] = {
     "100": ("stdp_mnist", "100", 1, [{}, {"homeostasis_step": 0.02}, {"homeostasis_step": 0.05}]),
     "camera": (
         "nmnist", "default", 1,
-        [{"epochs": 1}, {"epochs": 1, "gain": 2.0}, {"epochs": 1, "gain": 4.0}, {"epochs": 1, "homeostasis_step": 0.05}],
+        [{"epochs": 1, **other} for other in ({}, {"gain": 2.0}, {"gain": 4.0}, {"homeostasis_step": 0.05})],
     ),
     "1600": ("stdp_mnist", "1600", 1, [{}, {"epochs": 1}, {"epochs": 1, "homeostasis_step": 0.1}]),
 }  # fmt: skip
