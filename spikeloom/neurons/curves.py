@@ -221,9 +221,9 @@ class _LIFRate(torch.autograd.Function):
     def forward(ctx: Any, current: Tensor, tau_mem: float, refractory: float, sigma: float) -> Tensor:
         rate = torch.empty_like(current, memory_format=torch.contiguous_format)
         slope = torch.empty_like(rate) if ctx.needs_input_grad[0] else rate.new_empty(0)
-        blocks = [part.flatten().split(BLOCK) for part in (current, rate, slope)]
-        for block in zip_longest(*blocks):
-            _lif_block(*block, tau_mem, refractory, sigma)
+        blocks = [torch.split(part.flatten(), BLOCK) for part in (current, rate, slope)]
+        for drive, found, steep in zip_longest(*blocks):
+            _lif_block(drive, found, steep, tau_mem, refractory, sigma)
         ctx.save_for_backward(slope)
         return rate
 
