@@ -22,6 +22,7 @@ commands:
   table TASK [NAME]     train every configuration of one of the task's tables, with several seeds, and write the table
   resume DIR            go on with a run that was interrupted, with several seeds of one, or with a table
   evaluate DIR          test the best checkpoint again and rewrite result.json
+                        (options belong to a run: given after DIR they must be those of the run)
   plot DIR              draw the figures again
   report DIR            write report.html again
   compare DIR DIR ...   options that differ, test values with their spread, curves in one page (--out FILE)

@@ -14,7 +14,7 @@ from typing import Any
 from .cli import tasks
 from .data.fetch import fetch
 from .errors import ConfigError, ExportError
-from .options import parse_options, parse_table
+from .options import parse_changes, parse_options, parse_table
 from .report import compare as comparison
 from .report.report import render
 from .train import config, environment, experiment, files, ranks, series, table
@@ -50,8 +50,10 @@ def run(name: str, arguments: list[str]) -> None:
     elif name == "export":
         export(arguments)
     elif name in folders:
-        if len(arguments) != 1 or arguments[0].startswith("-"):
-            raise ConfigError(f"{name} needs the folder of a run and nothing else: spikeloom {name} DIR.")
+        if not arguments or arguments[0].startswith("-"):
+            raise ConfigError(f"{name} needs the folder of a run first: spikeloom {name} DIR.")
+        if arguments[1:]:
+            check_options(name, Path(arguments[0]), arguments[1:])
         folders[name](Path(arguments[0]))
     else:
         known = ["tasks", "train", "table", *folders, "compare", "export", "data"]
@@ -259,6 +261,30 @@ def evaluate(folder: Path) -> None:
         print_result(run)
     if several := series.read(folder):
         print(series.table(series.summarise(folder, several)))
+
+
+def check_options(name: str, folder: Path, arguments: list[str]) -> None:
+    """Options after a folder change nothing: they must be those of its runs.
+
+    Raises:
+        ConfigError: some differ, or there are no such options.
+    """
+    for one in runs(folder):
+        task = find_task(config.read(one).task)
+        own = experiment.options(task, one)
+        command = f"spikeloom train {config.read(one).task}"
+        asked, rest = parse_changes(own, arguments, command)
+        if rest:
+            known = [f"--{key.replace('_', '-')}" for key in asked]
+            raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], known)}")
+        kept = config.to_json(own)
+        if differing := [
+            f"{key} is {kept[key]!r}, not {value!r}" for key, value in asked.items() if kept[key] != value
+        ]:
+            raise ConfigError(
+                f"{one} was trained with other options: {'; '.join(differing)}. {name} takes the options of the run: "
+                "leave them out, or train a run with yours."
+            )
 
 
 def plot(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from .errors import ConfigError
-from .train.config import Task, choices, preset
+from .train.config import Task, choices, preset, to_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +51,12 @@ def parse_options(task: Task, name: str, arguments: list[str]) -> tuple[TrainOpt
         ]
         raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], names)}")
     return found.chosen, found.config
+
+
+def parse_changes(own: Any, arguments: list[str], command: str) -> tuple[dict[str, Any], list[str]]:
+    """Options of a Config as in config.json, those that are not given as in `own`; and words that are no options."""
+    found, rest = parse(type(own), own, arguments, command, add_help=False)
+    return to_json(found), rest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,6 +100,20 @@ def test_several_seeds_are_summarised_and_resumed(tmp_path: Path, capsys: pytest
     assert capsys.readouterr().out.splitlines()[-1] == f"solved: {summary['solved']} of 3 seeds"
 
 
+def test_options_after_a_folder_must_be_those_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(tmp_path / "run")
+    options = json.loads((folder / "config.json").read_text())["options"]
+    (name, value), (other, kept), *_ = ((k, v) for k, v in options.items() if type(v) in (int, float))
+    flag, second = (f"--{word.replace('_', '-')}" for word in (name, other))
+    assert spikeloom("evaluate", folder, flag, value) == 0
+    for command in ("resume", "evaluate", "plot", "report"):
+        said = complaint(capsys, command, folder, flag, value + 1, second, kept + 1)
+        assert f"{folder} was trained with other options: " in said
+        assert f"{name} is {value!r}, not {value + 1!r}" in said
+        assert f"{other} is {kept!r}, not {kept + 1!r}" in said
+    assert "has no option '--colour'" in complaint(capsys, "evaluate", folder, "--colour", "red")
+
+
 def test_a_resumed_run_says_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = trained(tmp_path / "run")
     (folder / "report.html").unlink()
