@@ -9,6 +9,7 @@ Whole = chunks = step by step, for every layer. The only Python loops over time 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -46,6 +47,21 @@ class Stateful(nn.Module, ABC):
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Any, State]:
         """The whole sequence: by default `scan(self.step, ...)`; may be faster, never different."""
         return scan(self.step, xs, self.initial_state(xs[0]) if state is None else state)
+
+
+def constant(value: float, like: Tensor) -> Tensor:
+    """A number as a tensor of the dtype and device of another: an operation with it costs half of one with a number.
+
+    >>> constant(0.5, torch.zeros(2, dtype=torch.float64))
+    tensor(0.5000, dtype=torch.float64)
+    """
+    return _constant(value, like.dtype, like.device)
+
+
+@lru_cache(maxsize=256)
+def _constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # whoever asks first
+        return torch.tensor(value, dtype=dtype, device=device)
 
 
 def scan(step: Step, xs: Tensor, state: State) -> tuple[Tensor, State]:

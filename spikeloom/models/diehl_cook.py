@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core import State, Stateful, map_state, scan
+from ..core import State, Stateful, constant, map_state, scan
 from ..errors import ConfigError, ShapeError, check_like, check_positive, check_sequence
 from ..kernels import engine_for
 from ..kernels.noise import keys
@@ -203,7 +203,7 @@ class DiehlCookNetwork(Stateful):
         """`step`, which changes the weight in place: a sequence has but one."""
         active = state.inputs.any(0).nonzero().flatten()  # few: the others add nothing
         driven = state.inputs.index_select(1, active) @ state.weight.T.index_select(0, active)
-        current = (self.scale * state.gain).unsqueeze(1) * driven
+        current = (state.gain * constant(self.scale, driven)).unsqueeze(1) * driven
         source = state.spikes if self.inhibitory is None else state.inhibited
         assert isinstance(source, Tensor)
         if bool(source.any()):
@@ -212,7 +212,7 @@ class DiehlCookNetwork(Stateful):
         inhibitory, inhibited = state.inhibitory, state.inhibited
         if self.inhibitory is not None:
             assert isinstance(inhibitory, MembraneState)
-            inhibited, inhibitory = self.inhibitory.step(self.excite * state.spikes, inhibitory)
+            inhibited, inhibitory = self.inhibitory.step(state.spikes * constant(self.excite, x), inhibitory)
         traces = state.traces
         if self.training and self.rule is not None:
             traces = self.rule.update_(state.weight, x, spikes, traces)
@@ -223,7 +223,7 @@ class DiehlCookNetwork(Stateful):
     def _inhibition(self, source: Tensor) -> Tensor:
         """Currents from the spikes [B, N] of the step before."""
         if self.lateral is None:
-            return -self.inhibit * (source.sum(1, keepdim=True) - source)
+            return (source.sum(1, keepdim=True) - source) * constant(-self.inhibit, source)
         return source @ self.lateral.to(source).T
 
     @torch.no_grad()

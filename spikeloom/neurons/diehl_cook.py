@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..core import Stateful
+from ..core import Stateful, constant
 from ..errors import ConfigError, ShapeError, check_like, check_positive
 from ..kernels.noise import keys, later, uniform
 
@@ -98,10 +98,10 @@ class DiehlCook(Stateful):
         check_like("DiehlCook", "voltage", state.voltage, tuple(x.shape), x)
         homeostasis = state.homeostasis
         if self.training:
-            homeostasis = homeostasis * math.exp(-self.dt / self.tau_homeostasis)
+            homeostasis = homeostasis * constant(math.exp(-self.dt / self.tau_homeostasis), x)
         voltage = _membrane(self, x, state)
-        crossed = voltage >= self.threshold + homeostasis
-        spikes, refractory = crossed.to(x.dtype), state.refractory - self.dt
+        crossed = voltage >= homeostasis + constant(self.threshold, x)
+        spikes, refractory = crossed.to(x.dtype), state.refractory - constant(self.dt, x)
         if bool(crossed.any()):  # in most steps none does
             refractory = refractory.masked_fill(crossed, self.refractory)
             voltage = voltage.masked_fill(crossed, self.reset)
@@ -176,7 +176,7 @@ class MembraneLIF(Stateful):
     def step(self, x: Tensor, state: MembraneState) -> tuple[Tensor, MembraneState]:
         check_like("MembraneLIF", "voltage", state.voltage, tuple(x.shape), x)
         voltage = _membrane(self, x, state)
-        crossed, refractory = voltage >= self.threshold, state.refractory - self.dt
+        crossed, refractory = voltage >= constant(self.threshold, x), state.refractory - constant(self.dt, x)
         if bool(crossed.any()):
             refractory = refractory.masked_fill(crossed, self.refractory)
             voltage = voltage.masked_fill(crossed, self.reset)
@@ -186,8 +186,9 @@ class MembraneLIF(Stateful):
 
 def _membrane(neurons: DiehlCook | MembraneLIF, x: Tensor, state: DiehlCookState | MembraneState) -> Tensor:
     """The voltage after the leak and the currents."""
-    voltage = math.exp(-neurons.dt / neurons.tau_mem) * (state.voltage - neurons.rest) + neurons.rest
-    return torch.where(state.refractory <= neurons.dt / 2, voltage + x, voltage)
+    rest, decay = constant(neurons.rest, x), constant(math.exp(-neurons.dt / neurons.tau_mem), x)
+    voltage = (state.voltage - rest).mul_(decay).add_(rest)
+    return torch.where(state.refractory <= constant(neurons.dt / 2, x), voltage + x, voltage)
 
 
 def check_membrane(

@@ -26,6 +26,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ..core import constant
 from ..errors import ConfigError, ShapeError, check_positive
 
 SoftBound = Literal["none", "post", "both", "original"]
@@ -127,10 +128,10 @@ class STDP:
                 f"STDP got weight {list(weight.shape)} for spikes {list(pre.shape)} and {list(post.shape)}. They must "
                 "be [N, I], [B, I] and [B, N]."
             )
-        x_pre = traces.pre * math.exp(-self.dt / self.tau_pre)
-        x_post = traces.post * math.exp(-self.dt / self.tau_post)
-        slow = traces.slow * math.exp(-self.dt / self.tau_slow) if self.triplet else traces.slow
-        came, fired = pre > 0, bool(post.any())  # in most steps no neuron spikes
+        x_pre = traces.pre * constant(math.exp(-self.dt / self.tau_pre), pre)
+        x_post = traces.post * constant(math.exp(-self.dt / self.tau_post), post)
+        slow = traces.slow * constant(math.exp(-self.dt / self.tau_slow), post) if self.triplet else traces.slow
+        came, fired = pre > constant(0.0, pre), bool(post.any())  # in most steps no neuron spikes
         after = STDPTraces(self._raised(x_pre, came), x_post, slow)
         if fired:
             spikes = post > 0
