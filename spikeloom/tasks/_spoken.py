@@ -401,9 +401,12 @@ def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
     if options.robustness and (run.folder / "result.json").exists():
         values = run.read_json("result.json")["test"]
         curve = [(values[f"accuracy_{snr}_db"], values[f"accuracy_{snr}_db_sd"]) for snr in SNR]
-        means, spreads = zip(*curve, strict=True)
-        figure = robustness(SNR, {options.neuron: (means, spreads)})
-        run.figure("robustness", figure, "Accuracy with flipped bits; bars: standard deviation of five draws.")
+        means, spreads = (
+            100 * np.array([clean, *flipped])
+            for clean, flipped in zip((values["accuracy"], 0.0), zip(*curve, strict=True), strict=True)
+        )
+        figure = robustness([np.inf, *SNR], {options.neuron: (means, spreads)})
+        run.figure("robustness", figure, "Accuracy with flipped bits; shaded: standard deviation of five draws.")
 
 
 def rows(start: Any, augmentation: str) -> dict[str, Any]:
