@@ -44,6 +44,11 @@ def parse_options(task: Task, name: str, arguments: list[str]) -> tuple[TrainOpt
     about = f"{(task.__doc__ or name).strip()}\n\nPresets: {', '.join(task.PRESETS)}."
     found, rest = parse(both, defaults, arguments, command, description=about)
     if rest:
+        if flag(rest[0]) in OLD_FLAGS:
+            raise ConfigError(
+                f"{command} has no option {rest[0]!r}: torchrun starts the processes and tells them who they are. "
+                f"Start with: {torchrun(name, rest)}"
+            )
         names = [
             f"--{field.name.replace('_', '-')}"
             for kind in (start, defaults.config)
@@ -57,6 +62,40 @@ def parse_changes(own: Any, arguments: list[str], command: str) -> tuple[dict[st
     """Options of a Config as in config.json, those that are not given as in `own`; and words that are no options."""
     found, rest = parse(type(own), own, arguments, command, add_help=False)
     return to_json(found), rest
+
+
+OLD_FLAGS = ("dist_url", "dist_backend", "rank", "world_size", "multiprocessing_distributed", "gpu")
+"""How programs before torchrun were told to train in several processes; a world was one of machines."""
+
+
+def flag(word: str) -> str:
+    """The name of an option, without dashes and value.
+
+    >>> flag("--dist-url=env://")
+    'dist_url'
+    """
+    return word.partition("=")[0].lstrip("-").replace("-", "_")
+
+
+def torchrun(task: str, words: list[str]) -> str:
+    """The command that does what the old flags among these words ask for.
+
+    >>> torchrun("shd", ["--multiprocessing_distributed", "--dist_url", "env://"])
+    'torchrun --standalone --nproc-per-node N -m spikeloom train shd'
+    """
+    pieces = [piece for word in words for piece in (word.split("=", 1) if word.startswith("-") else [word])]
+    given = {
+        flag(word): value for word, value in zip(pieces, [*pieces[1:], "-"], strict=True) if not value.startswith("-")
+    }
+    machines = given.get("world_size", "1")
+    line = "torchrun --standalone --nproc-per-node N"
+    if machines.isdigit() and int(machines) > 1:
+        address = given.get("dist_url", "").partition("://")[2] or "FIRST_MACHINE:29500"
+        line = (
+            f"torchrun --nnodes {machines} --node-rank {given.get('rank', 'K')} --nproc-per-node N "
+            f"--rdzv-backend c10d --rdzv-endpoint {address}"
+        )
+    return f"{line} -m spikeloom train {task}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,6 +100,24 @@ def test_several_seeds_are_summarised_and_resumed(tmp_path: Path, capsys: pytest
     assert capsys.readouterr().out.splitlines()[-1] == f"solved: {summary['solved']} of 3 seeds"
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--multiprocessing_distributed"], "torchrun --standalone --nproc-per-node N -m spikeloom train store_recall"),
+        (["--gpu", 0], "torchrun --standalone --nproc-per-node N -m spikeloom train store_recall"),
+        (
+            ["--dist_url", "tcp://one:29400", "--world_size", 3, "--rank", 2],
+            "torchrun --nnodes 3 --node-rank 2 --nproc-per-node N --rdzv-backend c10d --rdzv-endpoint one:29400 -m",
+        ),
+        (["--world-size=2"], "torchrun --nnodes 2 --node-rank K --nproc-per-node N --rdzv-backend c10d"),
+    ],
+)
+def test_old_flags_for_several_processes_are_answered_with_torchrun(
+    words: list[object], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert line in complaint(capsys, "train", "store_recall", *words)
+
+
 def test_options_after_a_folder_must_be_those_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = trained(tmp_path / "run")
     options = json.loads((folder / "config.json").read_text())["options"]
