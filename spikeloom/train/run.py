@@ -70,6 +70,7 @@ class Run:
     world: int = 1
     quiet: bool = False
     _generators: dict[str, torch.Generator] = field(default_factory=dict, init=False, repr=False)
+    _shared: set[str] = field(default_factory=set, init=False, repr=False)
     _reporter: Reporter = field(init=False, repr=False)
     _mark: float = field(default_factory=time.monotonic, init=False, repr=False)
     last_saved: int | None = field(default=None, init=False, repr=False)
@@ -83,16 +84,16 @@ class Run:
         If `shared`, all ranks have the stream of rank 0: what is drawn from it in step is the same everywhere.
         """
         if purpose not in self._generators:
-            generator = torch.Generator()
-            address = f"{self.seed}/{purpose}/{0 if shared else self.rank}".encode()
-            generator.manual_seed(int.from_bytes(hashlib.sha256(address).digest()[:8], "little") >> 1)
-            self._generators[purpose] = generator
+            self._generators[purpose] = _stream(f"{self.seed}/{purpose}/{0 if shared else self.rank}")
+            if shared:
+                self._shared.add(purpose)
         return self._generators[purpose]
 
     def restore(self, **parts: Part) -> int:
         """Load `checkpoints/last.pt` into the parts and generators; how many updates are finished (0: a new run).
 
-        Lines of metrics.jsonl after that update are dropped: they will be written again.
+        Lines of metrics.jsonl after that update are dropped: they will be written again. Another number of ranks may go
+        on: ranks that were not there take over the parts of one that was, and draw from streams of their own.
 
         Raises:
             CheckpointError: the checkpoint is damaged, or belongs to another run or other parts.
@@ -102,8 +103,13 @@ class Run:
         if self._path("last").exists():
             contents = self._load("last", parts, exact=True)
             finished = int(contents["update"])
-            for purpose, state in contents["ranks"][self.rank]["generators"].items():
-                self.generator(purpose).set_state(state)
+            shared, saved = set(contents.get("shared", ())), contents["ranks"]
+            for purpose, state in self._of_rank(saved)["generators"].items():
+                generator = self.generator(purpose, shared=purpose in shared)
+                if self.rank < len(saved) or purpose in shared:
+                    generator.set_state(state)
+                else:
+                    self._generators[purpose] = _stream(f"{self.seed}/{purpose}/{self.rank}/after {finished} updates")
             self.last_saved = finished
         else:
             for part in parts.values():
@@ -230,7 +236,8 @@ class Run:
         if self.rank == 0:
             files.sync(self._metrics_path)
             header = {"format": FORMAT, "task": self.task, "preset": self.preset, "seed": self.seed, "update": update}
-            checkpoint.save(self._path(name), {**header, "parts": common, "ranks": everyone})
+            shared = sorted(self._shared)
+            checkpoint.save(self._path(name), {**header, "shared": shared, "parts": common, "ranks": everyone})
 
     def _load(self, name: str, parts: Mapping[str, Part], exact: bool) -> dict[str, Any]:
         path = self._path(name)
@@ -240,12 +247,12 @@ class Run:
                 raise CheckpointError(
                     f"{path} has {key} {contents.get(key)!r}, but this run has {mine!r}. Restore the file of this run."
                 )
-        if exact and len(contents["ranks"]) != self.world:
+        if exact and "shared" not in contents and len(contents["ranks"]) != self.world:
             raise CheckpointError(
-                f"{path} was saved by {len(contents['ranks'])} ranks, but {self.world} resume it. "
-                f"Resume with --nproc-per-node {len(contents['ranks'])}."
+                f"{path} was saved by {len(contents['ranks'])} ranks and a version that did not know another number of "
+                f"them, but {self.world} resume it. Resume with --nproc-per-node {len(contents['ranks'])}."
             )
-        states = {**contents["parts"], **contents["ranks"][min(self.rank, len(contents["ranks"]) - 1)]["parts"]}
+        states = {**contents["parts"], **self._of_rank(contents["ranks"])["parts"]}
         missing = [key for key in parts if key not in states]
         missing += [key for key in states if exact and key not in parts]
         if missing:
@@ -256,6 +263,10 @@ class Run:
         for key, part in parts.items():
             self._give(path, key, part, states[key])
         return contents
+
+    def _of_rank(self, saved: list[dict[str, Any]]) -> dict[str, Any]:
+        """What this rank saved; for one that was not there, what another did."""
+        return saved[self.rank % len(saved)]
 
     def _give(self, path: Path, key: str, part: Part, state: Any) -> None:
         try:
@@ -270,6 +281,11 @@ class Run:
             raise CheckpointError(
                 f"{path}: {key} does not fit: {reason}. Use the version and the options that saved it, or train again."
             ) from error
+
+
+def _stream(address: str) -> torch.Generator:
+    """A generator that is seeded by a text."""
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(address.encode()).digest()[:8], "little") >> 1)
 
 
 def _is_common(part: Part) -> bool:

@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from spikeloom.errors import CheckpointError, TrainingError
+from spikeloom.train import checkpoint
 from spikeloom.train.run import Carry, Run
 
 
@@ -133,9 +134,35 @@ def test_a_checkpoint_of_another_run_is_refused(run: Run, change: dict[str, Any]
         dataclasses.replace(run, **change).restore(carry=Carry(count=1))
 
 
-def test_the_number_of_ranks_must_stay(run: Run) -> None:
+def test_another_number_of_ranks_goes_on(run: Run) -> None:
+    order, noise = run.generator("order", shared=True), run.generator("noise")
+    torch.rand(3, generator=order), torch.rand(3, generator=noise)
+    run.save(7, carry=Carry(count=5))
+    expected = torch.rand(2, generator=order), torch.rand(2, generator=noise)
+    again = [dataclasses.replace(run, rank=rank, world=3) for rank in range(3)]
+    for one in again:
+        carry = Carry(count=0)
+        assert one.restore(carry=carry) == 7
+        assert carry.count == 5
+        assert torch.equal(torch.rand(2, generator=one.generator("order", shared=True)), expected[0])
+    draws = [torch.rand(2, generator=one.generator("noise")) for one in again]
+    assert torch.equal(draws[0], expected[1])
+    assert len({tuple(draw.tolist()) for draw in draws}) == 3
+    later = dataclasses.replace(again[1])
+    assert later.restore(carry=Carry(count=0)) == 7
+    assert torch.equal(torch.rand(2, generator=later.generator("noise")), draws[1])
+
+
+def test_a_checkpoint_that_does_not_know_shared_streams_needs_its_number_of_ranks(run: Run) -> None:
     run.save(1, carry=Carry(count=1))
-    with pytest.raises(CheckpointError, match=r"was saved by 1 ranks, but 2 resume it. Resume with --nproc-per-node 1"):
+    path = run.folder / "checkpoints" / "last.pt"
+    contents = checkpoint.load(path)
+    del contents["shared"]
+    checkpoint.save(path, contents)
+    assert run.restore(carry=Carry(count=1)) == 1
+    with pytest.raises(
+        CheckpointError, match=r"was saved by 1 ranks and a version .* but 2 resume it. Resume with --nproc-per-node 1"
+    ):
         dataclasses.replace(run, world=2).restore(carry=Carry(count=1))
 
 
