@@ -92,15 +92,26 @@ def train(name: str, arguments: list[str]) -> None:
     seeds = list(range(chosen.seed, chosen.seed + chosen.seeds))
     recorded = str(Path(name).resolve()) if name.endswith(".py") else name
     with ranks.joined() as (rank, world):
+        again = ranks.restarted()
+        if again and chosen.out is None:
+            raise ConfigError(
+                "A process was lost, and torchrun has started all of them again, but without --out nobody knows which "
+                "run to go on with. Go on by `torchrun ... -m spikeloom resume DIR`; pass --out when you start."
+            )
         folder = ranks.shared(chosen.out or default_folder(Path(name).stem, chosen.preset, seeds))
+        place = (ranks.local_device(), rank, world)
         if chosen.seeds > 1:
             several = Series(recorded, chosen.preset, seeds, config.to_json(options))
-            if rank == 0:
+            if rank == 0 and not (again and series.read(folder) == several):
                 series.create(folder, several)
             train_series(task, folder, several, rank, world)
         else:
             settings = RunConfig(recorded, chosen.preset, chosen.seed, config.to_json(options))
-            train_run(task, experiment.create(folder, settings, ranks.local_device(), rank, world))
+            begun = ranks.shared(again and (folder / "config.json").exists() and config.read(folder) == settings)
+            run = experiment.reopen(folder, *place) if begun else experiment.create(folder, settings, *place)
+            if begun:
+                print_changes(run)
+            train_run(task, run)
         if rank == 0:
             print(folder, flush=True)
 

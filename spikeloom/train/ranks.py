@@ -7,6 +7,8 @@ take every decision on the same numbers, and rank 0 writes. Without torchrun eac
 """
 
 import os
+import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,9 +17,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import TCPStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from ..errors import ConfigError
 
+ARRIVAL = 300.0
+"""Seconds in which all ranks must have come."""
 PATIENCE = timedelta(days=7)
 """How long ranks wait for one that evaluates; a rank that dies is noticed at once, by its closed connection."""
 
@@ -37,12 +43,50 @@ def joined() -> Iterator[tuple[int, int]]:
         raise ConfigError(f"WORLD_SIZE is set, {', '.join(missing)} is not. Start with torchrun, or unset WORLD_SIZE.")
     if torch.cuda.is_available():
         torch.cuda.set_device(local_device())
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        address = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+        place = meeting(address, rank, processes)
+        dist.init_process_group(backend, store=place, rank=rank, world_size=processes, timeout=PATIENCE)
+    else:
+        dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield dist.get_rank(), dist.get_world_size()
         barrier()  # rank 0 evaluates last; all leave together
     finally:
         dist.destroy_process_group()
+
+
+def meeting(store: Store, rank: int, processes: int, patience: float = ARRIVAL) -> Store:
+    """A part of torchrun's store that only the processes of this start know.
+
+    Processes that are started again find there what those before them wrote, and would connect to the dead. So each
+    says a word that it has drawn, rank 0 answers every word with its own, and waits until all have understood.
+
+    Raises:
+        ConfigError: a process does not come.
+    """
+    word = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"hello/{rank}", word)
+        word = store.get(f"answer/{word}").decode()
+        store.set(f"understood/{word}/{rank}", "")
+        return PrefixStore(word, store)
+    missing, deadline = set(range(1, processes)), time.monotonic() + patience
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"understood/{word}/{other}"]):
+                missing.remove(other)
+            elif store.check([f"hello/{other}"]):
+                store.set(f"answer/{store.get(f'hello/{other}').decode()}", word)
+        if time.monotonic() > deadline:
+            raise ConfigError(
+                f"{len(missing)} of {processes} processes did not come within {patience:g} s: ranks "
+                f"{', '.join(map(str, sorted(missing)))}. Start torchrun on every machine, with the same endpoint."
+            )
+        time.sleep(0.01)
+    return PrefixStore(word, store)
 
 
 def local_device() -> torch.device:
@@ -60,6 +104,11 @@ def local_device() -> torch.device:
             f"Start at most {count} processes, or set CUDA_VISIBLE_DEVICES to nothing to train on the CPU."
         )
     return torch.device("cuda", index)
+
+
+def restarted() -> bool:
+    """Whether torchrun started this process anew, after it had lost one (`--max-restarts`)."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def world() -> int:

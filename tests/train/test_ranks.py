@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,30 @@ def test_two_ranks_agree(tmp_path: Path) -> None:
         for rank in range(2)
     ]
     assert [process.wait(timeout=120) for process in started] == [0, 0]
+
+
+def test_processes_meet_where_dead_ones_have_met_before() -> None:
+    store = torch.distributed.TCPStore("localhost", 0, is_master=True)
+    found: dict[tuple[int, int], str] = {}
+
+    def come(start: int, rank: int) -> None:
+        place = ranks.meeting(torch.distributed.TCPStore("localhost", store.port, is_master=False), rank, 3)
+        place.set("address", f"{start}") if rank == 0 else None
+        found[start, rank] = place.get("address").decode()
+
+    for start in range(3):
+        all_of_them = [threading.Thread(target=come, args=(start, rank)) for rank in (2, 0, 1)]
+        for thread in all_of_them:
+            thread.start()
+        for thread in all_of_them:
+            thread.join(60)
+    assert found == {(start, rank): str(start) for start in range(3) for rank in range(3)}
+
+
+def test_a_process_that_does_not_come_is_named() -> None:
+    store = torch.distributed.TCPStore("localhost", 0, is_master=True)
+    with pytest.raises(ConfigError, match=r"2 of 3 processes did not come within 0.1 s: ranks 1, 2. Start torchrun on"):
+        ranks.meeting(store, 0, 3, patience=0.1)
 
 
 def test_one_process_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

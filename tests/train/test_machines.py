@@ -1,0 +1,102 @@
+"""torchrun on one machine and on two, three ranks, and a rank that is killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+TINY = str(Path(__file__).parents[1] / "tiny_task.py")
+SECONDS = 400
+
+
+def port() -> int:
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        number: int = found.getsockname()[1]
+        return number
+
+
+def torchrun(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment
+    )
+
+
+def train(folder: Path, *options: object) -> list[object]:
+    return ["-m", "spikeloom", "train", TINY, "--preset", "smoke", "--out", folder, *options]
+
+
+def finish(*processes: subprocess.Popen[str]) -> None:
+    for process in processes:
+        said, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 0, said
+
+
+def result(folder: Path) -> tuple[list[dict[str, Any]], Any]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return lines, json.loads((folder / "result.json").read_text())["test"]
+
+
+@pytest.mark.parametrize("rendezvous", ["c10d", "static"])
+def test_two_machines_are_as_two_processes_of_one(rendezvous: str, tmp_path: Path) -> None:
+    one, two, number = tmp_path / "one", tmp_path / "two", port()
+    finish(torchrun("--standalone", "--nproc-per-node", 2, *train(one)))
+    meet = (
+        ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{number}"]
+        if rendezvous == "c10d"
+        else ["--master-addr", "localhost", "--master-port", number]
+    )
+    agents = [
+        torchrun("--nnodes", 2, "--node-rank", rank, "--nproc-per-node", 1, *meet, *train(two)) for rank in range(2)
+    ]
+    finish(*agents)
+    assert json.loads((two / "environment.json").read_text())["ranks"] == 2
+    assert result(two) == result(one)
+
+
+def test_three_ranks_go_on_as_two(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    finish(torchrun("--standalone", "--nproc-per-node", 3, *train(folder)))
+    lines, _ = result(folder)
+    (folder / "report.html").unlink()
+    (folder / "result.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config["options"]["updates"] += 4
+    (folder / "config.json").write_text(json.dumps(config))
+    resumed = torchrun("--standalone", "--nproc-per-node", 2, "-m", "spikeloom", "resume", folder)
+    said, _ = resumed.communicate(timeout=SECONDS)
+    assert resumed.returncode == 0, said
+    assert "ranks was 3, is 2" in said
+    more, _ = result(folder)
+    assert more[: len(lines)] == lines
+    assert len(more) == len(lines) + 4
+
+
+def test_a_killed_rank_is_started_again_and_the_end_is_the_same(tmp_path: Path) -> None:
+    options = ["--updates", 60, "--pause", 0.05]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(torchrun("--standalone", "--nproc-per-node", 2, *train(whole, *options)))
+    running = torchrun("--standalone", "--nproc-per-node", 2, "--max-restarts", 1, *train(broken, *options))
+    deadline = time.monotonic() + SECONDS
+    while not (broken / "metrics.jsonl").exists() or (broken / "metrics.jsonl").read_text().count("\n") < 10:
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.05)
+    found = subprocess.run(["pgrep", "-f", f"train {TINY} .*{broken}"], capture_output=True, text=True, check=True)
+    workers = [int(word) for word in found.stdout.split() if int(word) != running.pid]
+    os.kill(workers[-1], signal.SIGKILL)
+    finish(running)
+    assert len(json.loads((broken / "environment.json").read_text())["resumed"]) == 1
+    assert result(broken) == result(whole)
