@@ -12,15 +12,16 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import TCPStore
-from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from ..errors import ConfigError
+
+if TYPE_CHECKING:  # some builds of torch have none
+    from torch.distributed.distributed_c10d import Store
 
 ARRIVAL = 300.0
 """Seconds in which all ranks must have come."""
@@ -45,6 +46,8 @@ def joined() -> Iterator[tuple[int, int]]:
         torch.cuda.set_device(local_device())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        from torch._C._distributed_c10d import TCPStore
+
         rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         address = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         place = meeting(address, rank, processes)
@@ -58,7 +61,7 @@ def joined() -> Iterator[tuple[int, int]]:
         dist.destroy_process_group()
 
 
-def meeting(store: Store, rank: int, processes: int, patience: float = ARRIVAL) -> Store:
+def meeting(store: "Store", rank: int, processes: int, patience: float = ARRIVAL) -> "Store":
     """A part of torchrun's store that only the processes of this start know.
 
     Processes that are started again find there what those before them wrote, and would connect to the dead. So each
@@ -67,6 +70,8 @@ def meeting(store: Store, rank: int, processes: int, patience: float = ARRIVAL) 
     Raises:
         ConfigError: a process does not come.
     """
+    from torch.distributed.distributed_c10d import PrefixStore
+
     word = uuid.uuid4().hex
     if rank > 0:
         store.set(f"hello/{rank}", word)
