@@ -311,7 +311,7 @@ def write_example(
     Args:
         here: the folder that stands for `babi`; it is made.
         tasks: numbers of the files; all of them hold the same kind of question, who is where.
-        train, test: stories, of 2 to 10 statements with a question after every second one.
+        train, test: stories, of 2 to 10 statements with a question after every second one; en has half the training.
         people: who moves, at most 4.
     """
     if not 1 <= people <= len(PEOPLE):
@@ -338,10 +338,11 @@ def write_example(
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for task in tasks:
+            stories = {"train": [story() for _ in range(train)], "test": [story() for _ in range(test)]}
             for part in ("en", "en-10k"):
-                for kind, count in (("train", train), ("test", test)):
-                    lines = [line for _ in range(count) for line in story()]
-                    content = "".join(f"{line}\n" for line in lines).encode()
+                for kind, told in stories.items():
+                    fewer = told[: -(-train // 2)] if part == "en" and kind == "train" else told
+                    content = "".join(f"{line}\n" for lines in fewer for line in lines).encode()
                     member = tarfile.TarInfo(f"tasks_1-20_v1-2/{part}/qa{task}_made-up_{kind}.txt")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
