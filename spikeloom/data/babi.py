@@ -106,7 +106,7 @@ def load(task: int, ten_k: bool = True, here: Path | None = None) -> Files:
         (name,) = names
         questions.append(parse(found[name], f"{name} in {source}"))
         data.append(_describe(name, found[name], len(questions[-1].questions), split, official))
-    return Files(*questions, data)
+    return Files(questions[0], questions[1], data)
 
 
 def parse(data: bytes, name: str) -> Questions:
@@ -205,13 +205,16 @@ class Stories(NamedTuple):
 
     def select(self, chosen: Tensor) -> "Stories":
         """Some of the questions."""
-        parts = (part[chosen] for part in (self.first, self.last, self.query, self.target, self.story))
-        return Stories(self.statements, *parts, self.time)
+        return self._replace(
+            first=self.first[chosen], last=self.last[chosen], query=self.query[chosen], target=self.target[chosen],
+            story=self.story[chosen],
+        )  # fmt: skip
 
     def batch(self, chosen: Tensor) -> Batch:
         """Some of the questions with their statements, one after the other, and no padding.
 
-        >>> files = Questions([("a",), ("b",), ("c",)], [Question(("a",), "b", 0, 2, 0), Question(("c",), "c", 2, 3, 1)])
+        >>> asked = [Question(("a",), "b", 0, 2, 0), Question(("c",), "c", 2, 3, 1)]
+        >>> files = Questions([("a",), ("b",), ("c",)], asked)
         >>> batch = Vocabulary.of([files]).encode(files).batch(torch.tensor([1, 0]))
         >>> batch.statements.flatten().tolist(), batch.lengths.tolist()
         ([3, 1, 2], [1, 2])
@@ -277,14 +280,15 @@ class Vocabulary:
                 "Use the files it was trained with."
             )
         asked = file.questions
-        columns = [
-            [question.first for question in asked], [question.last for question in asked],
-            [row(question.words) for question in asked], [number(question.answer) - 1 for question in asked],
-            [question.story for question in asked],
-        ]  # fmt: skip
-        statements = torch.tensor([row(sentence) for sentence in file.statements], dtype=torch.int64)
-        time = len(self.words) + 1 if self.times else 0
-        return Stories(statements, *(torch.tensor(column, dtype=torch.int64) for column in columns), time)
+        return Stories(
+            statements=torch.tensor([row(sentence) for sentence in file.statements]),
+            first=torch.tensor([question.first for question in asked]),
+            last=torch.tensor([question.last for question in asked]),
+            query=torch.tensor([row(question.words) for question in asked]),
+            target=torch.tensor([number(question.answer) - 1 for question in asked]),
+            story=torch.tensor([question.story for question in asked]),
+            time=len(self.words) + 1 if self.times else 0,
+        )
 
 
 def split(stories: Stories, share: float, generator: torch.Generator) -> tuple[Stories, Stories]:
@@ -293,18 +297,23 @@ def split(stories: Stories, share: float, generator: torch.Generator) -> tuple[S
     Raises:
         ConfigError: one of the two is empty.
     """
-    known = stories.story.unique()
+    known = torch.unique(stories.story)
     order = known[torch.randperm(len(known), generator=generator)]
     held = torch.isin(stories.story, order[: round(share * len(known))])
     if held.all() or not held.any():
         raise ConfigError(
-            f"A share of {share} of {len(known)} stories leaves nothing to train on or to validate with. Choose another."
+            f"A share of {share} of {len(known)} stories leaves nothing to train on or to validate with. Change it."
         )
     return stories.select((~held).nonzero().flatten()), stories.select(held.nonzero().flatten())
 
 
 def write_example(
-    here: Path, tasks: tuple[int, ...] = (1,), train: int = 40, test: int = 10, seed: int = 0, people: int = 3,
+    here: Path,
+    tasks: tuple[int, ...] = (1,),
+    train: int = 40,
+    test: int = 10,
+    seed: int = 0,
+    people: int = 3,
 ) -> None:
     """Write a tar file of this format, with made-up stories about people who move, into a folder.
 

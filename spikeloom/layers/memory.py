@@ -262,8 +262,8 @@ def compiled(neuron: LIF, xs: Tensor) -> bool:
 def align_(write: HebbianWrite, read: HebbianRead, features: int) -> None:
     """Start with keys that agree: the first `features` inputs reach the keys of both layers by the same weights.
 
-    Other inputs do not reach the keys of `write`, the features not its values (unless there is nothing else that could),
-    and values not the keys of `read`; all of it can still be learned. Reading has `features` inputs. Without it training
+    Other inputs do not reach the keys of `write`, the features not its values (unless there are no other inputs), and
+    values not the keys of `read`; all of it can still be learned. Reading has `features` inputs. Without it training
     must first discover that the two have to agree, which takes hundreds of updates where this takes tens.
 
     Raises:

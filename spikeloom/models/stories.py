@@ -59,7 +59,7 @@ class Sentences(nn.Module):
     def forward(self, words: Tensor) -> Tensor:
         if words.dim() == 0 or words.shape[-1] != len(self.position):
             raise ShapeError(f"Sentences have {len(self.position)} slots for words, but got {list(words.shape)}.")
-        position = self.position
+        position: Tensor = self.position
         if self.fixed_last:
             position = torch.cat([position[:-1], position[-1:].detach()])
         return self.input_gain * (position * embedding(words, self.embedding, padding_idx=0)).sum(-2)
@@ -128,7 +128,7 @@ class StoryNetwork(nn.Module):
         state = core.neuron.initial_state(silent), core.write.initial_state(silent)
         fired = silent, currents.new_zeros(len(lengths), 2 * core.write.size)
         finished, done = [], 0
-        for end in lengths.unique().tolist():
+        for end in torch.unique(lengths).tolist():
             going, left = int((lengths >= end).sum()), int((lengths > end).sum())
             state, fired = part((state, fired), 0, going)
             rows = first[:going] + torch.arange(done, end, device=first.device).unsqueeze(1)

@@ -60,8 +60,10 @@ def grouped(
             places[marked] - 0.3 * width, wanted[marked, column], s=36, marker="D", facecolor="white", edgecolor=INK,
             zorder=3, label="published" if first else None,
         )  # fmt: skip
-    crowded = sum(len(row) for row in rows) > 100
-    axes.set_xticks(range(len(rows)), rows, **({"rotation": 50, "ha": "right"} if crowded else {}))
+    axes.set_xticks(range(len(rows)), rows)
+    if sum(len(row) for row in rows) > 100:
+        for label in axes.get_xticklabels():
+            label.set(rotation=50, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel(ylabel)
     axes.set_ylim(bottom=0)

@@ -1,6 +1,7 @@
 """Pictures of a network with a memory: what it was shown, what spiked, what it wrote, what it answered."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -111,7 +112,7 @@ def answer(logits: Array, target: int, names: Sequence[str], title: str = "Answe
 
 
 def accuracy_by_length(
-    curves: Mapping[str, Mapping[int, float]] | Mapping[str, Mapping[float, float]],
+    curves: Mapping[str, Mapping[Any, float]],
     chance: Mapping[int, float] | None = None,
     title: str = "Accuracy",
     items: str = "items",

@@ -65,7 +65,9 @@ def stories(
     every = max(len(told) // 20, 1)
     rasters(config, run, found, [f"{n + 1}" if n % every == 0 else "" for n in range(len(told))])
     memories(run, found)
-    figure = draw.matrices({"weights": numbers(position)}, "place in the sentence, first: 0", ["current"], "Weights of places")
+    figure = draw.matrices(
+        {"weights": numbers(position)}, "place in the sentence, first: 0", ["current"], "Weights of places"
+    )
     run.figure("places", figure, "How much the embedding of a word counts in each place, for each current.")
     charts = {
         "loss": {"training": "loss"},

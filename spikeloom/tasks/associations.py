@@ -275,7 +275,7 @@ def check(config: Config) -> None:
 def steps(config: Any, name: str) -> int:
     """A time in steps; of the options of any task with a dt."""
     time: float = getattr(config, name)
-    found = round(time / config.dt)
+    found: int = round(time / config.dt)
     if found < 1 or abs(found * config.dt - time) > 1e-6 * config.dt:
         raise ConfigError(f"{name} must be a whole number of steps of {config.dt} ms, but is {time} ms.")
     return found

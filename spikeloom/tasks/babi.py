@@ -28,8 +28,8 @@ from ..layers.memory import align_, memory_neuron
 from ..models.memory import MemoryCore
 from ..models.stories import Answers, Sentences, StoryNetwork
 from ..rules import Hebbian
-from ..train import ranks
 from ..train import config as as_json
+from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import History, fit
 from ..train.table import Table
@@ -133,8 +133,9 @@ class Config:
 
 PAPER = Config()
 CPU = Config(
-    window=100.0, embedding=50, memory_size=50, input_gain=5.0, dt=5.0, delay=5.0, threshold=0.4, refractory=5.0,
-    batch=64, updates=3000, lr_decay_every=600, validate_every=100, checkpoint_every=100, rate_cost=0.0, enough=0.999,
+    window=100.0, embedding=50, memory_size=50, input_gain=5.0, initial="aligned", dt=5.0, delay=5.0, threshold=0.3,
+    refractory=5.0, batch=64, updates=3000, lr_decay_every=600, validate_every=100, checkpoint_every=100, rate_cost=0.0,
+    enough=0.999,
 )  # fmt: skip
 PRESETS = {
     "cpu": CPU,
@@ -353,7 +354,7 @@ def said(model: StoryNetwork, stories: Stories, run: Run) -> tuple[Tensor, dict[
     """Which answers are right, and the activity of every population; stories of about the same length together."""
     order = stories.lengths.argsort(stable=True)
     right, fired = torch.zeros(len(order), dtype=torch.bool), list[dict[str, Tensor]]()
-    for chosen in order.split(TEST_BATCH):
+    for chosen in torch.split(order, TEST_BATCH):
         shown = stories.batch(chosen).to(run.device)
         found: Answers = model(shown.statements, shown.lengths, shown.query)
         right[chosen] = (found.logits.argmax(-1) == shown.target).cpu()
@@ -386,7 +387,7 @@ def by_length(lengths: Tensor, right: Tensor) -> list[list[float]]:
     >>> by_length(torch.tensor([1, 1, 2]), torch.tensor([True, False, True]))
     [[1.0, 2, 0.5], [2.0, 1, 1.0]]
     """
-    known, counts = lengths.unique(return_counts=True)
+    known, counts = torch.unique(lengths, return_counts=True)
     least = len(lengths) / GROUPS if len(known) > GROUPS else 1
     found: list[list[float]] = []
     group, held = list[int](), 0

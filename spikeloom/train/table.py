@@ -152,7 +152,9 @@ def collect(folder: Path, task: Task, table: Table, plan: Plan) -> dict[str, Any
                 }
             )  # fmt: skip
     if table.mean and len(rows) == sum(len(columns) for columns in table.cells.values()):
-        rows += [_mean(table, column, [cell for cell in rows if cell["column"] == column]) for column in table.columns()]
+        rows += [
+            _mean(table, column, [cell for cell in rows if cell["column"] == column]) for column in table.columns()
+        ]
     result = {"title": table.title, "value": table.value, "source": table.source, "seeds": plan.seeds, "cells": rows}
     files.write_json(folder / "result.json", result)
     return result

