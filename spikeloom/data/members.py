@@ -1,15 +1,18 @@
-"""The many files of a data set, in a folder or in a zip file, which is never unpacked to the disk."""
+"""The many files of a data set, in a folder, a zip or a tar file; archives are never unpacked to the disk."""
 
+import gzip
 import hashlib
 import lzma
 import re
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ..errors import DataError
 from .fetch import digests, read_bytes
@@ -20,7 +23,7 @@ LARGEST_SET = 1 << 32
 """Bytes of all files together, several times those of N-MNIST; keeps a forged archive from filling the memory."""
 DAMAGE = (
     *(EOFError, LookupError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError),
-    *(lzma.LZMAError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error),
+    *(lzma.LZMAError, struct.error, tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error),
 )
 
 
@@ -33,8 +36,8 @@ class Members:
     advice: str
 
     @classmethod
-    def find(cls, source: Path, pattern: re.Pattern[str], advice: str) -> "Members":
-        """List the files; `advice` ends every message: where to get good ones.
+    def find(cls, source: Path, pattern: re.Pattern[str], advice: str, largest: int = LARGEST) -> "Members":
+        """List the files, of at most `largest` bytes; `advice` ends every message: where to get good ones.
 
         Raises:
             DataError: the zip file is damaged or leaves its folder, or a file is absurdly large.
@@ -43,8 +46,8 @@ class Members:
         for name, size in sorted(_listed(source, advice)):
             if not pattern.fullmatch(name):
                 continue
-            if name in found or size > LARGEST:
-                raise DataError(f"{source} holds {name} twice, or with {size:,} bytes, more than {LARGEST:,}. {advice}")
+            if name in found or size > largest:
+                raise DataError(f"{source} holds {name} twice, or with {size:,} bytes, more than {largest:,}. {advice}")
             found[name] = size
         if sum(found.values()) > LARGEST_SET:
             raise DataError(f"{source} unpacks to more than {LARGEST_SET:,} bytes, which is absurd. {advice}")
@@ -112,10 +115,76 @@ def _listed(source: Path, advice: str) -> list[tuple[str, int]]:
     with _opened(source, advice) as archive:
         listed = [(member.filename, member.file_size) for member in archive.infolist() if not member.is_dir()]
     for name, _ in listed:
-        path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts:
-            raise DataError(f"{source} holds {name!r}, which leaves the archive. {advice}")
+        _check_inside(source, name, advice)
     return listed
+
+
+def _check_inside(source: Path, name: str, advice: str) -> None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(f"{source} holds {name!r}, which leaves the archive. {advice}")
+
+
+def read_tar(source: Path, pattern: re.Pattern[str], advice: str, largest: int = LARGEST) -> dict[str, bytes]:
+    """The contents of the plain files of a tar file, with or without gzip, whose path matches a pattern.
+
+    Args:
+        advice: ends every message: where to get a good file.
+        largest: bytes of one file.
+
+    Raises:
+        DataError: the tar file is damaged or leaves its folder, holds a file twice, or is absurdly large.
+    """
+    found: dict[str, bytes] = {}
+    total = 0
+    try:
+        with source.open("rb") as plain:
+            packed = plain.read(2) == b"\x1f\x8b"
+            plain.seek(0)
+            guarded: Any = _Guarded(gzip.GzipFile(fileobj=plain) if packed else plain, max(largest, LARGEST))
+            with tarfile.open(fileobj=guarded, mode="r:") as tar:
+                for member in tar:
+                    _check_inside(source, member.name, advice)
+                    total += member.size
+                    if member.size < 0 or total > LARGEST_SET:
+                        raise DataError(f"{source} unpacks to an absurd size, at {member.name!r}. {advice}")
+                    if not (member.isreg() and pattern.fullmatch(member.name)):
+                        continue
+                    if member.name in found or member.size > largest:
+                        raise DataError(
+                            f"{source} holds {member.name} twice, or with {member.size:,} bytes, more than "
+                            f"{largest:,}. {advice}"
+                        )
+                    content = tar.extractfile(member)
+                    assert content is not None, member.name
+                    found[member.name] = content.read(largest)
+                    if len(found[member.name]) != member.size:
+                        raise DataError(f"{source} is cut short: {member.name} is incomplete. {advice}")
+            while total <= LARGEST_SET and (rest := guarded.read(LARGEST)):  # up to the checksum of gzip
+                total += len(rest)
+    except DataError:
+        raise
+    except DAMAGE as error:
+        raise DataError(f"{source} is a damaged tar file ({error}). {advice}") from error
+    return found
+
+
+class _Guarded:
+    """A file as the tar reader sees it: a forged header asks for more than there is memory, or leads back for ever."""
+
+    def __init__(self, file: Any, most: int) -> None:
+        self.file, self.most, self.tell = file, most, file.tell
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self.most:
+            raise ValueError(f"a part of {size:,} bytes is announced")
+        content: bytes = self.file.read(size)
+        return content
+
+    def seek(self, place: int) -> None:
+        if place < self.tell() - 1:
+            raise ValueError("it leads back")
+        self.file.seek(place)
 
 
 @contextmanager

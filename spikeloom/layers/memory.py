@@ -262,9 +262,9 @@ def compiled(neuron: LIF, xs: Tensor) -> bool:
 def align_(write: HebbianWrite, read: HebbianRead, features: int) -> None:
     """Start with keys that agree: the first `features` inputs reach the keys of both layers by the same weights.
 
-    Other inputs do not reach the keys of `write`, the features not its values, and values not the keys of `read`; all
-    of it can still be learned. Reading has `features` inputs. Without it training must first discover that the two have
-    to agree, which takes hundreds of updates where this takes tens.
+    Other inputs do not reach the keys of `write`, the features not its values (unless there are no other inputs), and
+    values not the keys of `read`; all of it can still be learned. Reading has `features` inputs. Without it training
+    must first discover that the two have to agree, which takes hundreds of updates where this takes tens.
 
     Raises:
         ShapeError: the layers do not fit.
@@ -284,7 +284,8 @@ def align_(write: HebbianWrite, read: HebbianRead, features: int) -> None:
         read.weight[:, :features] = write.weight[:size, :features]
         read.weight[:, features:] = 0.0
         write.weight[:size, features:] = 0.0
-        write.weight[size:, :features] = 0.0
+        if write.n_in > features:
+            write.weight[size:, :features] = 0.0
 
 
 def _kernels() -> Any:

@@ -61,6 +61,9 @@ def grouped(
             zorder=3, label="published" if first else None,
         )  # fmt: skip
     axes.set_xticks(range(len(rows)), rows)
+    if sum(len(row) for row in rows) > 100:
+        for label in axes.get_xticklabels():
+            label.set(rotation=50, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel(ylabel)
     axes.set_ylim(bottom=0)

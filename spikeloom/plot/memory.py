@@ -1,6 +1,7 @@
 """Pictures of a network with a memory: what it was shown, what spiked, what it wrote, what it answered."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -104,14 +105,17 @@ def answer(logits: Array, target: int, names: Sequence[str], title: str = "Answe
     colours = [RED if number == target else INK for number in range(len(logits))]
     axes.bar(range(len(logits)), logits, color=colours)
     axes.axhline(0.0, color=GREY, linewidth=0.8)
-    axes.set_xticks(range(len(logits)), list(names))
+    axes.set_xticks(range(len(logits)), list(names), rotation=90 if len(names) > 12 else 0)
     axes.set_ylabel("logit")
     axes.set_title(title, fontsize=12)
     return figure
 
 
 def accuracy_by_length(
-    curves: Mapping[str, Mapping[int, float]], chance: Mapping[int, float] | None = None, title: str = "Accuracy"
+    curves: Mapping[str, Mapping[Any, float]],
+    chance: Mapping[int, float] | None = None,
+    title: str = "Accuracy",
+    items: str = "items",
 ) -> Figure:
     """Accuracy over the number of items, a curve for each network.
 
@@ -126,11 +130,38 @@ def accuracy_by_length(
     if chance:
         axes.plot(list(chance), [100 * value for value in chance.values()], ":", color=GREY, label="chance")
     axes.set_ylim(0, 102)
-    axes.set_xticks(sorted({length for curve in curves.values() for length in curve}))
-    axes.set_xlabel("items")
+    if len(known := sorted({length for curve in curves.values() for length in curve})) <= 15:
+        axes.set_xticks(known)
+    axes.set_xlabel(items)
     axes.set_ylabel("right [%]")
     axes.set_title(title, fontsize=12)
     axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def sentences(lines: Sequence[Sequence[str]], numbers: Array, title: str = "Story") -> Figure:
+    """Sentences as a matrix of numbers of words [lines, places], 0 being none, with the words where there is room.
+
+    >>> figure = sentences([["mary", "left"], ["who", "left"]], np.array([[1, 2], [3, 2]]))
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['mary', 'left', 'who', 'left']
+    """
+    room = len(lines) <= 30
+    figure = Figure(figsize=(WIDTH, min(0.28 * len(lines), 8.4) + 1.2), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(
+        np.where(numbers > 0, numbers, np.nan), aspect="auto", cmap="viridis", alpha=0.35, interpolation="nearest"
+    )
+    if room:
+        for row, words in enumerate(lines):
+            for place, word in enumerate(words):
+                axes.text(place, row, word, ha="center", va="center", fontsize=9, color=INK)
+        axes.set_yticks(range(len(lines)), [*(str(number + 1) for number in range(len(lines) - 1)), "question"])
+    axes.set_xticks(range(numbers.shape[1]), [str(number + 1) for number in range(numbers.shape[1])])
+    axes.set_xlabel("place")
+    axes.set_ylabel("sentence")
+    axes.set_title(title, fontsize=12)
+    figure.colorbar(image, ax=axes, label="number of the word", shrink=0.8)
     return figure
 
 

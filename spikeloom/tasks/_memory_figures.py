@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..data.associations import Associations
+from ..data.babi import Batch, Question, Sentence
 from ..models.memory import Recollection
 from ..plot import memory as draw
 from ..train.run import Run
@@ -46,6 +48,39 @@ def associations(config: Any, run: Run, shown: Associations, found: Recollection
             {config.model: ordered}, dict.fromkeys(ordered, 1 / config.classes), f"Trained with {config.length} items"
         )
         run.figure("accuracy_by_length", figure, "Accuracy on samples of other lengths than in training.")
+
+
+def stories(
+    config: Any, run: Run, question: Question, told: list[Sentence], shown: Batch, found: Recollection,
+    words: tuple[str, ...], position: Tensor,
+) -> None:  # fmt: skip
+    """One story in detail with the weights of all memories, weights of places, learning, accuracy by length."""
+    asked, target = " ".join(question.words), int(shown.target[0])
+    said = words[int(found.logits[0].argmax())]
+    matrix = numbers(torch.cat([shown.statements, shown.query]))
+    figure = draw.sentences([*told, question.words], matrix, f"A test story: {asked}? {question.answer}")
+    run.figure("input", figure, "Words of a test story and of the question, by their place in the sentence.")
+    figure = draw.answer(numbers(found.logits[0]), target, words, f"{asked}? Answered {said}, right is {words[target]}")
+    run.figure("answer", figure, "What the network says; red is right.")
+    every = max(len(told) // 20, 1)
+    rasters(config, run, found, [f"{n + 1}" if n % every == 0 else "" for n in range(len(told))])
+    memories(run, found)
+    figure = draw.matrices(
+        {"weights": numbers(position)}, "place in the sentence, first: 0", ["current"], "Weights of places"
+    )
+    run.figure("places", figure, "How much the embedding of a word counts in each place, for each current.")
+    charts = {
+        "loss": {"training": "loss"},
+        "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
+    }
+    learning(run, "Learning to answer questions", charts, {}, max(len(run.metrics()) // 60, 1))
+    if (run.folder / "lengths.json").exists():
+        curve = {length: right for length, _, right in run.read_json("lengths.json")}
+        figure = draw.accuracy_by_length(
+            {config.model: curve}, title="Test questions by the length of the story", items="statements"
+        )
+        run.figure("accuracy_by_length", figure, "Accuracy on test questions; neighbouring lengths together.")
 
 
 def rasters(config: Any, run: Run, found: Recollection, items: list[str]) -> None:

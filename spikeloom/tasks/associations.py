@@ -203,7 +203,7 @@ def train(config: Config, run: Run) -> None:
         if config.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
-        silent.look(run, found, finished)
+        silent.look(run, found.layers, finished)
         return values | rates(config, found)
 
     @torch.no_grad()
@@ -273,10 +273,10 @@ def check(config: Config) -> None:
         raise ConfigError(f'initial "aligned" is for a memory in spikes, not for {config.model}. Choose "paper".')
 
 
-def steps(config: Config, name: str) -> int:
-    """A time in steps."""
+def steps(config: Any, name: str) -> int:
+    """A time in steps; of the options of any task with a dt."""
     time: float = getattr(config, name)
-    found = round(time / config.dt)
+    found: int = round(time / config.dt)
     if found < 1 or abs(found * config.dt - time) > 1e-6 * config.dt:
         raise ConfigError(f"{name} must be a whole number of steps of {config.dt} ms, but is {time} ms.")
     return found
@@ -377,9 +377,9 @@ class Silence:
     def __init__(self) -> None:
         self.updates = 0
 
-    def look(self, run: Run, found: Recollection, finished: int) -> None:
-        """After an update."""
-        values = found.layers.get("read values")
+    def look(self, run: Run, layers: Mapping[str, Tensor], finished: int) -> None:
+        """After an update; layers are spikes by population."""
+        values = layers.get("read values")
         self.updates = self.updates + 1 if values is not None and not bool(values.any()) else 0
         if self.updates == 20 and run.rank == 0:
             print(

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from . import config, experiment, files
+from . import config, experiment, files, metrics
 from .config import Task, choices, preset
-from .series import Series
+from .series import Series, statistics
 
 Cell = tuple[str, Mapping[str, Any]]
 """A preset, and the options that differ from it."""
@@ -31,6 +31,8 @@ class Table:
         published: values to compare with, by row and column.
         source: where they are from.
         value: the test value that is shown.
+        besides: test values that are shown beside it, in columns of their own.
+        mean: the name of a last row with the mean over all rows; empty: none. Spread is that of this mean over seeds.
     """
 
     title: str
@@ -38,6 +40,8 @@ class Table:
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)
     source: str = ""
     value: str = "accuracy"
+    besides: Sequence[str] = ()
+    mean: str = ""
 
     @classmethod
     def of_presets(
@@ -144,11 +148,30 @@ def collect(folder: Path, task: Task, table: Table, plan: Plan) -> dict[str, Any
                 {
                     "row": row, "column": column, "folder": name, "preset": series.preset, **test[table.value],
                     "published": table.published.get((row, column)), "seconds": seconds,
+                    **({"besides": {other: test[other]["mean"] for other in table.besides}} if table.besides else {}),
                 }
             )  # fmt: skip
+    if table.mean and len(rows) == sum(len(columns) for columns in table.cells.values()):
+        rows += [
+            _mean(table, column, [cell for cell in rows if cell["column"] == column]) for column in table.columns()
+        ]
     result = {"title": table.title, "value": table.value, "source": table.source, "seeds": plan.seeds, "cells": rows}
     files.write_json(folder / "result.json", result)
     return result
+
+
+def _mean(table: Table, column: str, cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """The last row of a column: means over its rows, seed by seed."""
+    values = [metrics.mean(seed) for seed in zip(*(cell["values"] for cell in cells), strict=True)]
+    return {
+        "row": table.mean, "column": column, **statistics(values),
+        "published": table.published.get((table.mean, column)),
+        "seconds": [sum(seed) for seed in zip(*(cell["seconds"] for cell in cells), strict=True)],
+        **(
+            {"besides": {other: metrics.mean([cell["besides"][other] for cell in cells]) for other in table.besides}}
+            if table.besides else {}
+        ),
+    }  # fmt: skip
 
 
 def text(result: Mapping[str, Any]) -> str:
@@ -163,11 +186,19 @@ def text(result: Mapping[str, Any]) -> str:
     """
     cells = {(cell["row"], cell["column"]): cell for cell in result["cells"]}
     rows, columns = (list(dict.fromkeys(key[i] for key in cells)) for i in range(2))
-    lines = [["", *columns]] + [[row, *(_shown(cells.get((row, column))) for column in columns)] for row in rows]
+    besides = list(dict.fromkeys(other for cell in cells.values() for other in cell.get("besides", {})))
+    lines = [["", *(word for column in columns for word in (column, *besides))]]
+    for row in rows:
+        found = [cells.get((row, column)) for column in columns]
+        lines.append([row, *(word for cell in found for word in (_shown(cell), *_beside(cell, besides)))])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     body = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     about = f"{result['title']}: mean and standard deviation of {len(result['seeds'])} seeds"
     return "\n".join([about + (f"; in brackets: {result['source']}" if result["source"] else ""), "", *body])
+
+
+def _beside(cell: Mapping[str, Any] | None, names: list[str]) -> list[str]:
+    return [f"{cell['besides'][name]:.3f}" if cell else "" for name in names]
 
 
 def _shown(cell: Mapping[str, Any] | None) -> str:

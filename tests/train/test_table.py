@@ -8,7 +8,7 @@ import pytest
 from spikeloom.cli import main
 from spikeloom.commands import find_task
 from spikeloom.errors import ConfigError
-from spikeloom.train import table
+from spikeloom.train import series, table
 from spikeloom.train.table import Plan, Table
 
 TINY = Path(__file__).parents[1] / "tiny_task.py"
@@ -119,6 +119,33 @@ def test_unfinished_cells_are_left_out(task: Path, tmp_path: Path) -> None:
     result = table.collect(tmp_path, find_task(str(task)), found, Plan(str(task), "sizes", [3], {}))
     assert [(cell["row"], cell["mean"], cell["seconds"]) for cell in result["cells"]] == [("wide", 0.5, [2.0])]
     assert table.text(result).splitlines()[3] == "wide  0.500"  # one seed has no spread
+
+
+def test_other_values_and_the_mean_of_all_rows_stand_in_the_table(task: Path, tmp_path: Path) -> None:
+    cells = {name: {"plain": ("smoke", {"inputs": inputs})} for name, inputs in (("one", 2), ("two", 3))}
+    made = Table("Errors", cells, {("all", "plain"): 0.25}, "T. Author", "error", besides=("solved",), mean="all")
+    asked = Plan(str(task), "sizes", [3, 4], {})
+
+    def finish(name: str, errors: list[float], solved: float) -> None:
+        for seed in asked.seeds:
+            (tmp_path / name / f"seed{seed}").mkdir(parents=True)
+            (tmp_path / name / f"seed{seed}" / "result.json").write_text('{"seconds": 2.0}')
+        test = {"error": series.statistics(errors), "solved": series.statistics([solved, 0.0])}
+        (tmp_path / name / "summary.json").write_text(json.dumps({"test": test}))
+
+    finish("one-plain", [0.1, 0.2], 1.0)
+    assert [cell["row"] for cell in table.collect(tmp_path, find_task(str(task)), made, asked)["cells"]] == ["one"]
+    finish("two-plain", [0.5, 0.8], 0.0)
+    result = table.collect(tmp_path, find_task(str(task)), made, asked)
+    last = result["cells"][-1]
+    assert (last["row"], last["seconds"], last["published"]) == ("all", [4.0, 4.0], 0.25)
+    assert last["values"] == pytest.approx([0.3, 0.5])
+    assert table.text(result).splitlines()[2:] == [
+        "     plain                  solved",
+        "one  0.150 ± 0.071          0.500",
+        "two  0.650 ± 0.212          0.000",
+        "all  0.400 ± 0.141 (0.250)  0.250",
+    ]
 
 
 def test_a_table_of_presets() -> None:

@@ -1,0 +1,420 @@
+"""Questions about short stories (bAbI, version 1.2): twenty tasks in English, straight from the tar file.
+
+    tasks_1-20_v1-2/en-10k/qa1_single-supporting-fact_train.txt      (en: 1,000 training questions, en-10k: 10,000)
+
+    1 Mary moved to the bathroom.
+    2 Where is Mary? TAB bathroom TAB 1
+
+Every line has a number; 1 begins a story. A statement ends with a full stop, a question with a question mark, then come
+the answer and the numbers of the statements it follows from. A question is about all statements before it. Words are in
+lower case; an answer is one word, also where it is a list ("n,s").
+Source: Weston et al., Towards AI-complete question answering, 2015 (arXiv:1502.05698), CC BY 3.0.
+"""
+
+import gzip
+import hashlib
+import io
+import re
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, DataError
+from .fetch import Description, folder
+from .members import Members, read_tar
+
+Sentence = tuple[str, ...]
+
+TASKS = (
+    "single supporting fact", "two supporting facts", "three supporting facts", "two argument relations",
+    "three argument relations", "yes or no questions", "counting", "lists and sets", "simple negation",
+    "indefinite knowledge", "basic coreference", "conjunction", "compound coreference", "time reasoning",
+    "basic deduction", "basic induction", "positional reasoning", "size reasoning", "path finding",
+    "agents' motivations",
+)  # fmt: skip
+"""What the twenty tasks are about, 1 first."""
+URL = "https://research.facebook.com/downloads/babi"
+ARCHIVE = "tasks_1-20_v1-2.tar.gz"
+OFFICIAL = {"en": 1_000, "en-10k": 10_000, "test": 1_000}
+"""Questions of every task: for training in two sizes, for testing."""
+LARGEST = 1 << 25
+"""Bytes of one file; the longest official one has fewer than six million."""
+MOST_WORDS = 100
+"""Of a sentence; the longest official one has 11."""
+LINE = re.compile(r"([0-9]{1,6}) (.*)")
+
+
+class Question(NamedTuple):
+    """What is asked, and about which statements of the file."""
+
+    words: Sentence
+    answer: str
+    first: int  # index of the first statement of its story
+    last: int  # index after the last statement before it
+    story: int  # number of its story in the file
+
+
+class Questions(NamedTuple):
+    """A file."""
+
+    statements: list[Sentence]
+    questions: list[Question]
+
+    def longest(self) -> int:
+        """Most statements before a question."""
+        return max(question.last - question.first for question in self.questions)
+
+    def head(self, count: int) -> "Questions":
+        """The first few questions."""
+        return self._replace(questions=self.questions[:count])
+
+
+class Files(NamedTuple):
+    """A task."""
+
+    train: Questions
+    test: Questions
+    data: list[Description]
+
+
+def load(task: int, ten_k: bool = True, here: Path | None = None) -> Files:
+    """Both files of a task.
+
+    Args:
+        ten_k: 10,000 training questions (en-10k) instead of 1,000 (en); the test is the same.
+        here: the folder of the data set, by default `babi` in the folder of all data. It holds the tar file, or what
+            was in it.
+
+    Raises:
+        ConfigError: there is no such task.
+        DataError: a file is missing, damaged or malformed.
+    """
+    if not 1 <= task <= len(TASKS):
+        raise ConfigError(f"bAbI has the tasks 1 to {len(TASKS)}, but got {task}. Choose one of them.")
+    here = folder("babi") if here is None else here
+    part = "en-10k" if ten_k else "en"
+    source, found = _contents(here, re.compile(rf"(?:.*/)?{part}/qa{task}_[a-z0-9-]+_(train|test)\.txt"))
+    questions, data = [], []
+    for split, official in (("train", OFFICIAL[part]), ("test", OFFICIAL["test"])):
+        names = [name for name in found if name.endswith(f"_{split}.txt")]
+        if len(names) != 1:
+            raise DataError(_how_many(here, source, part, f"{part}/qa{task}_..._{split}.txt", names))
+        (name,) = names
+        questions.append(parse(found[name], f"{name} in {source}"))
+        data.append(_describe(name, found[name], len(questions[-1].questions), split, official))
+    return Files(questions[0], questions[1], data)
+
+
+def parse(data: bytes, name: str) -> Questions:
+    """The questions of a file.
+
+    Args:
+        name: of the file, for messages.
+
+    Raises:
+        DataError: the file is empty, cut short or no text, a line has a wrong number, lacks a tab or its end, or an
+            answer follows from what has not been said.
+
+    >>> found = parse(b"1 Mary left.\\n2 Who left? \\tMary\\t1\\n", "a file")
+    >>> found.statements, found.questions[0].words, found.questions[0].answer
+    ([('mary', 'left')], ('who', 'left'), 'mary')
+    """
+    try:
+        text = data.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is no text: byte {error.start} is not UTF-8. {advice()}") from error
+    if text and not text.endswith("\n"):
+        raise DataError(f"{name} is cut short: its last line does not end. {advice()}")
+    statements: list[Sentence] = []
+    questions: list[Question] = []
+    places: dict[int, int] = {}  # number of a line -> index of its statement
+    first = last_number = story = 0
+    for row, line in enumerate(text.split("\n")[:-1], 1):
+        where = f"{name}, line {row}"
+        numbered = LINE.fullmatch(line)
+        if numbered is None:
+            raise DataError(f"{where} is {shown(line)}, but a number, a space and a sentence were expected. {advice()}")
+        number, rest = int(numbered[1]), numbered[2]
+        if number == 1:
+            places, first = {}, len(statements)
+            story += 1
+        elif number != last_number + 1:
+            raise DataError(
+                f"{where} has the number {number} after {last_number}, but the next one, or 1 for a new story, was "
+                f"expected. {advice()}"
+            )
+        last_number = number
+        parts = rest.split("\t")
+        if len(parts) == 1:
+            places[number] = len(statements)
+            statements.append(_words(rest, ".", where))
+        elif len(parts) == 3:
+            answer = parts[1].strip().lower()
+            if not answer or len(statements) == first:
+                missing = "an answer" if len(statements) > first else "a statement before the question"
+                raise DataError(f"{where} is {shown(line)}, but lacks {missing}. {advice()}")
+            for fact in parts[2].split():
+                if not (fact.isascii() and fact.isdigit() and len(fact) < 7 and int(fact) in places):
+                    raise DataError(
+                        f"{where} has an answer that follows from line {fact[:20]!r} of its story, which is no "
+                        f"statement before it. {advice()}"
+                    )
+            questions.append(Question(_words(parts[0], "?", where), answer, first, len(statements), story - 1))
+        else:
+            raise DataError(
+                f"{where} is {shown(line)}, with {len(parts) - 1} tabs, but a question has two: before its answer and "
+                f"before the numbers of statements. {advice()}"
+            )
+    if not questions:
+        raise DataError(f"{name} holds no question. {advice()}")
+    return Questions(statements, questions)
+
+
+class Batch(NamedTuple):
+    """Some questions as numbers of words, 0 where there is none."""
+
+    statements: Tensor  # int64 [sum of lengths, P], story after story
+    lengths: Tensor  # int64 [B], statements of each story
+    query: Tensor  # int64 [B, P]
+    target: Tensor  # int64 [B], index into the words of the vocabulary
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same elsewhere."""
+        return Batch(*(part.to(device) for part in self))
+
+
+class Stories(NamedTuple):
+    """The questions of a file as numbers; see `Vocabulary.encode`."""
+
+    statements: Tensor  # int64 [all statements of the file, P]
+    first: Tensor  # int64 [N]
+    last: Tensor  # int64 [N]
+    query: Tensor  # int64 [N, P]
+    target: Tensor  # int64 [N]
+    story: Tensor  # int64 [N]
+    time: int  # number of the time word of the latest statement; 0: none
+
+    @property
+    def lengths(self) -> Tensor:
+        """Statements before each question, int64 [N]."""
+        return self.last - self.first
+
+    def select(self, chosen: Tensor) -> "Stories":
+        """Some of the questions."""
+        return self._replace(
+            first=self.first[chosen], last=self.last[chosen], query=self.query[chosen], target=self.target[chosen],
+            story=self.story[chosen],
+        )  # fmt: skip
+
+    def batch(self, chosen: Tensor) -> Batch:
+        """Some of the questions with their statements, one after the other, and no padding.
+
+        >>> asked = [Question(("a",), "b", 0, 2, 0), Question(("c",), "c", 2, 3, 1)]
+        >>> files = Questions([("a",), ("b",), ("c",)], asked)
+        >>> batch = Vocabulary.of([files]).encode(files).batch(torch.tensor([1, 0]))
+        >>> batch.statements.flatten().tolist(), batch.lengths.tolist()
+        ([3, 1, 2], [1, 2])
+        """
+        lengths = self.lengths[chosen]
+        ends = self.last[chosen].repeat_interleave(lengths)
+        behind = lengths.cumsum(0).repeat_interleave(lengths) - torch.arange(int(lengths.sum()))  # 1: the latest
+        statements = self.statements[ends - behind]
+        if self.time:
+            statements = torch.cat([statements[:, :-1], (self.time + behind - 1).unsqueeze(1)], 1)
+        return Batch(statements, lengths, self.query[chosen], self.target[chosen])
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words of a task in alphabetical order, 1 first, and how long sentences are."""
+
+    words: tuple[str, ...]
+    slots: int
+    """Words of the longest sentence, and one for the time word, if there are any."""
+    times: int = 0
+    """Time words, which say how many statements ago something was said; they come after all words, 1 first."""
+
+    @classmethod
+    def of(cls, files: list[Questions], time_words: bool = False) -> "Vocabulary":
+        """All that these files say."""
+        sentences = [sentence for file in files for sentence in file.statements]
+        sentences += [question.words for file in files for question in file.questions]
+        answers = {question.answer for file in files for question in file.questions}
+        words = answers.union(*sentences)
+        slots = max(len(sentence) for sentence in sentences)
+        times = max(file.longest() for file in files) if time_words else 0
+        return cls(tuple(sorted(words)), slots + time_words, times)
+
+    def encode(self, file: Questions, name: str = "The file") -> Stories:
+        """The questions as numbers.
+
+        Raises:
+            DataError: a word or an answer is not in the vocabulary, a sentence or a story is longer than it knows.
+        """
+        numbers = {word: number for number, word in enumerate(self.words, 1)}
+
+        def number(word: str) -> int:
+            if word not in numbers:
+                raise DataError(
+                    f"{name} says {shown(word)}, which is none of the {len(self.words)} words that the network knows. "
+                    "Use the files it was trained with."
+                )
+            return numbers[word]
+
+        def row(sentence: Sentence) -> list[int]:
+            room = self.slots - (self.times > 0)
+            if len(sentence) > room:
+                raise DataError(
+                    f"{name} holds a sentence of {len(sentence)} words, {shown(' '.join(sentence))}, but the network "
+                    f"knows {room} places. Use the files it was trained with."
+                )
+            return [*(number(word) for word in sentence), *[0] * (self.slots - len(sentence))]
+
+        if self.times and file.longest() > self.times:
+            raise DataError(
+                f"{name} holds a story of {file.longest()} statements, but the network knows {self.times} time words. "
+                "Use the files it was trained with."
+            )
+        asked = file.questions
+        return Stories(
+            statements=torch.tensor([row(sentence) for sentence in file.statements]),
+            first=torch.tensor([question.first for question in asked]),
+            last=torch.tensor([question.last for question in asked]),
+            query=torch.tensor([row(question.words) for question in asked]),
+            target=torch.tensor([number(question.answer) - 1 for question in asked]),
+            story=torch.tensor([question.story for question in asked]),
+            time=len(self.words) + 1 if self.times else 0,
+        )
+
+
+def split(stories: Stories, share: float, generator: torch.Generator) -> tuple[Stories, Stories]:
+    """Divide whole stories at random into those for training and a share for validation.
+
+    Raises:
+        ConfigError: one of the two is empty.
+    """
+    known = torch.unique(stories.story)
+    order = known[torch.randperm(len(known), generator=generator)]
+    held = torch.isin(stories.story, order[: round(share * len(known))])
+    if held.all() or not held.any():
+        raise ConfigError(
+            f"A share of {share} of {len(known)} stories leaves nothing to train on or to validate with. Change it."
+        )
+    return stories.select((~held).nonzero().flatten()), stories.select(held.nonzero().flatten())
+
+
+def write_example(
+    here: Path,
+    tasks: tuple[int, ...] = (1,),
+    train: int = 40,
+    test: int = 10,
+    seed: int = 0,
+    people: int = 3,
+) -> None:
+    """Write a tar file of this format, with made-up stories about people who move, into a folder.
+
+    Args:
+        here: the folder that stands for `babi`; it is made.
+        tasks: numbers of the files; all of them hold the same kind of question, who is where.
+        train, test: stories, of 2 to 10 statements with a question after every second one; en has half the training.
+        people: who moves, at most 4.
+    """
+    if not 1 <= people <= len(PEOPLE):
+        raise ConfigError(f"There are 1 to {len(PEOPLE)} people, but got {people}. Choose a number in between.")
+    here.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(count: int) -> int:
+        return int(torch.randint(count, (), generator=generator))
+
+    def story() -> list[str]:
+        lines: list[str] = []
+        where: dict[str, tuple[str, int]] = {}
+        for number in range(1, 3 * (1 + draw(5)) + 1):
+            if number % 3:
+                person, place = PEOPLE[draw(people)], PLACES[draw(len(PLACES))]
+                where[person] = place, number
+                lines.append(f"{number} {person} {MOVES[draw(len(MOVES))]} to the {place}.")
+            else:
+                person = sorted(where)[draw(len(where))]
+                lines.append(f"{number} Where is {person}? \t{where[person][0]}\t{where[person][1]}")
+        return lines
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for task in tasks:
+            stories = {"train": [story() for _ in range(train)], "test": [story() for _ in range(test)]}
+            for part in ("en", "en-10k"):
+                for kind, told in stories.items():
+                    fewer = told[: -(-train // 2)] if part == "en" and kind == "train" else told
+                    content = "".join(f"{line}\n" for lines in fewer for line in lines).encode()
+                    member = tarfile.TarInfo(f"tasks_1-20_v1-2/{part}/qa{task}_made-up_{kind}.txt")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+    (here / ARCHIVE).write_bytes(gzip.compress(buffer.getvalue(), mtime=0))
+
+
+PEOPLE = ("Daniel", "John", "Mary", "Sandra")
+PLACES = ("bathroom", "garden", "kitchen", "office")
+MOVES = ("journeyed", "moved", "went back")
+
+
+def advice() -> str:
+    """Where to get the files."""
+    return f"Get {ARCHIVE} from {URL} and put it into {folder('babi')}."
+
+
+def shown(text: str) -> str:
+    """Text in a message: quoted, and not too long."""
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+
+
+def _words(sentence: str, end: str, where: str) -> Sentence:
+    """The words of a sentence that ends with this sign."""
+    plain = sentence.strip()
+    words = tuple(plain[:-1].lower().split())
+    if not plain.endswith(end) or not 0 < len(words) <= MOST_WORDS:
+        kind = "statement" if end == "." else "question"
+        hint = " A question needs tabs before its answer and its facts." if plain.endswith("?") and end == "." else ""
+        raise DataError(
+            f"{where} has the {kind} {shown(sentence)}, but 1 to {MOST_WORDS} words and then {end!r} were expected."
+            f"{hint} {advice()}"
+        )
+    return words
+
+
+def _contents(here: Path, pattern: re.Pattern[str]) -> tuple[Path, dict[str, bytes]]:
+    """Where the matching files are, and what they hold."""
+    if not here.is_dir():
+        raise DataError(f"The bAbI tasks are missing: there is no {here}. {advice()}")
+    archives = sorted([*here.glob("*.tar.gz"), *here.glob("*.tgz"), *here.glob("*.tar")])
+    if len(archives) > 1:
+        raise DataError(f"{here} holds {len(archives)} tar files: {archives[0].name}, ... Leave one of them there.")
+    if archives:
+        return archives[0], read_tar(archives[0], pattern, advice(), LARGEST)
+    members = Members.find(here, pattern, advice(), LARGEST)
+    return here, dict(zip(members.sizes, members.read(list(members.sizes)), strict=True))
+
+
+def _how_many(here: Path, source: Path, part: str, like: str, names: list[str]) -> str:
+    """Why there is not exactly one file."""
+    if names:
+        return f"{source} holds {' and '.join(names)}, but one file {like} was expected. Leave one of them there."
+    other = ""
+    if part == "en" and _contents(here, re.compile(r"(?:.*/)?en-10k/qa[0-9]+_[a-z0-9-]+_train\.txt"))[1]:
+        other = " It has the larger files: the 1,000 questions of en are the first 1,000 of en-10k."
+    return f"{source} holds no file like {like}.{other} {advice()}"
+
+
+def _describe(name: str, content: bytes, count: int, split: str, official: int) -> Description:
+    kind = "training" if split == "train" else "test"
+    note = f"{count:,} of the {official:,} official {kind} questions"
+    if count >= official:
+        note = f"{count:,} {kind} questions; the official file has {official:,}"
+    return Description(
+        file=name, sha256=hashlib.sha256(content).hexdigest(), count=count, official_count=official, note=note
+    )
