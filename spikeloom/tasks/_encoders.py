@@ -9,6 +9,7 @@ is the one with the best validation.
 
 import dataclasses
 import hashlib
+import math
 import time
 import zipfile
 import zlib
@@ -124,7 +125,7 @@ def pretrain_prototypes(
 
     def features(shown: Tensor) -> Tensor:
         if isinstance(encoder, SpikingConvEncoder):
-            return encoder.rates(shown, steps) * float(steps) ** 0.5
+            return encoder.rates(shown, steps) * math.sqrt(steps)
         found: Tensor = encoder(shown)
         return found
 
