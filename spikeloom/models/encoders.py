@@ -172,7 +172,7 @@ class SpikingConvEncoder(Stateful):
     @property
     def thresholds(self) -> list[float]:
         """Of the blocks, in their order."""
-        return [float(_threshold(neuron)) for neuron in self.neurons]
+        return [float(_threshold(neuron).detach()) for neuron in self.neurons]
 
     def initial_state(self, x: Tensor) -> State:
         return self.layers.initial_state(x)

@@ -274,9 +274,10 @@ def train(config: Config, run: Run) -> None:
     plain, learner = build(config, run)
     pretrain(config, run, plain, images, held)
     if config.model == "protonet":
-        if not run.restore(model=learner):
-            run.save(config.pretrain_updates, model=learner)
-            run.save_best(config.pretrain_updates, model=learner)
+        run.restore(model=learner)
+        plain.load_state_dict(reference(config, run, plain).state_dict())
+        run.save_best(config.pretrain_updates, model=learner)
+        run.save(config.pretrain_updates, model=learner)
         return
     encoder = learner.encoder
     if isinstance(encoder, SpikingConvEncoder) and config.pretraining != "none":
