@@ -34,7 +34,8 @@ from ..train.run import Run
 from ..train.supervised import History, fit
 from ..train.table import Table
 from ._lsnn import learning_rate, set_learning_rate
-from .associations import Silence, share, steps
+from ._lsnn import share
+from ._memory import Silence, steps
 
 TEST_BATCH = 64
 SOLVED = 0.05
@@ -197,7 +198,7 @@ def train(config: Config, run: Run) -> None:
         if config.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
-        silent.look(run, found.layers, finished)
+        silent.look(run, found, finished)
         return values | rates(config, found.layers)
 
     def validate(finished: int) -> dict[str, float]:
