@@ -192,13 +192,22 @@ def _set(converted: Converted, values: dict[str, float], only: str = "") -> dict
     neurons = _integrators(converted)
     for name, neuron in neurons.items():
         if only in ("", name):
-            if not values.get(name, 0.0) > 0.0:
-                raise ConfigError(
-                    f"The layer {name} was silent, so it has no threshold. Show it batches of inputs that it answers."
-                )
             assert isinstance(neuron.threshold, Tensor)
-            neuron.threshold.fill_(values[name])
+            neuron.threshold.fill_(heard(name, values.get(name, 0.0)))
     return values
+
+
+def heard(name: str, largest: float) -> float:
+    """The largest current of a layer, if it can be a threshold.
+
+    Raises:
+        ConfigError: it is not positive.
+    """
+    if not largest > 0.0:
+        raise ConfigError(
+            f"The layer {name} was silent, so it has no threshold. Show it batches of inputs that it answers."
+        )
+    return largest
 
 
 class QCFS(nn.Module):

@@ -4,6 +4,7 @@ from .alif import ALIF, DYNAMICS, ALIFState, Dynamics
 from .curves import Curve, LeakyReLUCurve, LIFCurve, QCFSCurve, ReLUCurve, SigmoidCurve, TanhCurve
 from .custom import FromEquation
 from .diehl_cook import DiehlCook, MembraneLIF
+from .integrate_and_fire import IntegrateAndFire
 from .lif import LIF, LIFState
 from .lowpass import Lowpass
 from .neuron import Neuron
@@ -15,6 +16,7 @@ from .synaptic import SynapticLIF, SynapticReadout
 
 __all__ = [
     "ALIF", "DYNAMICS", "FIRING", "LIF", "PSN", "ALIFState", "Curve", "DiehlCook", "Dynamics", "FromEquation",
+    "IntegrateAndFire",
     "LIFCurve", "LIFState", "LeakyReLUCurve", "LeakyReadout", "LeakyState", "Lowpass", "MaskedPSN", "MembraneLIF",
     "Neuron", "ParaLIF", "QCFSCurve", "RateNeuron", "ReLUCurve", "SigmoidCurve", "SlidingPSN", "SynapticLIF",
     "SynapticReadout", "TanhCurve", "rate_neurons",

@@ -24,6 +24,7 @@ from spikeloom.neurons import (
     ALIF,
     LIF,
     DiehlCook,
+    IntegrateAndFire,
     LeakyReadout,
     LeakyReLUCurve,
     LIFCurve,
@@ -55,6 +56,8 @@ def linear(n_in: int, n_out: int) -> nn.Linear:
 LAYERS: dict[str, Callable[[], Stateful]] = {
     "LIF": lambda: LIF(refractory=2.0),
     "LIF zero": lambda: LIF(reset="zero", memory="lean"),
+    "IntegrateAndFire": lambda: IntegrateAndFire(2.0, refractory=2.0),
+    "IntegrateAndFire zero": lambda: IntegrateAndFire(2.0, reset="zero", memory="lean"),
     "ALIF": lambda: ALIF(adapt_strength=0.5, threshold=0.3, refractory=1.0),
     "ALIF legacy": lambda: ALIF(adapt_strength=0.5, threshold=0.3, dynamics="legacy"),
     "ALIF eprop": lambda: ALIF(adapt_strength=0.5, threshold=3.0, dynamics="eprop", memory="lean"),

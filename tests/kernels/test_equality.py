@@ -12,6 +12,7 @@ from spikeloom.firing import GumbelSoftmax, SigmoidBernoulli, TanhBernoulli, Tem
 from spikeloom.kernels import Equation, Moving, Program
 from spikeloom.kernels.noise import keys
 from spikeloom.neurons.alif import alif
+from spikeloom.neurons.integrate_and_fire import integrate
 from spikeloom.neurons.lif import lif
 from spikeloom.neurons.parallel import difference
 from spikeloom.neurons.readout import leak
@@ -27,6 +28,7 @@ EPROP = STANDARD | {"by_baseline": True, "adaptive_unit": False, "current_gain":
 EQUATIONS = {
     "lif": Equation(lif, choices=(("subtract", True),)),
     "lif_zero": Equation(lif, "at", choices=(("subtract", False),)),
+    "integrate": Equation(integrate, choices=(("subtract", True),)),
     "standard": Equation(alif, choices=tuple(STANDARD.items())),
     "legacy": Equation(alif, choices=tuple(LEGACY.items())),
     "eprop": Equation(alif, choices=tuple(EPROP.items())),
@@ -135,6 +137,7 @@ RANDOM = (
 FLOAT64 = [
     # every equation, alone: one kernel each, compiled on first use
     Case("lif"), Case("lif", memory="lean", refractory=2), Case("lif", learns=True, refractory=1), Case("lif_zero"),
+    Case("integrate", refractory=1), Case("integrate", memory="lean", learns=True),
     Case(), LEAN, Case("legacy", refractory=2), Case("eprop", refractory=2), Case(detach=True), OWN,
     OWN._replace(memory="lean", refractory=3),
     *(Case("lif", surrogate=s) for s in (FastSigmoid(), Arctan(), Sigmoid(gain=0.5), Gaussian())),

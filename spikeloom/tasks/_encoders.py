@@ -1,0 +1,333 @@
+"""What tasks with images in a Hebbian memory share: pre-training of an encoder, conversion, spikes computed once.
+
+    RUN/NAME/{metrics.jsonl, seconds.json, checkpoints/}    pre-training: a run of its own inside the run
+    RUN/NAME/spikes-PART.npz      spikes of all images of a part, with a hash of all that they follow from
+
+Pre-training goes on where it is when the run is resumed; once it is finished it is only read. The encoder that follows
+is the one with the best validation.
+"""
+
+import dataclasses
+import hashlib
+import time
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..data.batches import Batches, in_order
+from ..errors import CheckpointError, ConfigError
+from ..models.encoders import Balance, ConvEncoder, PackedSpikes, SpikingConvEncoder, balance, prototype_logits
+from ..train import config as configs
+from ..train import experiment, files, ranks
+from ..train.run import Run
+from ..train.supervised import fit
+from ._lsnn import learning_rate, set_learning_rate, share
+
+AT_ONCE = 500
+"""Images that an encoder is shown at once where no gradient is wanted."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast an encoder is pre-trained; periods are in updates."""
+
+    updates: int
+    lr: float = 0.001
+    lr_decay: float = 0.5
+    lr_decay_every: int = 2000
+    validate_every: int = 100
+    checkpoint_every: int = 100
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Sizes of an episode of prototypical pre-training, and of its validation."""
+
+    ways: int = 60
+    shots: int = 1
+    queries: int = 5
+    validation_ways: int = 5
+    validation_queries: int = 15
+    validation_episodes: int = 200
+
+
+def phase(run: Run, name: str) -> Run:
+    """A run inside the run, with a folder, checkpoints and generators of its own."""
+    return dataclasses.replace(run, folder=run.folder / name)
+
+
+def choose(classes: int, drawings: int, ways: int, each: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Distinct classes [ways] and distinct drawings of each [ways, each].
+
+    Raises:
+        ConfigError: there are not so many.
+    """
+    if ways > classes or each > drawings:
+        raise ConfigError(
+            f"An episode of {ways} classes with {each} images each cannot be drawn from {classes} classes with "
+            f"{drawings} images each. Use smaller episodes, or hold out less."
+        )
+    chosen = torch.randperm(classes, generator=generator)[:ways]
+    return chosen, torch.rand(ways, drawings, generator=generator).argsort(1)[:, :each]
+
+
+def pretrain_prototypes(
+    run: Run, encoder: ConvEncoder, images: Tensor, validation: Tensor, episodes: Episodes, schedule: Schedule
+) -> None:
+    """Train an encoder so that images of a class lie near one another: prototypical loss over episodes.
+
+    Shapes: images and validation [classes, drawings, 1, H, W], bytes or numbers; no class is in both.
+
+    Args:
+        run: of this phase; see `phase`.
+
+    Raises:
+        ConfigError: there are not enough classes or drawings.
+        TrainingError: the loss is not finite.
+    """
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=schedule.lr)
+    drawn, each = run.generator("pretraining"), episodes.shots + episodes.queries
+    choose(len(images), images.shape[1], episodes.ways, each, torch.Generator())
+    tests = run.generator("pretraining validation", shared=True)
+    per_test = episodes.shots + episodes.validation_queries
+    fixed = [
+        choose(len(validation), validation.shape[1], episodes.validation_ways, per_test, tests)
+        for _ in range(episodes.validation_episodes)
+    ]
+
+    def step(finished: int) -> dict[str, float]:
+        lr = learning_rate(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
+        set_learning_rate(optimizer, lr)
+        classes, which = choose(len(images), images.shape[1], episodes.ways, each, drawn)
+        shown = images[classes.unsqueeze(1), which].to(run.device).float()
+        encoder.train()
+        logits, target = _episode(encoder(shown.flatten(0, 1)).view(episodes.ways, each, -1), episodes.shots)
+        loss = cross_entropy(logits, target)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        ranks.average_gradients(encoder)
+        optimizer.step()
+        return {"loss": loss.item(), "accuracy": share(logits, target), "lr": lr}
+
+    def validate(finished: int) -> dict[str, float]:
+        embedded = embed(encoder, validation.flatten(0, 1), run.device).view(*validation.shape[:2], -1)
+        right = 0.0
+        for classes, which in fixed:
+            right += share(*_episode(embedded[classes.unsqueeze(1), which], episodes.shots))
+        return {"validation_accuracy": right / len(fixed)}
+
+    fit(
+        run,
+        parts={"encoder": encoder, "optimizer": optimizer},
+        updates=schedule.updates,
+        step=step,
+        validate=validate,
+        validate_every=schedule.validate_every,
+        checkpoint_every=schedule.checkpoint_every,
+        best="validation_accuracy",
+        better="higher",
+    )
+    run.load_best(encoder=encoder)
+
+
+def _episode(embedded: Tensor, shots: int) -> tuple[Tensor, Tensor]:
+    """Logits of the queries and their classes, from features [ways, shots + queries, F]."""
+    ways, each = embedded.shape[:2]
+    logits = prototype_logits(embedded[:, :shots], embedded[:, shots:].flatten(0, 1))
+    return logits, torch.arange(ways, device=embedded.device).repeat_interleave(each - shots)
+
+
+def pretrain_classes(
+    run: Run,
+    encoder: ConvEncoder,
+    images: Tensor,
+    labels: Tensor,
+    validation: tuple[Tensor, Tensor],
+    classes: int,
+    batch: int,
+    schedule: Schedule,
+) -> None:
+    """Train an encoder with a linear readout on top to name classes; the readout is forgotten afterwards.
+
+    Shapes: images [N, 1, H, W], bytes or numbers, labels [N]; validation the same of other images.
+
+    Args:
+        run: of this phase; see `phase`.
+        batch: images per update of each process.
+
+    Raises:
+        ConfigError: the batch is empty or larger than the data.
+        TrainingError: the loss is not finite.
+    """
+    head = nn.Linear(encoder.features(*images.shape[2:]), classes).to(run.device)
+    with torch.no_grad():
+        for part in head.parameters():  # as torch does, by the run's generator
+            bound = head.in_features**-0.5
+            drawn = torch.empty(part.shape).uniform_(-bound, bound, generator=run.generator("readout", shared=True))
+            part.copy_(drawn)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], lr=schedule.lr)
+    order = run.generator("pretraining", shared=True)
+    batches = Batches(len(images), batch, order, run.rank, run.world)
+
+    def step(finished: int) -> dict[str, float]:
+        lr = learning_rate(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
+        set_learning_rate(optimizer, lr)
+        chosen = batches.next()
+        target = labels[chosen].to(run.device)
+        encoder.train()
+        logits = head(encoder(images[chosen].to(run.device).float()))
+        loss = cross_entropy(logits, target)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        ranks.average_gradients([*encoder.parameters(), *head.parameters()])
+        optimizer.step()
+        return {"loss": loss.item(), "accuracy": share(logits, target), "lr": lr}
+
+    @torch.no_grad()
+    def validate(finished: int) -> dict[str, float]:
+        logits = head(embed(encoder, validation[0], run.device))
+        wanted = validation[1].to(run.device)
+        loss = cross_entropy(logits, wanted).item()
+        return {"validation_loss": loss, "validation_accuracy": share(logits, wanted)}
+
+    fit(
+        run,
+        parts={"encoder": encoder, "head": head, "optimizer": optimizer, "batches": batches},
+        updates=schedule.updates,
+        step=step,
+        validate=validate,
+        validate_every=schedule.validate_every,
+        checkpoint_every=schedule.checkpoint_every,
+        best="validation_loss",
+        better="lower",
+    )
+    run.load_best(encoder=encoder)
+
+
+@torch.no_grad()
+def embed(encoder: ConvEncoder, images: Tensor, device: torch.device) -> Tensor:
+    """Features [N, F] of images [N, 1, H, W], in batches; statistics of a batch normalisation are not touched."""
+    training = encoder.training
+    encoder.eval()
+    found = [encoder(images[part].to(device).float()) for part in in_order(len(images), AT_ONCE)]
+    encoder.train(training)
+    return torch.cat(found)
+
+
+def borrow(run: Run, source: str, encoder: ConvEncoder, options: Any, alike: Sequence[str]) -> None:
+    """Take the encoder that another run has pre-trained, and keep a copy in this one.
+
+    Args:
+        run: of this phase; its name is that of the phase in the other run.
+        source: the folder of the other run.
+        options: of this run's task.
+        alike: names of options that must have the same value in both.
+
+    Raises:
+        ConfigError: the other folder is no run, or options differ: all are named.
+        CheckpointError: it has no such encoder.
+    """
+    other = configs.read(Path(source))
+    theirs: Mapping[str, Any] = other.options
+    different = [
+        f"{name} is {theirs.get(name)!r} there and {getattr(options, name)!r} here"
+        for name in alike
+        if theirs.get(name) != getattr(options, name)
+    ]
+    if different:
+        raise ConfigError(f"The encoder of {source} does not fit: {'; '.join(different)}. Change these options.")
+    if not (Path(source) / run.folder.name / "checkpoints" / "best.pt").exists():
+        raise CheckpointError(
+            f"{source} has no pre-trained encoder: {run.folder.name}/checkpoints/best.pt is missing. "
+            "Name the folder of a run that has pre-trained one."
+        )
+    there = phase(experiment.reopen(Path(source), run.device), run.folder.name)
+    update = there.load_best(encoder=encoder)
+    run.save_best(update, encoder=encoder)
+
+
+def calibrate(
+    run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, *, batches: int, batch: int, share: float = 1.0
+) -> Balance:
+    """Balance thresholds with images [N, 1, H, W] in random order, and write down and say what came of it.
+
+    Raises:
+        ConfigError: there are not so many images, or a layer is silent.
+    """
+    if batches * batch > len(images):
+        raise ConfigError(
+            f"Thresholds need {batches} batches of {batch} images, but there are {len(images)}. Use fewer."
+        )
+    order = torch.randperm(len(images), generator=run.generator("calibration", shared=True))[: batches * batch]
+    chosen = [images[part].to(run.device).float() for part in torch.split(order, batch)]
+    found = balance(spiking, chosen, steps, share=share)
+    values = found._asdict() | {"share": share, "violations": found.violations}
+    run.write_json("thresholds.json", values)
+    if found.violations and share >= 1.0 and run.rank == 0:
+        beyond = ", ".join(
+            f"block {layer + 1} {found.largest[layer]:.4g} for {found.thresholds[layer]:.4g}"
+            for layer in found.violations
+        )
+        print(f"Thresholds: a later batch raised one, and now the largest current is {beyond}.", flush=True)
+    return found
+
+
+def spikes(run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, part: str) -> PackedSpikes:
+    """Spikes of images [N, 1, H, W], from disk if they were computed by the same encoder of the same images."""
+    path = run.folder / f"spikes-{part}.npz"
+    digest = hashlib.sha256(images.cpu().numpy().tobytes() + repr((images.dtype, images.shape, steps)).encode())
+    key = digest.hexdigest() + spiking.fingerprint()
+    features = spiking.features(*images.shape[2:])
+    kept = _read_spikes(path, key)
+    if kept is None:
+        start = time.monotonic()
+        found = PackedSpikes.of(spiking, images, steps)
+        if run.rank == 0:
+            contents = {"key": np.array(key), "bits": found.bits.numpy()}
+            files.write_atomic(path, lambda stream: np.savez(stream, allow_pickle=False, **contents))
+            if not run.quiet:
+                print(f"Spikes of {len(images):,} images ({part}): {time.monotonic() - start:.0f} s", flush=True)
+        return found
+    return PackedSpikes(kept, steps, features)
+
+
+def _read_spikes(path: Path, key: str) -> Tensor | None:
+    """What is kept under this key; None if nothing is, or it is damaged: it is then made again."""
+    try:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            return torch.from_numpy(file["bits"]) if str(file["key"]) == key else None
+    except (OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile):
+        return None
+
+
+def episode_indices(
+    classes: int, drawings: int, ways: int, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw many one-shot episodes: images [ways, count], a query [count], and the place of its class [count].
+
+    An image is class * drawings + drawing. The classes of an episode differ and come in random order; the query is a
+    drawing of one of them that is not among the images.
+
+    Raises:
+        ConfigError: there are fewer classes than ways, or not two drawings of each.
+    """
+    if ways > classes or drawings < 2:
+        raise ConfigError(
+            f"One-shot episodes of {ways} classes need as many classes with 2 drawings each, but there are {classes} "
+            f"with {drawings}."
+        )
+    chosen = torch.rand(count, classes, generator=generator).topk(ways).indices
+    shown = torch.randint(drawings, (count, ways), generator=generator)
+    target = torch.randint(ways, (count,), generator=generator)
+    rows = torch.arange(count)
+    other = torch.randint(drawings - 1, (count,), generator=generator)
+    asked = other + (other >= shown[rows, target])
+    return (chosen * drawings + shown).T.contiguous(), chosen[rows, target] * drawings + asked, target
