@@ -46,6 +46,7 @@ THIRD_PARTY = {
     "matplotlib": {"plot"},
     "pooch": {"data"},
     "h5py": {"data"},
+    "PIL": {"data"},
     "numba": {"kernels", "data"},  # data: the loop of the event camera, loaded when it first records
     "sympy": {"kernels", "vocabulary"},
     "triton": {"kernels"},

@@ -60,7 +60,7 @@ def datasets() -> dict[str, tuple[DataFile, ...]]:
     """Every data set that can be fetched, with its files.
 
     >>> sorted(datasets())
-    ['mnist', 'nmnist', 'ntidigits', 'shd', 'ssc']
+    ['mnist', 'nmnist', 'ntidigits', 'omniglot', 'shd', 'ssc']
     """
     package = importlib.import_module(__package__)
     found = {}

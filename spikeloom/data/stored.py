@@ -1,4 +1,4 @@
-"""Spike trains that took long to make, kept on disk: found by a hash of all they follow from.
+"""Spike trains and other arrays that took long to make, kept on disk: found by a hash of all they follow from.
 
     $SPIKELOOM_CACHE/spikes/NAME-HASH.npz        (default: the user's cache folder)
 
@@ -12,15 +12,16 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import ConfigError, DataError
-from .spike_trains import SpikeTrains
+from .spike_trains import Array, SpikeTrains
 
 ARRAYS = ("times", "units", "first", "labels", "speakers")
+DAMAGE = (OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile, DataError)
 
 
 def folder() -> Path:
@@ -37,15 +38,47 @@ def stored(name: str, key: str, make: Callable[[], SpikeTrains], empty: bool = F
         ConfigError: the folder cannot be written.
         DataError: `make` gave trains that are not well formed.
     """
-    path = folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    path = _path(name, key)
     if path.exists():
         try:
             return _read(path, empty)
-        except (OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile, DataError) as error:
+        except DAMAGE as error:
             warnings.warn(f"{path} is damaged ({error}) and is made again.", stacklevel=2)
     trains = make().check(name, empty)
     _write(path, trains)
     return trains
+
+
+def stored_arrays(name: str, key: str, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
+    """The arrays that `make` gives for this key, by name, from disk if they are there.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    path = _path(name, key)
+    if path.exists():
+        try:
+            with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+                found = {part: file[part] for part in file.files}
+            if str(found.pop("digest")) != _digest_of(found):
+                raise DataError(f"{path} does not agree with its hash.")
+            return found
+        except DAMAGE as error:
+            warnings.warn(f"{path} is damaged ({error}) and is made again.", stacklevel=2)
+    arrays = dict(make())
+    _save(path, {**arrays, "digest": np.array(_digest_of(arrays))})
+    return arrays
+
+
+def _path(name: str, key: str) -> Path:
+    return folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+
+
+def _digest_of(arrays: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(repr((name, array.dtype.str, array.shape)).encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def _digest(trains: SpikeTrains) -> str:
@@ -68,15 +101,19 @@ def _read(path: Path, empty: bool) -> SpikeTrains:
 def _write(path: Path, trains: SpikeTrains) -> None:
     arrays = {name: getattr(trains, name) for name in ARRAYS}
     arrays |= {"channels": np.array(trains.channels), "classes": np.array(trains.classes)}
+    _save(path, {**arrays, "digest": np.array(_digest(trains))})
+
+
+def _save(path: Path, arrays: Mapping[str, Array]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            np.savez(file, allow_pickle=False, digest=np.array(_digest(trains)), **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(file.name, path)
     except OSError as error:
         raise ConfigError(
-            f"cannot write the spikes to {path.parent}: {error.strerror}. "
+            f"cannot write what was computed to {path.parent}: {error.strerror}. "
             "Set SPIKELOOM_CACHE to a folder you can write to."
         ) from error

@@ -24,6 +24,7 @@ from torch.nn.functional import max_pool2d
 from ..convert.balance import heard
 from ..core import State, Stateful
 from ..errors import ConfigError, ShapeError, check_positive
+from ..kernels import engine_for
 from ..layers import Sequential
 from ..layers.memory import memory_neuron
 from ..neurons import LIF, IntegrateAndFire
@@ -70,6 +71,7 @@ class ConvEncoder(nn.Module):
                 conv.weight.uniform_(-bound, bound, generator=generator)
                 if conv.bias is not None:
                     conv.bias.zero_()
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def batch_norm(self) -> bool:
@@ -90,9 +92,9 @@ class ConvEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         check_images("ConvEncoder", images)
         self.features(*images.shape[2:])
-        x = images
+        x = images.contiguous(memory_format=torch.channels_last)  # twice as fast on the CPU
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = max_pool2d(torch.relu(norm(conv(x))), 2)
+            x = torch.relu(max_pool2d(norm(conv(x)), 2))  # the same as the other way round, on a quarter of the values
         return x.flatten(1)
 
 
@@ -188,6 +190,30 @@ class SpikingConvEncoder(Stateful):
         check_images("SpikingConvEncoder", images)
         spikes: Tensor = self(images.expand(steps, *images.shape))[0]
         return spikes
+
+    @torch.no_grad()
+    def spikes(self, images: Tensor, steps: int) -> Tensor:
+        """The same without a gradient, [B, T, F]: on the CPU event by event, which is some ten times as fast.
+
+        Currents are summed in another order than by `encode`, which in float32 may move a spike in many thousands.
+        """
+        check_images("SpikingConvEncoder", images)
+        self.features(*images.shape[2:])
+        pixels = self.layers.layers[0]
+        convs = [layer.conv for layer in self.layers.layers if isinstance(layer, _SpikeConv)]
+        assert isinstance(pixels, LIF)
+        plain = isinstance(pixels.threshold, float) and all(conv.bias is None for conv in convs)
+        if not plain or engine_for(images) != "numba":
+            return self.encode(images, steps).transpose(0, 1)
+        from ..kernels.spiking_conv import encode_images  # numba takes half a second to load
+
+        constants = pixels.constants()
+        decay = float(constants["decay_mem"])
+        return encode_images(
+            images[:, 0], [conv.weight for conv in convs], self.thresholds, steps,
+            (decay, 1 - decay, float(constants["threshold"])), pixels.program.refractory,
+            bool(dict(pixels.program.equation.choices)["subtract"]),
+        ).to(images.dtype)  # fmt: skip
 
     def populations(self, images: Tensor, steps: int) -> dict[str, Tensor]:
         """Spikes [T, B, N] of the pixels and of each block before its pool, for figures and measurements."""
@@ -329,9 +355,8 @@ class PackedSpikes:
         count = at_once(images.shape, steps, spiking.channels, memory)
         found = []
         for few in torch.split(images, count):
-            spikes = spiking.encode(few.to(weight.device, weight.dtype), steps)
-            rows = spikes.transpose(0, 1).flatten(1).cpu().numpy() > 0
-            found.append(torch.from_numpy(np.packbits(rows, axis=1)))
+            rows = spiking.spikes(few.to(weight.device, weight.dtype), steps).flatten(1).cpu().numpy()
+            found.append(torch.from_numpy(np.packbits(rows > 0, axis=1)))
         bits = torch.cat(found) if found else torch.zeros(0, -(-steps * features // 8), dtype=torch.uint8)
         return cls(bits, steps, features)
 

@@ -306,28 +306,3 @@ def _read_spikes(path: Path, key: str) -> Tensor | None:
             return torch.from_numpy(file["bits"]) if str(file["key"]) == key else None
     except (OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile):
         return None
-
-
-def episode_indices(
-    classes: int, drawings: int, ways: int, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw many one-shot episodes: images [ways, count], a query [count], and the place of its class [count].
-
-    An image is class * drawings + drawing. The classes of an episode differ and come in random order; the query is a
-    drawing of one of them that is not among the images.
-
-    Raises:
-        ConfigError: there are fewer classes than ways, or not two drawings of each.
-    """
-    if ways > classes or drawings < 2:
-        raise ConfigError(
-            f"One-shot episodes of {ways} classes need as many classes with 2 drawings each, but there are {classes} "
-            f"with {drawings}."
-        )
-    chosen = torch.rand(count, classes, generator=generator).topk(ways).indices
-    shown = torch.randint(drawings, (count, ways), generator=generator)
-    target = torch.randint(ways, (count,), generator=generator)
-    rows = torch.arange(count)
-    other = torch.randint(drawings - 1, (count,), generator=generator)
-    asked = other + (other >= shown[rows, target])
-    return (chosen * drawings + shown).T.contiguous(), chosen[rows, target] * drawings + asked, target

@@ -249,7 +249,7 @@ def test_a_well_written_file_of_other_content_is_made_again(home: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ConfigError, match=r"cannot write the spikes to .*Set SPIKELOOM_CACHE to a folder"):
+    with pytest.raises(ConfigError, match=r"cannot write what was computed to .*Set SPIKELOOM_CACHE to a folder"):
         stored.stored("toy", "key", small)
     monkeypatch.delenv("SPIKELOOM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -100,6 +100,7 @@ def test_the_spiking_network_is_the_plain_loop(height: int, width: int, grey: bo
     assert np.array_equal(network.encode(images, 20).detach().numpy(), wanted)
     with torch.no_grad():
         assert np.array_equal(network.encode(images, 20).numpy(), wanted)
+    assert np.array_equal(network.spikes(images, 20).transpose(0, 1).numpy(), wanted)
     with kernels.use("torch"):
         assert np.array_equal(network.encode(images, 20).detach().numpy(), wanted)
     assert np.array_equal(PackedSpikes.of(network, images, 20).take(torch.arange(4)).numpy(), wanted)

@@ -1,0 +1,369 @@
+"""Omniglot: 1,623 characters of 50 alphabets, each drawn by 20 people, 105 x 105 pixels of 1 bit.
+
+    images_background.zip   images_background/Greek/character07/0396_15.png     964 characters of 30 alphabets
+    images_evaluation.zip   images_evaluation/...                               659 characters of 20 others
+    all_runs.zip            run07/training/class03.png, run07/test/item12.png, run07/class_labels.txt
+
+The zip files, or what they hold, lie in the folder `omniglot`; nothing is unpacked to the disk. A copy with fewer
+alphabets is read as it is; `describe` says how many. Images come smaller, with strokes as 1, and are kept on disk.
+Source: Lake, Salakhutdinov, Tenenbaum, Human-level concept learning through probabilistic program induction, Science
+350, 2015. MIT licence, https://github.com/brendenlake/omniglot
+"""
+
+import hashlib
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.nn.functional import adaptive_max_pool2d
+
+from ..errors import ConfigError, DataError
+from .fetch import DataFile, Description, folder
+from .members import Members, locate
+from .spike_trains import Array
+from .stored import stored_arrays
+
+Split = Literal["background", "evaluation"]
+Resize = Literal["nearest", "ink"]
+HoldOut = Literal["alphabets", "characters"]
+
+HOME = "https://github.com/brendenlake/omniglot"
+_RAW = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+RUNS = f"{_RAW}one-shot-classification/all_runs.zip"
+SIDE = 105
+DRAWINGS = 20
+OFFICIAL = {"background": 964, "evaluation": 659}
+FILES = (
+    DataFile(
+        "images_background.zip", "68d2efa1b9178cc56df9314c21c6e718", (f"{_RAW}images_background.zip",), 19_280,
+        "background images",
+    ),
+    DataFile(
+        "images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811", (f"{_RAW}images_evaluation.zip",), 13_180,
+        "evaluation images",
+    ),
+)  # fmt: skip
+ADVICE = f"Get the data set from {HOME}, or run `spikeloom data fetch omniglot`."
+RUN_FILE = re.compile(r"(?:.*/)?run(\d\d)/(?:(training/class|test/item)(\d\d)\.png|class_labels\.txt)")
+
+
+class Characters(NamedTuple):
+    """Images of a split, and what they show."""
+
+    images: Tensor  # uint8 [C, D, side, side], 1 where there is ink
+    names: list[str]  # Greek/character07
+    alphabets: Tensor  # int64 [C], in the order of their names
+
+
+class Runs(NamedTuple):
+    """Lake's one-shot runs: which of the training characters is each test drawing?"""
+
+    training: Tensor  # uint8 [R, N, side, side], a drawing of each of N characters
+    test: Tensor  # uint8 [R, N, side, side]
+    answers: Tensor  # int64 [R, N], index of a training drawing
+
+
+def load(split: Split, side: int = 28, resize: Resize = "nearest", here: Path | None = None) -> Characters:
+    """All characters of a split, ordered by alphabet, character and drawer; `here` is where they lie.
+
+    Raises:
+        ConfigError: there is no such split, or no such way to resize.
+        DataError: the images are missing, one is damaged, or characters have different numbers of drawings.
+    """
+    files = _files(split, here)
+    groups: dict[str, list[str]] = {}
+    for name in files.sizes:
+        groups.setdefault("/".join(PurePosixPath(name).parts[-3:-1]), []).append(name)
+    counts = {len(names) for names in groups.values()}
+    if len(counts) > 1:
+        few = min(groups, key=lambda name: len(groups[name]))
+        raise DataError(
+            f"{files.source} has {len(groups[few])} drawings of {few}, but {max(counts)} of others. {ADVICE}"
+        )
+    ordered = [name for names in groups.values() for name in names]
+    pixels = _pixels(f"omniglot-{split}", files, ordered, side, resize)
+    found = [name.partition("/")[0] for name in groups]
+    order = sorted(set(found))
+    return Characters(
+        pixels.view(len(groups), -1, side, side), list(groups), torch.tensor([order.index(name) for name in found])
+    )
+
+
+def load_runs(side: int = 28, resize: Resize = "nearest", here: Path | None = None) -> Runs:
+    """Lake's one-shot runs, 20 with 20 characters each.
+
+    Raises:
+        ConfigError: there is no such way to resize.
+        DataError: they are missing or damaged.
+    """
+    advice = f"Get {RUNS} and put it into the folder of the data set."
+    files = locate(folder("omniglot") if here is None else here, RUN_FILE, "run01/class_labels.txt", advice)
+    parts: dict[str, dict[str, str]] = {}
+    for name in files.sizes:
+        where = PurePosixPath(name).parts
+        place = where.index(next(part for part in where if re.fullmatch(r"run\d\d", part)))
+        parts.setdefault(where[place], {})["/".join(where[place + 1 :])] = name
+    shown, asked, answers = list[str](), list[str](), list[list[int]]()
+    for run, names in sorted(parts.items()):
+        training = sorted(name for name in names if name.startswith("training/"))
+        test = sorted(name for name in names if name.startswith("test/"))
+        text = b"".join(files.read([names[name] for name in ["class_labels.txt"] if name in names])).decode("latin-1")
+        lines = (line.split() for line in text.splitlines())
+        labels = {line[0].partition("/")[2]: line[1].partition("/")[2] for line in lines if len(line) == 2}
+        if sorted(labels) != test or not set(labels.values()) <= set(training) or not test:
+            raise DataError(f"class_labels.txt of {run} in {files.source} does not name every test image. {advice}")
+        if answers and (len(test), len(training)) != (len(answers[0]), len(shown) // len(answers)):
+            raise DataError(f"{run} in {files.source} has another number of images than the runs before. {advice}")
+        shown += [names[name] for name in training]
+        asked += [names[name] for name in test]
+        answers.append([training.index(labels[name]) for name in test])
+    pixels = _pixels("omniglot-runs", files, shown + asked, side, resize).view(-1, side, side)
+    count = len(answers)
+    examples, queries = (part.view(count, -1, side, side) for part in (pixels[: len(shown)], pixels[len(shown) :]))
+    return Runs(examples, queries, torch.tensor(answers))
+
+
+def describe(split: Split) -> list[Description]:
+    """What the images of a split are: source, hash, number, difference from the official ones."""
+    files, file = _files(split, None), FILES[0 if split == "background" else 1]
+    count = len(files.sizes)
+    characters = len({PurePosixPath(name).parent for name in files.sizes})
+    alphabets = len({PurePosixPath(name).parent.parent for name in files.sizes})
+    note = (
+        f"{characters:,} of the {OFFICIAL[split]:,} official {split} characters, {alphabets} alphabets; {count:,} of "
+        f"{file.count:,} images"
+    )
+    return [
+        Description(file=files.source.name, sha256=files.sha256(), count=count, official_count=file.count, note=note)
+    ]
+
+
+def read_png(data: bytes, name: str, advice: str = ADVICE) -> Array:
+    """The pixels of a drawing, bool [105, 105], true where there is ink.
+
+    Raises:
+        DataError: it is no PNG file, damaged, or has another size or more than two values.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if image.size != (SIDE, SIDE) or image.mode not in ("1", "L"):
+                raise DataError(
+                    f"{name} has {image.size[0]} x {image.size[1]} pixels of mode {image.mode}, but {SIDE} x {SIDE} "
+                    f"black and white ones were expected. {advice}"
+                )
+            pixels = np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{name} is a damaged PNG file ({error}). {advice}") from error
+    if not set(np.unique(pixels)) <= {0, 255}:
+        raise DataError(f"{name} has grey pixels, but black and white ones were expected. {advice}")
+    ink: Array = pixels == 0
+    return ink
+
+
+def resized(images: Tensor, side: int, resize: Resize) -> Tensor:
+    """Smaller images: uint8 [N, H, W] -> [N, side, side].
+
+    "nearest" takes the pixel in the middle of each field, as the original does; strokes may break. "ink" is 1 where
+    there is any ink in the field.
+
+    Raises:
+        ConfigError: the size is out of range, or there is no such way.
+
+    >>> image = torch.zeros(1, 4, 4, dtype=torch.uint8)
+    >>> image[0, 0, 0] = 1
+    >>> resized(image, 2, "nearest").sum().item(), resized(image, 2, "ink").sum().item()
+    (0, 1)
+    """
+    size = images.shape[-1]
+    if not 1 <= side <= size:
+        raise ConfigError(f"Images have {size} x {size} pixels and cannot be made {side} x {side}. Choose 1 to {size}.")
+    if resize == "nearest":
+        middle = ((torch.arange(side) + 0.5) * size / side).long()
+        return images[:, middle][:, :, middle]
+    if resize == "ink":
+        found: Tensor = adaptive_max_pool2d(images.float().unsqueeze(1), side)
+        return found.squeeze(1).to(torch.uint8)
+    raise ConfigError(f'Images are resized by "nearest" or by "ink", but got {resize!r}.')
+
+
+def rotated(images: Tensor, turns: int = 4) -> Tensor:
+    """Characters turned by quarters as further classes: [C, ..., H, W] -> [turns * C, ..., H, W], all unturned first.
+
+    Raises:
+        ConfigError: turns is not 1 to 4.
+
+    >>> rotated(torch.arange(4).view(1, 1, 2, 2)).flatten(1).tolist()
+    [[0, 1, 2, 3], [1, 3, 0, 2], [3, 2, 1, 0], [2, 0, 3, 1]]
+    """
+    if not 1 <= turns <= 4:
+        raise ConfigError(f"Images have 1 to 4 quarter turns, but got turns={turns}.")
+    return torch.cat([images.rot90(turn, (-2, -1)) for turn in range(turns)])
+
+
+def hold_out(characters: Characters, share: float, by: HoldOut, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Indices of characters to train with and to validate with: a share of the alphabets, or of each one's characters.
+
+    At least one is held out and one is left.
+
+    Raises:
+        ConfigError: the share is not between 0 and 1, there is nothing to divide, or no such way.
+
+    >>> few = Characters(torch.zeros(4, 1, 2, 2), list("abcd"), torch.tensor([0, 0, 1, 1]))
+    >>> train, validation = hold_out(few, 0.5, "alphabets", torch.Generator().manual_seed(0))
+    >>> sorted(train.tolist() + validation.tolist()), len(validation)
+    ([0, 1, 2, 3], 2)
+    """
+    if not 0.0 < share < 1.0:
+        raise ConfigError(f"The validation share must be between 0 and 1, but got {share}. Pass 0.2 for a fifth.")
+    known = characters.alphabets
+    if by == "alphabets":
+        groups = [torch.unique(known)]
+    elif by == "characters":
+        groups = [(known == alphabet).nonzero().squeeze(1) for alphabet in torch.unique(known)]
+    else:
+        raise ConfigError(f"Alphabets or characters are held out, but got by={by!r}.")
+    held = list[int]()
+    for group in groups:
+        if len(group) < 2:
+            raise ConfigError(f"Of {len(group)} of the {by} none can be held out. Use more, or hold out the other way.")
+        count = min(max(1, round(share * len(group))), len(group) - 1)
+        held += group[torch.randperm(len(group), generator=generator)[:count]].tolist()
+    apart = torch.isin(known if by == "alphabets" else torch.arange(len(known)), torch.tensor(held))
+    return (~apart).nonzero().squeeze(1), apart.nonzero().squeeze(1)
+
+
+class Episodes(NamedTuple):
+    """One-shot episodes; an image is counted as class * drawings + drawing."""
+
+    images: Tensor  # int64 [S, B], one of each class
+    query: Tensor  # int64 [B], another drawing of one of these classes
+    target: Tensor  # int64 [B], its place among them
+
+
+def episodes(classes: int, drawings: int, ways: int, count: int, *, generator: torch.Generator) -> Episodes:
+    """Draw episodes of `ways` distinct classes in random order.
+
+    Raises:
+        ConfigError: there are fewer classes than ways, or not two drawings of each.
+
+    >>> few = episodes(7, 20, 5, 3, generator=torch.Generator().manual_seed(0))
+    >>> few.images.shape, bool((few.images[few.target, torch.arange(3)] // 20 == few.query // 20).all())
+    (torch.Size([5, 3]), True)
+    """
+    if not 1 <= ways <= classes or drawings < 2 or count < 1:
+        raise ConfigError(
+            f"{count} one-shot episodes of {ways} classes need as many classes with 2 drawings each, but there are "
+            f"{classes} with {drawings}."
+        )
+    chosen = torch.rand(count, classes, generator=generator).topk(ways).indices
+    shown = torch.randint(drawings, (count, ways), generator=generator)
+    target = torch.randint(ways, (count,), generator=generator)
+    rows = torch.arange(count)
+    other = torch.randint(drawings - 1, (count,), generator=generator)
+    asked = other + (other >= shown[rows, target])
+    return Episodes((chosen * drawings + shown).T.contiguous(), chosen[rows, target] * drawings + asked, target)
+
+
+def write_example(here: Path, alphabets: int = 3, characters: int = 4, drawings: int = 4, seed: int = 0) -> None:
+    """Write a made-up data set of this layout into a folder: both zip files, and two runs.
+
+    A character is a few strokes between random points, which every drawer moves a little.
+
+    Args:
+        here: the folder that stands for `omniglot`; it is made.
+        alphabets: of each split.
+        characters: of each alphabet.
+        drawings: of each character.
+
+    Raises:
+        ConfigError: a number is too small.
+    """
+    if min(alphabets, characters, drawings) < 2:
+        raise ConfigError(
+            f"An example needs 2 alphabets, characters and drawings, but got {alphabets}, {characters}, {drawings}."
+        )
+    here.mkdir(parents=True, exist_ok=True)
+    drawn, number = np.random.default_rng(seed), 0
+    for split in OFFICIAL:
+        files = dict[str, bytes]()
+        for alphabet in range(alphabets):
+            for character in range(characters):
+                number += 1
+                points = drawn.uniform(15, 90, (5, 2))
+                for drawer in range(drawings):
+                    place = f"images_{split}/Made_up_{split}_{alphabet + 1}/character{character + 1:02d}"
+                    files[f"{place}/{number:04d}_{drawer + 1:02d}.png"] = _draw(points + drawn.normal(0, 3, (5, 2)))
+        _write_zip(here / f"images_{split}.zip", files)
+    files = {}
+    for run in ("run01", "run02"):
+        order = drawn.permutation(characters)
+        lines = [
+            f"{run}/test/item{item + 1:02d}.png {run}/training/class{kind + 1:02d}.png"
+            for item, kind in enumerate(order)
+        ]
+        files[f"{run}/class_labels.txt"] = "\n".join(lines).encode()
+        points = drawn.uniform(15, 90, (characters, 5, 2))
+        for kind in range(characters):
+            moved = points + drawn.normal(0, 3, points.shape)
+            files[f"{run}/training/class{kind + 1:02d}.png"] = _draw(points[kind])
+            files[f"{run}/test/item{kind + 1:02d}.png"] = _draw(moved[order[kind]])
+    _write_zip(here / "all_runs.zip", files)
+
+
+def _draw(points: Array) -> bytes:
+    image = Image.new("1", (SIDE, SIDE), 1)
+    ImageDraw.Draw(image).line([(float(x), float(y)) for x, y in points], fill=0, width=3)
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def _write_zip(path: Path, files: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in sorted(files):
+            archive.writestr(zipfile.ZipInfo(name), files[name])
+
+
+def _files(split: Split, here: Path | None) -> Members:
+    if split not in OFFICIAL:
+        raise ConfigError(f"Omniglot has the splits background and evaluation, but got {split!r}.")
+    pattern = re.compile(rf"(?:.*/)?images_{split}/[^/]+/character\d\d/\d{{4}}_\d\d\.png")
+    like = f"images_{split}/Alphabet/character01/0001_01.png"
+    return locate(folder("omniglot") if here is None else here, pattern, like, ADVICE)
+
+
+def _pixels(name: str, files: Members, names: Sequence[str], side: int, resize: Resize) -> Tensor:
+    """Images [N, side, side], from the cache if they were read before."""
+
+    def make() -> dict[str, Array]:
+        small = [
+            resized(torch.from_numpy(np.stack(part)).to(torch.uint8), side, resize) for part in _in_parts(files, names)
+        ]
+        return {"bits": np.packbits(torch.cat(small).flatten(1).numpy(), axis=1)}
+
+    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    key = repr((files.sha256(), list(names), side, resize, source))
+    bits = stored_arrays(name, key, make)["bits"]
+    return torch.from_numpy(np.unpackbits(bits, axis=1, count=side * side)).view(-1, side, side)
+
+
+def _in_parts(files: Members, names: Sequence[str], size: int = 1000) -> Iterable[list[Array]]:
+    part = list[Array]()
+    for name, content in zip(names, files.read(list(names)), strict=True):
+        part.append(read_png(content, files.named(name)))
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part
