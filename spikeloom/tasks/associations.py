@@ -17,7 +17,6 @@ from torch.nn.functional import cross_entropy
 
 from ..data.associations import Associations, draw
 from ..errors import ConfigError, check_positive
-from ..layers import rate_cost
 from ..layers.memory import align_, memory_neuron
 from ..models.memory import AssociationNetwork, Kind, LSTMCore, MemoryCore, RateMemory, Recollection, RecurrentCore
 from ..rules import Hebbian
@@ -25,9 +24,9 @@ from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import fit
 from ..train.table import Table
+from ._memory import SPIKING, Silence, populations, rates, squared_rates, steps
 
 TEST_BATCH = 100
-SPIKING: tuple[Kind, ...] = ("spiking", "frozen", "recurrent")
 
 
 @dataclass(frozen=True)
@@ -261,15 +260,6 @@ def check(config: Config) -> None:
         raise ConfigError(f'initial "aligned" is for a memory in spikes, not for {config.model}. Choose "paper".')
 
 
-def steps(config: Config, name: str) -> int:
-    """A time in steps."""
-    time: float = getattr(config, name)
-    found = round(time / config.dt)
-    if found < 1 or abs(found * config.dt - time) > 1e-6 * config.dt:
-        raise ConfigError(f"{name} must be a whole number of steps of {config.dt} ms, but is {time} ms.")
-    return found
-
-
 def lengths(config: Config) -> list[int]:
     """Other lengths to test."""
     try:
@@ -344,65 +334,18 @@ def share(logits: Tensor, target: Tensor) -> float:
     return float((logits.detach().argmax(-1).cpu() == target).float().mean())
 
 
-def squared_rates(config: Config, spikes: Tensor) -> Tensor:
-    """Mean over neurons of the squared distance of the rate, averaged over the batch, from the target [Hz^2]."""
-    return 1e6 / spikes.shape[2] * rate_cost(spikes, config.target_rate, config.dt)
-
-
-def rates(config: Config, found: Recollection) -> dict[str, float]:
-    """Mean rates [Hz]; nothing for a model without spikes."""
-    if config.model not in SPIKING:
-        return {}
-    hertz = 1000.0 / config.dt
-    return {
-        f"rate_{name.replace(' ', '_')}": float(part.detach().mean()) * hertz for name, part in found.layers.items()
-    }
-
-
-class Silence:
-    """Counts updates in which no value spiked while reading, and says so once: logits are then zero for ever."""
-
-    def __init__(self) -> None:
-        self.updates = 0
-
-    def look(self, run: Run, found: Recollection, finished: int) -> None:
-        """After an update."""
-        values = found.layers.get("read values")
-        self.updates = self.updates + 1 if values is not None and not bool(values.any()) else 0
-        if self.updates == 20 and run.rank == 0:
-            print(
-                f"update {finished + 1}: the reading layer has been silent for 20 updates, so nothing is learned. Try "
-                "a lower threshold or learning rate, or --initial aligned.", flush=True,
-            )  # fmt: skip
-
-    def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"updates": self.updates}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From a checkpoint."""
-        self.updates = int(state["updates"])
-
-
 def activity(config: Config, model: AssociationNetwork, found: Recollection) -> dict[str, Any]:
     """activity.json: sizes, synapses and rates [Hz] of each population."""
     hertz = rates(config, found)
     if config.model not in ("spiking", "frozen"):
         return {"dt_ms": config.dt, "steps": 1, "layers": [], "data": []}
     size, n_in, n_query = config.memory_size, 2 * config.embedding, config.embedding
-    heard = {
+    heard: dict[str, tuple[int, int, str | None]] = {
         "storage encoder": (n_in, 1, None), "write keys": (size, n_in, "rate_storage_encoder"),
         "write values": (size, n_in, "rate_storage_encoder"), "recall encoder": (n_query, 1, None),
         "read keys": (size, n_query, "rate_recall_encoder"), "read values": (size, size, "rate_read_keys"),
     }  # fmt: skip
-    layers = [
-        {
-            "name": name, "neurons": count, "inputs": inputs, "rate_hz": hertz[f"rate_{name.replace(' ', '_')}"],
-            "input_rate_hz": None if source is None else hertz[source],
-            "synapses": count * (inputs if source else 1),
-        }
-        for name, (count, inputs, source) in heard.items()
-    ]  # fmt: skip
+    layers = populations(hertz, heard)
     return {"dt_ms": config.dt, "steps": (config.length + 1) * steps(config, "item_ms"), "layers": layers, "data": []}
 
 

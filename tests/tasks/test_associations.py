@@ -11,7 +11,8 @@ from spikeloom.data.associations import draw
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers.memory import HebbianRead
 from spikeloom.tasks import associations
-from spikeloom.tasks.associations import PRESETS, Config, answer, network, samples, squared_rates
+from spikeloom.tasks._memory import squared_rates
+from spikeloom.tasks.associations import PRESETS, Config, answer, network, samples
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]

@@ -1,0 +1,86 @@
+"""What the tasks with a Hebbian memory share: times in steps, costs and rates of spikes, a word about silence."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..layers import rate_cost
+from ..models.memory import Recollection
+from ..train.run import Run
+
+SPIKING = ("spiking", "frozen", "recurrent")
+"""Models that spike."""
+
+
+class MemoryOptions(Protocol):
+    """What these functions read of a task's options."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def dt(self) -> float: ...
+    @property
+    def target_rate(self) -> float: ...
+
+
+def steps(config: MemoryOptions, name: str) -> int:
+    """A time in steps."""
+    time: float = getattr(config, name)
+    found = round(time / config.dt)
+    if found < 1 or abs(found * config.dt - time) > 1e-6 * config.dt:
+        raise ConfigError(f"{name} must be a whole number of steps of {config.dt} ms, but is {time} ms.")
+    return found
+
+
+def squared_rates(config: MemoryOptions, spikes: Tensor) -> Tensor:
+    """Mean over neurons of the squared distance of the rate, averaged over the batch, from the target [Hz^2]."""
+    return 1e6 / spikes.shape[2] * rate_cost(spikes, config.target_rate, config.dt)
+
+
+def rates(config: MemoryOptions, found: Recollection) -> dict[str, float]:
+    """Mean rates [Hz]; nothing for a model without spikes."""
+    if config.model not in SPIKING:
+        return {}
+    hertz = 1000.0 / config.dt
+    return {
+        f"rate_{name.replace(' ', '_')}": float(part.detach().mean()) * hertz for name, part in found.layers.items()
+    }
+
+
+def populations(hertz: Mapping[str, float], heard: Mapping[str, tuple[int, int, str | None]]) -> list[dict[str, Any]]:
+    """Layers of activity.json: neurons, inputs of each, and whose rate they hear, by name."""
+    return [
+        {
+            "name": name, "neurons": count, "inputs": inputs, "rate_hz": hertz[f"rate_{name.replace(' ', '_')}"],
+            "input_rate_hz": None if source is None else hertz[source],
+            "synapses": count * (inputs if source else 1),
+        }
+        for name, (count, inputs, source) in heard.items()
+    ]  # fmt: skip
+
+
+class Silence:
+    """Counts updates in which no value spiked while reading, and says so once: logits are then zero for ever."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+    def look(self, run: Run, found: Recollection, finished: int) -> None:
+        """After an update."""
+        values = found.layers.get("read values")
+        self.updates = self.updates + 1 if values is not None and not bool(values.any()) else 0
+        if self.updates == 20 and run.rank == 0:
+            print(
+                f"update {finished + 1}: the reading layer has been silent for 20 updates, so nothing is learned. Try "
+                "a lower threshold or learning rate, or --initial aligned.", flush=True,
+            )  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.updates = int(state["updates"])
