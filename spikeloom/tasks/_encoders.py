@@ -12,7 +12,7 @@ import hashlib
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,7 @@ def pretrain_classes(
     schedule: Schedule,
     *,
     redraw: float = 0.0,
+    seen: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Train an encoder with a linear readout on top to name classes; the readout is forgotten afterwards.
 
@@ -166,6 +167,7 @@ def pretrain_classes(
         batch: images per update of each process.
         redraw: weight of the mean squared error of a decoder (dense 256, ReLU, dense, sigmoid) that draws images of
             numbers from 0 to 1 from their features, so that these tell more than the class. It is forgotten too.
+        seen: what the encoder gets to see of images; by default what they are.
 
     Raises:
         ConfigError: the batch is empty or larger than the data.
@@ -188,7 +190,7 @@ def pretrain_classes(
         target = labels[chosen].to(run.device)
         encoder.train()
         shown = images[chosen].to(run.device).float()
-        features = encoder(shown)
+        features = encoder(shown if seen is None else seen(shown))
         logits = head(features)
         loss = cross_entropy(logits, target)
         values = {"accuracy": share(logits, target), "lr": lr}
@@ -204,7 +206,7 @@ def pretrain_classes(
 
     @torch.no_grad()
     def validate(finished: int) -> dict[str, float]:
-        features = embed(encoder, validation[0], run.device)
+        features = embed(encoder, validation[0] if seen is None else seen(validation[0]), run.device)
         logits, wanted = head(features), validation[1].to(run.device)
         loss = cross_entropy(logits, wanted).item()
         values = {"validation_loss": loss, "validation_accuracy": share(logits, wanted)}

@@ -11,6 +11,7 @@ Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not k
 Data: Jackson et al., Free Spoken Digit Dataset; LeCun et al., MNIST.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from ..data.fsdd import split_mixed
 from ..errors import ConfigError, check_positive
 from ..layers.memory import align_, memory_neuron
 from ..models.cross_modal import CrossModalNetwork, RateDecoder, Recall, SpikingDecoder
-from ..models.encoders import ConvEncoder, SpikingConvEncoder
+from ..models.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
 from ..models.memory import MemoryCore, RateMemory
 from ..neurons import LIF
 from ..rules import Hebbian
@@ -42,7 +43,10 @@ from ._memory import SPIKING, Silence, populations, rates, squared_rates, steps
 
 TEST_BATCH = 100
 ALL = "0,1,2,3,4,5,6,7,8,9"
-ALIKE = ("made_up", "coefficients", "frames", "channels", "batch_norm", "bias", "validation_share", "images")
+ALIKE = (
+    "made_up", "coefficients", "frames", "channels", "batch_norm", "bias", "validation_share", "images", "conversion",
+    "item_ms", "dt", "threshold", "tau_mem", "refractory", "reset",
+)  # fmt: skip
 """Options that must be the same where an encoder is borrowed."""
 
 
@@ -76,6 +80,10 @@ class Config:
     """Encoders have biases."""
     pretrain: bool = True
     """Train the encoders to name digits first, and set their thresholds when they spike."""
+    conversion: Literal["balanced", "bounded"] = "balanced"
+    """How they come to spike. balanced: trained on values without bound, then thresholds are the largest currents of
+    the spiking network; bounded: trained on the rates of their pixels with activity up to that of a neuron that always
+    spikes, so that thresholds are 1."""
     words_from: str = ""
     """Folder of a run whose encoder of words is used, instead of training one."""
     pictures_from: str = ""
@@ -85,9 +93,9 @@ class Config:
     learn_thresholds: bool = False
     """Thresholds of the encoders are learned, if they are not frozen."""
     threshold_share: float = 1.0
-    """Thresholds of the encoders: this share of the largest current."""
+    """Balanced thresholds: this share of the largest current."""
     calibration: int = 256
-    """Words and pictures from which thresholds are set."""
+    """Words and pictures from which they are set."""
     words_updates: int = 1000
     """Updates of the pre-training on words."""
     pictures_updates: int = 21_100
@@ -164,13 +172,14 @@ class Config:
 
 PAPER = Config()
 RATES: dict[str, Any] = {
-    "model": "relu", "initial": "paper", "batch_norm": True, "pretrain": False, "freeze": False, "potentiation": 0.1,
-    "depression": 0.1, "rate_cost": 0.0,
+    "model": "relu", "initial": "paper", "batch_norm": True, "pretrain": False, "freeze": False, "rate_cost": 0.0,
+    "conversion": "balanced", "potentiation": 0.1, "depression": 0.1,
 }  # fmt: skip
 CPU = Config(
-    images=12_000, channels=32, freeze=True, words_updates=240, pictures_updates=800, pretrain_batch=128, redraw=50.0,
-    threshold_share=0.8, initial="aligned", dt=5.0, delay=5.0, refractory=0.0, threshold=0.1, white=15.0, batch=64,
-    stored=0, updates=1500, validate_every=100, checkpoint_every=50, lr_decay_every=300,
+    images=12_000, channels=32, freeze=True, conversion="bounded", words_updates=700, pictures_updates=1200,
+    pretrain_batch=128, pretrain_lr_decay=0.65, redraw=50.0, initial="aligned", dt=5.0, delay=5.0, refractory=0.0,
+    threshold=0.1, white=15.0, batch=64, stored=0, updates=1500, validate_every=100, checkpoint_every=50,
+    lr_decay_every=300,
 )  # fmt: skip
 PRESETS = {
     "cpu": CPU,
@@ -331,6 +340,8 @@ def check(config: Config) -> None:
         raise ConfigError('initial "aligned" is for a memory in spikes, not for relu. Choose "paper".')
     if config.model in SPIKING and config.batch_norm:
         raise ConfigError("Encoders that normalise cannot spike. Use --no-batch-norm, or --model relu.")
+    if config.conversion == "bounded" and config.batch_norm:
+        raise ConfigError("Encoders that normalise have no bound. Use --no-batch-norm, or --conversion balanced.")
     if config.freeze and not (config.pretrain or (config.words_from and config.pictures_from)):
         raise ConfigError("Frozen encoders that were never trained are of no use. Use --pretrain, or --no-freeze.")
 
@@ -383,7 +394,10 @@ def neuron_of(config: Config) -> LIF:
 def encoder_of(config: Config, run: Run, name: str) -> ConvEncoder:
     """An encoder as rates, its weights drawn from the run's generator."""
     draws = run.generator(f"weights of {name}", shared=True)
-    return ConvEncoder(config.channels, batch_norm=config.batch_norm, bias=config.bias, generator=draws).to(run.device)
+    encoder = ConvEncoder(
+        config.channels, batch_norm=config.batch_norm, bias=config.bias, bound=bound_of(config), generator=draws
+    )
+    return encoder.to(run.device)
 
 
 def spiking_of(config: Config, encoder: ConvEncoder) -> nn.Module:
@@ -396,25 +410,32 @@ def spiking_of(config: Config, encoder: ConvEncoder) -> nn.Module:
     return spiking.to(next(encoder.parameters()).device)
 
 
+def bound_of(config: Config) -> float:
+    """Most activity of an encoder in pre-training."""
+    return math.inf if config.conversion == "balanced" else 1 / (1 + round(config.refractory / config.dt))
+
+
 def prepared(config: Config, run: Run, name: str, training: Part, held: Part) -> nn.Module:
     """An encoder of words or pictures that was pre-trained and spikes, as far as options want that."""
     encoder, part = encoder_of(config, run, name), phase(run, name)
     source = config.words_from if name == "words" else config.pictures_from
-    shown = training[:2] if name == "words" else training[2:]
+    (images, labels), (others, names) = (found[:2] if name == "words" else found[2:] for found in (training, held))
     if source:
         borrow(part, source, encoder, config, ALIKE)
     elif config.pretrain:
+        neuron, length = neuron_of(config), steps(config, "item_ms")
         updates = config.words_updates if name == "words" else config.pictures_updates
         every = max(updates // 20, 1)
-        schedule = Schedule(updates, config.pretrain_lr, config.pretrain_lr_decay, max(updates // 5, 1), every, every)
         pretrain_classes(
-            part, encoder, *shown, held[:2] if name == "words" else held[2:], 10, config.pretrain_batch, schedule,
+            part, encoder, images, labels, (others, names), 10, config.pretrain_batch,
+            Schedule(updates, config.pretrain_lr, config.pretrain_lr_decay, max(updates // 5, 1), every, every),
             redraw=config.redraw if name == "pictures" else 0.0,
+            seen=(lambda shown: pixel_rates(neuron, shown, length)) if config.conversion == "bounded" else None,
         )  # fmt: skip
     spiking = spiking_of(config, encoder)
-    if isinstance(spiking, SpikingConvEncoder) and (source or config.pretrain):
+    if isinstance(spiking, SpikingConvEncoder) and (source or config.pretrain) and config.conversion == "balanced":
         calibrate(
-            part, spiking, shown[0], steps(config, "item_ms"), batches=1, batch=config.calibration,
+            part, spiking, images, steps(config, "item_ms"), batches=1, batch=config.calibration,
             share=config.threshold_share,
         )  # fmt: skip
     return spiking
