@@ -282,8 +282,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     training, _, part = load(config, run)
     model = network(config, run)
     update = run.load_best(model=model)
-    senses = perceive(config, run, model, part, "test")
     pairs = test_pairs(config, run, part)
+    senses = perceive(config, run, model, part, "test", pairs)
     errors = tested(model, senses, part, pairs, run.device)
     values = {"accuracy": nearest(errors), "chance": 1 / config.length}
     for place, row in enumerate(errors):
@@ -312,7 +312,8 @@ def plot(config: Config, run: Run) -> None:
     pairs = test_pairs(config, run, part)
     few = Pairs(*(values[..., :TEST_BATCH] for values in pairs))
     model.eval()
-    draw(config, run, model, part, few, answer(model, perceive(config, run, model, part, "test"), few, run.device))
+    senses = perceive(config, run, model, part, "test", pairs)
+    draw(config, run, model, part, few, answer(model, senses, few, run.device))
 
 
 def check(config: Config) -> None:
@@ -474,28 +475,43 @@ def network(
     return CrossModalNetwork(core, decoder, words, pictures).to(run.device)
 
 
-def perceive(config: Config, run: Run, model: CrossModalNetwork, part: Part, name: str) -> Senses:
-    """Activity of the encoders for what a part holds: computed once if they are frozen, otherwise when it is needed."""
+def perceive(
+    config: Config, run: Run, model: CrossModalNetwork, part: Part, name: str, only: Pairs | None = None
+) -> Senses:
+    """Activity of the encoders for what a part holds: computed once if they are frozen, otherwise when it is needed.
 
-    def one(encoder: nn.Module, images: Tensor, what: str) -> Callable[[Tensor], Tensor]:
+    Args:
+        only: samples for whose words and pictures alone it is computed.
+    """
+
+    def one(encoder: nn.Module, images: Tensor, what: str, used: Tensor) -> Callable[[Tensor], Tensor]:
         length = steps(config, "item_ms")
-        if config.freeze and isinstance(encoder, SpikingConvEncoder):
-            return _encoders.spikes(phase(run, what), encoder, images, length, name).take
-        table = embed(encoder, images, run.device) if config.freeze and isinstance(encoder, ConvEncoder) else None
+        if config.freeze:
+            place = torch.zeros(len(images), dtype=torch.int64)
+            place[used] = torch.arange(len(used))
+            if isinstance(encoder, SpikingConvEncoder):
+                packed = _encoders.spikes(phase(run, what), encoder, images[used], length, name)
+                return lambda chosen: packed.take(place[chosen])
+            assert isinstance(encoder, ConvEncoder)
+            table = embed(encoder, images[used], run.device)
+            return lambda chosen: table[place[chosen]].unsqueeze(0)
 
         def said(chosen: Tensor) -> Tensor:
-            flat = chosen.flatten()
-            if table is not None:
-                found = table[flat].unsqueeze(0)
-            elif isinstance(encoder, SpikingConvEncoder):
-                found = encoder.encode(images[flat].to(run.device), length)
+            shown = images[chosen.flatten()].to(run.device)
+            if isinstance(encoder, SpikingConvEncoder):
+                found = encoder.encode(shown, length)
             else:
-                found = encoder(images[flat].to(run.device)).unsqueeze(0)
+                found = torch.unsqueeze(encoder(shown), 0)
             return found.view(len(found), *chosen.shape, found.shape[2])
 
         return said
 
-    return Senses(one(model.words, part.words, "words"), one(model.pictures, part.pictures, "pictures"))
+    words, pictures = torch.arange(len(part.said)), torch.arange(len(part.shown))
+    if only is not None:
+        words = torch.unique(torch.cat([only.sounds.flatten(), only.query]))
+        pictures = torch.unique(only.images)
+    heard, seen = one(model.words, part.words, "words", words), one(model.pictures, part.pictures, "pictures", pictures)
+    return Senses(heard, seen)
 
 
 def answer(model: CrossModalNetwork, senses: Senses, pairs: Pairs, device: torch.device) -> Recall:
