@@ -52,17 +52,18 @@ class Recordings(NamedTuple):
     people: tuple[str, ...]
 
 
-def load(split: Split) -> Recordings:
-    """All recordings of a split, ordered by digit, speaker and index.
+def load(split: Split, here: Path | None = None) -> Recordings:
+    """All recordings of a split, ordered by digit, speaker and index; of the folder `here`, if one is given.
 
     Raises:
         ConfigError: there is no such split.
         DataError: there are no recordings, or one is damaged.
     """
     _check(split)
-    files = _files(_source())
+    source = _source(here)
+    files = _files(source)
     if not files:
-        raise DataError(f"{_source()} holds no recording like 7_jackson_32.wav. Get {URL} and put it there.")
+        raise DataError(f"{source} holds no recording like 7_jackson_32.wav. Get {URL} and put it there.")
     people = tuple(sorted({_parts(name)[1] for name in files}))
     names = [name for name in files if (_parts(name)[2] in TEST_INDICES) == (split == "test")]
     names.sort(key=_parts)
@@ -199,9 +200,9 @@ def _parts(name: str) -> tuple[int, str, int]:
     return int(found[1]), found[2], int(found[3])
 
 
-def _source() -> Path:
+def _source(here: Path | None = None) -> Path:
     """The zip file, else the folder itself."""
-    here = folder("fsdd")
+    here = here or folder("fsdd")
     archives = sorted(here.glob("*.zip"))
     if len(archives) > 1:
         raise DataError(f"{here} holds {len(archives)} zip files: {archives[0].name}, ... Leave one of them there.")

@@ -14,7 +14,11 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+<<<<<<< HEAD
 from typing import TYPE_CHECKING, Any, NamedTuple
+=======
+from typing import Any, NamedTuple
+>>>>>>> 7a4388b27828377a9e8589517d44b99f1345f21c
 
 import numpy as np
 import torch
@@ -46,6 +50,8 @@ class ConvEncoder(nn.Module):
         blocks: how many.
         batch_norm: normalise before the ReLU; such a network cannot spike.
         bias: of the convolutions.
+        bound: largest activity. With 1 / (1 + refractory steps), the most spikes per step of a neuron, and trained on
+            the rates of its pixels, the network needs no balance: its thresholds are 1.
         generator: draws the weights, uniform up to sqrt(2) sqrt(6 / (fan in + fan out)); biases are zero.
 
     Raises:
@@ -59,11 +65,13 @@ class ConvEncoder(nn.Module):
 
     def __init__(
         self, channels: int = 64, blocks: int = 4, *, batch_norm: bool = False, bias: bool = False,
-        generator: torch.Generator | None = None,
+        bound: float = math.inf, generator: torch.Generator | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         check_positive("ConvEncoder", channels=channels, blocks=blocks)
-        self.channels, self.blocks = channels, blocks
+        if not bound > 0.0:
+            raise ConfigError(f"ConvEncoder needs bound > 0, but got {bound}. Leave it out for activity of any size.")
+        self.channels, self.blocks, self.bound = channels, blocks, bound
         sizes = [1] + blocks * [channels]
         self.convs = nn.ModuleList(nn.Conv2d(n_in, n_out, 3, padding=1, bias=bias) for n_in, n_out in pairwise(sizes))
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) if batch_norm else nn.Identity() for _ in range(blocks))
@@ -97,8 +105,36 @@ class ConvEncoder(nn.Module):
         self.features(*images.shape[2:])
         x = images.contiguous(memory_format=torch.channels_last)  # twice as fast on the CPU
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = torch.relu(max_pool2d(norm(conv(x)), 2))  # the same as the other way round, on a quarter of the values
+            x = max_pool2d(norm(conv(x)), 2)  # the same as the other way round, on a quarter of the values
+            x = torch.relu(x) if self.bound == math.inf else _Bounded.apply(x, self.bound)  # type: ignore[no-untyped-call]
         return x.flatten(1)
+
+
+class _Bounded(torch.autograd.Function):
+    """min(max(x, 0), bound). What lies above can be drawn down by a gradient, but not further up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return x.clamp(0.0, bound)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (x,), (gradient,) = ctx.saved_tensors, gradients
+        return gradient * ((x > 0) & ((x < ctx.bound) | (gradient > 0))), None
+
+
+@torch.no_grad()
+def pixel_rates(neuron: LIF, images: Tensor, steps: int) -> Tensor:
+    """Spikes per step of the neuron of every pixel, from rest: images [B, 1, H, W] -> 0 to 1, the same shape.
+
+    >>> pixel_rates(memory_neuron(), torch.tensor([[[[0.0, 0.2, 4.0]]]]), 100).flatten().tolist()
+    [0.0, 0.06..., 0.25]
+    """
+    check_images("pixel_rates", images)
+    found = [neuron(few.expand(steps, *few.shape))[0].mean(0) for few in torch.split(images, 256)]
+    return torch.cat(found)
 
 
 def _features(channels: int, blocks: int, height: int, width: int) -> int:
@@ -119,7 +155,8 @@ class SpikingConvEncoder(Stateful):
     Args:
         encoder: without batch normalisation.
         neuron: LIF of the pixels; the others take its refractory time, reset, slope and step.
-        threshold: of all integrate-and-fire neurons until `balance` sets them; by default that of `neuron`.
+        threshold: of all integrate-and-fire neurons until `balance` sets them; by default 1 if the encoder has a
+            bound, otherwise that of `neuron`.
         learn_thresholds: they are parameters, one a layer; otherwise buffers. Both are saved.
 
     Raises:
@@ -142,7 +179,8 @@ class SpikingConvEncoder(Stateful):
         pixels = memory_neuron() if neuron is None else neuron
         self.channels, self.blocks = encoder.channels, encoder.blocks
         layers: list[nn.Module] = [pixels]
-        start = float(torch.as_tensor(pixels.constants()["threshold"])) if threshold is None else threshold
+        usual = 1.0 if encoder.bound < math.inf else float(torch.as_tensor(pixels.constants()["threshold"]))
+        start = usual if threshold is None else threshold
         for conv in encoder.convs:
             held = torch.full((), start, dtype=next(encoder.parameters()).dtype)
             layers += [

@@ -13,7 +13,7 @@ import math
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 
 from ..data.batches import Batches, in_order
 from ..errors import CheckpointError, ConfigError
@@ -193,6 +193,9 @@ def pretrain_classes(
     classes: int,
     batch: int,
     schedule: Schedule,
+    *,
+    redraw: float = 0.0,
+    seen: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Train an encoder with a linear readout on top to name classes; the readout is forgotten afterwards.
 
@@ -201,18 +204,21 @@ def pretrain_classes(
     Args:
         run: of this phase; see `phase`.
         batch: images per update of each process.
+        redraw: weight of the mean squared error of a decoder (dense 256, ReLU, dense, sigmoid) that draws images of
+            numbers from 0 to 1 from their features, so that these tell more than the class. It is forgotten too.
+        seen: what the encoder gets to see of images; by default what they are.
 
     Raises:
         ConfigError: the batch is empty or larger than the data.
         TrainingError: the loss is not finite.
     """
-    head = nn.Linear(encoder.features(*images.shape[2:]), classes).to(run.device)
-    with torch.no_grad():
-        for part in head.parameters():  # as torch does, by the run's generator
-            bound = head.in_features**-0.5
-            drawn = torch.empty(part.shape).uniform_(-bound, bound, generator=run.generator("readout", shared=True))
-            part.copy_(drawn)
-    optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], lr=schedule.lr)
+    width = encoder.features(*images.shape[2:])
+    parts = {"encoder": encoder, "head": _dense(width, classes, run)}
+    if redraw:
+        pixels = images[0].numel()
+        parts["decoder"] = nn.Sequential(_dense(width, 256, run), nn.ReLU(), _dense(256, pixels, run), nn.Sigmoid())
+    head, learned = parts["head"], [parameter for part in parts.values() for parameter in part.parameters()]
+    optimizer = torch.optim.Adam(learned, lr=schedule.lr)
     order = run.generator("pretraining", shared=True)
     batches = Batches(len(images), batch, order, run.rank, run.world)
 
@@ -222,24 +228,35 @@ def pretrain_classes(
         chosen = batches.next()
         target = labels[chosen].to(run.device)
         encoder.train()
-        logits = head(encoder(images[chosen].to(run.device).float()))
+        shown = images[chosen].to(run.device).float()
+        features = encoder(shown if seen is None else seen(shown))
+        logits = head(features)
         loss = cross_entropy(logits, target)
+        values = {"accuracy": share(logits, target), "lr": lr}
+        if redraw:
+            error = mse_loss(parts["decoder"](features), shown.flatten(1))
+            loss, values = loss + redraw * error, values | {"error": error.item()}
         optimizer.zero_grad()
         torch.autograd.backward(loss)
-        ranks.average_gradients([*encoder.parameters(), *head.parameters()])
+        ranks.average_gradients(learned)
         optimizer.step()
-        return {"loss": loss.item(), "accuracy": share(logits, target), "lr": lr}
+        ranks.average_buffers(encoder)
+        return {"loss": loss.item(), **values}
 
     @torch.no_grad()
     def validate(finished: int) -> dict[str, float]:
-        logits = head(embed(encoder, validation[0], run.device))
-        wanted = validation[1].to(run.device)
+        features = embed(encoder, validation[0] if seen is None else seen(validation[0]), run.device)
+        logits, wanted = head(features), validation[1].to(run.device)
         loss = cross_entropy(logits, wanted).item()
-        return {"validation_loss": loss, "validation_accuracy": share(logits, wanted)}
+        values = {"validation_loss": loss, "validation_accuracy": share(logits, wanted)}
+        if redraw:
+            error = mse_loss(parts["decoder"](features), validation[0].to(run.device).float().flatten(1)).item()
+            values |= {"validation_loss": loss + redraw * error, "validation_error": error}
+        return values
 
     fit(
         run,
-        parts={"encoder": encoder, "head": head, "optimizer": optimizer, "batches": batches},
+        parts={**parts, "optimizer": optimizer, "batches": batches},
         updates=schedule.updates,
         step=step,
         validate=validate,
@@ -249,6 +266,15 @@ def pretrain_classes(
         better="lower",
     )
     run.load_best(encoder=encoder)
+
+
+@torch.no_grad()
+def _dense(n_in: int, n_out: int, run: Run) -> nn.Module:
+    """A dense layer as torch starts it, by the run's generator."""
+    layer, bound = nn.Linear(n_in, n_out), n_in**-0.5
+    for part in layer.parameters():
+        part.uniform_(-bound, bound, generator=run.generator("readout", shared=True))
+    return layer.to(run.device)
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..layers import rate_cost
-from ..models.memory import Recollection
 from ..train.run import Run
 
 SPIKING = ("spiking", "frozen", "recurrent")
@@ -25,6 +24,13 @@ class MemoryOptions(Protocol):
     def target_rate(self) -> float: ...
 
 
+class Active(Protocol):
+    """What happened in a network: activity [T, B, N] by population."""
+
+    @property
+    def layers(self) -> dict[str, Tensor]: ...
+
+
 def steps(config: MemoryOptions, name: str) -> int:
     """A time in steps."""
     time: float = getattr(config, name)
@@ -39,7 +45,7 @@ def squared_rates(config: MemoryOptions, spikes: Tensor) -> Tensor:
     return 1e6 / spikes.shape[2] * rate_cost(spikes, config.target_rate, config.dt)
 
 
-def rates(config: MemoryOptions, found: Recollection) -> dict[str, float]:
+def rates(config: MemoryOptions, found: Active) -> dict[str, float]:
     """Mean rates [Hz]; nothing for a model without spikes."""
     if config.model not in SPIKING:
         return {}
@@ -67,7 +73,7 @@ class Silence:
     def __init__(self) -> None:
         self.updates = 0
 
-    def look(self, run: Run, found: Recollection, finished: int) -> None:
+    def look(self, run: Run, found: Active, finished: int) -> None:
         """After an update."""
         values = found.layers.get("read values")
         self.updates = self.updates + 1 if values is not None and not bool(values.any()) else 0

@@ -33,8 +33,7 @@ from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import History, fit
 from ..train.table import Table
-from ._lsnn import learning_rate, set_learning_rate
-from ._lsnn import share
+from ._lsnn import learning_rate, set_learning_rate, share
 from ._memory import Silence, steps
 
 TEST_BATCH = 64

@@ -137,6 +137,16 @@ def average_gradients(parameters: nn.Module | Iterable[Tensor]) -> None:
         parameter.grad /= world()
 
 
+def average_buffers(module: nn.Module) -> None:
+    """Replace statistics that a module keeps, as batch normalisation does, by their means over the ranks."""
+    if world() == 1:
+        return
+    for buffer in module.buffers():
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer /= world()
+
+
 def mean(values: Mapping[str, float]) -> dict[str, float]:
     """The same dictionary with every value averaged over the ranks; all ranks must have the same keys."""
     if world() == 1:

@@ -1,0 +1,587 @@
+"""Cross-modal recall: a spoken digit brings back the picture of a digit that was stored with it.
+
+A network of spiking neurons stores three pairs of a spoken digit and a picture in a Hebbian memory, one by one. Then it
+hears another recording of one of the digits, and draws: how often a pixel's neuron spikes is how bright it is. In
+training the pictures of the three digits are permuted, so that the word alone does not tell the picture; in the test
+they match. Word and picture reach the memory through convolutional encoders that were trained to name digits, and were
+then made to spike.
+
+Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
+Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not known to us: none stands beside ours.
+Data: Jackson et al., Free Spoken Digit Dataset; LeCun et al., MNIST.
+"""
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from ..data import cross_modal, fsdd, mfcc, mnist
+from ..data.batches import in_order
+from ..data.cross_modal import SIDE, Members, Pairs
+from ..data.fsdd import split_mixed
+from ..errors import ConfigError, check_positive
+from ..layers.memory import align_, memory_neuron
+from ..models.cross_modal import CrossModalNetwork, RateDecoder, Recall, SpikingDecoder
+from ..models.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
+from ..models.memory import MemoryCore, RateMemory
+from ..neurons import LIF
+from ..rules import Hebbian
+from ..train import ranks
+from ..train.run import Run
+from ..train.supervised import fit
+from . import _encoders
+from ._encoders import Schedule, borrow, calibrate, embed, phase, pretrain_classes
+from ._lsnn import learning_rate, set_learning_rate
+from ._memory import SPIKING, Silence, populations, rates, squared_rates, steps
+
+TEST_BATCH = 100
+ALL = "0,1,2,3,4,5,6,7,8,9"
+ALIKE = (
+    "made_up", "coefficients", "frames", "channels", "batch_norm", "bias", "validation_share", "images", "conversion",
+    "item_ms", "dt", "threshold", "tau_mem", "refractory", "reset",
+)  # fmt: skip
+"""Options that must be the same where an encoder is borrowed."""
+
+
+@dataclass(frozen=True)
+class Config:
+    model: Literal["spiking", "relu", "frozen"] = "spiking"
+    """spiking; relu: the same as rates; frozen: the memory stays at zero."""
+    made_up: bool = False
+    """Use a few made-up sounds and pictures in the formats of the data sets instead."""
+    length: int = 3
+    """Pairs of a sample."""
+    train_digits: str = ALL
+    """Digits to train and validate with."""
+    test_digits: str = ALL
+    """Digits to test with."""
+    images: int = 0
+    """Training pictures to use, the first of the file; 0: all."""
+    coefficients: int = 20
+    """MFCC of a frame, the first left out."""
+    frames: int = 30
+    """Frames of a word; fewer are filled up with zeros, of more those around the loudest are taken."""
+    validation_share: float = 0.1
+    """Share of the training recordings of every digit and speaker, and of its pictures, that validates."""
+    item_ms: float = 100.0
+    """Time of a pair, and of the query [ms]."""
+    channels: int = 64
+    """Channels of the encoders, which are the spike trains that a word becomes, and a picture."""
+    batch_norm: bool = False
+    """Encoders normalise; they cannot spike then."""
+    bias: bool = False
+    """Encoders have biases."""
+    pretrain: bool = True
+    """Train the encoders to name digits first, and set their thresholds when they spike."""
+    conversion: Literal["balanced", "bounded"] = "balanced"
+    """How they come to spike. balanced: trained on values without bound, then thresholds are the largest currents of
+    the spiking network; bounded: trained on the rates of their pixels with activity up to that of a neuron that always
+    spikes, so that thresholds are 1."""
+    words_from: str = ""
+    """Folder of a run whose encoder of words is used, instead of training one."""
+    pictures_from: str = ""
+    """The same for pictures."""
+    freeze: bool = False
+    """Encoders stay as they were pre-trained; their spikes are then computed once."""
+    learn_thresholds: bool = False
+    """Thresholds of the encoders are learned, if they are not frozen."""
+    threshold_share: float = 1.0
+    """Balanced thresholds: this share of the largest current."""
+    calibration: int = 256
+    """Words and pictures from which they are set."""
+    words_updates: int = 1000
+    """Updates of the pre-training on words."""
+    pictures_updates: int = 21_100
+    """The same on pictures."""
+    pretrain_batch: int = 256
+    """Words or pictures of such an update."""
+    pretrain_lr: float = 0.001
+    """Initial learning rate of Adam in pre-training."""
+    pretrain_lr_decay: float = 0.85
+    """Factor of that learning rate, five times while an encoder is trained."""
+    redraw: float = 0.0
+    """Pre-training on pictures also has a decoder draw them again from their features: weight of its squared error."""
+    memory_size: int = 100
+    """Key neurons, and as many value neurons."""
+    initial: Literal["paper", "aligned"] = "paper"
+    """aligned: writing and reading start with the same keys."""
+    w_max: float = 1.0
+    """Soft bound of the memory."""
+    potentiation: float = 0.3
+    """Learning rate of the memory."""
+    depression: float = 0.3
+    """Rate at which a key forgets when it is used."""
+    recall: float = 0.2
+    """How strongly what a key already means drives the values while writing."""
+    delay: float = 1.0
+    """From a value spike to its effect on keys while reading [ms]."""
+    hidden: int = 256
+    """Neurons of the decoder between values and pixels."""
+    white: float = 15.0
+    """Spikes of a white pixel during the query."""
+    threshold: float = 0.05
+    """Firing threshold of all neurons but those in the blocks of the encoders."""
+    tau_mem: float = 20.0
+    """Time constant of the membrane [ms]."""
+    tau_trace: float = 20.0
+    """Time constant of the traces [ms]."""
+    refractory: float = 3.0
+    """Refractory time [ms]."""
+    reset: Literal["subtract", "zero"] = "subtract"
+    """What a spike does to the voltage."""
+    gain: float = 1.0
+    """Dampening factor of the surrogate slope."""
+    dt: float = 1.0
+    """Length of a step [ms]."""
+    batch: int = 256
+    """Samples per update."""
+    updates: int = 4320
+    """Updates."""
+    stored: int = 9000
+    """Training samples that are drawn once and shown again and again; 0: always new ones."""
+    lr: float = 0.001
+    """Initial learning rate of Adam."""
+    lr_decay: float = 0.85
+    """Factor of the learning rate."""
+    lr_decay_every: int = 720
+    """Updates between two decays."""
+    clip: float = 40.0
+    """Largest norm of the gradient; 0: any."""
+    rate_cost: float = 1e-7
+    """Coefficient of the squared distance of firing rates [Hz] from target_rate, for every population."""
+    target_rate: float = 0.0
+    """Rate towards which all populations are regularised [Hz]."""
+    validation_samples: int = 1000
+    """Samples of the validation, the same every time."""
+    validate_every: int = 36
+    """Updates between two validations."""
+    select: Literal["best", "last"] = "best"
+    """Weights to test: those with the smallest validation loss, or the last."""
+    test_samples: int = 1000
+    """Samples of the test."""
+    checkpoint_every: int = 36
+    """Updates between two checkpoints."""
+
+
+PAPER = Config()
+RATES: dict[str, Any] = {
+    "model": "relu", "initial": "paper", "batch_norm": True, "pretrain": False, "freeze": False, "rate_cost": 0.0,
+    "conversion": "balanced", "potentiation": 0.1, "depression": 0.1,
+}  # fmt: skip
+CPU = Config(
+    images=12_000, channels=32, freeze=True, conversion="bounded", words_updates=700, pictures_updates=1200,
+    pretrain_batch=128, pretrain_lr_decay=0.65, redraw=50.0, initial="aligned", dt=5.0, delay=5.0, refractory=0.0,
+    threshold=0.1, white=15.0, batch=64, stored=0, updates=1500, validate_every=100, checkpoint_every=50,
+    lr_decay_every=300,
+)  # fmt: skip
+PRESETS = {
+    "cpu": CPU,
+    "paper": PAPER,
+    "paper_relu": replace(PAPER, **RATES),
+    "relu": replace(CPU, **RATES),
+    "frozen": replace(CPU, model="frozen"),
+    "smoke": replace(
+        CPU, made_up=True, images=0, channels=6, words_updates=4, pictures_updates=4, pretrain_batch=20, calibration=8,
+        validation_share=0.3, item_ms=50.0, memory_size=10, hidden=12, batch=8, updates=4, validation_samples=20,
+        validate_every=2, test_samples=20, checkpoint_every=2,
+    ),
+}  # fmt: skip
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
+
+
+class Part(NamedTuple):
+    """Words and pictures from which samples are drawn, and what they show."""
+
+    words: Tensor  # float32 [N, 1, frames, coefficients]
+    said: Tensor  # int64 [N]
+    pictures: Tensor  # float32 [M, 1, 28, 28], 0 to 1
+    shown: Tensor  # int64 [M]
+
+    def take(self, words: Tensor, pictures: Tensor) -> "Part":
+        """Some of them."""
+        return Part(self.words[words], self.said[words], self.pictures[pictures], self.shown[pictures])
+
+
+class Senses(NamedTuple):
+    """What the encoders say of words and pictures: indices [*B] -> activity [T, *B, F]."""
+
+    words: Callable[[Tensor], Tensor]
+    pictures: Callable[[Tensor], Tensor]
+
+
+def train(config: Config, run: Run) -> None:
+    """Pre-train the encoders, let them spike, and train the rest, or all of it."""
+    check(config)
+    training, held, _ = load(config, run)
+    model = network(config, run, *(prepared(config, run, name, training, held) for name in ("words", "pictures")))
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learned, lr=config.lr)
+    senses = [perceive(config, run, model, *part) for part in ((training, "training"), (held, "validation"))]
+    digits = numbers(config, "train_digits")
+    among = Members(training.said, training.shown, digits, config.length)
+    drawn = run.generator("training", shared=bool(config.stored))
+    stored = among.draw(config.stored, False, drawn) if config.stored else None
+    validation = Members(held.said, held.shown, digits, config.length).draw(
+        config.validation_samples, False, run.generator("validation", shared=True)
+    )
+    silent = Silence()
+
+    def step(finished: int) -> dict[str, float]:
+        lr = learning_rate(finished, config.lr, config.lr_decay, config.lr_decay_every)
+        set_learning_rate(optimizer, lr)
+        if stored is None:
+            shown = among.draw(config.batch, False, drawn)
+        else:
+            chosen = torch.randint(config.stored, (config.batch,), generator=run.generator("batches"))
+            shown = Pairs(*(part[..., chosen] for part in stored))
+        model.train()
+        found = answer(model, senses[0], shown, run.device)
+        loss = mse_loss(found.picture, target(training, shown).to(run.device))
+        values = {"loss": loss.item(), "lr": lr}
+        if config.rate_cost and config.model in SPIKING:
+            loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in found.layers.values())
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        ranks.average_gradients(learned)
+        if config.clip:
+            torch.nn.utils.clip_grad_norm_(learned, config.clip)
+        optimizer.step()
+        if config.batch_norm:
+            ranks.average_buffers(model)
+        silent.look(run, found, finished)
+        return values | rates(config, found)
+
+    def validate(finished: int) -> dict[str, float]:
+        errors = tested(model, senses[1], held, validation, run.device)
+        return {"validation_loss": float(errors[0].mean()), "validation_accuracy": nearest(errors)}
+
+    fit(
+        run,
+        parts={"model": model, "optimizer": optimizer, "silence": silent},
+        updates=config.updates,
+        step=step,
+        validate=validate,
+        validate_every=config.validate_every,
+        checkpoint_every=config.checkpoint_every,
+        best="validation_loss" if config.select == "best" else None,
+        better="lower",
+    )
+
+
+@torch.no_grad()
+def evaluate(config: Config, run: Run) -> dict[str, float]:
+    """How far drawings are from the right picture and from the others, and how often the right one is the nearest."""
+    check(config)
+    training, _, part = load(config, run)
+    model = network(config, run)
+    update = run.load_best(model=model)
+    pairs = test_pairs(config, run, part)
+    senses = perceive(config, run, model, part, "test", pairs)
+    errors = tested(model, senses, part, pairs, run.device)
+    values = {"accuracy": nearest(errors), "chance": 1 / config.length}
+    for place, row in enumerate(errors):
+        name = "mse" if place == 0 else f"mse_other_{place}"
+        low, middle, high = row.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=row.dtype)).tolist()
+        values |= {name: float(row.mean()), f"{name}_sd": float(row.std()), f"{name}_median": middle}
+        values[f"{name}_iqr"] = high - low
+    values["mse_mean_digit"] = mean_digits(training, part, pairs)
+    values |= {"update": float(update), "test_samples": float(config.test_samples)}
+    values["parameters"] = float(sum(parameter.numel() for parameter in model.parameters()))
+    run.write_json("errors.json", errors.tolist())
+    few = Pairs(*(part[..., :TEST_BATCH] for part in pairs))
+    found = answer(model, senses, few, run.device)
+    run.write_json("activity.json", activity(config, found))
+    return values | rates(config, found)
+
+
+@torch.no_grad()
+def plot(config: Config, run: Run) -> None:
+    """A sample in detail, the memory and its weights, errors, a gallery of drawings, learning curves."""
+    from ._cross_modal_figures import draw
+
+    _, _, part = load(config, run)
+    model = network(config, run)
+    run.load_best(model=model)
+    pairs = test_pairs(config, run, part)
+    few = Pairs(*(values[..., :TEST_BATCH] for values in pairs))
+    model.eval()
+    senses = perceive(config, run, model, part, "test", pairs)
+    draw(config, run, model, part, few, answer(model, senses, few, run.device))
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError where options contradict each other, or would be of no use."""
+    check_positive(
+        "cross_modal", length=config.length, item_ms=config.item_ms, dt=config.dt, channels=config.channels,
+        calibration=config.calibration, threshold_share=config.threshold_share, words_updates=config.words_updates,
+        pictures_updates=config.pictures_updates, pretrain_batch=config.pretrain_batch, pretrain_lr=config.pretrain_lr,
+        memory_size=config.memory_size, delay=config.delay, hidden=config.hidden, white=config.white,
+        batch=config.batch, updates=config.updates, lr=config.lr, validation_samples=config.validation_samples,
+        test_samples=config.test_samples,
+    )  # fmt: skip
+    for name in ("item_ms", "delay"):
+        steps(config, name)
+    for name in ("train_digits", "test_digits"):
+        numbers(config, name)
+    if min(config.clip, config.rate_cost, config.target_rate, config.stored, config.redraw, config.images) < 0:
+        raise ConfigError("clip, rate_cost, target_rate, stored, redraw and images must not be below 0.")
+    if min(config.frames, config.coefficients) < 16:
+        raise ConfigError(
+            f"A word of {config.frames} frames and {config.coefficients} coefficients vanishes in four poolings. Use "
+            "at least 16 of each."
+        )
+    if config.model == "relu" and config.initial == "aligned":
+        raise ConfigError('initial "aligned" is for a memory in spikes, not for relu. Choose "paper".')
+    if config.model in SPIKING and config.batch_norm:
+        raise ConfigError("Encoders that normalise cannot spike. Use --no-batch-norm, or --model relu.")
+    if config.conversion == "bounded" and config.batch_norm:
+        raise ConfigError("Encoders that normalise have no bound. Use --no-batch-norm, or --conversion balanced.")
+    if config.freeze and not (config.pretrain or (config.words_from and config.pictures_from)):
+        raise ConfigError("Frozen encoders that were never trained are of no use. Use --pretrain, or --no-freeze.")
+
+
+def numbers(config: Config, name: str) -> list[int]:
+    """Digits of an option."""
+    text: str = getattr(config, name)
+    words = [word.strip() for word in text.split(",")]
+    if not all(len(word) == 1 and word in "0123456789" for word in words):
+        raise ConfigError(f"{name} are digits with commas, such as 0,3,7, but got {text!r}.")
+    return [int(word) for word in words]
+
+
+def load(config: Config, run: Run) -> tuple[Part, Part, Part]:
+    """Training, validation and test."""
+    if config.made_up:
+        with tempfile.TemporaryDirectory() as place:
+            cross_modal.write_example(Path(place))
+            found = [read(config, split, Path(place)) for split in ("train", "test")]
+    else:
+        found = [read(config, split, None) for split in ("train", "test")]
+    (training, speakers), (test, _) = found
+    drawn = run.fresh().generator("split", shared=True)
+    words = split_mixed(training.said, speakers, config.validation_share, drawn)
+    pictures = split_mixed(training.shown, torch.zeros_like(training.shown), config.validation_share, drawn)
+    return training.take(words[0], pictures[0]), training.take(words[1], pictures[1]), test
+
+
+def read(config: Config, split: Any, here: Path | None) -> tuple[Part, Tensor]:
+    """Words and pictures of a split, and who says the words."""
+    options = mfcc.Options(config.coefficients, config.frames)
+    words = cross_modal.words(split, options, here and here / "fsdd")
+    if here is None:
+        digits = mnist.load(split)
+    else:
+        first = 0 if split == "train" else 2
+        digits = mnist.read(*(here / "mnist" / file.name for file in mnist.FILES[first : first + 2]))
+    count = config.images or len(digits.labels) if split == "train" else len(digits.labels)
+    pictures = digits.images[:count].unsqueeze(1).float() / 255
+    return Part(words.pictures, words.labels, pictures, digits.labels[:count]), words.speakers
+
+
+def neuron_of(config: Config) -> LIF:
+    """LIF of all layers."""
+    return memory_neuron(
+        config.tau_mem, config.threshold, config.refractory, reset=config.reset, dt=config.dt, slope=config.gain
+    )
+
+
+def encoder_of(config: Config, run: Run, name: str) -> ConvEncoder:
+    """An encoder as rates, its weights drawn from the run's generator."""
+    draws = run.generator(f"weights of {name}", shared=True)
+    encoder = ConvEncoder(
+        config.channels, batch_norm=config.batch_norm, bias=config.bias, bound=bound_of(config), generator=draws
+    )
+    return encoder.to(run.device)
+
+
+def spiking_of(config: Config, encoder: ConvEncoder) -> nn.Module:
+    """The encoder as the network has it."""
+    if config.model not in SPIKING:
+        return encoder
+    spiking = SpikingConvEncoder(
+        encoder, neuron_of(config), learn_thresholds=config.learn_thresholds and not config.freeze
+    )
+    return spiking.to(next(encoder.parameters()).device)
+
+
+def bound_of(config: Config) -> float:
+    """Most activity of an encoder in pre-training."""
+    return math.inf if config.conversion == "balanced" else 1 / (1 + round(config.refractory / config.dt))
+
+
+def prepared(config: Config, run: Run, name: str, training: Part, held: Part) -> nn.Module:
+    """An encoder of words or pictures that was pre-trained and spikes, as far as options want that."""
+    encoder, part = encoder_of(config, run, name), phase(run, name)
+    source = config.words_from if name == "words" else config.pictures_from
+    (images, labels), (others, names) = (found[:2] if name == "words" else found[2:] for found in (training, held))
+    if source:
+        borrow(part, source, encoder, config, ALIKE)
+    elif config.pretrain:
+        neuron, length = neuron_of(config), steps(config, "item_ms")
+        updates = config.words_updates if name == "words" else config.pictures_updates
+        every = max(updates // 20, 1)
+        pretrain_classes(
+            part, encoder, images, labels, (others, names), 10, config.pretrain_batch,
+            Schedule(updates, config.pretrain_lr, config.pretrain_lr_decay, max(updates // 5, 1), every, every),
+            redraw=config.redraw if name == "pictures" else 0.0,
+            seen=(lambda shown: pixel_rates(neuron, shown, length)) if config.conversion == "bounded" else None,
+        )  # fmt: skip
+    spiking = spiking_of(config, encoder)
+    if isinstance(spiking, SpikingConvEncoder) and (source or config.pretrain) and config.conversion == "balanced":
+        calibrate(
+            part, spiking, images, steps(config, "item_ms"), batches=1, batch=config.calibration,
+            share=config.threshold_share,
+        )  # fmt: skip
+    return spiking
+
+
+def network(
+    config: Config, run: Run, words: nn.Module | None = None, pictures: nn.Module | None = None
+) -> CrossModalNetwork:
+    """The network of these options, its weights drawn from the run's generator."""
+    words = spiking_of(config, encoder_of(config, run, "words")) if words is None else words
+    pictures = spiking_of(config, encoder_of(config, run, "pictures")) if pictures is None else pictures
+    if config.freeze:
+        words.requires_grad_(False)
+        pictures.requires_grad_(False)
+    draws, size = run.generator("weights", shared=True), config.memory_size
+    n_query = encoder_of(config, run.fresh(), "words").features(config.frames, config.coefficients)
+    n_in = n_query + config.channels
+    rule = Hebbian(
+        potentiation=config.potentiation, depression=config.depression, w_max=config.w_max,
+        tau_trace=0.0 if config.model == "relu" else config.tau_trace, dt=config.dt,
+    )  # fmt: skip
+    core: MemoryCore | RateMemory
+    decoder: SpikingDecoder | RateDecoder
+    if config.model == "relu":
+        core = RateMemory(n_in, n_query, size, rule, generator=draws)
+        decoder = RateDecoder(size, config.hidden, SIDE, SIDE, generator=draws)
+    else:
+        neuron, length = neuron_of(config), steps(config, "item_ms")
+        core = MemoryCore(
+            n_in, n_query, size, neuron, rule if config.model == "spiking" else None, steps=length, window=length,
+            delay=steps(config, "delay"), recall=config.recall, generator=draws,
+        )  # fmt: skip
+        if config.initial == "aligned":
+            align_(core.write, core.read, n_query)
+        decoder = SpikingDecoder(size, config.hidden, SIDE, SIDE, neuron, white=config.white, generator=draws)
+    return CrossModalNetwork(core, decoder, words, pictures).to(run.device)
+
+
+def perceive(
+    config: Config, run: Run, model: CrossModalNetwork, part: Part, name: str, only: Pairs | None = None
+) -> Senses:
+    """Activity of the encoders for what a part holds: computed once if they are frozen, otherwise when it is needed.
+
+    Args:
+        only: samples for whose words and pictures alone it is computed.
+    """
+
+    def one(encoder: nn.Module, images: Tensor, what: str, used: Tensor) -> Callable[[Tensor], Tensor]:
+        length = steps(config, "item_ms")
+        if config.freeze:
+            place = torch.zeros(len(images), dtype=torch.int64)
+            place[used] = torch.arange(len(used))
+            if isinstance(encoder, SpikingConvEncoder):
+                packed = _encoders.spikes(phase(run, what), encoder, images[used], length, name)
+                return lambda chosen: packed.take(place[chosen])
+            assert isinstance(encoder, ConvEncoder)
+            table = embed(encoder, images[used], run.device)
+            return lambda chosen: table[place[chosen]].unsqueeze(0)
+
+        def said(chosen: Tensor) -> Tensor:
+            shown = images[chosen.flatten()].to(run.device)
+            if isinstance(encoder, SpikingConvEncoder):
+                found = encoder.encode(shown, length)
+            else:
+                found = torch.unsqueeze(encoder(shown), 0)
+            return found.view(len(found), *chosen.shape, found.shape[2])
+
+        return said
+
+    words, pictures = torch.arange(len(part.said)), torch.arange(len(part.shown))
+    if only is not None:
+        words = torch.unique(torch.cat([only.sounds.flatten(), only.query]))
+        pictures = torch.unique(only.images)
+    heard, seen = one(model.words, part.words, "words", words), one(model.pictures, part.pictures, "pictures", pictures)
+    return Senses(heard, seen)
+
+
+def answer(model: CrossModalNetwork, senses: Senses, pairs: Pairs, device: torch.device) -> Recall:
+    """What the network draws."""
+    words = senses.words(torch.cat([pairs.sounds, pairs.query.unsqueeze(0)])).to(device)
+    pictures = senses.pictures(pairs.images).to(device)
+    found: Recall = model(in_a_row(words[:, :-1]), in_a_row(pictures), words[:, -1])
+    return found
+
+
+def in_a_row(activity: Tensor) -> Tensor:
+    """One pair after the other: [T, S, B, F] -> [S T, B, F]."""
+    return activity.transpose(0, 1).flatten(0, 1)
+
+
+def target(part: Part, pairs: Pairs) -> Tensor:
+    """The pictures that were stored with the words that are asked for, [B, 28, 28]."""
+    return part.pictures[pairs.target, 0]
+
+
+@torch.no_grad()
+def tested(model: CrossModalNetwork, senses: Senses, part: Part, pairs: Pairs, device: torch.device) -> Tensor:
+    """Mean squared errors [S, B] of the drawings: to the right picture, then to the others in the order of storage."""
+    found, model_trains = [], model.training
+    model.eval()
+    for chosen in in_order(len(pairs.asked), TEST_BATCH):
+        few = Pairs(*(values[..., chosen] for values in pairs))
+        drawn = answer(model, senses, few, device).picture.cpu()
+        order = (few.asked + torch.arange(len(few.images)).unsqueeze(1)) % len(few.images)
+        seen = part.pictures[few.images.gather(0, order), 0]
+        found.append((drawn - seen).square().mean((2, 3)))
+    model.train(model_trains)
+    return torch.cat(found, 1)
+
+
+def nearest(errors: Tensor) -> float:
+    """How often the right picture is nearer than all others."""
+    return float((errors[0] < errors[1:]).all(0).double().mean()) if len(errors) > 1 else 1.0
+
+
+def mean_digits(training: Part, part: Part, pairs: Pairs) -> float:
+    """Mean squared error of drawing the mean training picture of the right digit: what the digit alone tells."""
+    means = torch.stack([training.pictures[training.shown == digit, 0].mean(0) for digit in range(10)])
+    wanted = pairs.target
+    return float((means[part.shown[wanted]] - part.pictures[wanted, 0]).square().mean())
+
+
+def test_pairs(config: Config, run: Run, part: Part) -> Pairs:
+    """The samples of the test: words with the digits that they say."""
+    members = Members(part.said, part.shown, numbers(config, "test_digits"), config.length)
+    return members.draw(config.test_samples, True, run.generator("test", shared=True))
+
+
+def activity(config: Config, found: Recall) -> dict[str, Any]:
+    """activity.json: sizes, synapses and rates [Hz] of each population, and what the data files are."""
+    data = list[Any]()
+    if not config.made_up:
+        data = [what for module in (fsdd, mnist) for split in ("train", "test") for what in module.describe(split)]
+    if config.model not in SPIKING:
+        return {"dt_ms": config.dt, "steps": 1, "layers": [], "data": data}
+    size, hertz, layers = config.memory_size, rates(config, found), found.layers
+    words, n_in = layers["words"].shape[-1], layers["words"].shape[-1] + layers["pictures"].shape[-1]
+    heard: dict[str, tuple[int, int, str | None]] = {
+        "words": (words, 1, None), "pictures": (n_in - words, 1, None), "query": (words, 1, None),
+        "write keys": (size, n_in, "rate_words"), "write values": (size, n_in, "rate_pictures"),
+        "read keys": (size, words, "rate_query"), "read values": (size, size, "rate_read_keys"),
+        "decoder": (config.hidden, size, "rate_read_values"), "pixels": (SIDE**2, config.hidden, "rate_decoder"),
+    }  # fmt: skip
+    length = (config.length + 1) * steps(config, "item_ms")
+    return {"dt_ms": config.dt, "steps": length, "layers": populations(hertz, heard), "data": data}
+
+
+__all__ = ["PRESETS", "PUBLISHED", "Config", "evaluate", "plot", "train"]
