@@ -14,11 +14,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-<<<<<<< HEAD
 from typing import TYPE_CHECKING, Any, NamedTuple
-=======
-from typing import Any, NamedTuple
->>>>>>> 7a4388b27828377a9e8589517d44b99f1345f21c
 
 import numpy as np
 import torch

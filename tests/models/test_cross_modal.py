@@ -24,7 +24,10 @@ def spikes(*shape: int, seed: int = 0, share: float = 0.3) -> Tensor:
     return (torch.rand(shape, generator=seeded(seed)) < share).float()
 
 
-def network(rule: Any = Hebbian(dt=5.0), words: int = 6, pictures: int = 5) -> CrossModalNetwork:
+RULE = Hebbian(dt=5.0)
+
+
+def network(rule: Any = RULE, words: int = 6, pictures: int = 5) -> CrossModalNetwork:
     neuron = memory_neuron(20.0, 0.1, 0.0, dt=5.0)
     core = MemoryCore(words + pictures, words, 9, neuron, rule, steps=STEPS, window=STEPS, generator=seeded())
     decoder = SpikingDecoder(9, 7, 4, 3, neuron, white=10.0, generator=seeded(1))
