@@ -86,7 +86,7 @@ def picture(samples: Array, rate: int, options: Options = DEFAULT, name: str = "
         DataError: nothing is to be heard, or what is left is not longer than half a frame.
 
     >>> picture(np.sin(np.arange(1000.0)), 8000)[0, :, 0].nonzero()[0].tolist()
-    [0, 1, 2, 3, 4, 5]
+    [0, 1, 2, 3, 4]
     """
     power = _power(trimmed(samples, name), options, name)
     frames = standardised(_coefficients(power, rate, options)[:, 1:])

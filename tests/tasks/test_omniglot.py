@@ -154,7 +154,7 @@ def test_kept_spikes_give_the_answers_of_spikes_computed_afresh(tmp_path: Path) 
     assert isinstance(found, PackedSpikes)
     first = answer(learner, Source(SMOKE, images, found), shown, run.device)
     assert first.encoder.shape == (30, 6, 4 + 6)
-    assert float(first.encoder[..., :4].mean()) > 0.01
+    assert float(first.encoder[..., :4].detach().mean()) > 0.01
     for gradient in (False, True):
         with torch.set_grad_enabled(gradient):
             again = answer(learner, Source(SMOKE, images, None), shown, run.device)
