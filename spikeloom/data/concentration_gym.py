@@ -54,7 +54,7 @@ def _classes() -> tuple[Any, Any]:
     class ConcentrationEnv(gymnasium.Env):  # type: ignore[misc, name-defined]
         """See `environment`."""
 
-        metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+        metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}
         render_mode = "ansi"
 
         def __init__(self, game: Concentration) -> None:

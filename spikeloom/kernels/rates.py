@@ -3,8 +3,11 @@
     a = min(potentiation y_i x_j, 1)      b = min(fx_j + fy_i, 1 - a)      w <- w (1 - soft a - b) + top a
     recalled_i = sum_j w_ij q_j
 
-Activity has no bound here, so both minima act. A thread takes one sample through all steps: its memory [N, N] stays in
-the cache. The way back computes every memory again from the first, into a buffer of one sample.
+Keys x, values y and queries q are rectified: what is 0 has no gradient, and a key of 0 changes nothing unless there is
+forgetting by values. So the memory lies in rows of one key, and only rows whose key or query is above 0 are touched.
+Activity has no bound here, so both minima act; a row that neither can reach is computed without them. A thread takes
+one sample through all steps: its memory stays in the cache. The way back computes the memories again, keeps the rows
+before they change, and puts them back one by one.
 """
 
 from typing import Any
@@ -22,49 +25,82 @@ Array = Any
 POTENTIATION, FORGET_PRE, FORGET_POST, SOFT, TOP = range(5)
 
 
-@sums
-def write_row(w: Array, x: Array, fx: Array, y: float, q: Array, numbers: Array) -> float:
-    """Change one row of the memory in place; what it then recalls."""
+@njit
+def free(x: float, largest: float, numbers: Array) -> bool:
+    """Whether no minimum can act on the row of a key, where no value is above `largest`."""
+    forgotten = numbers[FORGET_PRE] * (x * x) + numbers[FORGET_POST] * (largest * largest)
+    found: bool = numbers[POTENTIATION] * x * largest + forgotten < numbers.dtype.type(1)
+    return found
+
+
+@njit
+def write_row(w: Array, x: float, y: Array, largest: float, numbers: Array) -> None:
+    """Change the row of a key in place."""
     one, soft, top = numbers.dtype.type(1), numbers[SOFT], numbers[TOP]
-    strength, fy = numbers[POTENTIATION] * y, numbers[FORGET_POST] * (y * y)
-    total = numbers.dtype.type(0)
-    for j in range(len(w)):
-        a = min(strength * x[j], one)
-        b = min(fx[j] + fy, one - a)
-        w[j] = w[j] * (one - soft * a - b) + top * a
-        total += w[j] * q[j]
+    strength, fx, post = numbers[POTENTIATION] * x, numbers[FORGET_PRE] * (x * x), numbers[FORGET_POST]
+    if free(x, largest, numbers):
+        for i in range(len(w)):
+            a = strength * y[i]
+            w[i] = w[i] * (one - soft * a - (fx + post * (y[i] * y[i]))) + top * a
+    else:
+        for i in range(len(w)):
+            a = min(strength * y[i], one)
+            b = min(fx + post * (y[i] * y[i]), one - a)
+            w[i] = w[i] * (one - soft * a - b) + top * a
+
+
+@sums
+def back_row(w: Array, g: Array, x: float, y: Array, largest: float, numbers: Array, to_y: Array) -> float:
+    """Back through `write_row`: g is the gradient of the row after it and becomes that of w, the row before; that of x."""
+    zero, one, two = numbers.dtype.type(0), numbers.dtype.type(1), numbers.dtype.type(2)
+    soft, top, post = numbers[SOFT], numbers[TOP], numbers[FORGET_POST]
+    strength, fx = numbers[POTENTIATION] * x, numbers[FORGET_PRE] * (x * x)
+    to_strength, to_fx = zero, zero
+    if free(x, largest, numbers):
+        for i in range(len(w)):
+            a, lost = strength * y[i], g[i] * w[i]
+            to_a = g[i] * top - soft * lost
+            to_strength += to_a * y[i]
+            to_fx -= lost
+            to_y[i] += to_a * strength - two * post * y[i] * lost
+            g[i] = g[i] * (one - soft * a - (fx + post * (y[i] * y[i])))
+    else:
+        for i in range(len(w)):
+            raw, lost = strength * y[i], g[i] * w[i]
+            a, f = min(raw, one), fx + post * (y[i] * y[i])
+            less = f < one - a
+            b = f if less else one - a
+            to_f = -lost if less else zero
+            to_a = g[i] * top - soft * lost + (zero if less else lost)
+            to_raw = to_a if raw <= one else zero
+            to_strength += to_raw * y[i]
+            to_fx += to_f
+            to_y[i] += to_raw * strength + two * post * y[i] * to_f
+            g[i] = g[i] * (one - soft * a - b)
+    value: float = numbers[POTENTIATION] * to_strength + two * numbers[FORGET_PRE] * x * to_fx
+    return value
+
+
+@sums
+def back_read(w: Array, g: Array, q: float, to_out: Array) -> float:
+    """Back through the reading of a row; the gradient of q."""
+    total = w.dtype.type(0)
+    for i in range(len(w)):
+        total += to_out[i] * w[i]
+        g[i] += to_out[i] * q
     value: float = total
     return value
 
 
-@sums
-def back_row(
-    w: Array, after: Array, g: Array, x: Array, fx: Array, y: float, q: Array, to_out: float, numbers: Array,
-    to_x: Array, to_q: Array,
-) -> float:  # fmt: skip
-    """Back through `write_row`: g is the gradient of the row and becomes the one before; the gradient of y."""
-    zero, one, two = numbers.dtype.type(0), numbers.dtype.type(1), numbers.dtype.type(2)
-    soft, top, pre = numbers[SOFT], numbers[TOP], two * numbers[FORGET_PRE]
-    strength, fy = numbers[POTENTIATION] * y, numbers[FORGET_POST] * (y * y)
-    to_strength, to_fy = zero, zero
-    for j in range(len(w)):
-        to_q[j] += to_out * after[j]
-        gj, wj, xj = g[j] + to_out * q[j], w[j], x[j]
-        raw = strength * xj
-        a = min(raw, one)
-        f = fx[j] + fy
-        free = f < one - a
-        b = f if free else one - a
-        lost = gj * wj
-        to_f = -lost if free else zero
-        to_a = gj * (top - soft * wj) + (zero if free else lost)
-        to_raw = to_a if raw <= one else zero
-        to_strength += to_raw * xj
-        to_fy += to_f
-        to_x[j] += to_raw * strength + to_f * pre * xj
-        g[j] = gj * (one - soft * a - b)
-    value: float = numbers[POTENTIATION] * to_strength + two * numbers[FORGET_POST] * y * to_fy
-    return value
+@njit
+def recall(w: Array, q: Array, out: Array) -> None:
+    """out = the sum of the rows, each times its query."""
+    out[:] = 0
+    for j in range(len(q)):
+        if q[j] != 0:
+            row, strength = w[j], q[j]
+            for i in range(len(out)):
+                out[i] += row[i] * strength
 
 
 @njit
@@ -72,18 +108,18 @@ def forward(
     keys: Array, values: Array, queries: Array, begins: Array, memory: Array, numbers: Array, out: Array, start: int,
     stop: int,
 ) -> None:  # fmt: skip
-    """Samples start to stop: keys, values, queries, out [T, B, N], begins [T, B], memory [B, N, N] in place."""
-    fx = np.empty(memory.shape[1], numbers.dtype)
+    """Samples start to stop: keys, values, queries, out [T, B, N], begins [T, B], memory [B, key, value] in place."""
+    everywhere = numbers[FORGET_POST] != 0
     for b in range(start, stop):
         w = memory[b]
         for t in range(len(keys)):
             if begins[t, b]:
                 w[:] = 0
-            x, y, q = keys[t, b], values[t, b], queries[t, b]
-            for j in range(len(fx)):
-                fx[j] = numbers[FORGET_PRE] * (x[j] * x[j])
-            for i in range(len(fx)):
-                out[t, b, i] = write_row(w[i], x, fx, y[i], q, numbers)
+            x, y, largest = keys[t, b], values[t, b], values[t, b].max()
+            for j in range(len(x)):
+                if everywhere or x[j] != 0:
+                    write_row(w[j], x[j], y, largest, numbers)
+            recall(w, queries[t, b], out[t, b])
 
 
 @njit
@@ -92,31 +128,42 @@ def backward(
     to_memory: Array, to_keys: Array, to_values: Array, to_queries: Array, start: int, stop: int,
 ) -> None:  # fmt: skip
     """Back through `forward`: to_memory is the gradient of the last memory and becomes that of the first."""
-    kind, size, steps = numbers.dtype, memory.shape[1], len(keys)
-    ws, fx, blank = np.empty((steps + 1, size, size), kind), np.empty(size, kind), np.zeros((size, size), kind)
+    size, steps, everywhere = memory.shape[1], len(keys), numbers[FORGET_POST] != 0
+    most = 0
     for b in range(start, stop):
-        ws[0] = memory[b]
+        most = max(most, size * begins[:, b].sum() + (keys[:, b] != 0).sum())
+    if everywhere:
+        most += steps * size
+    w, kept = np.empty((size, size), numbers.dtype), np.empty((most, size), numbers.dtype)
+    for b in range(start, stop):
+        w[:] = memory[b]
+        place = 0
         for t in range(steps):
-            ws[t + 1] = blank if begins[t, b] else ws[t]
-            x, y, q = keys[t, b], values[t, b], queries[t, b]
-            for j in range(size):
-                fx[j] = numbers[FORGET_PRE] * (x[j] * x[j])
-            for i in range(size):
-                write_row(ws[t + 1, i], x, fx, y[i], q, numbers)
-        for t in range(steps - 1, -1, -1):
-            x, y, q = keys[t, b], values[t, b], queries[t, b]
-            for j in range(size):
-                fx[j] = numbers[FORGET_PRE] * (x[j] * x[j])
-            before = blank if begins[t, b] else ws[t]
-            to_keys[t, b] = 0
-            to_queries[t, b] = 0
-            for i in range(size):
-                to_values[t, b, i] = back_row(
-                    before[i], ws[t + 1, i], to_memory[b, i], x, fx, y[i], q, to_out[t, b, i], numbers, to_keys[t, b],
-                    to_queries[t, b],
-                )  # fmt: skip
             if begins[t, b]:
-                to_memory[b] = 0
+                kept[place : place + size] = w
+                place += size
+                w[:] = 0
+            x, y, largest = keys[t, b], values[t, b], values[t, b].max()
+            for j in range(size):
+                if everywhere or x[j] != 0:
+                    kept[place] = w[j]
+                    place += 1
+                    write_row(w[j], x[j], y, largest, numbers)
+        for t in range(steps - 1, -1, -1):
+            x, y, q, g = keys[t, b], values[t, b], queries[t, b], to_memory[b]
+            largest = y.max()
+            to_values[t, b] = 0
+            for j in range(size - 1, -1, -1):
+                to_queries[t, b, j] = back_read(w[j], g[j], q[j], to_out[t, b]) if q[j] != 0 else 0
+                to_keys[t, b, j] = 0
+                if everywhere or x[j] != 0:
+                    place -= 1
+                    w[j] = kept[place]
+                    to_keys[t, b, j] = back_row(w[j], g[j], x[j], y, largest, numbers, to_values[t, b])
+            if begins[t, b]:
+                place -= size
+                w[:] = kept[place : place + size]
+                g[:] = 0
 
 
 class _Rates(torch.autograd.Function):
@@ -146,7 +193,10 @@ class _Rates(torch.autograd.Function):
 def rate_sequence(
     keys: Tensor, values: Tensor, queries: Tensor, begins: Tensor, memory: Tensor, rule: Any
 ) -> tuple[Tensor, Tensor]:
-    """What is recalled at each step [T, B, N], and the last memory; where `begins` [T, B], it is emptied first."""
+    """What is recalled at each step [T, B, N], and the last memory [B, value, key]; emptied where `begins` [T, B].
+
+    The memory that comes back lies in rows of one key: given to the next call, it need not be turned.
+    """
     kind = np.dtype(str(keys.dtype).removeprefix("torch."))
     bound = rule.soft_bound
     numbers = np.array(
@@ -156,5 +206,5 @@ def rate_sequence(
         ],
         kind,
     )  # fmt: skip
-    out, memory = _Rates.apply(keys, values, queries, begins, memory, numbers)
-    return out, memory
+    out, memory = _Rates.apply(keys, values, queries, begins, memory.transpose(1, 2), numbers)
+    return out, memory.transpose(1, 2)

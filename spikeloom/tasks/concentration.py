@@ -166,6 +166,7 @@ PRESETS = {
     "smoke": replace(
         SPIKING, games=8, flips=6, updates=4, epochs=2, batches=2, embedding=8, memory_size=8, hidden=8, item_ms=50.0,
         window=50.0, validation_games=10, validate_every=2, test_games=12, longest=20, checkpoint_every=2,
+        lr_linear=False,
     ),
 }  # fmt: skip
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
@@ -337,7 +338,7 @@ def learning(config: Config) -> PPO:
 def optimizer_of(config: Config, agent: Agent) -> torch.optim.Optimizer:
     """Adam or RMSprop."""
     if config.optimizer == "adam":
-        return torch.optim.Adam(agent.parameters(), lr=config.lr, eps=config.optimizer_eps)
+        return torch.optim.Adam(agent.parameters(), lr=config.lr, eps=config.optimizer_eps, fused=True)
     return torch.optim.RMSprop(agent.parameters(), lr=config.lr, alpha=config.rmsprop_alpha, eps=config.optimizer_eps)
 
 

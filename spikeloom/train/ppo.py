@@ -186,7 +186,7 @@ def improve(
             torch.autograd.backward(loss)
             ranks.average_gradients(agent)
             if options.max_norm:
-                torch.nn.utils.clip_grad_norm_(agent.parameters(), options.max_norm)
+                torch.nn.utils.clip_grad_norm_(agent.parameters(), options.max_norm, foreach=True)
             optimizer.step()
             parts = torch.stack([loss, policy, value, entropy, (ratio != clipped).float().mean()]).tolist()
             for name, part in zip(("loss", "policy_loss", "value_loss", "entropy", "clipped"), parts, strict=True):

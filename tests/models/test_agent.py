@@ -37,8 +37,9 @@ def rate_core(rule: Hebbian) -> RateRecall:
 
 
 def spiking_core(**options: Any) -> SpikingRecall:
-    given: dict[str, Any] = {"steps": 20, "window": 10, "delay": 3, "input_gain": 4.0, "generator": seeded()} | options
-    return SpikingRecall(INPUTS, WIDTH, SIZE, memory_neuron(), Hebbian(), **given).double()
+    given: dict[str, Any] = {"steps": 20, "window": 10, "delay": 3, "input_gain": 1.0, "generator": seeded()} | options
+    given = {"neuron": memory_neuron(threshold=0.02), "rule": Hebbian()} | given
+    return SpikingRecall(INPUTS, WIDTH, SIZE, **given).double()
 
 
 def outcome(core: Any, xs: Tensor, engine: str) -> list[Tensor]:
@@ -95,9 +96,9 @@ def test_where_a_game_begins_all_is_forgotten(build: Any) -> None:
     with torch.no_grad():
         whole, last = core(xs)
         later, other = core(xs[5:])
-    assert torch.equal(whole[5:, anew], later[:, anew])
+    torch.testing.assert_close(whole[5:, anew], later[:, anew])
     assert not torch.allclose(whole[5:, ~anew], later[:, ~anew])
-    map_state(lambda one, two: one if torch.equal(one[anew], two[anew]) else pytest.fail("not afresh"), last, other)
+    map_state(lambda one, two: torch.testing.assert_close(one[anew], two[anew]) or one, last, other)
 
 
 def test_parts_of_the_state_have_the_batch_first() -> None:
@@ -111,13 +112,18 @@ def test_parts_of_the_state_have_the_batch_first() -> None:
 
 
 def test_the_delay_of_the_feedback_need_not_divide_an_observation() -> None:
-    """One observation of 40 steps is two of 20 of the same."""
+    """One observation of 40 steps is two of 20 of the same, if the memory stays as it is."""
     xs = seen()[:1].repeat(2, 1, 1)
-    xs[1:, :, -1] = 0.0
-    with torch.no_grad():
-        short, _ = spiking_core(delay=7)(xs)
-        long, _ = spiking_core(delay=7, steps=40)(xs[:1])
-    assert torch.equal(short[1], long[0])
+    xs[..., -1] = 0.0
+    found = []
+    for steps, shown in ((20, xs), (40, xs[:1])):
+        core = spiking_core(delay=7, steps=steps, rule=Hebbian(potentiation=0.0, depression=0.0))
+        state = core.initial_state(xs[0])
+        memory = torch.rand(BATCH, SIZE, SIZE, generator=seeded(), dtype=torch.float64)
+        with torch.no_grad():
+            found.append(core(shown, state._replace(write=state.write._replace(memory=memory)))[0][-1])
+    assert torch.equal(*found)
+    assert float(found[0].sum()) > 0
 
 
 def test_aligned_cores_start_with_the_same_keys() -> None:

@@ -20,7 +20,7 @@ from spikeloom.train.run import Run
 SMOKE = PRESETS["smoke"]
 SMALL = {name: getattr(SMOKE, name) for name in (
     "games", "flips", "updates", "epochs", "batches", "embedding", "memory_size", "hidden", "validation_games",
-    "validate_every", "test_games", "longest", "checkpoint_every",
+    "validate_every", "test_games", "longest", "checkpoint_every", "lr_linear",
 )}  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def new_run(folder: Path, seed: int = 0) -> Run:
     return Run(folder, "concentration", "smoke", seed, quiet=True)
 
 
-@pytest.mark.parametrize("options", [{}, {"model": "relu", "fresh_images": True, "lr_linear": False, "cells": 5}])
+@pytest.mark.parametrize("options", [{}, {"model": "relu", "fresh_images": True, "lr_decay": 0.5, "cells": 5}])
 def test_a_resumed_run_ends_with_the_same_bytes(options: dict[str, Any], tmp_path: Path) -> None:
     config = change(**options)
     concentration.train(config, new_run(tmp_path / "whole"))
@@ -138,7 +138,7 @@ def test_options_of_the_optimiser_and_the_loss_do_something(tmp_path: Path) -> N
         "ratio": {"ratio_clip": 1e-4}, "value clip": {"value_clip": 1e-4}, "norm": {"clip": 1e-3},
         "match": {"match_reward": 1.0}, "penalty": {"flip_penalty": -3.0},
     }.items():  # fmt: skip
-        config, run = change(model="relu", updates=1, **options), new_run(tmp_path / name)
+        config, run = change(model="relu", games=16, flips=12, updates=1, **options), new_run(tmp_path / name)
         concentration.train(config, run)
         agent = network(config, run.fresh())
         run.load_best(model=agent)
