@@ -51,7 +51,7 @@ def write_row(w: Array, x: float, y: Array, largest: float, numbers: Array) -> N
 
 @sums
 def back_row(w: Array, g: Array, x: float, y: Array, largest: float, numbers: Array, to_y: Array) -> float:
-    """Back through `write_row`: g is the gradient of the row after it and becomes that of w, the row before; that of x."""
+    """Back through `write_row`: g is the gradient of the row after it, then that of w, the row before; that of x."""
     zero, one, two = numbers.dtype.type(0), numbers.dtype.type(1), numbers.dtype.type(2)
     soft, top, post = numbers[SOFT], numbers[TOP], numbers[FORGET_POST]
     strength, fx = numbers[POTENTIATION] * x, numbers[FORGET_PRE] * (x * x)
