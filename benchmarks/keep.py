@@ -40,7 +40,7 @@ def keep(run: Path, place: Path, pictures: bool = True) -> list[Path]:
         raise FileNotFoundError(f"{run} holds no finished run: it has no result.json. Resume it first.")
     names = [name for name in NUMBERS if (run / name).is_file()]
     if pictures:
-        seen = [run / "report.html", *sorted(run.glob("figures/*.png"))]
+        seen = [run / "report.html", *sorted(run.glob("figures/*.png")), *sorted(run.glob("figures/*.gif"))]
         large = [path for path in seen if path.stat().st_size > LARGEST]
         if large:
             print(f"left out, over {LARGEST >> 10} KiB: {', '.join(path.name for path in large)}")

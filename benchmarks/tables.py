@@ -9,6 +9,7 @@
     conversion  benchmarks/results/conversion.json
     stdp        benchmarks/results/stdp.json
     hebbian     benchmarks/results/hebbian.json
+    concentration  benchmarks/results/concentration.json
     memory      benchmarks/results/memory.json, length.json, first_call.json
 
 A table without results files says so. `--check` writes nothing and fails if the README is not up to date.
@@ -279,6 +280,24 @@ def hebbian() -> str:
     return markdown(head, rows) + f"\n\n{said} " + origin([document])
 
 
+def concentration() -> str:
+    """Updates of the agents, and the game alone."""
+    document = read("concentration")
+    if document is None:
+        return NONE_YET
+    rows = []
+    for work in document["workloads"]:
+        settings = work["settings"]
+        times = {row["name"]: row["cpu_ms"]["median"] for row in work["contenders"]}
+        ours, original = times["spikeloom"], settings.get("original_s")
+        flips = settings["flips"] * (1 if work["name"] == "the game alone" else settings["games"])
+        others = [f"{times[name]:,.0f}" if name in times else "" for name in ("definition", "floor")]
+        known = f"{original:g} s ({1000 * original / ours:.0f}x)" if original else ""
+        rows.append([work["name"], f"{ours:,.0f}", f"{1000 * flips / ours:,.0f}", *others, known])
+    head = ["CPU ms", "ours", "flips per second", "definition", "floor", "the original, on another machine"]
+    return markdown(head, rows) + "\n\n" + origin([document])
+
+
 def stdp() -> str:
     """One presentation of the network of Diehl & Cook, per sample."""
     document = read("stdp")
@@ -324,6 +343,7 @@ def spread(statistics: dict[str, float]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "results": results, "spoken": spoken, "speed": speed, "sparse": sparse, "parallel": parallel, "rate": rate,
     "conversion": conversion, "stdp": stdp, "hebbian": hebbian,
+    "concentration": concentration,
     "memory": memory,
 }  # fmt: skip
 

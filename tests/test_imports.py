@@ -44,9 +44,10 @@ THIRD_PARTY = {
     "tyro": {"cli"},
     "rich": {"cli", "train"},
     "matplotlib": {"plot"},
+    "gymnasium": {"data"},
     "pooch": {"data"},
     "h5py": {"data"},
-    "PIL": {"data"},
+    "PIL": {"data", "plot"},
     "numba": {"kernels", "data"},  # data: the loop of the event camera, loaded when it first records
     "sympy": {"kernels", "vocabulary"},
     "triton": {"kernels"},
@@ -127,7 +128,7 @@ def test_a_wrong_import_is_found(
 
 
 def test_the_help_is_quick_because_nothing_heavy_is_imported() -> None:
-    heavy = "numba", "sympy", "triton", "matplotlib"
+    heavy = "numba", "sympy", "triton", "matplotlib", "gymnasium"
     code = (
         "import sys, contextlib\n"
         "sys.argv = ['spikeloom', '--help']\n"

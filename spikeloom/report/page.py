@@ -65,11 +65,11 @@ def prose(docstring: str) -> str:
 
 
 def picture(path: Path, caption: str) -> str:
-    """A PNG file, inside the page."""
+    """A PNG or GIF file, inside the page."""
     data = base64.b64encode(path.read_bytes()).decode()
     name = path.stem.replace("_", " ")
     return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(name)}">'
+        f'<figure><img src="data:image/{path.suffix[1:]};base64,{data}" alt="{escape(name)}">'
         f"<figcaption><b>{escape(name)}</b> {escape(caption)}</figcaption></figure>"
     )
 

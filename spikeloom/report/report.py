@@ -13,6 +13,8 @@ from . import energy, sections
 from .page import page, prose, section
 from .sections import Folder
 
+PICTURES = (".png", ".gif")
+
 
 def render(folder: Path, description: str, preset: Mapping[str, Any]) -> str:
     """The page, as text.
@@ -55,7 +57,11 @@ def read(folder: Path) -> Folder:
         activity=activity,
         costs=energy.costs(activity) if activity else [],
         metrics=_lines(folder / "metrics.jsonl"),
-        figures={path: captions.get(path.stem, "") for path in sorted((folder / "figures").glob("*.png"))},
+        figures={
+            path: captions.get(path.stem, "")
+            for path in sorted((folder / "figures").glob("*.*"))
+            if path.suffix in PICTURES
+        },
     )
 
 

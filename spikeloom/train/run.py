@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -40,7 +40,7 @@ class Part(Protocol):
 
 
 class Figure(Protocol):
-    """What `Run.figure` takes: a matplotlib Figure."""
+    """What `Run.figure` takes: a matplotlib Figure, or a film of several."""
 
     def savefig(self, fname: Any, *, dpi: float, bbox_inches: str) -> Any: ...
 
@@ -162,13 +162,13 @@ class Run:
         """The lines of metrics.jsonl, oldest first."""
         return metrics.read(self._metrics_path)
 
-    def figure(self, name: str, figure: Figure, caption: str = "") -> None:
-        """Write `figures/NAME.png`; the report shows it above its caption."""
+    def figure(self, name: str, figure: Figure, caption: str = "", kind: Literal["png", "gif"] = "png") -> None:
+        """Write `figures/NAME.png`, or .gif for a film; the report shows it above its caption."""
         if self.rank > 0:
             return
         buffer = io.BytesIO()
         figure.savefig(buffer, dpi=120.0, bbox_inches="tight")
-        files.write_atomic(self.folder / "figures" / f"{name}.png", lambda stream: stream.write(buffer.getvalue()))
+        files.write_atomic(self.folder / "figures" / f"{name}.{kind}", lambda stream: stream.write(buffer.getvalue()))
         captions = self.read_json("figures/captions.json") if self._exists("figures/captions.json") else {}
         files.write_json(self.folder / "figures" / "captions.json", {**captions, name: caption})
 

@@ -11,7 +11,9 @@ from benchmarks.keep import keep
 def finished(folder: Path) -> Path:
     (folder / "figures").mkdir(parents=True)
     (folder / "checkpoints").mkdir()
-    for name in ("config.json", "result.json", "report.html", "figures/a.png", "checkpoints/last.pt"):
+    for name in (
+        "config.json", "result.json", "report.html", "figures/a.png", "figures/game.gif", "checkpoints/last.pt",
+    ):  # fmt: skip
         (folder / name).write_text(name)
     return folder
 
@@ -19,14 +21,14 @@ def finished(folder: Path) -> Path:
 def test_numbers_and_pictures_but_no_weights(tmp_path: Path) -> None:
     keep(finished(tmp_path / "run"), tmp_path / "kept")
     kept = sorted(str(path.relative_to(tmp_path / "kept")) for path in (tmp_path / "kept").rglob("*") if path.is_file())
-    assert kept == ["config.json", "figures/a.png", "report.html", "result.json"]
+    assert kept == ["config.json", "figures/a.png", "figures/game.gif", "report.html", "result.json"]
 
 
 def test_large_pictures_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = finished(tmp_path / "run")
     (run / "figures/b.png").write_bytes(bytes((1 << 20) + 1))
     keep(run, tmp_path / "kept")
-    assert [path.name for path in (tmp_path / "kept/figures").iterdir()] == ["a.png"]
+    assert sorted(path.name for path in (tmp_path / "kept/figures").iterdir()) == ["a.png", "game.gif"]
     assert "b.png" in capsys.readouterr().out
 
 

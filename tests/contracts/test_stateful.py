@@ -18,8 +18,9 @@ from spikeloom.layers import (
     SparseDelayedLinear,
     TwoPass,
 )
-from spikeloom.layers.memory import HebbianRead, HebbianWrite
+from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.models import LSNN, DiehlCookNetwork, LSTMBaseline, NeuronOptions, ParallelNetwork
+from spikeloom.models.agent import RateRecall, SpikingRecall
 from spikeloom.neurons import (
     ALIF,
     LIF,
@@ -38,7 +39,7 @@ from spikeloom.neurons import (
     SynapticLIF,
     SynapticReadout,
 )
-from spikeloom.rules import pair_stdp
+from spikeloom.rules import Hebbian, pair_stdp
 
 
 def seeded() -> torch.Generator:
@@ -63,6 +64,10 @@ LAYERS: dict[str, Callable[[], Stateful]] = {
     "ALIF eprop": lambda: ALIF(adapt_strength=0.5, threshold=3.0, dynamics="eprop", memory="lean"),
     "HebbianWrite": lambda: HebbianWrite(6, 4, generator=seeded()),
     "HebbianRead": lambda: HebbianRead(6, 4, delay=3, generator=seeded()),
+    "SpikingRecall": lambda: SpikingRecall(
+        5, 4, 3, memory_neuron(), Hebbian(), steps=6, window=4, delay=4, input_gain=3.0, generator=seeded()
+    ),
+    "RateRecall": lambda: RateRecall(5, 4, 3, Hebbian(tau_trace=0.0), generator=seeded()),
     "LeakyReadout": lambda: LeakyReadout(),
     "FromEquation": lambda: neurons(6),
     "DelayedLinear": lambda: DelayedLinear(6, 4, delays=5, generator=seeded()),
@@ -128,6 +133,7 @@ NO_GRADIENT = ("DiehlCook", "DiehlCook all", "MembraneLIF", "DiehlCookNetwork")
 """What learns by local rules alone."""
 FOLDED = ("LSNN", "LSTM", "Sequential", "DelayedLinear", "SparseDelayedLinear", "ParallelNetwork", "TwoPass")
 ROUNDED = (*FOLDED, "DiehlCookNetwork", "Rectified", "MaskedPSN", "SlidingPSN", "ParaLIF scan", "RateNeuron rate")
+ROUNDED += ("RateRecall",)
 EXACT = {name for name in LAYERS if not name.startswith(ROUNDED)}
 """Where no matrix product folds time: bit for bit."""
 

@@ -1,4 +1,4 @@
-"""Worked numbers of the Hebbian memory, from independent float64 calculations: traces A to E."""
+"""Worked numbers of the Hebbian memory, from independent float64 calculations: traces A to F."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from torch import Tensor
 
 from spikeloom import kernels
 from spikeloom.core import record
+from spikeloom.data.concentration import Concentration, expected_flips
 from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.rules import Hebbian, inverted_oja
 from spikeloom.surrogate import Triangle
@@ -133,3 +134,29 @@ def test_trace_e_a_reading_layer(
     close(torch.stack([states.key.voltage[-1, 0, 1], states.value.voltage[-1, 0, 1]]), final)
     if delay == 1:
         close(states.key.voltage[-1, 0, 0], 0.992765)
+
+
+def test_trace_f_a_game() -> None:
+    game = Concentration(4, images=torch.rand(2, 10, generator=torch.Generator().manual_seed(0)))
+    cards = game.deal(1, torch.Generator().manual_seed(1))._replace(deck=torch.tensor([[0, 1, 0, 1]]))
+    first = game.observe(cards)[0].tolist()
+    assert first == [1.0, 0.0, 0.0] * 4 + [1.0, 0.0, 0.0, 0.0] + [0.0] * 10
+    rewards, ends = [], []
+    for number, action in enumerate((0, 1, 1, 3, 0, 0, 0, 2), 1):
+        cards, reward, over = game.step(cards, torch.tensor([action]))
+        rewards.append(reward.item())
+        ends.append(over.item())
+        if number == 6:  # the card is turned back
+            assert game.observe(cards)[0, :3].tolist() == [1, 0, 0]
+            assert cards.shown.count_nonzero() == 0
+    assert rewards == [-0.5, -0.5, -0.5, 24.5, -0.5, -0.5, -0.5, 24.5]
+    assert sum(rewards) == 46
+    assert ends == [False] * 7 + [True]
+    assert int(cards.flips) == 8
+
+
+def test_trace_f_flips_of_the_best_play() -> None:
+    wanted = {2: 2.0, 4: 5.333333, 6: 8.666667, 8: 11.847619, 10: 15.104762, 12: 18.324964}
+    assert {cells: round(expected_flips(cells), 6) for cells in wanted} == wanted
+    assert [expected_flips(cells, "any cell") for cells in (4, 6)] == [16.0, 36.0]
+    assert [expected_flips(cells, "face down") for cells in (4, 6)] == [8.0, 18.0]

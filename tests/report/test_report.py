@@ -95,6 +95,16 @@ def test_the_page_stands_alone(finished: Path) -> None:
     assert "http" not in re.sub(r"base64,[^\"]*", "", page)
 
 
+def test_a_film_stands_in_the_page_too(finished: Path) -> None:
+    film = finished / "figures" / "game.gif"
+    film.write_bytes(b"GIF89a")
+    (finished / "figures" / "notes.txt").write_text("not shown")
+    addresses = Checker(render(finished, DOCSTRING, PRESET)).addresses
+    film.unlink()
+    assert [address.split(";")[0] for address in addresses] == ["data:image/png", "data:image/gif"]
+    assert base64.b64decode(addresses[1].split(",")[1]) == b"GIF89a"
+
+
 def test_curves_come_from_the_task_if_it_drew_them(finished: Path) -> None:
     assert "<polyline" in render(finished, DOCSTRING, PRESET)
     run = experiment.reopen(finished)

@@ -1,0 +1,91 @@
+"""Figures of the game Concentration. Imported when one plots: matplotlib is slow to load."""
+
+from typing import Any
+
+import torch
+
+from ..data.concentration import EMPTY, UP, expected_flips, optimal_flips
+from ..plot import games as draw
+from ..plot import memory as pictures
+from ..train.run import Run
+from ._figures import learning, numbers
+
+SCENES = 24
+"""Flips of a game that are shown."""
+FACES: tuple[draw.Face, ...] = ("down", "up", "none")
+
+
+def concentration(config: Any, run: Run, turns: Any) -> None:
+    """A game of one table, flip by flip, and what all games of the test and the training came to."""
+    film(config, run, turns[:SCENES])
+    if turns[0].memory.numel():
+        last = {f"flip {number}": numbers(turn.memory[0]) for number, turn in enumerate(turns[:4], 1)}
+        keys = ["key neuron"] * len(last)
+        figure = pictures.matrices(last, "value neuron", keys, "The memory after each observation", "weight")
+        run.figure("memory", figure, "The first flips of the same game.")
+    if turns[0].inside is not None:
+        rasters(config, run, turns[:8])
+    if (run.folder / "games.json").exists():
+        found = run.read_json("games.json")
+        figure = draw.flips(found, optimal_flips(config.cells), f"Flips of a game of {config.cells} cells")
+        run.figure("flips", figure, "The test: greedy takes the likeliest action, drawn draws it.")
+    best, down = expected_flips(config.cells), expected_flips(config.cells, "face down")
+    levels = {
+        "perfect memory": round(best, 2),
+        "random card": down,
+        "random cell": expected_flips(config.cells, "any cell"),
+    }
+    charts = {
+        "flips of a game": {"training": "flips", "validation": "validation_flips"},
+        "entropy [nats]": {"training": "entropy"},
+        "loss": {"value": "value_loss", "policy": "policy_loss"},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in turns[0].inside.layers}
+        if turns[0].inside
+        else {},
+    }
+    smooth = max(len(run.metrics()) // 60, 1)
+    learning(run, "Learning to play Concentration", charts, {"flips of a game": levels}, smooth)
+
+
+def film(config: Any, run: Run, turns: Any) -> None:
+    """figures/game.gif."""
+    largest = max([float(turn.memory.max()) for turn in turns if turn.memory.numel()], default=1.0) or 1.0
+    scenes = []
+    for number, turn in enumerate(turns, 1):
+        cell, before = int(turn.action[0]), turn.before.face[0]
+        face = before.clone()
+        face[cell] = EMPTY if before[cell] == EMPTY else UP - before[cell]
+        removed = bool((turn.after.face[0] == EMPTY).sum() > (before == EMPTY).sum())
+        what = "nothing there" if before[cell] == EMPTY else "turned back" if before[cell] == UP else "turned over"
+        if removed:
+            what = "a pair"
+        elif int((face == UP).sum()) == 2:
+            what = "no pair"
+        images = turn.before.images[0][turn.before.deck[0].clamp(min=0)]
+        memory = numbers(turn.memory[0]) if turn.memory.numel() else None
+        title = f"Flip {number}, cell {cell + 1}: {what}"
+        scenes.append(
+            draw.Scene(
+                title,
+                [FACES[int(one)] for one in face],
+                numbers(images),
+                cell,
+                numbers(turn.chances[0]),
+                memory,
+                largest,
+            )
+        )
+    said = "Every flip of a game. Blue: the probability of choosing a cell; red: the likeliest, which is chosen."
+    run.figure("game", draw.Film([draw.scene(one) for one in scenes], 1.2), said, kind="gif")
+
+
+def rasters(config: Any, run: Run, turns: Any) -> None:
+    """Spikes of the first flips."""
+    layers = [turn.inside.layers for turn in turns]
+    spikes = {name: numbers(torch.cat([one[name][:, 0] for one in layers])) for name in layers[0]}
+    parts = [(f"flip {number}", config.item_ms) for number in range(1, len(turns) + 1)]
+    run.figure(
+        "spikes",
+        pictures.populations(spikes, config.dt, parts, "Spikes of a game"),
+        "The first flips of the same game.",
+    )

@@ -1,0 +1,211 @@
+"""Proximal policy optimisation for agents with a state, in three functions: play, judge, improve.
+
+    play      B games for T steps at once; what was seen, done and given is kept, and the state at the beginning
+    judge     delta_t = r_t + discount V_{t+1} - V_t,  A_t = delta_t + discount trace A_{t+1},  R_t = A_t + V_t
+              (nothing flows over the end of a game; trace 1: the discounted sum of rewards, and V_T at the end)
+    improve   some epochs of mini-batches of whole games, replayed from the stored state through all T steps:
+              loss = value_coefficient L_V - mean min(ratio A, clip(ratio, 1 - c, 1 + c) A) - entropy_coefficient H
+              L_V = 0.5 mean max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2)
+
+The last input of an agent is 1 where a game begins, so that a replay forgets where the game did.
+Sources: Schulman et al., Proximal policy optimization algorithms, 2017; Schulman et al., High-dimensional continuous
+control using generalized advantage estimation, 2016.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import smooth_l1_loss
+
+from ..core import State, map_state
+from ..errors import ConfigError, check_positive
+from . import ranks
+
+
+class Game(Protocol):
+    """B games at once, without a state of its own; see `data.concentration.Concentration`."""
+
+    def step(self, table: Any, actions: Tensor) -> tuple[Any, Tensor, Tensor]:
+        """The next table, rewards [B], and where a game is over, [B]."""
+
+    def observe(self, table: Any) -> Tensor:
+        """What is seen, [B, O]."""
+
+    def renew(self, table: Any, over: Tensor, generator: torch.Generator) -> Any:
+        """New games where they are over."""
+
+
+class Situation(NamedTuple):
+    """Where playing goes on."""
+
+    table: Any
+    begins: Tensor  # bool [B], whether nothing was done yet in this game
+    state: State  # of the agent; the batch is the first dimension of all its parts
+
+
+class Rollout(NamedTuple):
+    """What was played."""
+
+    xs: Tensor  # [T, B, O + 1]
+    actions: Tensor  # int64 [T, B]
+    log_probs: Tensor  # [T, B], of the actions when they were chosen
+    values: Tensor  # [T + 1, B], expected returns; the last is that of what was seen last
+    rewards: Tensor  # [T, B]
+    over: Tensor  # bool [T, B]
+    state: State  # before the first step
+
+
+@dataclass(frozen=True)
+class PPO:
+    """What the equations above name.
+
+    Args:
+        discount, trace: of rewards, and of advantages (lambda).
+        epochs, batches: passes over what was played, mini-batches of each.
+        clip: c of the policy.
+        value_clip: c of the value; 0: not clipped.
+        value_coefficient, entropy_coefficient: in the loss.
+        max_norm: largest norm of the gradient; 0: any.
+        normalise: advantages have mean 0 and deviation 1 over what was played.
+        value_loss: "squared" as above, or "smooth_l1" in place of the squares.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    discount: float = 0.99
+    trace: float = 1.0
+    epochs: int = 4
+    batches: int = 16
+    clip: float = 0.2
+    value_clip: float = 0.2
+    value_coefficient: float = 0.1
+    entropy_coefficient: float = 0.01
+    max_norm: float = 0.5
+    normalise: bool = True
+    value_loss: Literal["squared", "smooth_l1"] = "squared"
+
+    def __post_init__(self) -> None:
+        check_positive("PPO", epochs=self.epochs, batches=self.batches, clip=self.clip)
+        if not (0.0 <= self.discount <= 1.0 and 0.0 <= self.trace <= 1.0):
+            raise ConfigError(f"PPO needs discount and trace from 0 to 1, but got {self.discount} and {self.trace}.")
+        if min(self.value_clip, self.value_coefficient, self.entropy_coefficient, self.max_norm) < 0:
+            raise ConfigError(
+                "PPO needs value_clip, value_coefficient, entropy_coefficient and max_norm of at least 0."
+            )
+
+
+def inputs(game: Game, table: Any, begins: Tensor, device: torch.device) -> Tensor:
+    """What an agent is given: the observation, and whether the game begins, [B, O + 1]."""
+    return torch.cat([game.observe(table), begins.float().unsqueeze(1)], 1).to(device)
+
+
+@torch.no_grad()
+def play(
+    agent: Callable[[Tensor, State], tuple[Any, State]], game: Game, at: Situation, steps: int, draws: torch.Generator,
+    deals: torch.Generator, device: torch.device,
+) -> tuple[Rollout, Situation]:  # fmt: skip
+    """Play on for so many steps, actions drawn from the agent's probabilities; games that are over begin anew.
+
+    Args:
+        agent: xs [T, B, O + 1], state -> (logits [T, B, actions], values [T, B]), state.
+        draws, deals: generators of the actions and of new games.
+    """
+    table, begins, state = at
+    kept: list[tuple[Tensor, ...]] = []
+    for _ in range(steps):
+        x = inputs(game, table, begins, device)
+        (logits, value), state = agent(x.unsqueeze(0), state)
+        log_probs = torch.log_softmax(logits[0], -1)
+        action = torch.multinomial(log_probs.exp().cpu(), 1, generator=draws)
+        table, reward, over = game.step(table, action.squeeze(1))
+        action = action.to(device)
+        kept.append((x, action.squeeze(1), log_probs.gather(1, action).squeeze(1), value[0], reward, over))
+        table, begins = game.renew(table, over, deals), over
+    (_, value), _ = agent(inputs(game, table, begins, device).unsqueeze(0), state)
+    xs, actions, log_probs, values, rewards, over = (torch.stack(parts) for parts in zip(*kept, strict=True))
+    values = torch.cat([values, value])
+    rollout = Rollout(xs, actions, log_probs, values, rewards.to(device), over.to(device), at.state)
+    return rollout, Situation(table, begins, state)
+
+
+def judge(rollout: Rollout, discount: float, trace: float) -> tuple[Tensor, Tensor]:
+    """Advantages and returns of every step, [T, B].
+
+    >>> one, no = torch.ones(2, 1), torch.zeros(2, 1, dtype=torch.bool)
+    >>> rollout = Rollout(one, one, one, torch.tensor([[5.0], [6.0], [8.0]]), one, no, ())
+    >>> advantages, returns = judge(rollout, 0.5, 1.0)
+    >>> returns.flatten().tolist()  # 1 + 0.5 (1 + 0.5 8), 1 + 0.5 8
+    [3.5, 5.0]
+    """
+    goes_on = (~rollout.over).to(rollout.rewards.dtype)
+    deltas = rollout.rewards + discount * goes_on * rollout.values[1:] - rollout.values[:-1]
+    advantage, found = torch.zeros_like(deltas[0]), []
+    for delta, on in zip(deltas.flip(0), goes_on.flip(0), strict=True):
+        advantage = delta + discount * trace * on * advantage
+        found.append(advantage)
+    advantages = torch.stack(found[::-1])
+    return advantages, advantages + rollout.values[:-1]
+
+
+def improve(
+    agent: nn.Module, optimizer: torch.optim.Optimizer, rollout: Rollout, options: PPO, order: torch.Generator
+) -> dict[str, float]:
+    """Make what turned out well likelier; means of the parts of the loss.
+
+    Args:
+        order: draws which games share a mini-batch.
+
+    Raises:
+        ConfigError: there are fewer games than mini-batches.
+    """
+    games = rollout.actions.shape[1]
+    if games < options.batches:
+        raise ConfigError(f"{games} games cannot make {options.batches} mini-batches of whole games. Use fewer.")
+    advantages, returns = judge(rollout, options.discount, options.trace)
+    if options.normalise:
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-5)
+    totals: dict[str, float] = {}
+    for _ in range(options.epochs):
+        for chosen in torch.randperm(games, generator=order).tensor_split(options.batches):
+            some = chosen.to(rollout.xs.device)
+            xs, old, advantage = rollout.xs[:, some], rollout.values[:-1, some], advantages[:, some]
+            (logits, values), _ = agent(xs, map_state(lambda part, some=some: part[some], rollout.state))
+            log_probs = torch.log_softmax(logits, -1)
+            taken = log_probs.gather(-1, rollout.actions[:, some].unsqueeze(-1)).squeeze(-1)
+            ratio = (taken - rollout.log_probs[:, some]).exp()
+            clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
+            policy = -torch.minimum(ratio * advantage, clipped * advantage).mean()
+            value = value_loss(values, old, returns[:, some], options)
+            entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
+            loss = options.value_coefficient * value + policy - options.entropy_coefficient * entropy
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            ranks.average_gradients(agent)
+            if options.max_norm:
+                torch.nn.utils.clip_grad_norm_(agent.parameters(), options.max_norm, foreach=True)
+            optimizer.step()
+            parts = torch.stack([loss, policy, value, entropy, (ratio != clipped).float().mean()]).tolist()
+            for name, part in zip(("loss", "policy_loss", "value_loss", "entropy", "clipped"), parts, strict=True):
+                totals[name] = totals.get(name, 0.0) + part / (options.epochs * options.batches)
+    return totals
+
+
+def value_loss(values: Tensor, old: Tensor, returns: Tensor, options: PPO) -> Tensor:
+    """L_V: of the values and of the values moved by no more than value_clip, the worse counts."""
+
+    def error(found: Tensor) -> Tensor:
+        if options.value_loss == "squared":
+            return 0.5 * (found - returns).square()
+        return smooth_l1_loss(found, returns, reduction="none")
+
+    if not options.value_clip:
+        return error(values).mean()
+    moved = old + (values - old).clamp(-options.value_clip, options.value_clip)
+    return torch.maximum(error(values), error(moved)).mean()
+
+
+__all__ = ["PPO", "Game", "Rollout", "Situation", "improve", "inputs", "judge", "play"]
