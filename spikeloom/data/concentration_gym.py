@@ -6,6 +6,7 @@
 Needs the extra `game`: pip install 'spikeloom[game]'. Nothing else of spikeloom does.
 """
 
+import importlib
 from functools import cache
 from types import ModuleType
 from typing import Any, ClassVar
@@ -39,8 +40,8 @@ def environments(game: Concentration, count: int) -> Any:
 
 def _gymnasium() -> ModuleType:
     try:
-        import gymnasium
-        import gymnasium.vector
+        gymnasium = importlib.import_module("gymnasium")
+        importlib.import_module("gymnasium.vector")
     except ImportError as error:
         raise ConfigError("gymnasium is not installed. Install it with: pip install 'spikeloom[game]'.") from error
     return gymnasium

@@ -375,9 +375,10 @@ class Player:
         """Actions for `play_out`."""
         x = torch.cat([seen, begins.float().unsqueeze(1)], 1).to(self.device)
         choice, self.state = self.agent(x.unsqueeze(0), self.state)
+        logits: Tensor = choice.logits[0].cpu()
         if self.draws is None:
-            return choice.logits[0].argmax(1).cpu()
-        return torch.multinomial(choice.logits[0].softmax(1).cpu(), 1, generator=self.draws).squeeze(1)
+            return logits.argmax(1)
+        return torch.multinomial(logits.softmax(1), 1, generator=self.draws).squeeze(1)
 
 
 class Turn(NamedTuple):
