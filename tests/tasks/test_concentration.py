@@ -129,7 +129,7 @@ def test_the_learning_rate_falls_as_asked() -> None:
     assert [learning_rate(config, finished) for finished in (3, 4, 8)] == [1.0, 0.5, 0.25]
 
 
-@pytest.mark.xfail(reason="begun: the agent is not tuned, and this does not hold yet")
+@pytest.mark.xfail(strict=False, reason="begun: the agent is not tuned, and this does not hold yet")
 def test_options_of_the_optimiser_and_the_loss_do_something(tmp_path: Path) -> None:
     ends: dict[str, list[Tensor]] = {}
     for name, options in {
@@ -181,7 +181,7 @@ def test_the_paper_has_the_sizes_of_the_paper(tmp_path: Path) -> None:
     assert Concentration(6).observed == 34
 
 
-@pytest.mark.xfail(reason="begun: the agent is not tuned, and this does not hold yet")
+@pytest.mark.xfail(strict=False, reason="begun: the agent is not tuned, and this does not hold yet")
 @pytest.mark.slow
 def test_two_cards_are_learned(tmp_path: Path) -> None:
     config = change(

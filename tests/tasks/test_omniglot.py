@@ -166,7 +166,7 @@ def test_kept_spikes_give_the_answers_of_spikes_computed_afresh(tmp_path: Path) 
     assert torch.equal(asked, first.query)
 
 
-@pytest.mark.xfail(reason="no gradient reaches the encoder in the smoke preset; not understood yet")
+@pytest.mark.xfail(strict=False, reason="no gradient reaches the encoder in the smoke preset; not understood yet")
 def test_fine_tuning_reaches_the_encoder_and_freezing_does_not(tmp_path: Path) -> None:
     for frozen in (True, False):
         config, run = change(freeze_encoder=frozen, lr=0.01, select="last"), new_run(tmp_path / str(frozen))
