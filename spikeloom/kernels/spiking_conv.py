@@ -32,30 +32,35 @@ def add(target: Array, row: Array) -> None:
 
 
 @njit
-def integrate(current: Array, v: Array, z: Array, left: Array, threshold: Any, refractory: Any) -> Any:
-    """One step of a row of integrate-and-fire neurons that a spike lowers by their threshold; how many spike."""
+def integrate(current: Array, v: Array, z: Array, threshold: Any) -> int:
+    """One step of a row of integrate-and-fire neurons that a spike lowers by their threshold; how many spike.
+
+    The currents are zero afterwards. A function of its own for each case, without branches, so that it is vectorised.
+    """
     zero, one = v.dtype.type(0), v.dtype.type(1)
-    total = zero
+    total = 0
     for i in range(len(current)):
         voltage = v[i] + current[i] - threshold * z[i]
-        spike = one if voltage > threshold and left[i] <= zero else zero
-        left[i] = refractory if spike > zero else max(left[i] - one, zero)
-        v[i], z[i] = voltage, spike
-        total += spike
+        fires = voltage > threshold
+        total += fires
+        v[i], z[i], current[i] = voltage, one if fires else zero, zero
     return total
 
 
 @njit
-def integrate_to_zero(current: Array, v: Array, z: Array, left: Array, threshold: Any, refractory: Any) -> Any:
-    """The same with a reset to zero."""
+def integrate_refractory(
+    current: Array, v: Array, z: Array, left: Array, threshold: Any, refractory: Any, subtract: bool
+) -> int:
+    """The same with a refractory time, and with either reset."""
     zero, one = v.dtype.type(0), v.dtype.type(1)
-    total = zero
+    taken, held = (threshold, zero) if subtract else (zero, one)
+    total = 0
     for i in range(len(current)):
-        voltage = v[i] - v[i] * z[i] + current[i]
-        spike = one if voltage > threshold and left[i] <= zero else zero
-        left[i] = refractory if spike > zero else max(left[i] - one, zero)
-        v[i], z[i] = voltage, spike
-        total += spike
+        voltage = v[i] - held * (v[i] * z[i]) + current[i] - taken * z[i]
+        fires = (voltage > threshold) & (left[i] <= zero)
+        total += fires
+        left[i] = refractory if fires else max(left[i] - one, zero)
+        v[i], z[i], current[i] = voltage, one if fires else zero, zero
     return total
 
 
@@ -74,11 +79,12 @@ def leak(current: Array, v: Array, z: Array, left: Array, numbers: Array, choice
 
 
 @njit
-def reach(current: Array, y: int, x: int, weight: Array) -> None:
+def reach(current: Array, touched: Array, y: int, x: int, weight: Array) -> None:
     """A spike at (y, x) adds weight [3, 3 C], turned by half, to the padded current [H + 2, (W + 2) C] around it."""
     wide = weight.shape[1]
     channels = wide // 3
     for i in range(3):
+        touched[y + i] = 1
         add(current[y + i, x * channels : x * channels + wide], weight[i])
 
 
@@ -109,51 +115,55 @@ def encode(
     kind, blocks, channels = images.dtype, len(thresholds), first.shape[2] // 3
     zero, refractory = kind.type(0), kind.type(choices[REFRACTORY])
     height, width = sizes[0]
+    plain = choices[REFRACTORY] == 0 and choices[SUBTRACT] == 1
     pixels, found = np.empty((3, height * width), kind), np.empty(channels, np.int64)
     currents = [np.empty((sizes[k, 0] + 2, (sizes[k, 1] + 2) * channels), kind) for k in range(blocks)]
     states = [np.empty((3, sizes[k, 0], sizes[k, 1] * channels), kind) for k in range(blocks)]
+    touched = [np.empty(sizes[k, 0] + 2, np.int64) for k in range(blocks)]  # rows that ever got a current
+    many = np.empty(height, np.int64)
     for n in range(start, stop):
         pixels[:] = zero
-        for state in states:
-            state[:] = zero
+        for block in range(blocks):
+            currents[block][:], states[block][:], touched[block][:] = zero, zero, 0
         image = images[n].reshape(-1)
         for t in range(out.shape[1]):
-            for current in currents:
-                current[:] = zero
             leak(image, pixels[0], pixels[1], pixels[2], numbers, choices)
             first_fired, first_passed = 0, 0
             if len(seen) > 0:
                 add(seen[n], pixels[1])
             for place in range(height * width):
                 if pixels[1, place] > zero:
-                    reach(currents[0], place // width, place % width, first[0])
+                    reach(currents[0], touched[0], place // width, place % width, first[0])
             for block in range(blocks):
                 current, state, threshold = currents[block], states[block], thresholds[block]
                 rows, wide = sizes[block, 0], sizes[block, 1] * channels
-                total = zero
-                for y in range(rows):
-                    row = current[y + 1, channels : channels + wide]
-                    if choices[SUBTRACT] == 1:
-                        total += integrate(row, state[0, y], state[1, y], state[2, y], threshold, refractory)
-                    else:
-                        total += integrate_to_zero(row, state[0, y], state[1, y], state[2, y], threshold, refractory)
                 tall, broad = sizes[block + 1]
-                if len(fired) > 0 and total > zero:
-                    add(fired[n, first_fired : first_fired + rows * wide], state[1].reshape(-1))
-                here = first_passed
-                first_fired += rows * wide
-                first_passed += tall * broad * channels
-                if total == zero:
-                    continue
+                for y in range(rows):
+                    many[y] = 0
+                    if touched[block][y + 1] == 0:
+                        continue
+                    row = current[y + 1, channels : channels + wide]
+                    if plain:
+                        many[y] = integrate(row, state[0, y], state[1, y], threshold)
+                    else:
+                        many[y] = integrate_refractory(
+                            row, state[0, y], state[1, y], state[2, y], threshold, refractory, choices[SUBTRACT] == 1
+                        )
+                    if len(fired) > 0 and many[y] > 0:
+                        add(fired[n, first_fired + y * wide : first_fired + (y + 1) * wide], state[1, y])
                 for y in range(tall):
+                    if many[2 * y] + many[2 * y + 1] == 0:
+                        continue
                     for x in range(broad):
                         for e in range(pool(state[1], y, x, channels, found)):
                             if len(passed) > 0:
-                                passed[n, here + (y * broad + x) * channels + found[e]] += 1
+                                passed[n, first_passed + (y * broad + x) * channels + found[e]] += 1
                             if block + 1 < blocks:
-                                reach(currents[block + 1], y, x, weights[block, found[e]])
+                                reach(currents[block + 1], touched[block + 1], y, x, weights[block, found[e]])
                             else:
                                 out[n, t, (found[e] * tall + y) * broad + x] = 1
+                first_fired += rows * wide
+                first_passed += tall * broad * channels
 
 
 class Counts(NamedTuple):
