@@ -27,7 +27,7 @@ from ..data.batches import in_order
 from ..data.cross_modal import SIDE, Members, Pairs
 from ..data.fsdd import split_mixed
 from ..errors import ConfigError, check_positive
-from ..layers.memory import align_, memory_neuron
+from ..layers.memory import HebbianWrite, align_, memory_neuron
 from ..models.cross_modal import CrossModalNetwork, RateDecoder, Recall, SpikingDecoder
 from ..models.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
 from ..models.memory import MemoryCore, RateMemory
@@ -43,11 +43,11 @@ from ._memory import SPIKING, Silence, populations, rates, squared_rates, steps
 
 TEST_BATCH = 100
 ALL = "0,1,2,3,4,5,6,7,8,9"
-ALIKE = (
-    "made_up", "coefficients", "frames", "channels", "batch_norm", "bias", "validation_share", "images", "conversion",
-    "item_ms", "dt", "threshold", "tau_mem", "refractory", "reset",
-)  # fmt: skip
+ALIKE = ("made_up", "channels", "batch_norm", "bias", "conversion")
 """Options that must be the same where an encoder is borrowed."""
+OF_WORDS = ("coefficients", "frames")
+OF_PIXELS = ("item_ms", "dt", "threshold", "tau_mem", "refractory", "reset")
+"""The same for words, and for encoders that were trained on the rates of pixels."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,9 @@ class Config:
     """Pre-training on pictures also has a decoder draw them again from their features: weight of its squared error."""
     memory_size: int = 100
     """Key neurons, and as many value neurons."""
-    initial: Literal["paper", "aligned"] = "paper"
-    """aligned: writing and reading start with the same keys."""
+    initial: Literal["paper", "aligned", "centred"] = "paper"
+    """aligned: writing and reading start with the same keys, of words alone, and values of pictures alone; centred: and
+    the weights of each neuron add up to zero, so that what all words share does not drive it."""
     w_max: float = 1.0
     """Soft bound of the memory."""
     potentiation: float = 0.3
@@ -126,6 +127,8 @@ class Config:
     """Neurons of the decoder between values and pixels."""
     white: float = 15.0
     """Spikes of a white pixel during the query."""
+    readout_scale: float = 1.0
+    """Factor of the weights to the pixels at the start."""
     threshold: float = 0.05
     """Firing threshold of all neurons but those in the blocks of the encoders."""
     tau_mem: float = 20.0
@@ -177,7 +180,7 @@ RATES: dict[str, Any] = {
 }  # fmt: skip
 CPU = Config(
     images=12_000, channels=32, freeze=True, conversion="bounded", words_updates=700, pictures_updates=1200,
-    pretrain_batch=128, pretrain_lr_decay=0.65, redraw=50.0, initial="aligned", dt=5.0, delay=5.0, refractory=0.0,
+    pretrain_batch=128, pretrain_lr_decay=0.65, redraw=50.0, initial="centred", readout_scale=0.3, rate_cost=1e-8, dt=5.0, delay=5.0, refractory=0.0,
     threshold=0.1, white=15.0, batch=64, stored=0, updates=1500, validate_every=100, checkpoint_every=50,
     lr_decay_every=300,
 )  # fmt: skip
@@ -282,7 +285,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     training, _, part = load(config, run)
     model = network(config, run)
     update = run.load_best(model=model)
-    pairs = test_pairs(config, run, part)
+    pairs = pairs_of_the_test(config, run, part)
     senses = perceive(config, run, model, part, "test", pairs)
     errors = tested(model, senses, part, pairs, run.device)
     values = {"accuracy": nearest(errors), "chance": 1 / config.length}
@@ -309,7 +312,7 @@ def plot(config: Config, run: Run) -> None:
     _, _, part = load(config, run)
     model = network(config, run)
     run.load_best(model=model)
-    pairs = test_pairs(config, run, part)
+    pairs = pairs_of_the_test(config, run, part)
     few = Pairs(*(values[..., :TEST_BATCH] for values in pairs))
     model.eval()
     senses = perceive(config, run, model, part, "test", pairs)
@@ -329,7 +332,11 @@ def check(config: Config) -> None:
     for name in ("item_ms", "delay"):
         steps(config, name)
     for name in ("train_digits", "test_digits"):
-        numbers(config, name)
+        found = numbers(config, name)
+        if len(set(found)) < len(found):
+            raise ConfigError(f"{name} names a digit twice: {getattr(config, name)}. Name each once.")
+        if config.length > len(found):
+            raise ConfigError(f"Samples of {config.length} pairs need as many digits, but {name} are {len(found)}.")
     if min(config.clip, config.rate_cost, config.target_rate, config.stored, config.redraw, config.images) < 0:
         raise ConfigError("clip, rate_cost, target_rate, stored, redraw and images must not be below 0.")
     if min(config.frames, config.coefficients) < 16:
@@ -337,12 +344,12 @@ def check(config: Config) -> None:
             f"A word of {config.frames} frames and {config.coefficients} coefficients vanishes in four poolings. Use "
             "at least 16 of each."
         )
-    if config.model == "relu" and config.initial == "aligned":
-        raise ConfigError('initial "aligned" is for a memory in spikes, not for relu. Choose "paper".')
+    if config.model == "relu" and config.initial != "paper":
+        raise ConfigError(f'initial "{config.initial}" is for a memory in spikes, not for relu. Choose "paper".')
     if config.model in SPIKING and config.batch_norm:
         raise ConfigError("Encoders that normalise cannot spike. Use --no-batch-norm, or --model relu.")
-    if config.conversion == "bounded" and config.batch_norm:
-        raise ConfigError("Encoders that normalise have no bound. Use --no-batch-norm, or --conversion balanced.")
+    if config.model == "relu" and config.conversion == "bounded":
+        raise ConfigError('conversion "bounded" is for encoders that spike, not for relu. Choose "balanced".')
     if config.freeze and not (config.pretrain or (config.words_from and config.pictures_from)):
         raise ConfigError("Frozen encoders that were never trained are of no use. Use --pretrain, or --no-freeze.")
 
@@ -388,7 +395,12 @@ def read(config: Config, split: Any, here: Path | None) -> tuple[Part, Tensor]:
 def neuron_of(config: Config) -> LIF:
     """LIF of all layers."""
     return memory_neuron(
-        config.tau_mem, config.threshold, config.refractory, reset=config.reset, dt=config.dt, slope=config.gain
+        config.tau_mem,
+        config.threshold,
+        config.refractory,
+        reset=config.reset,
+        dt=config.dt,
+        slope=config.gain,
     )
 
 
@@ -406,7 +418,9 @@ def spiking_of(config: Config, encoder: ConvEncoder) -> nn.Module:
     if config.model not in SPIKING:
         return encoder
     spiking = SpikingConvEncoder(
-        encoder, neuron_of(config), learn_thresholds=config.learn_thresholds and not config.freeze
+        encoder,
+        neuron_of(config),
+        learn_thresholds=config.learn_thresholds and not config.freeze,
     )
     return spiking.to(next(encoder.parameters()).device)
 
@@ -422,7 +436,8 @@ def prepared(config: Config, run: Run, name: str, training: Part, held: Part) ->
     source = config.words_from if name == "words" else config.pictures_from
     (images, labels), (others, names) = (found[:2] if name == "words" else found[2:] for found in (training, held))
     if source:
-        borrow(part, source, encoder, config, ALIKE)
+        alike = ALIKE + (OF_WORDS if name == "words" else ()) + (OF_PIXELS if config.conversion == "bounded" else ())
+        borrow(part, source, encoder, config, alike)
     elif config.pretrain:
         neuron, length = neuron_of(config), steps(config, "item_ms")
         updates = config.words_updates if name == "words" else config.pictures_updates
@@ -469,10 +484,21 @@ def network(
             n_in, n_query, size, neuron, rule if config.model == "spiking" else None, steps=length, window=length,
             delay=steps(config, "delay"), recall=config.recall, generator=draws,
         )  # fmt: skip
-        if config.initial == "aligned":
+        if config.initial == "centred":
+            centre_(core.write, n_query)
+        if config.initial != "paper":
             align_(core.write, core.read, n_query)
-        decoder = SpikingDecoder(size, config.hidden, SIDE, SIDE, neuron, white=config.white, generator=draws)
+        decoder = SpikingDecoder(
+            size, config.hidden, SIDE, SIDE, neuron, white=config.white, scale=config.readout_scale, generator=draws
+        )
     return CrossModalNetwork(core, decoder, words, pictures).to(run.device)
+
+
+@torch.no_grad()
+def centre_(write: HebbianWrite, words: int) -> None:
+    """The weights of every neuron from words add up to zero, and so do those from pictures."""
+    for part in (write.weight[:, :words], write.weight[:, words:]):
+        part -= part.mean(1, keepdim=True)
 
 
 def perceive(
@@ -559,7 +585,7 @@ def mean_digits(training: Part, part: Part, pairs: Pairs) -> float:
     return float((means[part.shown[wanted]] - part.pictures[wanted, 0]).square().mean())
 
 
-def test_pairs(config: Config, run: Run, part: Part) -> Pairs:
+def pairs_of_the_test(config: Config, run: Run, part: Part) -> Pairs:
     """The samples of the test: words with the digits that they say."""
     members = Members(part.said, part.shown, numbers(config, "test_digits"), config.length)
     return members.draw(config.test_samples, True, run.generator("test", shared=True))
