@@ -180,9 +180,9 @@ RATES: dict[str, Any] = {
 }  # fmt: skip
 CPU = Config(
     images=12_000, channels=32, freeze=True, conversion="bounded", words_updates=700, pictures_updates=1200,
-    pretrain_batch=128, pretrain_lr_decay=0.65, redraw=50.0, initial="centred", readout_scale=0.3, rate_cost=1e-8, dt=5.0, delay=5.0, refractory=0.0,
-    threshold=0.1, white=15.0, batch=64, stored=0, updates=1500, validate_every=100, checkpoint_every=50,
-    lr_decay_every=300,
+    pretrain_batch=128, pretrain_lr_decay=0.65, redraw=50.0, initial="centred", readout_scale=0.3, dt=5.0, delay=5.0,
+    refractory=0.0, threshold=0.1, rate_cost=1e-8, batch=64, stored=0, updates=1200, validate_every=100,
+    checkpoint_every=50, lr_decay_every=300,
 )  # fmt: skip
 PRESETS = {
     "cpu": CPU,
