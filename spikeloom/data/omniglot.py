@@ -275,6 +275,36 @@ def episodes(classes: int, drawings: int, ways: int, count: int, *, generator: t
     return Episodes((chosen * drawings + shown).T.contiguous(), chosen[rows, target] * drawings + asked, target)
 
 
+def run_episodes(runs: Runs, ways: int, repeats: int, *, generator: torch.Generator) -> Episodes:
+    """Episodes for every test drawing of Lake's runs: its character and `ways` - 1 others of the run, in random order.
+
+    Images are counted as all training drawings, run by run, then all test drawings.
+
+    Args:
+        repeats: episodes for each test drawing, with other characters each time.
+
+    Raises:
+        ConfigError: a run has fewer characters.
+
+    >>> made = Runs(torch.zeros(2, 4, 3, 3), torch.zeros(2, 4, 3, 3), torch.tensor([[3, 2, 1, 0], [0, 1, 2, 3]]))
+    >>> few = run_episodes(made, 3, 1, generator=torch.Generator().manual_seed(0))
+    >>> few.images[few.target, torch.arange(8)].tolist(), few.query.tolist()
+    ([3, 2, 1, 0, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13, 14, 15])
+    """
+    count, size = runs.answers.shape
+    if not 1 <= ways <= size or repeats < 1:
+        raise ConfigError(f"Runs have {size} characters, so episodes have 1 to {size} ways, but got {ways}.")
+    right = runs.answers.flatten().repeat_interleave(repeats)
+    rows = torch.arange(len(right))
+    keys = torch.rand(len(right), size, generator=generator)
+    keys[rows, right] = 2.0  # always among the chosen
+    chosen = keys.topk(ways).indices
+    chosen = chosen.gather(1, torch.rand(chosen.shape, generator=generator).argsort(1))
+    first = torch.arange(count).repeat_interleave(size * repeats) * size
+    query = count * size + torch.arange(count * size).repeat_interleave(repeats)
+    return Episodes((chosen + first.unsqueeze(1)).T.contiguous(), query, (chosen == right.unsqueeze(1)).int().argmax(1))
+
+
 def write_example(here: Path, alphabets: int = 3, characters: int = 4, drawings: int = 4, seed: int = 0) -> None:
     """Write a made-up data set of this layout into a folder: both zip files, and two runs.
 

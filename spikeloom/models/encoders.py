@@ -14,7 +14,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from ..kernels import engine_for
 from ..layers import Sequential
 from ..layers.memory import memory_neuron
 from ..neurons import LIF, IntegrateAndFire
+
+if TYPE_CHECKING:
+    from ..kernels.spiking_conv import Counts
 
 LIMIT = 1 << 28
 """Bytes of currents, spikes and pools of one batch of images: 256 MB."""
@@ -178,12 +181,14 @@ class SpikingConvEncoder(Stateful):
             held = torch.full((), start, dtype=next(encoder.parameters()).dtype)
             layers += [
                 _SpikeConv(conv),
-                IntegrateAndFire(
-                    nn.Parameter(held) if learn_thresholds else held,
-                    refractory=pixels.program.refractory * pixels.dt,
-                    reset="subtract" if dict(pixels.program.equation.choices)["subtract"] else "zero",
-                    surrogate=pixels.program.surrogate,
-                    dt=pixels.dt,
+                _ChannelsLast(
+                    IntegrateAndFire(
+                        nn.Parameter(held) if learn_thresholds else held,
+                        refractory=pixels.program.refractory * pixels.dt,
+                        reset="subtract" if dict(pixels.program.equation.choices)["subtract"] else "zero",
+                        surrogate=pixels.program.surrogate,
+                        dt=pixels.dt,
+                    )
                 ),
                 nn.MaxPool2d(2),
             ]
@@ -196,12 +201,12 @@ class SpikingConvEncoder(Stateful):
     @property
     def neurons(self) -> list[IntegrateAndFire]:
         """Those of the blocks, in their order."""
-        return [layer for layer in self.layers.layers if isinstance(layer, IntegrateAndFire)]
+        return [layer.neuron for layer in self.layers.layers if isinstance(layer, _ChannelsLast)]
 
     @property
     def thresholds(self) -> list[float]:
         """Of the blocks, in their order."""
-        return [float(_threshold(neuron)) for neuron in self.neurons]
+        return [float(_threshold(neuron).detach()) for neuron in self.neurons]
 
     def initial_state(self, x: Tensor) -> State:
         return self.layers.initial_state(x)
@@ -225,29 +230,69 @@ class SpikingConvEncoder(Stateful):
         spikes: Tensor = self(images.expand(steps, *images.shape))[0]
         return spikes
 
-    @torch.no_grad()
     def spikes(self, images: Tensor, steps: int) -> Tensor:
-        """The same without a gradient, [B, T, F]: on the CPU event by event, which is some ten times as fast.
+        """The same without a gradient, [B, T, F]: on the CPU event by event, which is several times as fast.
 
         Currents are summed in another order than by `encode`, which in float32 may move a spike in many thousands.
         """
+        return self._events(images, steps)[0]
+
+    def rates(self, images: Tensor, steps: int) -> Tensor:
+        """Spikes per step [B, F], as counted; backwards as if they were rates, which is much cheaper than in time.
+
+            rate_l = clip(conv(passed_l-1) / threshold_l, 0, top),   top = 1 / (1 + refractory steps)
+            passed_l = top (1 - product over the field of (1 - rate_l / top))
+
+        Forwards both are what was counted. A pool passes a spike of any neuron in its field: if they fire at their own
+        times, more than the largest rate comes through.
+        """
+        _, counts = self._events(images, steps, count=True)
+        assert counts is not None
+        top = 1.0 / (1 + self.neurons[0].program.refractory)
+        x = counts.pixels / steps
+        for conv, neuron, fired, passed in zip(
+            self._convs, self.neurons, counts.fired, counts.passed, strict=True
+        ):  # fmt: skip
+            rate = (conv(x) / neuron.threshold).clamp(0.0, top)
+            x = _counted(passed / steps, _either(_counted(fired / steps, rate), top))
+        return x.flatten(1)
+
+    @property
+    def _convs(self) -> list[nn.Conv2d]:
+        return [layer.conv for layer in self.layers.layers if isinstance(layer, _SpikeConv)]
+
+    @torch.no_grad()
+    def _events(self, images: Tensor, steps: int, count: bool = False) -> "tuple[Tensor, Counts | None]":
+        """Spikes [B, T, F], and how many there were inside."""
         check_images("SpikingConvEncoder", images)
         self.features(*images.shape[2:])
         pixels = self.layers.layers[0]
-        convs = [layer.conv for layer in self.layers.layers if isinstance(layer, _SpikeConv)]
         assert isinstance(pixels, LIF)
-        plain = isinstance(pixels.threshold, float) and all(conv.bias is None for conv in convs)
+        plain = isinstance(pixels.threshold, float) and all(conv.bias is None for conv in self._convs)
         if not plain or engine_for(images) != "numba":
-            return self.encode(images, steps).transpose(0, 1)
+            return self._dense(images, steps, count)
         from ..kernels.spiking_conv import encode_images  # numba takes half a second to load
 
         constants = pixels.constants()
         decay = float(constants["decay_mem"])
-        return encode_images(
-            images[:, 0], [conv.weight for conv in convs], self.thresholds, steps,
+        spikes, counts = encode_images(
+            images[:, 0], [conv.weight for conv in self._convs], self.thresholds, steps,
             (decay, 1 - decay, float(constants["threshold"])), pixels.program.refractory,
-            bool(dict(pixels.program.equation.choices)["subtract"]),
-        ).to(images.dtype)  # fmt: skip
+            bool(dict(pixels.program.equation.choices)["subtract"]), count,
+        )  # fmt: skip
+        return spikes.to(images.dtype), counts
+
+    def _dense(self, images: Tensor, steps: int, count: bool) -> "tuple[Tensor, Counts | None]":
+        """The same layer by layer."""
+        from ..kernels.spiking_conv import Counts
+
+        x, found = images.expand(steps, *images.shape), list[Tensor]()
+        for layer in self.layers.layers:
+            x = self._through(layer, x)
+            if count and not isinstance(layer, (_SpikeConv, nn.Flatten)):
+                found.append(x.sum(0))
+        counts = Counts(found[0], found[1::2], found[2::2]) if count else None
+        return x.transpose(0, 1), counts
 
     def populations(self, images: Tensor, steps: int) -> dict[str, Tensor]:
         """Spikes [T, B, N] of the pixels and of each block before its pool, for figures and measurements."""
@@ -285,10 +330,54 @@ class _SpikeConv(nn.Module):
         if self.conv.bias is not None or (x.requires_grad and torch.is_grad_enabled()):
             out: Tensor = self.conv(x)
             return out
-        rows = x.flatten(1).any(1).nonzero().squeeze(1)
-        height, width = x.shape[2:]
-        empty = x.new_zeros(len(x), self.conv.out_channels, height, width)
+        rows = x.sum((1, 2, 3)).nonzero().squeeze(1)
+        shape = (len(x), self.conv.out_channels, *x.shape[2:])
+        empty = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last).zero_()
         return empty.index_copy(0, rows, self.conv(x[rows])) if len(rows) else empty
+
+
+class _ChannelsLast(Stateful):
+    """Neurons of an image, in the order in which convolutions lay it out; so is their state, [B, H, W, C]."""
+
+    def __init__(self, neuron: IntegrateAndFire) -> None:
+        super().__init__()
+        self.neuron = neuron
+
+    def initial_state(self, x: Tensor) -> State:
+        return self.neuron.initial_state(x.movedim(1, -1))
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        out, state = self.neuron.step(x.movedim(1, -1), state)
+        return out.movedim(-1, 1), state
+
+    def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        out, state = self.neuron(xs.movedim(2, -1), state)
+        return out.movedim(-1, 2), state
+
+
+def _counted(counted: Tensor, rate: Tensor) -> Tensor:
+    """What was counted, with the gradient of a rate."""
+    return _Counted.apply(counted, rate)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Counted(torch.autograd.Function):
+    """A Function, not `rate + (counted - rate).detach()`: that would round what was counted."""
+
+    @staticmethod
+    def forward(ctx: Any, counted: Tensor, rate: Tensor) -> Tensor:
+        return counted.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
+        return None, grads[0]
+
+
+def _either(rate: Tensor, top: float) -> Tensor:
+    """Rate at which any neuron of a field of 2 x 2 spikes, if they fire independently: [B, C, H, W], half the size."""
+    silent = 1.0 - rate / top
+    height, width = (size // 2 * 2 for size in rate.shape[2:])
+    rows = silent[:, :, 0:height:2] * silent[:, :, 1:height:2]
+    return top * (1.0 - rows[..., 0:width:2] * rows[..., 1:width:2])
 
 
 class Balance(NamedTuple):
@@ -346,8 +435,8 @@ def _largest(spiking: SpikingConvEncoder, images: Tensor, steps: int) -> Iterato
     check_images("balance", images)
     x = images.expand(steps, *images.shape)
     for layer in spiking.layers.layers:
-        if isinstance(layer, IntegrateAndFire):
-            yield layer, float(x.max())
+        if isinstance(layer, _ChannelsLast):
+            yield layer.neuron, float(x.max())
         x = spiking._through(layer, x)
 
 
@@ -389,7 +478,7 @@ class PackedSpikes:
         count = at_once(images.shape, steps, spiking.channels, memory)
         found = []
         for few in torch.split(images, count):
-            rows = spiking.spikes(few.to(weight.device, weight.dtype), steps).flatten(1).cpu().numpy()
+            rows = spiking.spikes(few.to(weight.device, weight.dtype), steps).cpu().flatten(1).numpy()
             found.append(torch.from_numpy(np.packbits(rows > 0, axis=1)))
         bits = torch.cat(found) if found else torch.zeros(0, -(-steps * features // 8), dtype=torch.uint8)
         return cls(bits, steps, features)
@@ -399,6 +488,11 @@ class PackedSpikes:
         rows = np.unpackbits(self.bits[chosen.flatten()].numpy(), axis=1, count=self.steps * self.features)
         spikes = torch.from_numpy(rows).view(*chosen.shape, self.steps, self.features)
         return spikes.movedim(-2, 0).float()
+
+    def counts(self) -> Tensor:
+        """How often each feature spikes, float32 [N, F]."""
+        found = [self.take(few).sum(0) for few in torch.split(torch.arange(len(self)), 1000)]
+        return torch.cat(found) if found else torch.zeros(0, self.features)
 
 
 def at_once(shape: Sequence[int], steps: int, channels: int, memory: int = LIMIT) -> int:

@@ -219,3 +219,56 @@ class AssociationNetwork(nn.Module):
     def _current(self, embedded: Tensor) -> Tensor:
         embedded = self.input_gain * embedded
         return torch.relu(embedded) if self.rectify else embedded
+
+
+class OneShotNetwork(nn.Module):
+    """Images are stored, each with its place as its label; asked with another image, the network says a place.
+
+    Shapes: in spikes [S T, B, F] and [T, B, F], as rates [S, B, F] and [B, F] -> Recollection.
+    The labels of all samples are 0 to S - 1 in this order: their encoder runs once for all.
+
+    Args:
+        core: what stores; `MemoryCore` or `RateMemory` of F + E and F currents.
+        ways: S.
+        embedding: E.
+        width: of what the core counts.
+        label_gain: factor of the currents into the encoder of the labels.
+        readout_scale: factor of the weights of the readout at the start.
+        generator: draws the weights.
+
+    Raises:
+        ShapeError: images and query do not fit.
+    """
+
+    def __init__(
+        self, core: MemoryCore | RateMemory, ways: int, embedding: int, width: int, *, label_gain: float = 1.0,
+        readout_scale: float = 1.0, generator: torch.Generator | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.core, self.label_gain = core, label_gain
+        self.labels = nn.Parameter(xavier_(torch.empty(ways, embedding), generator))
+        bound = readout_scale * width**-0.5
+        self.readout = nn.Parameter(torch.empty(ways, width).uniform_(-bound, bound, generator=generator))
+
+    def forward(self, images: Tensor, query: Tensor) -> Recollection:
+        current = self.label_gain * self.labels
+        if isinstance(self.core, MemoryCore):
+            steps = self.core.steps
+            wanted = (len(current) * steps, query.shape[1], query.shape[-1]), steps
+            if (tuple(images.shape), len(query)) != wanted:
+                raise ShapeError(self._wrong(images, query, "[S T, B, F] and [T, B, F]", len(current) * steps))
+            named, _ = self.core.neuron(constant_current(current.unsqueeze(1), steps))
+            items = torch.cat([images, named.expand(-1, query.shape[1], -1)], -1)
+            found = self.core.recollect(items, query)
+        else:
+            if tuple(images.shape) != (len(current), *query.shape):
+                raise ShapeError(self._wrong(images, query, "[S, B, F] and [B, F]", len(current)))
+            named = torch.relu(current).unsqueeze(1)
+            found = self.core(torch.cat([images, named.expand(-1, len(query), -1)], -1), query)
+        return found._replace(logits=found.logits @ self.readout.T)
+
+    def _wrong(self, images: Tensor, query: Tensor, form: str, first: int) -> str:
+        return (
+            f"OneShotNetwork got images {list(images.shape)} and a query {list(query.shape)}. They must be {form}, "
+            f"with {first} as the first size of images: it knows {len(self.labels)} labels."
+        )

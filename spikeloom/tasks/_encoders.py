@@ -9,6 +9,7 @@ is the one with the best validation.
 
 import dataclasses
 import hashlib
+import math
 import time
 import zipfile
 import zlib
@@ -57,11 +58,19 @@ class Episodes:
     validation_ways: int = 5
     validation_queries: int = 15
     validation_episodes: int = 200
+    validation_classes: int = 0
+    """Of all those there are; 0: all."""
 
 
 def phase(run: Run, name: str) -> Run:
     """A run inside the run, with a folder, checkpoints and generators of its own."""
     return dataclasses.replace(run, folder=run.folder / name)
+
+
+def tell(run: Run, text: str) -> None:
+    """Say something once, unless nothing is to be said."""
+    if run.rank == 0 and not run.quiet:
+        print(text, flush=True)
 
 
 def choose(classes: int, drawings: int, ways: int, each: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -80,14 +89,23 @@ def choose(classes: int, drawings: int, ways: int, each: int, generator: torch.G
 
 
 def pretrain_prototypes(
-    run: Run, encoder: ConvEncoder, images: Tensor, validation: Tensor, episodes: Episodes, schedule: Schedule
+    run: Run,
+    encoder: ConvEncoder | SpikingConvEncoder,
+    images: Tensor,
+    validation: Tensor,
+    episodes: Episodes,
+    schedule: Schedule,
+    steps: int = 0,
 ) -> None:
     """Train an encoder so that images of a class lie near one another: prototypical loss over episodes.
 
+    One that spikes is trained by its counts of spikes; see `SpikingConvEncoder.rates` for the way back. Distances are
+    then those of counts, squared and divided by the steps.
     Shapes: images and validation [classes, drawings, 1, H, W], bytes or numbers; no class is in both.
 
     Args:
         run: of this phase; see `phase`.
+        steps: for which an encoder that spikes is shown an image.
 
     Raises:
         ConfigError: there are not enough classes or drawings.
@@ -97,11 +115,19 @@ def pretrain_prototypes(
     drawn, each = run.generator("pretraining"), episodes.shots + episodes.queries
     choose(len(images), images.shape[1], episodes.ways, each, torch.Generator())
     tests = run.generator("pretraining validation", shared=True)
-    per_test = episodes.shots + episodes.validation_queries
+    order = torch.randperm(len(validation), generator=tests)[: episodes.validation_classes or None]
+    held, per_test = validation[order], episodes.shots + episodes.validation_queries
     fixed = [
-        choose(len(validation), validation.shape[1], episodes.validation_ways, per_test, tests)
+        choose(len(held), held.shape[1], episodes.validation_ways, per_test, tests)
         for _ in range(episodes.validation_episodes)
     ]
+    lowest = [0.001 * value for value in encoder.thresholds] if isinstance(encoder, SpikingConvEncoder) else []
+
+    def features(shown: Tensor) -> Tensor:
+        if isinstance(encoder, SpikingConvEncoder):
+            return encoder.rates(shown, steps) * math.sqrt(steps)
+        found: Tensor = encoder(shown)
+        return found
 
     def step(finished: int) -> dict[str, float]:
         lr = learning_rate(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
@@ -109,17 +135,22 @@ def pretrain_prototypes(
         classes, which = choose(len(images), images.shape[1], episodes.ways, each, drawn)
         shown = images[classes.unsqueeze(1), which].to(run.device).float()
         encoder.train()
-        logits, target = _episode(encoder(shown.flatten(0, 1)).view(episodes.ways, each, -1), episodes.shots)
+        logits, target = _episode(features(shown.flatten(0, 1)).view(episodes.ways, each, -1), episodes.shots)
         loss = cross_entropy(logits, target)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         ranks.average_gradients(encoder)
         optimizer.step()
+        if isinstance(encoder, SpikingConvEncoder):
+            keep_above(encoder, lowest)
         return {"loss": loss.item(), "accuracy": share(logits, target), "lr": lr}
 
     def validate(finished: int) -> dict[str, float]:
-        embedded = embed(encoder, validation.flatten(0, 1), run.device).view(*validation.shape[:2], -1)
-        right = 0.0
+        if isinstance(encoder, SpikingConvEncoder):
+            embedded = PackedSpikes.of(encoder, held.flatten(0, 1), steps).counts()
+        else:
+            embedded = embed(encoder, held.flatten(0, 1), run.device)
+        embedded, right = embedded.view(*held.shape[:2], -1), 0.0
         for classes, which in fixed:
             right += share(*_episode(embedded[classes.unsqueeze(1), which], episodes.shots))
         return {"validation_accuracy": right / len(fixed)}
@@ -136,6 +167,14 @@ def pretrain_prototypes(
         better="higher",
     )
     run.load_best(encoder=encoder)
+
+
+@torch.no_grad()
+def keep_above(encoder: SpikingConvEncoder, lowest: Sequence[float]) -> None:
+    """Learned thresholds stay positive."""
+    for neuron, least in zip(encoder.neurons, lowest, strict=True):
+        if isinstance(neuron.threshold, nn.Parameter):
+            neuron.threshold.clamp_(min=least)
 
 
 def _episode(embedded: Tensor, shots: int) -> tuple[Tensor, Tensor]:
@@ -319,8 +358,7 @@ def spikes(run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, pa
         if run.rank == 0:
             contents = {"key": np.array(key), "bits": found.bits.numpy()}
             files.write_atomic(path, lambda stream: np.savez(stream, allow_pickle=False, **contents))
-            if not run.quiet:
-                print(f"Spikes of {len(images):,} images ({part}): {time.monotonic() - start:.0f} s", flush=True)
+            tell(run, f"Spikes of {len(images):,} images ({part}): {time.monotonic() - start:.0f} s")
         return found
     return PackedSpikes(kept, steps, features)
 

@@ -23,6 +23,8 @@ def learning(
     charts: Mapping[str, Mapping[str, str]],
     levels: Mapping[str, Mapping[str, float]],
     smooth: int,
+    name: str = "learning_curves",
+    lines: list[dict[str, Any]] | None = None,
 ) -> None:
     """Learning curves from metrics.jsonl.
 
@@ -30,17 +32,19 @@ def learning(
         charts: for each label, the metric of each curve by name; charts without a single value are left out.
         levels: dashed lines of some charts, by name.
         smooth: length of the running mean in updates.
+        name: of the figure.
+        lines: of the metrics; None: those of the run.
     """
-    lines = run.metrics()
+    lines = run.metrics() if lines is None else lines
     panels = []
     for label, names in charts.items():
-        curves = {name: metrics.column(lines, key) for name, key in names.items()}
-        found = {name: curve for name, curve in curves.items() if curve[0]}
+        curves = {curve: metrics.column(lines, key) for curve, key in names.items()}
+        found = {curve: values for curve, values in curves.items() if values[0]}
         if found:
             panels.append(Panel(label, found, levels.get(label), smooth=smooth))
     if panels:
         caption = "Thin: every update. Bold: running mean."
-        run.figure("learning_curves", learning_curves(panels, title), caption)
+        run.figure(name, learning_curves(panels, title), caption)
 
 
 def firing_rates(run: Run, config: NetworkOptions, hertz: Tensor, target: float, inhibitory: int = 0) -> None:

@@ -1,13 +1,16 @@
 """Figures of the tasks with a Hebbian memory. Imported when one plots: matplotlib is slow to load."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..data.associations import Associations
 from ..models.memory import Recollection
 from ..plot import memory as draw
+from ..plot.digits import labelled
 from ..train.run import Run
 from ._figures import learning, numbers
 
@@ -68,3 +71,59 @@ def memories(run: Run, found: Recollection) -> None:
     run.figure("memory", figure, "What the network wrote of a sample.")
     everything: Any = torch.as_tensor(found.memory).detach().cpu().numpy()
     run.figure("memory_weights", draw.weights(np.asarray(everything)), "Weights after all items are stored.")
+
+
+def one_shot(
+    config: Any, run: Run, pixels: Tensor, target: int, inside: Mapping[str, Tensor], found: Recollection,
+    phases: Mapping[str, list[dict[str, Any]]],
+) -> None:  # fmt: skip
+    """The first of several episodes in detail, all memories, and how encoder and memory were trained.
+
+    Args:
+        pixels: images of the episode, the query last, [S + 1, H, W].
+        target: the place of the query's class.
+        inside: spikes of the pixels and blocks of the encoder during the query, [T, 1, N]; may be empty.
+        phases: lines of metrics of pretraining and tuning; may be empty.
+    """
+    names = [str(number + 1) for number in range(config.ways)]
+    titles = [f"stored as {name}" for name in names] + [f"asked: {names[target]}"]
+    run.figure("episode", labelled(numbers(pixels), titles, "A test episode"), "Images of a test episode.")
+    said = int(found.logits[0].argmax())
+    title = f"Answered {names[said]}, right is {names[target]}"
+    run.figure("answer", draw.answer(numbers(found.logits[0]), target, names, title), "What it says; red is right.")
+    if inside:
+        seen = {name: numbers(part[:, 0]) for name, part in inside.items()}
+        figure = draw.populations(seen, config.dt, [("query", config.item_ms)], "The encoder while it is asked")
+        run.figure("encoder", figure, "Spikes of the pixels and of each block before its pool.")
+    if config.model in ("spiking", "frozen"):
+        rasters(config, run, found, [f"stored as {name}" for name in names])
+    elif found.encoder.numel():
+        heat(run, found)
+    if found.memory.numel():
+        memories(run, found)
+    charts: dict[str, dict[str, str]] = {
+        "loss": {"training": "loss"},
+        "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
+    }
+    smooth = max(len(run.metrics()) // 60, 1)
+    learning(run, "Learning episodes", charts, {"accuracy": {"chance": round(1 / config.ways, 3)}}, smooth)
+    curves = {"loss": charts["loss"], "accuracy": charts["accuracy"]}
+    for name, lines in phases.items():
+        title = "Pre-training of the encoder" if name == "pretraining" else "Training of the encoder by its spikes"
+        learning(run, title, curves, {}, max(len(lines) // 60, 1), name, lines)
+
+
+def heat(run: Run, found: Recollection) -> None:
+    """Activities of a network of rates while it stores and while it is asked."""
+    stored = {"encoder": numbers(found.encoder[:, 0].T)}
+    asked = {"encoder": numbers(found.query[:, 0].T)}
+    for parts, both in ((stored, found.written), (asked, found.read)):
+        keys, values = both[:, 0].chunk(2, -1)
+        parts |= {"keys": numbers(keys.T), "values": numbers(values.T)}
+    figure = draw.matrices(stored, "neuron", ["item"] * 3, "While images are stored", "activity")
+    run.figure("writing", figure, "Activities in an episode.")
+    run.figure(
+        "reading", draw.matrices(asked, "neuron", [""] * 3, "While the memory is read", "activity"),
+        "Activities of the same episode.",
+    )  # fmt: skip

@@ -106,6 +106,51 @@ def test_the_spiking_network_is_the_plain_loop(height: int, width: int, grey: bo
     assert np.array_equal(PackedSpikes.of(network, images, 20).take(torch.arange(4)).numpy(), wanted)
 
 
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_spikes_are_counted_alike_event_by_event_and_layer_by_layer(reset: str) -> None:
+    encoder = ConvEncoder(6, generator=seeded()).double()
+    network = SpikingConvEncoder(encoder, memory_neuron(20.0, 0.4, 5.0, dt=5.0, reset=reset))
+    images = glyphs(3, 30, 21).double() * torch.rand(3, 1, 30, 21, generator=seeded(3), dtype=torch.float64)
+    balance(network, [images], 20, share=0.4)
+    events, counts = network._events(images, 20, count=True)
+    with kernels.use("torch"):
+        dense, wanted = network._events(images, 20, count=True)
+    assert counts is not None
+    assert wanted is not None
+    assert torch.equal(events, dense)
+    every, others = ([part.pixels, *part.fired, *part.passed] for part in (counts, wanted))
+    for found, other in zip(every, others, strict=True):
+        assert found.shape == other.shape
+        assert float(other.sum()) > 0
+        assert torch.equal(found, other)
+    assert torch.equal(counts.passed[-1].flatten(1), events.sum(1))
+
+
+def test_rates_are_counts_with_the_gradient_of_rates() -> None:
+    network, images = spiking(dtype=torch.float64, learn_thresholds=True), glyphs(3).double()
+    balance(network, [images], 20, share=0.4)
+    found = network.rates(images, 20)
+    assert torch.equal(found * 20, network.spikes(images, 20).sum(1))
+    scale = torch.linspace(0, 1, found.numel(), dtype=torch.float64).view(found.shape)
+    gradients = torch.autograd.grad((found * scale).sum(), list(network.parameters()))
+    _, counts = network._events(images, 20, count=True)
+    assert counts is not None
+    top, x = 0.5, counts.pixels / 20
+    for conv, neuron, fired, passed in zip(
+        network._convs, network.neurons, counts.fired, counts.passed, strict=True
+    ):  # the same, written as rates that are moved to what was counted
+        rate = torch.clamp(conv(x) / neuron.threshold, 0.0, top)
+        rate = rate + (fired / 20 - rate).detach()
+        even = rate[:, :, : rate.shape[2] // 2 * 2, : rate.shape[3] // 2 * 2]
+        silent = 1 - even.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)) / top
+        pooled = top * (1 - silent.prod(3).prod(4))
+        x = pooled + (passed / 20 - pooled).detach()
+    wanted = torch.autograd.grad((x.flatten(1) * scale).sum(), list(network.parameters()))
+    for a, b in zip(gradients, wanted, strict=True):
+        assert a.abs().sum() > 0
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
 def test_whole_equals_chunks_and_steps() -> None:
     network, images = spiking(dtype=torch.float64), glyphs(3).double()
     balance(network, [images], 20, share=0.4)

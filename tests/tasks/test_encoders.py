@@ -1,5 +1,6 @@
 """Phases that tasks with images share: pre-training and its resumption, borrowing, calibration, spikes on disk."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from spikeloom.tasks._encoders import (
     borrow,
     calibrate,
     choose,
-    episode_indices,
+    keep_above,
     phase,
     pretrain_classes,
     pretrain_prototypes,
@@ -56,6 +57,15 @@ def by_prototypes(run: Run, updates: int, **options: Any) -> ConvEncoder:
     return net
 
 
+def by_spikes(run: Run, updates: int, **options: Any) -> SpikingConvEncoder:
+    network = spiking(run, learn_thresholds=True)
+    balance(network, [classes(10, 6).flatten(0, 1).float()], 20, share=0.4)
+    schedule = Schedule(updates, validate_every=2, checkpoint_every=3, **options)
+    sizes = dataclasses.replace(SMALL, validation_classes=4)
+    pretrain_prototypes(phase(run, "encoder"), network, classes(10, 6), classes(5, 6, 1), sizes, schedule, 20)
+    return network
+
+
 def by_classes(run: Run, updates: int, **options: Any) -> ConvEncoder:
     net = encoder(run)
     images, labels = classes(5, 12).flatten(0, 1), torch.arange(5).repeat_interleave(12)
@@ -67,7 +77,7 @@ def by_classes(run: Run, updates: int, **options: Any) -> ConvEncoder:
     return net
 
 
-@pytest.mark.parametrize("train", [by_prototypes, by_classes])
+@pytest.mark.parametrize("train", [by_prototypes, by_spikes, by_classes])
 def test_pretraining_that_was_stopped_ends_with_the_same_bytes(train: Any, tmp_path: Path) -> None:
     whole, parts = new_run(tmp_path / "whole"), new_run(tmp_path / "parts")
     a = train(whole, 8)
@@ -81,6 +91,17 @@ def test_pretraining_that_was_stopped_ends_with_the_same_bytes(train: Any, tmp_p
         assert all(torch.equal(x, y) for x, y in zip(a.parameters(), other.parameters(), strict=True))
 
 
+def test_learned_thresholds_stay_positive(tmp_path: Path) -> None:
+    before = spiking(new_run(tmp_path / "other"))
+    balance(before, [classes(10, 6).flatten(0, 1).float()], 20, share=0.4)
+    network = by_spikes(new_run(tmp_path), 3, lr=50.0)
+    assert all(value > 0 for value in network.thresholds)
+    least = [0.001 * value for value in before.thresholds]
+    assert network.thresholds != pytest.approx(before.thresholds)
+    keep_above(network, least)
+    assert all(value >= 0.999 * low for value, low in zip(network.thresholds, least, strict=True))
+
+
 @pytest.mark.parametrize(("train", "name"), [(by_prototypes, "validation_accuracy"), (by_classes, "validation_loss")])
 def test_the_encoder_is_that_of_the_best_validation(train: Any, name: str, tmp_path: Path) -> None:
     run = new_run(tmp_path)
@@ -90,7 +111,7 @@ def test_the_encoder_is_that_of_the_best_validation(train: Any, name: str, tmp_p
     assert phase(run, "encoder").load_best(encoder=encoder(run)) == best["update"]
 
 
-@pytest.mark.parametrize("train", [by_prototypes, by_classes])
+@pytest.mark.parametrize("train", [by_prototypes, by_spikes, by_classes])
 def test_pretraining_learns(train: Any, tmp_path: Path) -> None:
     run = new_run(tmp_path)
     train(run, 100, lr=0.01)
@@ -107,25 +128,8 @@ def test_episodes_have_distinct_classes_and_drawings() -> None:
             choose(*options, seeded())
 
 
-def test_one_shot_episodes_ask_with_another_drawing() -> None:
-    images, query, target = episode_indices(7, 3, 5, 400, seeded())
-    assert images.shape == (5, 400)
-    shown = images // 3
-    assert all(len(set(column)) == 5 for column in shown.T.tolist())
-    rows = torch.arange(400)
-    assert torch.equal(shown[target, rows], query // 3)
-    assert not bool((images[target, rows] == query).any())
-    for values, count in ((images, 21), (query, 21), (target, 5)):
-        seen = torch.bincount(values.flatten(), minlength=count)
-        assert len(seen) == count
-        assert int(seen.min()) > 0.4 * values.numel() / count
-    for options in ((4, 3), (7, 1)):
-        with pytest.raises(ConfigError, match="need as many classes with 2 drawings"):
-            episode_indices(*options, 5, 10, seeded())
-
-
-def spiking(run: Run) -> SpikingConvEncoder:
-    return SpikingConvEncoder(encoder(run), memory_neuron(20.0, 0.4, 5.0, dt=5.0))
+def spiking(run: Run, **options: Any) -> SpikingConvEncoder:
+    return SpikingConvEncoder(encoder(run), memory_neuron(20.0, 0.4, 0.0, dt=5.0), **options)
 
 
 def test_thresholds_are_written_down_and_violations_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
