@@ -22,6 +22,7 @@ from spikeloom.tasks.cross_modal import (
     Part,
     answer,
     check,
+    errors_of,
     load,
     mean_digits,
     nearest,
@@ -29,16 +30,15 @@ from spikeloom.tasks.cross_modal import (
     pairs_of_the_test,
     perceive,
     target,
-    tested,
 )
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]
 SMALL = {
     name: getattr(SMOKE, name) for name in (
-        "made_up", "images", "channels", "words_updates", "pictures_updates", "pretrain_batch", "calibration",
-        "validation_share", "item_ms", "memory_size", "hidden", "batch", "updates", "validation_samples",
-        "validate_every", "test_samples", "checkpoint_every",
+        "made_up", "images", "channels", "words_updates", "pictures_updates", "pretrain_batch", "calibration_batches",
+        "calibration_batch", "validation_share", "item_ms", "memory_size", "hidden", "batch", "updates",
+        "validation_samples", "validate_every", "test_samples", "checkpoint_every",
     )
 }  # fmt: skip
 BALANCED = {"conversion": "balanced", "dt": 5.0, "delay": 5.0, "refractory": 5.0}
@@ -46,10 +46,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "spiking": ("smoke", {}),
     "balanced": ("smoke", BALANCED | {"threshold_share": 0.6, "redraw": 0.0}),
     "fine-tuned": ("paper", BALANCED | {"stored": 12, "learn_thresholds": True}),
-    "untrained": ("paper", BALANCED | {"stored": 0, "pretrain": False, "bias": True}),
+    "untrained": ("paper", BALANCED | {"stored": 0, "pretraining": "none", "conv_bias": True}),
     "frozen memory": ("frozen", {}),
     "rates": ("relu", {}),
-    "rates of trained encoders": ("relu", {"pretrain": True, "freeze": True, "batch_norm": False}),
+    "rates of trained encoders": ("relu", {"pretraining": "digits", "freeze_encoders": True, "batch_norm": False}),
     "rates of the paper": ("paper_relu", {}),
 }
 
@@ -75,7 +75,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("options", [{}, {"stored": 12, "freeze": False}])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"stored": 12, "freeze_encoders": False}, marks=pytest.mark.slow)]
+)
 def test_a_resumed_run_ends_with_the_same_bytes(options: dict[str, Any], tmp_path: Path) -> None:
     config = change(**options)
     cross_modal.train(config, new_run(tmp_path / "whole"))
@@ -85,7 +87,9 @@ def test_a_resumed_run_ends_with_the_same_bytes(options: dict[str, Any], tmp_pat
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", list(KINDS))
+@pytest.mark.parametrize(
+    "name", [name if name in ("spiking", "rates") else pytest.param(name, marks=pytest.mark.slow) for name in KINDS]
+)
 def test_every_network_trains_and_is_drawn(name: str, tmp_path: Path) -> None:
     config, run = kind(name), new_run(tmp_path)
     cross_modal.train(config, run)
@@ -96,9 +100,10 @@ def test_every_network_trains_and_is_drawn(name: str, tmp_path: Path) -> None:
     assert ("rate_pixels" in values) == spikes
     cross_modal.plot(config, run.fresh())
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
-    rasters = {"writing", "reading", "decoding", "encoder_words", "encoder_pictures"}
-    wanted = {"recall", "gallery", "errors", "learning_curves", "memory", "memory_weights"}
-    assert drawn == wanted | (rasters if spikes else set())
+    rasters = {"decoding", "encoder_words", "encoder_pictures"}
+    wanted = {"recall", "gallery", "errors", "learning_curves", "writing", "reading", "memory", "memory_weights"}
+    trained = {"pretraining_words", "pretraining_pictures"}
+    assert drawn == wanted | (rasters if spikes else set()) | (trained if config.pretraining == "digits" else set())
 
 
 def test_a_smoke_run_is_complete(finished: Path) -> None:
@@ -116,7 +121,7 @@ def test_a_smoke_run_is_complete(finished: Path) -> None:
 
 def test_frozen_encoders_stay_and_others_learn(tmp_path: Path) -> None:
     for freeze in (True, False):
-        config, run = change(freeze=freeze), new_run(tmp_path / str(freeze))
+        config, run = change(freeze_encoders=freeze), new_run(tmp_path / str(freeze))
         cross_modal.train(config, run)
         model = network(config, run)
         run.load_last(model=model)
@@ -134,7 +139,7 @@ def test_spikes_of_frozen_encoders_are_those_computed_afresh(tmp_path: Path) -> 
     model = network(config, run)
     pairs = pairs_of_the_test(config, run, test)
     whole, few = perceive(config, run, model, test, "all"), perceive(config, run, model, test, "few", pairs)
-    live = perceive(change(freeze=False), run, model, test, "live")
+    live = perceive(change(freeze_encoders=False), run, model, test, "live")
     for one, other, fresh in zip(whole, few, live, strict=True):
         chosen = pairs.images if one is whole.pictures else pairs.sounds
         assert torch.equal(one(chosen), other(chosen))
@@ -195,7 +200,7 @@ def test_errors_are_those_to_the_right_picture_and_to_the_others() -> None:
     wanted[pairs.query] = pairs.target
     pairs = pairs._replace(query=pairs.target)  # the stand-in for a network is asked by the picture itself
     senses = cross_modal.Senses(lambda at: at.float()[None, ..., None], lambda at: at.float()[None, ..., None])
-    errors = tested(Fixed(pictures), senses, part, pairs, torch.device("cpu"))  # type: ignore[arg-type]
+    errors = errors_of(Fixed(pictures), senses, part, pairs, torch.device("cpu"))  # type: ignore[arg-type]
     assert errors.shape == (3, 230)
     for sample in (0, 99, 100, 229):
         drawn = 0.9 * pictures[pairs.target[sample], 0]
@@ -264,7 +269,7 @@ def test_an_encoder_can_be_borrowed(finished: Path, tmp_path: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
     with pytest.raises(ConfigError, match=r"channels is 6 there and 8 here; .*; threshold is 0\.1 there and 0\.2 here"):
         cross_modal.train(
-            change(words_from=str(finished), channels=8, bias=True, threshold=0.2), new_run(tmp_path / "other")
+            change(words_from=str(finished), channels=8, conv_bias=True, threshold=0.2), new_run(tmp_path / "other")
         )
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_text((finished / "config.json").read_text())
@@ -311,12 +316,12 @@ def test_without_data_it_is_said_where_they_were_looked_for(tmp_path: Path, monk
         ({"clip": -1.0}, "must not be below 0"),
         ({"white": 0.0}, "white > 0"),
         ({"frames": 15}, "A word of 15 frames and 20 coefficients vanishes"),
-        ({"model": "relu"}, 'initial "aligned" is for a memory in spikes'),
+        ({"model": "relu"}, 'initial "centred" is for a memory in spikes, not for relu'),
         ({"batch_norm": True}, "Encoders that normalise cannot spike"),
         ({"model": "relu", "initial": "paper"}, 'conversion "bounded" is for encoders that spike'),
-        ({"pretrain": False}, "Frozen encoders that were never trained"),
+        ({"pretraining": "none"}, "Frozen encoders that were never trained"),
         ({"validation_share": 0.0}, "validation share"),
-        ({"conversion": "balanced", "calibration": 101}, "Thresholds need 1 batches of 101 images"),
+        ({"conversion": "balanced", "calibration_batch": 51}, "Thresholds need 2 batches of 51 images"),
     ],
 )
 def test_options_without_sense_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
