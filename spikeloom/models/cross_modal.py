@@ -57,6 +57,7 @@ class SpikingDecoder(nn.Module):
         height, width: of the picture.
         neuron: LIF of both layers; it is not learned.
         white: spikes of a white pixel. More make it brighter than white.
+        scale: factor of the weights to the pixels at the start.
         generator: draws the weights.
 
     Raises:
@@ -70,13 +71,13 @@ class SpikingDecoder(nn.Module):
 
     def __init__(
         self, n_in: int, hidden: int, height: int, width: int, neuron: LIF, *, white: float,
-        generator: torch.Generator | None = None,
+        scale: float = 1.0, generator: torch.Generator | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        check_positive("SpikingDecoder", n_in=n_in, hidden=hidden, height=height, width=width, white=white)
+        check_positive("SpikingDecoder", n_in=n_in, hidden=hidden, height=height, width=width, white=white, scale=scale)
         self.shape, self.neuron, self.white = (height, width), neuron, white
         self.first = nn.Parameter(xavier_(torch.empty(hidden, n_in), generator))
-        self.second = nn.Parameter(xavier_(torch.empty(height * width, hidden), generator))
+        self.second = nn.Parameter(scale * xavier_(torch.empty(height * width, hidden), generator))
 
     def forward(self, spikes: Tensor) -> Drawing:
         hidden, _ = self.neuron(spikes @ self.first.T)

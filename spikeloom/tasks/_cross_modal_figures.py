@@ -12,8 +12,9 @@ from ..models.encoders import SpikingConvEncoder
 from ..plot import drawings
 from ..plot import memory as drawn
 from ..train.run import Run
+from ._encoders import phase
 from ._figures import learning, numbers
-from ._memory_figures import memories
+from ._memory_figures import heat, memories
 
 FEW = 150
 """Neurons of a population that are drawn, if it has more."""
@@ -37,7 +38,9 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
     titles = [f"asked for {digit}" for digit in part.said[pairs.query[:count]].tolist()]
     figure = drawings.gallery(numbers(wanted[:count]), numbers(found.picture[:count]), titles)
     run.figure("gallery", figure, "The first samples of the test, none left out.")
-    if config.model != "relu":
+    if config.model == "relu":
+        heat(run, found.recollection)
+    else:
         rasters(config, run, found, said)
         encoders(config, run, model, part, first)
     if found.recollection.memory.numel():
@@ -49,6 +52,14 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
     }
     levels = {"right picture nearest": {"chance": round(1 / config.length, 3)}}
     learning(run, "Learning to draw what was stored", charts, levels, max(len(run.metrics()) // 60, 1))
+    curves = {
+        "loss": {"training": "loss", "validation": "validation_loss"},
+        "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
+        "error of drawing again": {"training": "error", "validation": "validation_error"},
+    }
+    for name in ("words", "pictures"):
+        lines = phase(run, name).metrics()
+        learning(run, f"Pre-training on {name}", curves, {}, max(len(lines) // 60, 1), f"pretraining_{name}", lines)
     if (run.folder / "errors.json").exists():
         rows = np.array(run.read_json("errors.json"))
         keys = ["to the right picture", *(f"to another one, number {place}" for place in range(1, len(rows)))]

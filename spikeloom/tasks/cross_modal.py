@@ -27,7 +27,7 @@ from ..data.batches import in_order
 from ..data.cross_modal import SIDE, Members, Pairs
 from ..data.fsdd import split_mixed
 from ..errors import ConfigError, check_positive
-from ..layers.memory import align_, memory_neuron
+from ..layers.memory import HebbianWrite, align_, memory_neuron
 from ..models.cross_modal import CrossModalNetwork, RateDecoder, Recall, SpikingDecoder
 from ..models.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
 from ..models.memory import MemoryCore, RateMemory
@@ -37,17 +37,17 @@ from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import fit
 from . import _encoders
-from ._encoders import Schedule, borrow, calibrate, embed, phase, pretrain_classes
+from ._encoders import Schedule, borrow, calibrate, embed, keep_above, phase, pretrain_classes
 from ._lsnn import learning_rate, set_learning_rate
 from ._memory import SPIKING, Silence, populations, rates, squared_rates, steps
 
 TEST_BATCH = 100
 ALL = "0,1,2,3,4,5,6,7,8,9"
-ALIKE = (
-    "made_up", "coefficients", "frames", "channels", "batch_norm", "bias", "validation_share", "images", "conversion",
-    "item_ms", "dt", "threshold", "tau_mem", "refractory", "reset",
-)  # fmt: skip
+ALIKE = ("made_up", "channels", "batch_norm", "conv_bias", "conversion")
 """Options that must be the same where an encoder is borrowed."""
+OF_WORDS = ("coefficients", "frames")
+OF_PIXELS = ("item_ms", "dt", "threshold", "tau_mem", "refractory", "reset")
+"""The same for words, and for encoders that were trained on the rates of pixels."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ class Config:
     """Channels of the encoders, which are the spike trains that a word becomes, and a picture."""
     batch_norm: bool = False
     """Encoders normalise; they cannot spike then."""
-    bias: bool = False
-    """Encoders have biases."""
-    pretrain: bool = True
-    """Train the encoders to name digits first, and set their thresholds when they spike."""
+    conv_bias: bool = False
+    """Convolutions of the encoders have biases."""
+    pretraining: Literal["digits", "none"] = "digits"
+    """How the encoders are trained before the memory; none: their neurons have the threshold of all others."""
     conversion: Literal["balanced", "bounded"] = "balanced"
     """How they come to spike. balanced: trained on values without bound, then thresholds are the largest currents of
     the spiking network; bounded: trained on the rates of their pixels with activity up to that of a neuron that always
@@ -88,14 +88,16 @@ class Config:
     """Folder of a run whose encoder of words is used, instead of training one."""
     pictures_from: str = ""
     """The same for pictures."""
-    freeze: bool = False
+    freeze_encoders: bool = False
     """Encoders stay as they were pre-trained; their spikes are then computed once."""
     learn_thresholds: bool = False
-    """Thresholds of the encoders are learned, if they are not frozen."""
+    """Thresholds of the encoders are learned, if they are not frozen; above a thousandth of what they were."""
     threshold_share: float = 1.0
     """Balanced thresholds: this share of the largest current."""
-    calibration: int = 256
-    """Words and pictures from which they are set."""
+    calibration_batches: int = 10
+    """Batches of training words, and of pictures, from which they are set."""
+    calibration_batch: int = 64
+    """Words or pictures of such a batch."""
     words_updates: int = 1000
     """Updates of the pre-training on words."""
     pictures_updates: int = 21_100
@@ -104,14 +106,15 @@ class Config:
     """Words or pictures of such an update."""
     pretrain_lr: float = 0.001
     """Initial learning rate of Adam in pre-training."""
-    pretrain_lr_decay: float = 0.85
+    pretrain_decay: float = 0.85
     """Factor of that learning rate, five times while an encoder is trained."""
     redraw: float = 0.0
     """Pre-training on pictures also has a decoder draw them again from their features: weight of its squared error."""
     memory_size: int = 100
     """Key neurons, and as many value neurons."""
-    initial: Literal["paper", "aligned"] = "paper"
-    """aligned: writing and reading start with the same keys."""
+    initial: Literal["paper", "aligned", "centred"] = "paper"
+    """aligned: writing and reading start with the same keys, of words alone, and values of pictures alone; centred: and
+    the weights of each neuron add up to zero, so that what all words share does not drive it."""
     w_max: float = 1.0
     """Soft bound of the memory."""
     potentiation: float = 0.3
@@ -126,6 +129,8 @@ class Config:
     """Neurons of the decoder between values and pixels."""
     white: float = 15.0
     """Spikes of a white pixel during the query."""
+    readout_scale: float = 1.0
+    """Factor of the weights to the pixels at the start."""
     threshold: float = 0.05
     """Firing threshold of all neurons but those in the blocks of the encoders."""
     tau_mem: float = 20.0
@@ -172,14 +177,14 @@ class Config:
 
 PAPER = Config()
 RATES: dict[str, Any] = {
-    "model": "relu", "initial": "paper", "batch_norm": True, "pretrain": False, "freeze": False, "rate_cost": 0.0,
-    "conversion": "balanced", "potentiation": 0.1, "depression": 0.1,
+    "model": "relu", "initial": "paper", "batch_norm": True, "pretraining": "none", "freeze_encoders": False,
+    "conversion": "balanced", "potentiation": 0.1, "depression": 0.1, "rate_cost": 0.0,
 }  # fmt: skip
 CPU = Config(
-    images=12_000, channels=32, freeze=True, conversion="bounded", words_updates=700, pictures_updates=1200,
-    pretrain_batch=128, pretrain_lr_decay=0.65, redraw=50.0, initial="aligned", dt=5.0, delay=5.0, refractory=0.0,
-    threshold=0.1, white=15.0, batch=64, stored=0, updates=1500, validate_every=100, checkpoint_every=50,
-    lr_decay_every=300,
+    images=12_000, channels=32, freeze_encoders=True, conversion="bounded", words_updates=700, pictures_updates=1200,
+    pretrain_batch=128, pretrain_decay=0.65, redraw=50.0, initial="centred", readout_scale=0.3, dt=5.0, delay=5.0,
+    refractory=0.0, threshold=0.1, rate_cost=1e-8, batch=64, stored=0, updates=1200, validate_every=100,
+    checkpoint_every=50, lr_decay_every=300,
 )  # fmt: skip
 PRESETS = {
     "cpu": CPU,
@@ -188,9 +193,9 @@ PRESETS = {
     "relu": replace(CPU, **RATES),
     "frozen": replace(CPU, model="frozen"),
     "smoke": replace(
-        CPU, made_up=True, images=0, channels=6, words_updates=4, pictures_updates=4, pretrain_batch=20, calibration=8,
-        validation_share=0.3, item_ms=50.0, memory_size=10, hidden=12, batch=8, updates=4, validation_samples=20,
-        validate_every=2, test_samples=20, checkpoint_every=2,
+        CPU, made_up=True, images=0, channels=6, words_updates=4, pictures_updates=4, pretrain_batch=20,
+        calibration_batches=2, calibration_batch=8, validation_share=0.3, item_ms=50.0, memory_size=10, hidden=12,
+        batch=8, updates=4, validation_samples=20, validate_every=2, test_samples=20, checkpoint_every=2,
     ),
 }  # fmt: skip
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
@@ -232,6 +237,8 @@ def train(config: Config, run: Run) -> None:
         config.validation_samples, False, run.generator("validation", shared=True)
     )
     silent = Silence()
+    nets = [net for net in (model.words, model.pictures) if isinstance(net, SpikingConvEncoder)]
+    lowest = [[0.001 * value for value in net.thresholds] for net in nets]
 
     def step(finished: int) -> dict[str, float]:
         lr = learning_rate(finished, config.lr, config.lr_decay, config.lr_decay_every)
@@ -255,11 +262,13 @@ def train(config: Config, run: Run) -> None:
         optimizer.step()
         if config.batch_norm:
             ranks.average_buffers(model)
+        for net, least in zip(nets, lowest, strict=True):
+            keep_above(net, least)
         silent.look(run, found, finished)
         return values | rates(config, found)
 
     def validate(finished: int) -> dict[str, float]:
-        errors = tested(model, senses[1], held, validation, run.device)
+        errors = errors_of(model, senses[1], held, validation, run.device)
         return {"validation_loss": float(errors[0].mean()), "validation_accuracy": nearest(errors)}
 
     fit(
@@ -282,9 +291,9 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     training, _, part = load(config, run)
     model = network(config, run)
     update = run.load_best(model=model)
-    pairs = test_pairs(config, run, part)
+    pairs = pairs_of_the_test(config, run, part)
     senses = perceive(config, run, model, part, "test", pairs)
-    errors = tested(model, senses, part, pairs, run.device)
+    errors = errors_of(model, senses, part, pairs, run.device)
     values = {"accuracy": nearest(errors), "chance": 1 / config.length}
     for place, row in enumerate(errors):
         name = "mse" if place == 0 else f"mse_other_{place}"
@@ -309,7 +318,7 @@ def plot(config: Config, run: Run) -> None:
     _, _, part = load(config, run)
     model = network(config, run)
     run.load_best(model=model)
-    pairs = test_pairs(config, run, part)
+    pairs = pairs_of_the_test(config, run, part)
     few = Pairs(*(values[..., :TEST_BATCH] for values in pairs))
     model.eval()
     senses = perceive(config, run, model, part, "test", pairs)
@@ -320,7 +329,8 @@ def check(config: Config) -> None:
     """Raise ConfigError where options contradict each other, or would be of no use."""
     check_positive(
         "cross_modal", length=config.length, item_ms=config.item_ms, dt=config.dt, channels=config.channels,
-        calibration=config.calibration, threshold_share=config.threshold_share, words_updates=config.words_updates,
+        calibration_batches=config.calibration_batches, calibration_batch=config.calibration_batch,
+        threshold_share=config.threshold_share, words_updates=config.words_updates,
         pictures_updates=config.pictures_updates, pretrain_batch=config.pretrain_batch, pretrain_lr=config.pretrain_lr,
         memory_size=config.memory_size, delay=config.delay, hidden=config.hidden, white=config.white,
         batch=config.batch, updates=config.updates, lr=config.lr, validation_samples=config.validation_samples,
@@ -329,7 +339,11 @@ def check(config: Config) -> None:
     for name in ("item_ms", "delay"):
         steps(config, name)
     for name in ("train_digits", "test_digits"):
-        numbers(config, name)
+        found = numbers(config, name)
+        if len(set(found)) < len(found):
+            raise ConfigError(f"{name} names a digit twice: {getattr(config, name)}. Name each once.")
+        if config.length > len(found):
+            raise ConfigError(f"Samples of {config.length} pairs need as many digits, but {name} are {len(found)}.")
     if min(config.clip, config.rate_cost, config.target_rate, config.stored, config.redraw, config.images) < 0:
         raise ConfigError("clip, rate_cost, target_rate, stored, redraw and images must not be below 0.")
     if min(config.frames, config.coefficients) < 16:
@@ -337,14 +351,16 @@ def check(config: Config) -> None:
             f"A word of {config.frames} frames and {config.coefficients} coefficients vanishes in four poolings. Use "
             "at least 16 of each."
         )
-    if config.model == "relu" and config.initial == "aligned":
-        raise ConfigError('initial "aligned" is for a memory in spikes, not for relu. Choose "paper".')
+    if config.model == "relu" and config.initial != "paper":
+        raise ConfigError(f'initial "{config.initial}" is for a memory in spikes, not for relu. Choose "paper".')
     if config.model in SPIKING and config.batch_norm:
         raise ConfigError("Encoders that normalise cannot spike. Use --no-batch-norm, or --model relu.")
-    if config.conversion == "bounded" and config.batch_norm:
-        raise ConfigError("Encoders that normalise have no bound. Use --no-batch-norm, or --conversion balanced.")
-    if config.freeze and not (config.pretrain or (config.words_from and config.pictures_from)):
-        raise ConfigError("Frozen encoders that were never trained are of no use. Use --pretrain, or --no-freeze.")
+    if config.model == "relu" and config.conversion == "bounded":
+        raise ConfigError('conversion "bounded" is for encoders that spike, not for relu. Choose "balanced".')
+    if config.freeze_encoders and not (config.pretraining == "digits" or (config.words_from and config.pictures_from)):
+        raise ConfigError(
+            "Frozen encoders that were never trained are of no use. Use --pretraining digits, or --no-freeze-encoders."
+        )
 
 
 def numbers(config: Config, name: str) -> list[int]:
@@ -388,7 +404,12 @@ def read(config: Config, split: Any, here: Path | None) -> tuple[Part, Tensor]:
 def neuron_of(config: Config) -> LIF:
     """LIF of all layers."""
     return memory_neuron(
-        config.tau_mem, config.threshold, config.refractory, reset=config.reset, dt=config.dt, slope=config.gain
+        config.tau_mem,
+        config.threshold,
+        config.refractory,
+        reset=config.reset,
+        dt=config.dt,
+        slope=config.gain,
     )
 
 
@@ -396,7 +417,7 @@ def encoder_of(config: Config, run: Run, name: str) -> ConvEncoder:
     """An encoder as rates, its weights drawn from the run's generator."""
     draws = run.generator(f"weights of {name}", shared=True)
     encoder = ConvEncoder(
-        config.channels, batch_norm=config.batch_norm, bias=config.bias, bound=bound_of(config), generator=draws
+        config.channels, batch_norm=config.batch_norm, bias=config.conv_bias, bound=bound_of(config), generator=draws
     )
     return encoder.to(run.device)
 
@@ -406,7 +427,9 @@ def spiking_of(config: Config, encoder: ConvEncoder) -> nn.Module:
     if config.model not in SPIKING:
         return encoder
     spiking = SpikingConvEncoder(
-        encoder, neuron_of(config), learn_thresholds=config.learn_thresholds and not config.freeze
+        encoder,
+        neuron_of(config),
+        learn_thresholds=config.learn_thresholds and not config.freeze_encoders,
     )
     return spiking.to(next(encoder.parameters()).device)
 
@@ -422,22 +445,27 @@ def prepared(config: Config, run: Run, name: str, training: Part, held: Part) ->
     source = config.words_from if name == "words" else config.pictures_from
     (images, labels), (others, names) = (found[:2] if name == "words" else found[2:] for found in (training, held))
     if source:
-        borrow(part, source, encoder, config, ALIKE)
-    elif config.pretrain:
+        alike = ALIKE + (OF_WORDS if name == "words" else ()) + (OF_PIXELS if config.conversion == "bounded" else ())
+        borrow(part, source, encoder, config, alike)
+    elif config.pretraining == "digits":
         neuron, length = neuron_of(config), steps(config, "item_ms")
         updates = config.words_updates if name == "words" else config.pictures_updates
         every = max(updates // 20, 1)
         pretrain_classes(
             part, encoder, images, labels, (others, names), 10, config.pretrain_batch,
-            Schedule(updates, config.pretrain_lr, config.pretrain_lr_decay, max(updates // 5, 1), every, every),
+            Schedule(updates, config.pretrain_lr, config.pretrain_decay, max(updates // 5, 1), every, every),
             redraw=config.redraw if name == "pictures" else 0.0,
             seen=(lambda shown: pixel_rates(neuron, shown, length)) if config.conversion == "bounded" else None,
         )  # fmt: skip
     spiking = spiking_of(config, encoder)
-    if isinstance(spiking, SpikingConvEncoder) and (source or config.pretrain) and config.conversion == "balanced":
+    if (
+        isinstance(spiking, SpikingConvEncoder)
+        and (source or config.pretraining == "digits")
+        and config.conversion == "balanced"
+    ):
         calibrate(
-            part, spiking, images, steps(config, "item_ms"), batches=1, batch=config.calibration,
-            share=config.threshold_share,
+            part, spiking, images, steps(config, "item_ms"), batches=config.calibration_batches,
+            batch=config.calibration_batch, share=config.threshold_share,
         )  # fmt: skip
     return spiking
 
@@ -448,7 +476,7 @@ def network(
     """The network of these options, its weights drawn from the run's generator."""
     words = spiking_of(config, encoder_of(config, run, "words")) if words is None else words
     pictures = spiking_of(config, encoder_of(config, run, "pictures")) if pictures is None else pictures
-    if config.freeze:
+    if config.freeze_encoders:
         words.requires_grad_(False)
         pictures.requires_grad_(False)
     draws, size = run.generator("weights", shared=True), config.memory_size
@@ -469,10 +497,21 @@ def network(
             n_in, n_query, size, neuron, rule if config.model == "spiking" else None, steps=length, window=length,
             delay=steps(config, "delay"), recall=config.recall, generator=draws,
         )  # fmt: skip
-        if config.initial == "aligned":
+        if config.initial == "centred":
+            centre_(core.write, n_query)
+        if config.initial != "paper":
             align_(core.write, core.read, n_query)
-        decoder = SpikingDecoder(size, config.hidden, SIDE, SIDE, neuron, white=config.white, generator=draws)
+        decoder = SpikingDecoder(
+            size, config.hidden, SIDE, SIDE, neuron, white=config.white, scale=config.readout_scale, generator=draws
+        )
     return CrossModalNetwork(core, decoder, words, pictures).to(run.device)
+
+
+@torch.no_grad()
+def centre_(write: HebbianWrite, words: int) -> None:
+    """The weights of every neuron from words add up to zero, and so do those from pictures."""
+    for part in (write.weight[:, :words], write.weight[:, words:]):
+        part -= part.mean(1, keepdim=True)
 
 
 def perceive(
@@ -486,7 +525,7 @@ def perceive(
 
     def one(encoder: nn.Module, images: Tensor, what: str, used: Tensor) -> Callable[[Tensor], Tensor]:
         length = steps(config, "item_ms")
-        if config.freeze:
+        if config.freeze_encoders:
             place = torch.zeros(len(images), dtype=torch.int64)
             place[used] = torch.arange(len(used))
             if isinstance(encoder, SpikingConvEncoder):
@@ -533,7 +572,7 @@ def target(part: Part, pairs: Pairs) -> Tensor:
 
 
 @torch.no_grad()
-def tested(model: CrossModalNetwork, senses: Senses, part: Part, pairs: Pairs, device: torch.device) -> Tensor:
+def errors_of(model: CrossModalNetwork, senses: Senses, part: Part, pairs: Pairs, device: torch.device) -> Tensor:
     """Mean squared errors [S, B] of the drawings: to the right picture, then to the others in the order of storage."""
     found, model_trains = [], model.training
     model.eval()
@@ -559,7 +598,7 @@ def mean_digits(training: Part, part: Part, pairs: Pairs) -> float:
     return float((means[part.shown[wanted]] - part.pictures[wanted, 0]).square().mean())
 
 
-def test_pairs(config: Config, run: Run, part: Part) -> Pairs:
+def pairs_of_the_test(config: Config, run: Run, part: Part) -> Pairs:
     """The samples of the test: words with the digits that they say."""
     members = Members(part.said, part.shown, numbers(config, "test_digits"), config.length)
     return members.draw(config.test_samples, True, run.generator("test", shared=True))

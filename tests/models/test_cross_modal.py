@@ -24,12 +24,9 @@ def spikes(*shape: int, seed: int = 0, share: float = 0.3) -> Tensor:
     return (torch.rand(shape, generator=seeded(seed)) < share).float()
 
 
-RULE = Hebbian(dt=5.0)
-
-
-def network(rule: Any = RULE, words: int = 6, pictures: int = 5) -> CrossModalNetwork:
-    neuron = memory_neuron(20.0, 0.1, 0.0, dt=5.0)
-    core = MemoryCore(words + pictures, words, 9, neuron, rule, steps=STEPS, window=STEPS, generator=seeded())
+def network(learns: bool = True) -> CrossModalNetwork:
+    neuron, rule = memory_neuron(20.0, 0.1, 0.0, dt=5.0), Hebbian(dt=5.0) if learns else None
+    core = MemoryCore(11, 6, 9, neuron, rule, steps=STEPS, window=STEPS, generator=seeded())
     decoder = SpikingDecoder(9, 7, 4, 3, neuron, white=10.0, generator=seeded(1))
     return CrossModalNetwork(core, decoder, nn.Identity(), nn.Identity())
 
@@ -72,7 +69,7 @@ def test_white_is_so_many_spikes() -> None:
 
 def test_a_silent_memory_is_drawn_black() -> None:
     assert SpikingDecoder(4, 6, 3, 5, memory_neuron(), white=15.0)(torch.zeros(9, 2, 4)).picture.count_nonzero() == 0
-    found = network(rule=None)(spikes(3 * STEPS, 2, 6), spikes(3 * STEPS, 2, 5), spikes(STEPS, 2, 6))
+    found = network(learns=False)(spikes(3 * STEPS, 2, 6), spikes(3 * STEPS, 2, 5), spikes(STEPS, 2, 6))
     assert found.picture.count_nonzero() == 0
     assert found.recollection.memory.count_nonzero() == 0
 
