@@ -152,7 +152,7 @@ CPU = replace(
 SPIKING = replace(
     CPU, model="spiking", games=64, batches=2, memory_size=40, item_ms=100.0, window=100.0, dt=5.0, delay=5.0,
     threshold=0.4, refractory=5.0, input_gain=5.0, potentiation=0.3, depression=0.3, updates=120, validate_every=10,
-    validation_games=100, checkpoint_every=10,
+    checkpoint_every=10,
 )  # fmt: skip
 SIX: dict[str, Any] = {"cells": 6, "flips": 24, "updates": 300, "longest": 150}
 PAPER_SIX: dict[str, Any] = {"cells": 6, "flips": 100, "updates": 15_625, "longest": 150}
@@ -378,9 +378,10 @@ class Player:
         """Actions for `play_out`."""
         x = torch.cat([seen, begins.float().unsqueeze(1)], 1).to(self.device)
         choice, self.state = self.agent(x.unsqueeze(0), self.state)
+        logits: Tensor = choice.logits[0].cpu()
         if self.draws is None:
-            return choice.logits[0].argmax(1).cpu()
-        return torch.multinomial(choice.logits[0].softmax(1).cpu(), 1, generator=self.draws).squeeze(1)
+            return logits.argmax(1)
+        return torch.multinomial(logits.softmax(1), 1, generator=self.draws).squeeze(1)
 
 
 class Turn(NamedTuple):
