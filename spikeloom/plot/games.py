@@ -94,6 +94,7 @@ def scene(moment: Scene) -> Figure:
     table.set_xlim(-0.05, columns)
     table.set_ylim(rows + 0.02, -0.05)
     table.set_axis_off()
+    table.set_autoscale_on(False)
     table.set_title(moment.title, loc="left", fontsize=13)
     for cell, face in enumerate(moment.faces):
         _card(table, moment, cell, face, cell % columns, cell // columns)
@@ -124,7 +125,7 @@ def _card(axes: Axes, moment: Scene, cell: int, face: Face, x: float, y: float) 
         high = 2 if len(image) % 2 == 0 and len(image) > 3 else 1
         axes.imshow(
             image.reshape(high, -1), extent=(x + 0.14, x + 0.82, y + 0.64, y + 0.14), aspect="auto", cmap="Spectral",
-            vmin=0.0, vmax=1.0, interpolation="nearest",
+            vmin=0.0, vmax=1.0, interpolation="nearest", zorder=3,
         )  # fmt: skip
     elif face == "down":
         axes.text(x + 0.48, y + 0.39, "?", ha="center", va="center", fontsize=20, color=GREY)

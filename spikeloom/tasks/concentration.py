@@ -146,23 +146,26 @@ RATES: dict[str, Any] = {"model": "relu", "input_gain": 1.0, "potentiation": 0.1
 SCALED: dict[str, Any] = {"match_reward": 1.0, "flip_penalty": -0.2, "value_coefficient": 0.5, "value_clip": 0.0}
 """Returns of the size of one: the critic need not learn large numbers first."""
 CPU = replace(
-    PAPER, games=128, flips=16, updates=6000, trace=0.9, batches=4, lr=1e-3, lr_linear=True, initial="aligned",
-    validate_every=100, checkpoint_every=100, **RATES, **SCALED,
+    PAPER, games=128, flips=16, updates=150, trace=0.9, batches=4, lr=1e-3, lr_linear=True, initial="aligned",
+    validate_every=25, checkpoint_every=25, **RATES, **SCALED,
 )  # fmt: skip
 SPIKING = replace(
-    CPU, model="spiking", games=64, memory_size=40, item_ms=100.0, window=100.0, dt=5.0, delay=5.0, threshold=0.4,
-    refractory=5.0, input_gain=5.0, potentiation=0.3, depression=0.3, updates=4000,
+    CPU, model="spiking", games=64, batches=2, memory_size=40, item_ms=100.0, window=100.0, dt=5.0, delay=5.0,
+    threshold=0.4, refractory=5.0, input_gain=5.0, potentiation=0.3, depression=0.3, updates=120, validate_every=10,
+    checkpoint_every=10,
 )  # fmt: skip
+SIX: dict[str, Any] = {"cells": 6, "flips": 24, "updates": 300, "longest": 150}
+PAPER_SIX: dict[str, Any] = {"cells": 6, "flips": 100, "updates": 15_625, "longest": 150}
 PRESETS = {
     "cpu": CPU,
     "spiking": SPIKING,
-    "six": replace(CPU, cells=6, flips=40, longest=150),
-    "six_spiking": replace(SPIKING, cells=6, flips=40, longest=150),
-    "reactive": replace(CPU, model="reactive", initial="paper"),
+    "six": replace(CPU, **SIX),
+    "six_spiking": replace(SPIKING, **SIX),
+    "reactive": replace(CPU, model="reactive", initial="paper", updates=300),
     "paper": PAPER,
-    "paper_six": replace(PAPER, cells=6, flips=100, updates=15_625, longest=150),
+    "paper_six": replace(PAPER, **PAPER_SIX),
     "paper_relu": replace(PAPER, **RATES),
-    "paper_relu_six": replace(PAPER, cells=6, flips=100, updates=15_625, longest=150, **RATES),
+    "paper_relu_six": replace(PAPER, **RATES, **PAPER_SIX),
     "smoke": replace(
         SPIKING, games=8, flips=6, updates=4, epochs=2, batches=2, embedding=8, memory_size=8, hidden=8, item_ms=50.0,
         window=50.0, validation_games=10, validate_every=2, test_games=12, longest=20, checkpoint_every=2,

@@ -33,7 +33,9 @@ def test_a_scene_has_a_card_for_every_cell_and_marks_the_chosen(cells: int) -> N
     cards = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
     assert len(cards) == cells
     assert [card.get_linewidth() > 2 for card in cards] == [cell == 2 for cell in range(cells)]
-    assert len(figure.axes[0].images) == sum(face == "up" for face in moment(cells).faces)
+    shown = figure.axes[0].images
+    assert len(shown) == sum(face == "up" for face in moment(cells).faces)
+    assert min(image.get_zorder() for image in shown) > max(card.get_zorder() for card in cards)
     assert len(figure.axes) == 2
     assert len(games.scene(moment(cells, memory=False)).axes) == 1
 

@@ -137,7 +137,7 @@ def test_options_of_the_optimiser_and_the_loss_do_something(tmp_path: Path) -> N
         "raw": {"normalise": False}, "eps": {"optimizer_eps": 1e-2}, "trace": {"trace": 0.5},
         "entropy": {"entropy_coefficient": 0.5}, "value": {"value_coefficient": 1.0}, "discount": {"discount": 0.5},
         "ratio": {"ratio_clip": 1e-4}, "value clip": {"value_clip": 1e-4}, "norm": {"clip": 1e-3},
-        "match": {"match_reward": 1.0}, "penalty": {"flip_penalty": -3.0},
+        "match": {"match_reward": 5.0}, "penalty": {"flip_penalty": -3.0},
     }.items():  # fmt: skip
         config, run = change(model="relu", games=16, flips=12, updates=1, **options), new_run(tmp_path / name)
         concentration.train(config, run)
