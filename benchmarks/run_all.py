@@ -27,6 +27,7 @@ RUNS = (
     ("conversion", FRESH, [str(TRAINED)]),
     ("stdp", FRESH, []),
     ("hebbian", FRESH, []),
+    ("stories", FRESH, []),
     ("length", KEPT, []),
     ("memory", FRESH, []),
     ("first_call", FRESH, []),
