@@ -1,4 +1,4 @@
-"""A network that reads stories, forward and backward: cost against the statements of a story, and what padding would cost.
+"""A network that reads stories, forward and backward: cost by the statements of a story, and what padding would cost.
 
 16 stories of 8 to 256 statements, 20 steps each, 50 keys and values: every length in a process of its own, for its peak
 of memory (beyond what the process had taken before the first update). The exponents are slopes of log time and log
