@@ -28,6 +28,7 @@ RUNS = (
     ("stdp", FRESH, []),
     ("hebbian", FRESH, []),
     ("concentration", FRESH, []),
+    ("stories", FRESH, []),
     ("length", KEPT, []),
     ("memory", FRESH, []),
     ("first_call", FRESH, []),
