@@ -204,11 +204,13 @@ def test_absurd_sizes_and_repeated_recordings_are_refused(home: Path, monkeypatc
     monkeypatch.setattr(members, "LARGEST_SET", 10_000)
     with pytest.raises(DataError, match=r"nmnist unpacks to more than 10,000 bytes, which is absurd"):
         nmnist.load("train")
-    monkeypatch.setattr(members, "LARGEST", 100)
-    with pytest.raises(DataError, match=r"00001.bin twice, or with 6,000 bytes, more than 100"):
-        nmnist.load("train")
     monkeypatch.undo()
     monkeypatch.setenv("SPIKELOOM_DATA", str(home.parent))
+    large = home / "Train" / "1" / "70000.bin"
+    large.write_bytes(bytes(members.LARGEST + 1))
+    with pytest.raises(DataError, match=r"70000.bin twice, or with 4,194,305 bytes, more than 4,194,304"):
+        nmnist.load("train")
+    large.unlink()
     (home / "Train" / "1" / "1.bin").write_bytes(b"\0" * 5)
     with pytest.raises(DataError, match=r"holds recording 1 twice: Train/0/00001.bin and Train/1/1.bin. Remove one"):
         nmnist.load("train")
