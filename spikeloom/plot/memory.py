@@ -42,7 +42,7 @@ def populations(
                 axes.text(start + length / 2, 1.02, part, ha="center", fontsize=9, transform=axes.get_xaxis_transform())
             start += length
         hertz = values.mean(0) * 1000 / dt
-        beside.barh(np.arange(len(hertz)), hertz, color=colour, height=1.0)
+        beside.stairs(hertz, np.arange(len(hertz) + 1) - 0.5, orientation="horizontal", fill=True, color=colour)
         beside.set_ylim(len(hertz) - 0.5, -0.5)
         beside.set_yticks([])
         beside.set_title(f"mean {hertz.mean():.1f}", fontsize=9)

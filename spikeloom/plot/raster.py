@@ -44,14 +44,12 @@ def draw(axes: Axes, groups: Sequence[Rows], dt: float = 1.0) -> None:
         for start, end in group.bands:
             axes.fill_between([start, end], top - 0.5, top + count - 0.5, color=group.colour, alpha=0.16, linewidth=0)
         few = total / LIMIT if (group.spikes != 0).sum() < FEW else 1.0
-        times = [np.flatnonzero(group.spikes[:, n]) * dt for n in range(count)]
-        axes.eventplot(
-            times,
-            lineoffsets=list(range(top, top + count)),
-            linelengths=0.8 if total <= LIMIT else max(few, 1.0),
-            linewidths=0.9 if total <= LIMIT else 1.2,
-            colors=group.colour,
-        )
+        rows, times = np.nonzero(group.spikes.T)
+        half = (0.8 if total <= LIMIT else max(few, 1.0)) / 2
+        axes.vlines(  # one artist for all spikes: one for each neuron takes seconds
+            times * dt, top + rows - half, top + rows + half,
+            linewidth=0.9 if total <= LIMIT else 1.2, color=group.colour,
+        )  # fmt: skip
         if top:
             axes.axhline(top - 0.5, color="white", linewidth=1.5)
             axes.axhline(top - 0.5, color=INK, linewidth=0.4, alpha=0.5)

@@ -166,7 +166,6 @@ def test_kept_spikes_give_the_answers_of_spikes_computed_afresh(tmp_path: Path) 
     assert torch.equal(asked, first.query)
 
 
-@pytest.mark.xfail(strict=False, reason="no gradient reaches the encoder in the smoke preset; not understood yet")
 def test_fine_tuning_reaches_the_encoder_and_freezing_does_not(tmp_path: Path) -> None:
     for frozen in (True, False):
         config, run = change(freeze_encoder=frozen, lr=0.01, select="last"), new_run(tmp_path / str(frozen))
@@ -176,7 +175,8 @@ def test_fine_tuning_reaches_the_encoder_and_freezing_does_not(tmp_path: Path) -
         before = build(config, run)[1].encoder
         phase(run, TUNING).load_best(encoder=before)
         same = [torch.equal(a, b) for a, b in zip(before.parameters(), learner.encoder.parameters(), strict=True)]
-        assert all(same) == frozen
+        assert same == [frozen] * 4
+        assert run.metrics()[-1]["rate_read_values"] > 0  # a reading layer that never spikes has no gradient
 
 
 def test_without_pretraining_all_neurons_have_one_threshold(tmp_path: Path) -> None:
