@@ -61,6 +61,11 @@ def draw(axes: Axes, groups: Sequence[Rows], dt: float = 1.0) -> None:
     axes.set_xlim(0, len(groups[0].spikes) * dt)
 
 
+def numbered(axes: Axes, count: int) -> None:
+    """Instead of the name of a group, the numbers of its first and its last neuron stand beside it."""
+    axes.set_yticks([0, count - 1], ["1", str(count)])
+
+
 def raster(groups: Sequence[Rows], dt: float = 1.0, title: str = "Spikes") -> Figure:
     """A figure with one raster.
 
@@ -119,7 +124,7 @@ def layered(groups: Sequence[Rows], dt: float = 1.0, title: str = "Spikes") -> F
     figure, axes = panels(heights, title)
     for panel, group in zip(axes, groups, strict=True):
         draw(panel, [group], dt)
-        panel.set_yticks([0, group.spikes.shape[1] - 1])
+        numbered(panel, group.spikes.shape[1])
         panel.set_ylabel(group.name)
     axes[-1].set_xlabel("time [ms]")
     return figure

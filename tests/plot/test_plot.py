@@ -160,5 +160,6 @@ def test_populations_stand_beside_the_rates_of_their_neurons() -> None:
     values, edges, _ = next(part for part in beside.patches if isinstance(part, StepPatch)).get_data()
     assert values.tolist() == [0.0, 100.0, 20.0]  # Hz
     assert edges.tolist() == [-0.5, 0.5, 1.5, 2.5]
-    assert beside.get_title() == "mean 40.0"
+    assert beside.get_title() == "mean 40.0 Hz"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "3"]
     assert drawn_width(figure) > 900
