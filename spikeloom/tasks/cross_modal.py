@@ -191,7 +191,7 @@ PRESETS = {
     "paper": PAPER,
     "paper_relu": replace(PAPER, **RATES),
     "relu": replace(CPU, **RATES),
-    "frozen": replace(CPU, model="frozen"),
+    "frozen": replace(CPU, model="frozen", updates=100),  # a memory at zero says nothing that could be drawn
     "smoke": replace(
         CPU, made_up=True, images=0, channels=6, words_updates=4, pictures_updates=4, pretrain_batch=20,
         calibration_batches=2, calibration_batch=8, validation_share=0.3, item_ms=50.0, memory_size=10, hidden=12,
