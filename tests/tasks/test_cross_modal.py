@@ -49,7 +49,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "untrained": ("paper", BALANCED | {"stored": 0, "pretraining": "none", "conv_bias": True}),
     "frozen memory": ("frozen", {}),
     "rates": ("relu", {}),
-    "rates of trained encoders": ("relu", {"pretraining": "digits", "freeze_encoders": True, "batch_norm": False}),
+    "rates of encoders that learn": ("relu", {"freeze_encoders": False}),
     "rates of the paper": ("paper_relu", {}),
 }
 
