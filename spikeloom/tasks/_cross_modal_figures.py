@@ -56,7 +56,7 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
     charts = {
         "mean squared error": {"training": "loss", "validation": "validation_loss"},
         "right picture nearest": {"validation": "validation_accuracy"},
-        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers if name != "query"},
     }
     levels = {"right picture nearest": {"chance": round(1 / config.length, 3)}}
     learning(run, "Learning to draw what was stored", charts, levels, max(len(run.metrics()) // 60, 1))
@@ -114,11 +114,16 @@ def encoders(config: Any, run: Run, model: CrossModalNetwork, part: Any, first: 
     ):
         assert isinstance(net, SpikingConvEncoder)
         layers = net.populations(image.unsqueeze(0).to(run.device), round(config.item_ms / config.dt))
-        spikes = {layer: numbers(some(values[:, 0])) for layer, values in layers.items()}
-        title = f"Encoder of {name}: up to {FEW} neurons of each layer"
-        run.figure(f"encoder_{name}", drawn.populations(spikes, config.dt, title=title), "What one test sample evokes.")
+        spikes = {layer: numbers(some(run, values[:, 0])) for layer, values in layers.items()}
+        named = {f"{layer}\nof {layers[layer].shape[2]:,}": values for layer, values in spikes.items()}
+        title = f"Encoder of {name} in a test sample: up to {FEW} neurons of each layer"
+        caption = (
+            "Neurons were drawn by lot. Pixels are those of the word or picture; blocks are shown before their pool."
+        )
+        run.figure(f"encoder_{name}", drawn.populations(named, config.dt, title=title), caption)
 
 
-def some(spikes: Tensor) -> Tensor:
-    """Evenly chosen neurons of many, [T, N]."""
-    return spikes[:, :: max(-(-spikes.shape[1] // FEW), 1)]
+def some(run: Run, spikes: Tensor) -> Tensor:
+    """Neurons of many, [T, N], in their order: by lot, for every n-th might be all of one column of the image."""
+    order = torch.randperm(spikes.shape[1], generator=run.fresh().generator("neurons that are shown", shared=True))
+    return spikes[:, order[:FEW].sort().values]
