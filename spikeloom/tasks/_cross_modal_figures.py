@@ -117,9 +117,7 @@ def encoders(config: Any, run: Run, model: CrossModalNetwork, part: Any, first: 
         spikes = {layer: numbers(some(run, values[:, 0])) for layer, values in layers.items()}
         named = {f"{layer}\nof {layers[layer].shape[2]:,}": values for layer, values in spikes.items()}
         title = f"Encoder of {name} in a test sample: up to {FEW} neurons of each layer"
-        caption = (
-            "Neurons were drawn by lot. Pixels are those of the word or picture; blocks are shown before their pool."
-        )
+        caption = "Neurons were drawn by lot. Pixels are those of what is shown; blocks spike before their pool."
         run.figure(f"encoder_{name}", drawn.populations(named, config.dt, title=title), caption)
 
 
