@@ -143,6 +143,14 @@ class SpikeTrains:
             )
         return chosen
 
+    @property
+    def durations(self) -> Array:
+        """When the last event of each sample comes, float64 [samples] in ms; 0 where there is none."""
+        ends = np.zeros(len(self))
+        some = np.diff(self.first) > 0
+        ends[some] = self.times[self.first[1:][some] - 1]
+        return ends
+
     def events(self, chosen: Array) -> tuple[Array, Array]:
         """Positions of the events of some samples, and how many each has."""
         counts = self.first[chosen + 1] - self.first[chosen]
