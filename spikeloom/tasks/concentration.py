@@ -25,6 +25,7 @@ from ..train import ppo, ranks
 from ..train.ppo import PPO, Situation
 from ..train.run import Carry, Run
 from ..train.supervised import fit
+from ._lsnn import out_of_time
 
 TEST_BATCH = 250
 WATCHED = 20
@@ -46,7 +47,7 @@ class Config:
     flip_penalty: float = -0.5
     """Added for every flip."""
     games: int = 64
-    """Games played at once."""
+    """Games played at once, by each process."""
     flips: int = 10
     """Flips of each game per update."""
     updates: int = 156_250
@@ -215,7 +216,7 @@ def train(config: Config, run: Run) -> None:
         validate=validate,
         validate_every=config.validate_every,
         checkpoint_every=config.checkpoint_every,
-        stop=None if not config.minutes else lambda finished, history: run.seconds() > 60 * config.minutes,
+        stop=out_of_time(config.minutes, run),
         best="validation_flips" if config.select == "best" else None,
     )
 
