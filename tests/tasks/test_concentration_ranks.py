@@ -76,11 +76,9 @@ def main(folder: Path) -> None:
             gradients = improve(config, new("improve"), rollout)
             here.append((config, everyone, gradients))
             assert not torch.equal(everyone[0].xs, everyone[1].xs), "the ranks play the same games"
-        print("played and improved", flush=True)
         concentration.train(SMALL, new("whole"))
         concentration.train(dataclasses.replace(SMALL, updates=2), new("parts"))
         concentration.train(SMALL, new("parts"))
-    print("trained", flush=True)
     assert ranks.world() == 1
     if rank:
         return
@@ -107,7 +105,7 @@ def port() -> str:
 def test_ranks_are_as_one_process_with_all_games(world: int, tmp_path: Path) -> None:
     """Gradients to 1e-6; a run that stopped ends with the same bytes, and goes on alone."""
     shared = {**os.environ, "WORLD_SIZE": str(world), "MASTER_ADDR": "localhost", "MASTER_PORT": port()}
-    shared["OMP_NUM_THREADS"] = "1"
+    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     started = [
         subprocess.Popen([sys.executable, __file__, str(tmp_path)], env={**shared, "RANK": str(rank)}, cwd=ROOT)
         for rank in range(world)
