@@ -169,7 +169,7 @@ def improve(
     advantages, returns = judge(rollout, options.discount, options.trace)
     if options.normalise:
         advantages = normal(advantages)
-    totals: dict[str, float] = {}
+    weights, totals = list(agent.parameters()), dict[str, float]()
     for _ in range(options.epochs):
         for chosen in torch.randperm(games, generator=order).tensor_split(options.batches):
             some = chosen.to(rollout.xs.device)
@@ -185,9 +185,9 @@ def improve(
             loss = options.value_coefficient * value + policy - options.entropy_coefficient * entropy
             optimizer.zero_grad()
             torch.autograd.backward(loss)
-            ranks.average_gradients(agent)
+            ranks.average_gradients(weights)
             if options.max_norm:
-                torch.nn.utils.clip_grad_norm_(agent.parameters(), options.max_norm, foreach=True)
+                torch.nn.utils.clip_grad_norm_(weights, options.max_norm, foreach=True)
             optimizer.step()
             parts = torch.stack([loss, policy, value, entropy, (ratio != clipped).float().mean()]).tolist()
             for name, part in zip(("loss", "policy_loss", "value_loss", "entropy", "clipped"), parts, strict=True):
