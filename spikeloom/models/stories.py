@@ -4,9 +4,9 @@
     spikes = LIF(i)                                                   statements, one after the other, then the query
     HebbianWrite(statements); HebbianRead(query) -> spike counts -> logits
 
-Stories of a batch begin together and end when they end: nothing is simulated for those that are over. A story with several
-questions is written once: each reads the memory as it is after the statements before it, and an answer is that of its
-question alone. Empty sentences before a story, which make no spikes, change nothing.
+Stories of a batch begin together and end when they end: nothing is simulated for those that are over. A story with
+several questions is written once: each reads the memory as it is after the statements before it, and an answer is that
+of its question alone. Empty sentences before a story, which make no spikes, change nothing.
 Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276).
 """
 
@@ -84,9 +84,10 @@ class Answers(NamedTuple):
 class StoryNetwork(nn.Module):
     """The network above.
 
-    Shapes: statements int64 [L, P]; lengths int64 [B]; query int64 [B, P]; first int64 [B] -> Answers. The story of a
-    question are the `lengths` statements from number `first` on; questions of the same `first` share it. Without `first`
-    every question has a story of its own, one after the other.
+    Shapes: statements int64 [L, P]; lengths int64 [B]; query int64 [B, P]; first int64 [B] -> Answers.
+
+    The story of a question is the `lengths` statements from number `first` on; questions of the same `first` share it.
+    Without `first` every question has a story of its own, one after the other.
 
     Args:
         sentences: from words to E currents.

@@ -210,7 +210,7 @@ def train(config: Config, run: Run) -> None:
     def validate(finished: int) -> dict[str, float]:
         return {"validation_accuracy": accuracy(model, validation, run)}
 
-    def enough(finished: int, history: History) -> bool:
+    def stop(finished: int, history: History) -> bool:
         return finish(config, [line["validation_accuracy"] for line in history if "validation_accuracy" in line])
 
     fit(
@@ -221,7 +221,7 @@ def train(config: Config, run: Run) -> None:
         validate=validate,
         validate_every=config.validate_every,
         checkpoint_every=config.checkpoint_every,
-        stop=enough,
+        stop=stop,
         best="validation_accuracy" if config.select == "best" else None,
         better="higher",
     )
@@ -349,7 +349,8 @@ def finish(config: Config, validated: Sequence[float]) -> bool:
     if not validated:
         return False
     since = len(validated) - 1 - validated.index(max(validated))
-    return bool(config.enough and validated[-1] >= config.enough or config.patience and since >= config.patience)
+    enough = 0.0 < config.enough <= validated[-1]
+    return enough or 0 < config.patience <= since
 
 
 def network(config: Config, run: Run, known: Vocabulary) -> StoryNetwork:
