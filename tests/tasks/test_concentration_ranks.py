@@ -26,7 +26,7 @@ from spikeloom.train.run import Run
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 200
+SECONDS = 400
 SMALL = dataclasses.replace(PRESETS["smoke"], model="relu", updates=4)
 OPTIONS = PPO(epochs=3, batches=1, entropy_coefficient=0.1, value_coefficient=0.5)
 
