@@ -520,16 +520,3 @@ def prototype_logits(support: Tensor, queries: Tensor) -> Tensor:
     [[-0.0, -25.0]]
     """
     return -(queries.unsqueeze(1) - support.mean(1).unsqueeze(0)).square().sum(2)
-
-
-def product_logits(support: Tensor, queries: Tensor) -> Tensor:
-    """The same as a Hebbian memory compares them: twice the product of what differs from the mean of all shown.
-
-    Without the squared length of a prototype, which a distance has: a memory adds up products of keys.
-    Shapes: support [N, K, F], queries [Q, F] -> logits [Q, N].
-
-    >>> product_logits(torch.tensor([[[0.0, 2.0]], [[2.0, 0.0]]]), torch.tensor([[1.0, 1.0], [1.0, 5.0]])).tolist()
-    [[0.0, 4.0], [0.0, -12.0]]
-    """
-    mean = torch.cat([support.flatten(0, 1), queries]).mean(0)
-    return 2.0 * (queries - mean) @ (support.mean(1) - mean).T

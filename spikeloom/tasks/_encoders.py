@@ -96,7 +96,6 @@ def pretrain_prototypes(
     episodes: Episodes,
     schedule: Schedule,
     steps: int = 0,
-    compare: Callable[[Tensor, Tensor], Tensor] = prototype_logits,
 ) -> None:
     """Train an encoder so that images of a class lie near one another: prototypical loss over episodes.
 
@@ -107,7 +106,6 @@ def pretrain_prototypes(
     Args:
         run: of this phase; see `phase`.
         steps: for which an encoder that spikes is shown an image.
-        compare: support and queries -> logits.
 
     Raises:
         ConfigError: there are not enough classes or drawings.
@@ -137,8 +135,7 @@ def pretrain_prototypes(
         classes, which = choose(len(images), images.shape[1], episodes.ways, each, drawn)
         shown = images[classes.unsqueeze(1), which].to(run.device).float()
         encoder.train()
-        embedded = features(shown.flatten(0, 1)).view(episodes.ways, each, -1)
-        logits, target = _episode(embedded, episodes.shots, compare)
+        logits, target = _episode(features(shown.flatten(0, 1)).view(episodes.ways, each, -1), episodes.shots)
         loss = cross_entropy(logits, target)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -155,7 +152,7 @@ def pretrain_prototypes(
             embedded = embed(encoder, held.flatten(0, 1), run.device)
         embedded, right = embedded.view(*held.shape[:2], -1), 0.0
         for classes, which in fixed:
-            right += share(*_episode(embedded[classes.unsqueeze(1), which], episodes.shots, compare))
+            right += share(*_episode(embedded[classes.unsqueeze(1), which], episodes.shots))
         return {"validation_accuracy": right / len(fixed)}
 
     fit(
@@ -180,10 +177,10 @@ def keep_above(encoder: SpikingConvEncoder, lowest: Sequence[float]) -> None:
             neuron.threshold.clamp_(min=least)
 
 
-def _episode(embedded: Tensor, shots: int, compare: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def _episode(embedded: Tensor, shots: int) -> tuple[Tensor, Tensor]:
     """Logits of the queries and their classes, from features [ways, shots + queries, F]."""
     ways, each = embedded.shape[:2]
-    logits = compare(embedded[:, :shots], embedded[:, shots:].flatten(0, 1))
+    logits = prototype_logits(embedded[:, :shots], embedded[:, shots:].flatten(0, 1))
     return logits, torch.arange(ways, device=embedded.device).repeat_interleave(each - shots)
 
 

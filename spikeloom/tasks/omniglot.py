@@ -22,7 +22,7 @@ from ..data import omniglot as data
 from ..data.omniglot import Episodes, HoldOut, Resize
 from ..errors import ConfigError, DataError, check_positive
 from ..layers.memory import align_, centre_, memory_neuron
-from ..models.encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder, product_logits, prototype_logits
+from ..models.encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder, prototype_logits
 from ..models.memory import MemoryCore, OneShotNetwork, RateMemory, Recollection
 from ..neurons import LIF
 from ..rules import Hebbian
@@ -94,8 +94,6 @@ class Config:
     """Updates of further training of the encoder by its spikes, before the memory is trained."""
     tune_ways: int = 20
     """Classes of an episode of that training; the other numbers are those of pre-training."""
-    tune_by: Literal["distance", "product"] = "distance"
-    """What that training makes of images of a class: near ones, or such with large products, as a memory compares."""
     tune_lr: float = 0.001
     """Initial learning rate of that training; it falls to a quarter in two steps."""
     tune_validate_every: int = 50
@@ -191,10 +189,10 @@ RATES: dict[str, Any] = {
 }  # fmt: skip
 CPU = Config(
     channels=32, pretrain_updates=1500, pretrain_ways=30, pretrain_lr=0.002, pretrain_decay_every=400,
-    tune_updates=400, tune_by="product", tune_lr=0.002, freeze_encoder=True, threshold_share=0.4,
-    encoder_refractory=0.0, window=100.0, embedding=32, memory_size=64, label_gain=5.0, initial="centred",
-    key_gain=4.0, readout_scale=0.3, dt=5.0, delay=5.0, threshold=0.4, refractory=5.0, batch=64, updates=600,
-    lr=0.003, lr_decay=0.5, lr_decay_every=150, rate_cost=0.0, validate_every=50, checkpoint_every=50,
+    tune_updates=400, tune_lr=0.002, freeze_encoder=True, threshold_share=0.4, encoder_refractory=0.0, window=100.0,
+    embedding=32, memory_size=64, label_gain=5.0, initial="centred", key_gain=4.0, readout_scale=0.3, dt=5.0, delay=5.0,
+    threshold=0.4, refractory=5.0, batch=64, updates=600, lr=0.003, lr_decay=0.5, lr_decay_every=150, rate_cost=0.0,
+    validate_every=50, checkpoint_every=50,
 )  # fmt: skip
 PRESETS = {
     "cpu": CPU,
@@ -551,9 +549,7 @@ def convert(config: Config, run: Run, encoder: SpikingConvEncoder, images: Image
             config.tune_updates, config.tune_lr, 0.5, max(1, config.tune_updates // 3), config.tune_validate_every,
             config.checkpoint_every,
         )  # fmt: skip
-        compare = product_logits if config.tune_by == "product" else prototype_logits
-        inner = phase(run, TUNING)
-        pretrain_prototypes(inner, encoder, images.by_class, held.by_class, sizes, schedule, duration, compare)
+        pretrain_prototypes(phase(run, TUNING), encoder, images.by_class, held.by_class, sizes, schedule, duration)
 
 
 def sizes_of(config: Config, images: Images) -> PretrainingEpisodes:

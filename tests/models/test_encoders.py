@@ -19,7 +19,6 @@ from spikeloom.models.encoders import (
     SpikingConvEncoder,
     at_once,
     balance,
-    product_logits,
     prototype_logits,
 )
 
@@ -308,12 +307,3 @@ def test_the_nearest_prototype_wins() -> None:
     queries = torch.rand(5, 4, generator=seeded(1))
     wanted = [[-float(((q - s.mean(0)) ** 2).sum()) for s in support] for q in queries]
     torch.testing.assert_close(prototype_logits(support, queries), torch.tensor(wanted))
-
-
-def test_products_are_distances_without_lengths_and_do_not_hear_what_all_have_in_common() -> None:
-    support, queries = torch.rand(3, 2, 4, generator=seeded()), torch.rand(5, 4, generator=seeded(1))
-    found = product_logits(support, queries)
-    mean = torch.cat([support.reshape(6, 4), queries]).mean(0)
-    lengths = (support.mean(1) - mean).square().sum(1) + (queries - mean).square().sum(1, keepdim=True)
-    torch.testing.assert_close(found, prototype_logits(support, queries) + lengths)
-    torch.testing.assert_close(product_logits(support + 7.0, queries + 7.0), found, atol=1e-4, rtol=0.0)
