@@ -35,7 +35,8 @@ WATCHED = 20
 @dataclass(frozen=True)
 class Config:
     model: Core = "spiking"
-    """spiking; relu: the same as rates; reactive: without memory, the actor sees the observation instead."""
+    """spiking; relu: the same as rates, so that times and thresholds do nothing; reactive: without memory, the actor
+    sees the observation instead."""
     cells: int = 4
     """Cells of the table; an odd number leaves one without a card."""
     features: int = 10
