@@ -281,6 +281,28 @@ def hebbian() -> str:
     return markdown(head, rows) + f"\n\n{said} " + origin([document])
 
 
+def stories() -> str:
+    """A network that reads stories: what padding and copies would cost, then cost by length."""
+    document = read("stories")
+    if document is None:
+        return NONE_YET
+    works = [work for work in document["workloads"] if "contenders" in work]
+    rows = [
+        [f"{work['name']}: {row['mode']}", f"{row['cpu_ms']['median']:,.0f}", f"{row['cpu_relative']['median']:.1f}x"]
+        for work in works
+        for row in work["contenders"]
+    ]
+    lengths = document["workloads"][-1]
+    cost = [
+        [str(row["statements"]), f"{row['cpu_ms']['median']:,.0f}", f"{row['peak_megabytes']:.1f}"]
+        for row in lengths["rows"]
+    ]
+    grown = ", ".join(f"{name} grows to the power {slope}" for name, slope in lengths["exponents"].items())
+    head = ["one update", "CPU ms", "times ours"]
+    title = [f"statements of {lengths['settings']['stories']} stories", "CPU ms", "MB at the peak"]
+    return f"{markdown(head, rows)}\n\n{markdown(title, cost)}\n\nWith the statements {grown}. {origin([document])}"
+
+
 def concentration() -> str:
     """Updates of the agents, and the game alone."""
     document = read("concentration")
@@ -359,7 +381,7 @@ def spread(statistics: dict[str, float]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "results": results, "spoken": spoken, "speed": speed, "sparse": sparse, "parallel": parallel, "rate": rate,
     "conversion": conversion, "stdp": stdp, "hebbian": hebbian,
-    "concentration": concentration,
+    "stories": stories, "concentration": concentration,
     "memory": memory,
 }  # fmt: skip
 

@@ -143,6 +143,14 @@ class SpikeTrains:
             )
         return chosen
 
+    @property
+    def durations(self) -> Array:
+        """When the last event of each sample comes, float64 [samples] in ms; 0 where there is none."""
+        ends = np.zeros(len(self))
+        some = np.diff(self.first) > 0
+        ends[some] = self.times[self.first[1:][some] - 1]
+        return ends
+
     def events(self, chosen: Array) -> tuple[Array, Array]:
         """Positions of the events of some samples, and how many each has."""
         counts = self.first[chosen + 1] - self.first[chosen]
@@ -252,45 +260,46 @@ def raster(
     if augment is not None and generator is None:
         raise ConfigError("An augmentation is drawn at random: pass generator=run.generator(...) to raster.")
     chosen = trains._chosen(indices)
-    events, counts = trains.events(chosen)
-    sample = np.repeat(np.arange(len(chosen)), counts)
-    times, units = trains.times[events].astype(np.float64), trains.units[events].astype(np.int64)
+    first, counts = trains.first[chosen], trains.first[chosen + 1] - trains.first[chosen]
     round_to_bin = np.floor if rounding == "floor" else np.ceil
-    bins = round_to_bin(times / window).astype(np.int64)
     lengths = np.ones(len(chosen), np.int64)
-    np.maximum.at(lengths, sample, bins + 1)
+    some = counts > 0  # the last event of a sample is its latest
+    lengths[some] += round_to_bin(trains.times[(first + counts)[some] - 1].astype(np.float64) / window).astype(np.int64)
     if steps is not None and len(lengths) and lengths.max() > steps:
         number = int(np.argmax(lengths))
         raise ConfigError(
             f"Sample {chosen[number]} has {lengths[number]:,} steps of {window} ms, but steps={steps:,}. Pass at least "
             "that many, a longer window, or steps=None."
         )
+    kept, shifts, scales = np.zeros(0, bool), np.zeros(0), np.zeros(0)
     if augment is not None and generator is not None:
         if augment.drop:
             kept = augment.kept(counts, generator)
-            sample, times, units, bins = sample[kept], times[kept], units[kept], bins[kept]
         shifts, scales = augment.draw(len(chosen), trains.channels, generator)
-        if augment.domain == "event":
-            shift, scale = shifts[sample], scales[sample]
-            middle = ((lengths - (rounding == "ceil")) * window / 2)[sample]
-            centre = trains.channels / 2
-            times = scale * (times - middle) + middle
-            units = np.rint(scale * (units - centre) + centre + shift).astype(np.int64)
-            bins = round_to_bin(times / window).astype(np.int64)
-            inside = (times >= 0) & (bins < lengths[sample]) & (units >= 0) & (units < trains.channels)
-            sample, units, bins = sample[inside], units[inside], bins[inside]
-        else:
-            rows = [source(int(length), scale, 0.0) for length, scale in zip(lengths, scales, strict=True)]
-            bins, copied = _copies(bins, sample, rows)
-            sample, units = sample[copied], units[copied]
-            columns = [source(trains.channels, scale, shift) for shift, scale in zip(shifts, scales, strict=True)]
-            units, copied = _copies(units, sample, columns)
-            sample, bins = sample[copied], bins[copied]
     longest = int(lengths.max(initial=1)) if steps is None else steps
-    spikes = torch.zeros(longest, len(chosen), trains.channels, dtype=dtype)
-    cells = torch.from_numpy((bins * len(chosen) + sample) * trains.channels + units)
-    spikes.view(-1).index_put_((cells,), torch.ones((), dtype=dtype), accumulate=True)
-    return Batch(spikes, torch.from_numpy(lengths), torch.from_numpy(trains.labels[chosen]))
+    spikes = torch.zeros(longest, len(chosen), trains.channels)
+    if augment is not None and augment.domain == "image":
+        events, counts = trains.events(chosen)
+        sample = np.repeat(np.arange(len(chosen)), counts)
+        if len(kept):
+            sample, events = sample[kept], events[kept]
+        bins = round_to_bin(trains.times[events].astype(np.float64) / window).astype(np.int64)
+        rows = [source(int(length), scale, 0.0) for length, scale in zip(lengths, scales, strict=True)]
+        bins, copied = _copies(bins, sample, rows)
+        sample, units = sample[copied], trains.units[events][copied].astype(np.int64)
+        columns = [source(trains.channels, scale, shift) for shift, scale in zip(shifts, scales, strict=True)]
+        units, copied = _copies(units, sample, columns)
+        sample, bins = sample[copied], bins[copied]
+        cells = torch.from_numpy((bins * len(chosen) + sample) * trains.channels + units)
+        spikes.view(-1).scatter_add_(0, cells, torch.ones(len(cells)))
+    else:
+        from .raster_loop import scatter  # numba is slow to load
+
+        scatter(
+            spikes.numpy(), trains.times, trains.units, first, counts, kept, lengths, augment is not None, shifts,
+            scales, float(window), rounding == "ceil",
+        )  # fmt: skip
+    return Batch(spikes.to(dtype), torch.from_numpy(lengths), torch.from_numpy(trains.labels[chosen]))
 
 
 def source(size: int, scale: float, shift: float) -> Array:

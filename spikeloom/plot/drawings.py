@@ -44,7 +44,7 @@ def recalled(
     grid[0][count].set_title(f"asked with: {names[count]}", fontsize=10, color=RED)
     grid[0][count + 1].remove()
     _picture(grid[1][count], target)
-    grid[1][count].set_title("was stored", fontsize=10)
+    grid[1][count].set_title("stored with it", fontsize=10)
     _picture(grid[1][count + 1], drawn)
     grid[1][count + 1].set_title("drawn from memory", fontsize=10, color=RED)
     return figure
@@ -91,7 +91,7 @@ def errors(values: Mapping[str, Array], title: str = "Mean squared error") -> Fi
         axes.hist(row, bins=list(edges), color=RED if number == 0 else CYCLE[0])
         axes.axvline(float(np.median(row)), color=INK, linewidth=1.2)
         axes.axvline(float(np.mean(row)), color=GREY, linewidth=1.2, linestyle="--")
-        said = f"{name}: mean {np.mean(row):.4f} ± {np.std(row):.4f} (dashed), median {np.median(row):.4f}"
+        said = f"{name}: mean {np.mean(row):.4f} ± {np.std(row):.4f} (dashed), median {np.median(row):.4f} (solid)"
         axes.set_title(said, fontsize=10, loc="left")
         axes.set_ylabel("samples")
     panels[-1].set_xlabel("mean squared error of a pixel")

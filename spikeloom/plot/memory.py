@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .raster import Rows, draw
+from .raster import Rows, draw, numbered
 from .style import CYCLE, GREY, INK, RED, WIDTH, Array, tidy
 
 
@@ -32,7 +32,7 @@ def populations(
         tidy(axes)
         tidy(beside)
         draw(axes, [Rows(name, values, colour)], dt)
-        axes.set_yticks([0, values.shape[1] - 1])
+        numbered(axes, values.shape[1])
         axes.set_ylabel(name)
         start = 0.0
         for number, (part, length) in enumerate(parts):
@@ -42,10 +42,10 @@ def populations(
                 axes.text(start + length / 2, 1.02, part, ha="center", fontsize=9, transform=axes.get_xaxis_transform())
             start += length
         hertz = values.mean(0) * 1000 / dt
-        beside.barh(np.arange(len(hertz)), hertz, color=colour, height=1.0)
+        beside.stairs(hertz, np.arange(len(hertz) + 1) - 0.5, orientation="horizontal", fill=True, color=colour)
         beside.set_ylim(len(hertz) - 0.5, -0.5)
         beside.set_yticks([])
-        beside.set_title(f"mean {hertz.mean():.1f}", fontsize=9)
+        beside.set_title(f"mean {hertz.mean():.1f} Hz", fontsize=9)
     grid[-1][0].set_xlabel("time [ms]")
     grid[-1][1].set_xlabel("rate [Hz]")
     return figure

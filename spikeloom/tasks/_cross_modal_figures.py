@@ -31,15 +31,23 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
     figure = drawings.recalled(
         numbers(part.words[first.sounds, 0]), numbers(part.pictures[first.images, 0]),
         numbers(part.words[first.query, 0]), numbers(wanted[0]), numbers(found.picture[0]), names,
-        "Words, as their MFCC, stored with pictures; then one of the words is said again",
+        f"{len(said)} spoken digits are stored with pictures; then {asked} is heard again, said otherwise",
     )  # fmt: skip
-    run.figure("recall", figure, "A test sample. A white pixel is a neuron that spikes often.")
+    run.figure(
+        "recall", figure,
+        "A test sample. A word is what the network hears, the MFCC of each frame: red is above the mean of the frame, "
+        f"blue below. Brightness of a pixel that is drawn: {brightness(config)}.",
+    )  # fmt: skip
     count = min(GALLERY, len(wanted))
     titles = [f"asked for {digit}" for digit in part.said[pairs.query[:count]].tolist()]
     figure = drawings.gallery(numbers(wanted[:count]), numbers(found.picture[:count]), titles)
-    run.figure("gallery", figure, "The first samples of the test, none left out.")
+    run.figure(
+        "gallery", figure,
+        "The first samples of the test, none left out: above the very picture that was stored with the word that is "
+        "asked for, below what the network drew when it heard another recording of it.",
+    )  # fmt: skip
     if config.model == "relu":
-        heat(run, found.recollection)
+        heat(run, found.recollection, "pairs of a word and a picture")
     else:
         rasters(config, run, found, said)
         encoders(config, run, model, part, first)
@@ -48,7 +56,7 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
     charts = {
         "mean squared error": {"training": "loss", "validation": "validation_loss"},
         "right picture nearest": {"validation": "validation_accuracy"},
-        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers if name != "query"},
     }
     levels = {"right picture nearest": {"chance": round(1 / config.length, 3)}}
     learning(run, "Learning to draw what was stored", charts, levels, max(len(run.metrics()) // 60, 1))
@@ -62,9 +70,20 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
         learning(run, f"Pre-training on {name}", curves, {}, max(len(lines) // 60, 1), f"pretraining_{name}", lines)
     if (run.folder / "errors.json").exists():
         rows = np.array(run.read_json("errors.json"))
-        keys = ["to the right picture", *(f"to another one, number {place}" for place in range(1, len(rows)))]
-        figure = drawings.errors(dict(zip(keys, rows, strict=True)), f"Errors of {rows.shape[1]:,} test samples")
-        run.figure("errors", figure, "Of each drawing to the picture that was meant, and to the others of its sample.")
+        others = [f"to the picture of another word ({place} of {len(rows) - 1})" for place in range(1, len(rows))]
+        keys = ["to the picture that was stored with the word", *others]
+        title = f"How far drawings are from the pictures of their sample: {rows.shape[1]:,} test samples"
+        run.figure(
+            "errors", drawings.errors(dict(zip(keys, rows, strict=True)), title),
+            "If the network recalled nothing, the first histogram would look like the others.",
+        )  # fmt: skip
+
+
+def brightness(config: Any) -> str:
+    """What makes a pixel bright."""
+    if config.model == "relu":
+        return "the output of its unit, 1 being white"
+    return f"spikes of its neuron, {config.white:g} being white"
 
 
 def rasters(config: Any, run: Run, found: Recall, said: list[int]) -> None:
@@ -72,12 +91,17 @@ def rasters(config: Any, run: Run, found: Recall, said: list[int]) -> None:
     spikes = {name: numbers(part[:, 0]) for name, part in found.layers.items()}
     stored = {name: spikes[name] for name in ("words", "pictures", "write keys", "write values")}
     parts = [(f"a spoken {digit}", config.item_ms) for digit in said]
-    run.figure("writing", drawn.populations(stored, config.dt, parts, "While pairs are stored"), "Spikes of a sample.")
+    title = "While pairs of a word and a picture are stored"
+    run.figure(
+        "writing", drawn.populations(stored, config.dt, parts, title),
+        "Spikes in a test sample: what the encoders make of words and pictures, and keys and values of the memory.",
+    )  # fmt: skip
     asked = {name: spikes[name] for name in ("query", "read keys", "read values")}
     parts = [("query", config.item_ms)]
-    run.figure("reading", drawn.populations(asked, config.dt, parts, "While a word asks"), "The same sample.")
-    shown = {"decoder": spikes["decoder"], "pixels": spikes["pixels"]}
-    run.figure("decoding", drawn.populations(shown, config.dt, parts, "While it is drawn"), "The same sample.")
+    title = "While another recording of a word asks"
+    run.figure("reading", drawn.populations(asked, config.dt, parts, title), "The same sample.")
+    shown = {"decoder": spikes["decoder"], "pixels drawn": spikes["pixels"]}
+    run.figure("decoding", drawn.populations(shown, config.dt, parts, "While the picture is drawn"), "The same sample.")
 
 
 @torch.no_grad()
@@ -90,11 +114,14 @@ def encoders(config: Any, run: Run, model: CrossModalNetwork, part: Any, first: 
     ):
         assert isinstance(net, SpikingConvEncoder)
         layers = net.populations(image.unsqueeze(0).to(run.device), round(config.item_ms / config.dt))
-        spikes = {layer: numbers(some(values[:, 0])) for layer, values in layers.items()}
-        title = f"Encoder of {name}: up to {FEW} neurons of each layer"
-        run.figure(f"encoder_{name}", drawn.populations(spikes, config.dt, title=title), "What one test sample evokes.")
+        spikes = {layer: numbers(some(run, values[:, 0])) for layer, values in layers.items()}
+        named = {f"{layer}\nof {layers[layer].shape[2]:,}": values for layer, values in spikes.items()}
+        title = f"Encoder of {name} in a test sample: up to {FEW} neurons of each layer"
+        caption = "Neurons were drawn by lot. Pixels are those of what is shown; blocks spike before their pool."
+        run.figure(f"encoder_{name}", drawn.populations(named, config.dt, title=title), caption)
 
 
-def some(spikes: Tensor) -> Tensor:
-    """Evenly chosen neurons of many, [T, N]."""
-    return spikes[:, :: max(-(-spikes.shape[1] // FEW), 1)]
+def some(run: Run, spikes: Tensor) -> Tensor:
+    """Neurons of many, [T, N], in their order: by lot, for every n-th might be all of one column of the image."""
+    order = torch.randperm(spikes.shape[1], generator=run.fresh().generator("neurons that are shown", shared=True))
+    return spikes[:, order[:FEW].sort().values]

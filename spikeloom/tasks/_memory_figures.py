@@ -148,16 +148,20 @@ def one_shot(
         learning(run, title, curves, {}, max(len(lines) // 60, 1), name, lines)
 
 
-def heat(run: Run, found: Recollection) -> None:
-    """Activities of a network of rates while it stores and while it is asked."""
+def heat(run: Run, found: Recollection, what: str = "images") -> None:
+    """Activities of a network of rates while it stores and while it is asked.
+
+    Args:
+        what: it stores.
+    """
     stored = {"encoder": numbers(found.encoder[:, 0].T)}
     asked = {"encoder": numbers(found.query[:, 0].T)}
     for parts, both in ((stored, found.written), (asked, found.read)):
         keys, values = both[:, 0].chunk(2, -1)
         parts |= {"keys": numbers(keys.T), "values": numbers(values.T)}
-    figure = draw.matrices(stored, "neuron", ["item"] * 3, "While images are stored", "activity")
-    run.figure("writing", figure, "Activities in an episode.")
+    figure = draw.matrices(stored, "neuron", ["item"] * 3, f"While {what} are stored", "activity")
+    run.figure("writing", figure, "Activities in a test sample: one column for each item.")
     run.figure(
         "reading", draw.matrices(asked, "neuron", [""] * 3, "While the memory is read", "activity"),
-        "Activities of the same episode.",
+        "Activities of the same sample.",
     )  # fmt: skip

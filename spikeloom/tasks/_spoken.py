@@ -98,6 +98,8 @@ class Options:
     """An event falls into the step it lies in, or the next border (SPSN)."""
     batch: int = 64
     """Samples per update."""
+    pool: int = 1
+    """The samples of this many batches are sorted by length, so that a batch holds less padding; 1: none are."""
     epochs: int = 200
     """Passes over the training samples."""
     minutes: float = 0.0
@@ -136,7 +138,7 @@ class Splits(NamedTuple):
 
 def check(options: Options) -> None:
     """Raise ConfigError where options make no sense together."""
-    check_positive("The task", window=options.window, batch=options.batch, epochs=options.epochs)
+    check_positive("The task", window=options.window, batch=options.batch, pool=options.pool, epochs=options.epochs)
     learning_rate(0, options.lr, options.lr_decay, options.lr_decay_every)
     if options.select == "best" and options.validation == "none":
         raise ConfigError('select "best" needs samples to choose by. Set validation to mixed or speakers.')
@@ -182,7 +184,10 @@ def train(options: Options, run: Run, splits: Splits) -> None:
     model = network(options, run, training.channels, len(training.classes))
     tested = network(options, run, training.channels, len(training.classes)) if options.average else model
     optimizer = torch.optim.Adamax(model.parameters(), lr=options.lr, weight_decay=options.weight_decay)
-    batches = Batches(len(training), options.batch, run.generator("batches", shared=True), run.rank, run.world)
+    batches = Batches(
+        len(training), options.batch, run.generator("batches", shared=True), run.rank, run.world,
+        lengths=torch.from_numpy(training.durations), pool=options.pool,
+    )  # fmt: skip
     augment = None
     if options.augmentation != "none":
         augment = Augmentation(options.augmentation, options.shift, options.scale, options.drop)

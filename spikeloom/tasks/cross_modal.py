@@ -177,8 +177,8 @@ class Config:
 
 PAPER = Config()
 RATES: dict[str, Any] = {
-    "model": "relu", "initial": "paper", "batch_norm": True, "pretraining": "none", "freeze_encoders": False,
-    "conversion": "balanced", "potentiation": 0.1, "depression": 0.1, "rate_cost": 0.0,
+    "model": "relu", "initial": "paper", "conversion": "balanced", "potentiation": 0.1, "depression": 0.1,
+    "rate_cost": 0.0,
 }  # fmt: skip
 CPU = Config(
     images=12_000, channels=32, freeze_encoders=True, conversion="bounded", words_updates=700, pictures_updates=1200,
@@ -189,9 +189,9 @@ CPU = Config(
 PRESETS = {
     "cpu": CPU,
     "paper": PAPER,
-    "paper_relu": replace(PAPER, **RATES),
+    "paper_relu": replace(PAPER, **RATES, batch_norm=True, pretraining="none"),
     "relu": replace(CPU, **RATES),
-    "frozen": replace(CPU, model="frozen"),
+    "frozen": replace(CPU, model="frozen", updates=100),  # a memory at zero says nothing that could be drawn
     "smoke": replace(
         CPU, made_up=True, images=0, channels=6, words_updates=4, pictures_updates=4, pretrain_batch=20,
         calibration_batches=2, calibration_batch=8, validation_share=0.3, item_ms=50.0, memory_size=10, hidden=12,

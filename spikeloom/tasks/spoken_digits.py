@@ -55,7 +55,7 @@ START = Config(window=8.0, batch=32, epochs=20, lr=0.004, lr_decay=0.5, lr_decay
 PRESETS = {
     "cpu": replace(
         START, neuron="SD", threshold=0.02, learn_threshold=True, learn_tau=True, hidden=256, augmentation="event",
-        epochs=130, lr=0.01, lr_decay=0.6, lr_decay_every=20, drop=0.4, smoothing=0.05, average=0.998,
+        pool=8, epochs=130, lr=0.01, lr_decay=0.6, lr_decay_every=20, drop=0.4, smoothing=0.05, average=0.998,
     ),
     "sd": replace(
         START, neuron="SD", threshold=0.02, learn_threshold=True, learn_tau=True, augmentation="event", lr=0.01,

@@ -34,6 +34,28 @@ def test_the_state_resumes_in_the_middle_of_an_epoch() -> None:
     assert [again.next().tolist() for _ in range(5)] == expected
 
 
+def test_batches_of_similar_length_pad_little_and_show_every_sample_once() -> None:
+    lengths = torch.randperm(1003, generator=seeded(7))
+    alike, random = Batches(1003, 10, seeded(), lengths=lengths, pool=5), Batches(1003, 10, seeded(), lengths=lengths)
+    spreads: dict[str, float] = {}
+    for name, batches in (("alike", alike), ("random", random)):
+        for _ in range(2):
+            epoch = [batches.next() for _ in range(101)]
+            assert [len(batch) for batch in epoch] == [10] * 100 + [3]
+            assert sorted(torch.cat(epoch).tolist()) == list(range(1003))
+            spreads[name] = sum(float(lengths[batch].max() - lengths[batch].min()) for batch in epoch[:100])
+            firsts = [int(lengths[batch].min()) for batch in epoch[:100]]
+            assert firsts != sorted(firsts)
+    assert spreads["alike"] < 0.35 * spreads["random"]
+
+
+def test_a_pool_needs_a_length_for_every_sample() -> None:
+    with pytest.raises(ConfigError, match=r"one length for each of 10 samples, but got a pool of 2 and lengths of 9"):
+        Batches(10, 4, seeded(), lengths=torch.zeros(9), pool=2)
+    with pytest.raises(ConfigError, match=r"a pool of 0 and lengths of none"):
+        Batches(10, 4, seeded(), pool=0)
+
+
 def test_a_state_of_other_data_is_refused() -> None:
     batches = Batches(10, 4, seeded())
     batches.next()

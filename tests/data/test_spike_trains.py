@@ -79,6 +79,7 @@ def test_every_event_lands_in_its_cell_and_counts_add_up() -> None:
 def test_samples_without_events_are_one_silent_step() -> None:
     batch = raster(SpikeTrains.of([[], [2.0]], [[], [1]], [0, 0], 2, ("a",)), [0, 1])
     assert batch.lengths.tolist() == [1, 3]
+    assert SpikeTrains.of([[], [2.0]], [[], [1]], [0, 0], 2, ("a",)).durations.tolist() == [0.0, 2.0]
     assert batch.spikes.sum() == 1
 
 

@@ -6,12 +6,14 @@ import struct
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import EventCollection
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 
 from spikeloom.plot.confusion import confusion
 from spikeloom.plot.curves import Panel, learning_curves, running_mean
 from spikeloom.plot.episode import digit, recall
+from spikeloom.plot.memory import populations
 from spikeloom.plot.raster import Rows, raster, rate_histogram
 from spikeloom.plot.traces import most_adapting, most_varying, softmax
 
@@ -26,8 +28,8 @@ def drawn_width(figure: Figure) -> int:
 
 def ticks(axes: Axes) -> list[tuple[float, float]]:
     """(row, time) of every spike in a raster."""
-    rows = [part for part in axes.collections if isinstance(part, EventCollection)]
-    return [(row.get_lineoffset(), time) for row in rows for time in row.get_positions()]
+    lines = [line for part in axes.collections if isinstance(part, LineCollection) for line in part.get_segments()]
+    return [((line[0][1] + line[1][1]) / 2, line[0][0]) for line in lines]
 
 
 @pytest.fixture
@@ -147,3 +149,17 @@ def test_varying_and_adapting_neurons_are_found() -> None:
     assert most_varying(traces, 99).tolist() == [0, 1, 2, 3]
     assert most_adapting(traces).tolist() == [1]
     assert most_adapting(np.ones((4, 3))).tolist() == [0]
+
+
+def test_populations_stand_beside_the_rates_of_their_neurons() -> None:
+    spikes = np.zeros((10, 3))
+    spikes[::2, 1] = spikes[4, 2] = 1
+    figure = populations({"keys": spikes, "values": np.zeros((10, 2))}, dt=5.0)
+    axes, beside = figure.axes[:2]
+    assert ticks(axes) == [(1, 0.0), (1, 10.0), (1, 20.0), (1, 30.0), (1, 40.0), (2, 20.0)]
+    values, edges, _ = next(part for part in beside.patches if isinstance(part, StepPatch)).get_data()
+    assert values.tolist() == [0.0, 100.0, 20.0]  # Hz
+    assert edges.tolist() == [-0.5, 0.5, 1.5, 2.5]
+    assert beside.get_title() == "mean 40.0 Hz"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "3"]
+    assert drawn_width(figure) > 900

@@ -107,14 +107,15 @@ def test_every_model_trains_and_is_drawn(preset: str, tmp_path: Path) -> None:
     if preset in ("smoke", "frozen"):
         wanted |= {"nearest_spikes", "runs_nearest_spikes_4_way", "rate_read_values"}
     assert wanted <= set(values)
+    if preset in ("paper_relu", "frozen"):  # figures of relu and smoke
+        return
     run.write_json("result.json", {"test": values})
     omniglot.plot(config, run.fresh())
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
-    expected = {"episode", "answer"}
+    expected = {"episode", "answer", "pretraining"}
     expected |= {"learning_curves"} if preset != "protonet" else set()
-    expected |= {"pretraining"} if preset != "paper_relu" else set()
     expected |= {"writing", "reading", "memory", "memory_weights"} if preset != "protonet" else set()
-    expected |= {"encoder", "tuning"} if preset in ("smoke", "frozen") else set()
+    expected |= {"encoder", "tuning"} if preset == "smoke" else set()
     assert drawn == expected
 
 
@@ -124,23 +125,20 @@ def test_the_whole_command_line_works(tmp_path: Path, capsys: pytest.CaptureFixt
     before = json.loads((place / "result.json").read_text())["test"]
     assert cli.main(["evaluate", str(place)]) == 0
     assert json.loads((place / "result.json").read_text())["test"] == before
-    other = ["train", "omniglot", "--preset", "smoke", "--out", str(tmp_path / "other"), "--encoder-from", str(place)]
-    assert cli.main(other) == 0
-    assert cli.main(["train", "omniglot", "--preset", "protonet", *_flags(), "--out", str(tmp_path / "protonet")]) == 0
+    borrowing = new_run(tmp_path / "other")
+    omniglot.train(change(encoder_from=str(place)), borrowing)
+    theirs, mine = (build(SMOKE, borrowing)[0] for _ in range(2))
+    phase(new_run(place), PHASE).load_best(encoder=theirs)
+    phase(borrowing, PHASE).load_best(encoder=mine)
+    assert all(torch.equal(a, b) for a, b in zip(theirs.parameters(), mine.parameters(), strict=True))
     capsys.readouterr()
-    assert cli.main([*other[:4], "--out", str(tmp_path / "third"), *other[6:], "--channels", "6", "--side", "30"]) == 1
+    other = ["train", "omniglot", "--preset", "smoke", "--encoder-from", str(place), "--out", str(tmp_path / "third")]
+    assert cli.main([*other, "--channels", "6", "--side", "30"]) == 1
     said = capsys.readouterr().err
     assert "channels is 4 there and 6 here; side is 28 there and 30 here" in said
     (place / "checkpoints" / "best.pt").unlink()
     assert cli.main(["evaluate", str(place)]) == 1
     assert "best.pt" in capsys.readouterr().err
-
-
-def _flags() -> list[str]:
-    """Small sizes on the command line."""
-    words = ["--made-up", "--turns", "2", "--channels", "4", "--hold-out", "characters", "--validation-share", "0.4"]
-    words += ["--pretrain-updates", "2", "--pretrain-ways", "4", "--pretrain-queries", "2", "--pretrain-episodes", "4"]
-    return [*words, "--ways", "3", "--test-episodes", "20", "--validation-episodes", "10"]
 
 
 def test_kept_spikes_give_the_answers_of_spikes_computed_afresh(tmp_path: Path) -> None:
@@ -166,7 +164,6 @@ def test_kept_spikes_give_the_answers_of_spikes_computed_afresh(tmp_path: Path) 
     assert torch.equal(asked, first.query)
 
 
-@pytest.mark.xfail(strict=False, reason="no gradient reaches the encoder in the smoke preset; not understood yet")
 def test_fine_tuning_reaches_the_encoder_and_freezing_does_not(tmp_path: Path) -> None:
     for frozen in (True, False):
         config, run = change(freeze_encoder=frozen, lr=0.01, select="last"), new_run(tmp_path / str(frozen))
@@ -176,7 +173,8 @@ def test_fine_tuning_reaches_the_encoder_and_freezing_does_not(tmp_path: Path) -
         before = build(config, run)[1].encoder
         phase(run, TUNING).load_best(encoder=before)
         same = [torch.equal(a, b) for a, b in zip(before.parameters(), learner.encoder.parameters(), strict=True)]
-        assert all(same) == frozen
+        assert same == [frozen] * 4
+        assert run.metrics()[-1]["rate_read_values"] > 0  # a reading layer that never spikes has no gradient
 
 
 def test_without_pretraining_all_neurons_have_one_threshold(tmp_path: Path) -> None:

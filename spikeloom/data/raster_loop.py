@@ -1,0 +1,42 @@
+# mypy: disable-error-code="untyped-decorator, no-any-return"
+"""Events into the cells of a raster, one after the other, as machine code: equations in `spike_trains`.
+
+Imported when a raster is first made, because numba is slow to load.
+"""
+
+import math
+
+import numba
+import numpy as np
+
+from .spike_trains import Array
+
+njit = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+@njit
+def scatter(
+    raster: Array, times: Array, units: Array, first: Array, counts: Array, kept: Array, lengths: Array,
+    moved: bool, shifts: Array, scales: Array, window: float, ceil: bool,
+) -> None:  # fmt: skip
+    """Add the events of samples, counts[b] from first[b], to raster [T, B, C], moved by shift and scale if asked.
+
+    `kept` has one entry per event of these samples, in their order, or none: then all are.
+    """
+    channels, event = raster.shape[2], 0
+    for sample in range(len(first)):
+        middle = (lengths[sample] - (1 if ceil else 0)) * window / 2
+        for place in range(first[sample], first[sample] + counts[sample]):
+            event += 1
+            if len(kept) and not kept[event - 1]:
+                continue
+            time, unit = np.float64(times[place]), np.float64(units[place])
+            if moved:
+                scale, centre = scales[sample], channels / 2
+                time = scale * (time - middle) + middle
+                unit = np.rint(scale * (unit - centre) + centre + shifts[sample])
+                if not (time >= 0 and unit >= 0 and unit < channels):
+                    continue
+            cell = math.ceil(time / window) if ceil else math.floor(time / window)
+            if cell < lengths[sample]:
+                raster[cell, sample, int(unit)] += 1
