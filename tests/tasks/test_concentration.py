@@ -56,7 +56,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(options: dict[str, Any], tmp_pat
 
 @pytest.mark.parametrize("preset", ["smoke", "cpu", "reactive", "six"])
 def test_every_agent_plays_and_is_drawn(preset: str, tmp_path: Path) -> None:
-    config, run = change(PRESETS[preset], **SMALL), new_run(tmp_path)
+    config, run = change(PRESETS[preset], **SMALL | {"longest": 8}), new_run(tmp_path)  # few pictures of a film
     concentration.train(config, run)
     values = concentration.evaluate(config, run.fresh())
     assert values == concentration.evaluate(config, run.fresh())
