@@ -73,8 +73,7 @@ def member(work: str, seed: int) -> None:
     """One process of a group: the first is told on its standard input when to go, and prints what it took."""
     torch.set_num_threads(THREADS)
     with ranks.joined() as (rank, world):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[rank % len(cores)]})
+        os.sched_setaffinity(0, {rank % (os.cpu_count() or 1)})  # the package keeps one thread on the last core
         run = Run(Path("nowhere"), work, "bench", seed, rank=rank, world=world, quiet=True)
         once = {
             "associations": lambda: supervised(run), "concentration": lambda: game(run, "cpu"),
