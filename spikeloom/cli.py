@@ -24,7 +24,7 @@ commands:
   evaluate DIR          test the best checkpoint again and rewrite result.json
                         (options belong to a run: given after DIR they must be those of the run)
   plot DIR              draw the figures again
-  report DIR            write report.html again
+  report DIR            write report.html again; of an unfinished table, what there is
   compare DIR DIR ...   options that differ, test values with their spread, curves in one page (--out FILE)
   export DIR            write the best checkpoint for other programs: --format nir (--out FILE)
   data fetch NAME       download a data set and check its files

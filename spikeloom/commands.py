@@ -6,6 +6,7 @@ import importlib.util
 import io
 import math
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +24,8 @@ from .train.config import RunConfig, Task, choices
 from .train.run import Run
 from .train.series import Series
 
+TITLE = 90
+"""Characters in a line above the figure of a table."""
 PARTS = ("Config", "PRESETS", "PUBLISHED", "train", "evaluate", "plot")
 
 
@@ -187,16 +190,27 @@ def fill_table(task: Task, folder: Path, plan: table.Plan, rank: int, world: int
             ranks.barrier()
             train_series(task, folder / name, several, rank, world)
     if rank == 0:
-        result = table.collect(folder, task, chosen, plan)
-        words = table.text(result)
-        files.write_atomic(folder / "table.txt", lambda stream: stream.write(f"{words}\n".encode()))
-        draw_table(folder, result)
-        print(words)
-        print(folder, flush=True)
+        show_table(task, folder, plan)
+
+
+def show_table(task: Task, folder: Path, plan: table.Plan) -> None:
+    """Write and print what the finished cells of a table say.
+
+    Raises:
+        ConfigError: none is finished.
+    """
+    result = table.collect(folder, task, table.find(task, f"Task {plan.task}", plan.table), plan)
+    if not result["cells"]:
+        raise ConfigError(f"Nothing is finished in the table {folder}. Go on with it by `spikeloom resume {folder}`.")
+    words = table.text(result)
+    files.write_atomic(folder / "table.txt", lambda stream: stream.write(f"{words}\n".encode()))
+    draw_table(folder, result)
+    print(words)
+    print(folder, flush=True)
 
 
 def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
-    """figures/table.png of a finished table."""
+    """figures/table.png of a table."""
     from .plot.bars import grouped
 
     cells = {(cell["row"], cell["column"]): cell for cell in result["cells"]}
@@ -210,7 +224,9 @@ def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
         return [[math.nan if value is None else scale * value for value in line] for line in found]
 
     label = f"{result['value']} [%]" if share else result["value"]
-    title = f"{result['title']}\n(published: {result['source']})" if result["source"] else result["title"]
+    title = textwrap.fill(result["title"], TITLE)
+    if result["source"]:
+        title += "\n" + textwrap.fill(f"(published: {result['source']})", TITLE)
     spread = values("sd") if len(result["seeds"]) > 1 else None
     drawn = grouped(rows, columns, values("mean"), spread, values("published"), label, title)
     picture = io.BytesIO()
@@ -309,7 +325,10 @@ def plot(folder: Path) -> None:
 
 
 def report(folder: Path) -> None:
-    """Write report.html of every run in a folder."""
+    """Write report.html of every run in a folder; of a table, what is finished."""
+    if plan := table.read(folder):
+        show_table(find_task(plan.task), folder, plan)
+        return
     for one in runs(folder):
         write_report(find_task(config.read(one).task), one)
         print(one / "report.html")

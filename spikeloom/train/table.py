@@ -193,7 +193,8 @@ def text(result: Mapping[str, Any]) -> str:
         lines.append([row, *(word for cell in found for word in (_shown(cell), *_beside(cell, besides)))])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     body = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    about = f"{result['title']}: mean and standard deviation of {len(result['seeds'])} seeds"
+    count = len(result["seeds"])
+    about = f"{result['title']}: " + (f"mean and standard deviation of {count} seeds" if count > 1 else "one seed")
     return "\n".join([about + (f"; in brackets: {result['source']}" if result["source"] else ""), "", *body])
 
 

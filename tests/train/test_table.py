@@ -96,6 +96,10 @@ def test_resuming_trains_only_what_is_missing(task: Path, tmp_path: Path, capsys
     for name in ("report.html", "result.json", "checkpoints/last.pt", "metrics.jsonl"):  # killed in its second run
         (out / CELLS[1] / "seed1" / name).unlink()
     (out / "table.txt").unlink()
+    assert run("report", out) == 0  # of the cell that is finished
+    (cell,) = json.loads((out / "result.json").read_text())["cells"]
+    assert cell == result["cells"][2]
+    assert (out / "table.txt").read_text().splitlines()[3].startswith("wide")
     assert run("resume", out) == 0
     assert (out / "table.txt").read_text() == text
     after = {cell: (out / cell / checkpoint).stat().st_mtime_ns for cell in CELLS}
@@ -119,6 +123,12 @@ def test_unfinished_cells_are_left_out(task: Path, tmp_path: Path) -> None:
     result = table.collect(tmp_path, find_task(str(task)), found, Plan(str(task), "sizes", [3], {}))
     assert [(cell["row"], cell["mean"], cell["seconds"]) for cell in result["cells"]] == [("wide", 0.5, [2.0])]
     assert table.text(result).splitlines()[3] == "wide  0.500"  # one seed has no spread
+
+
+def test_nothing_to_report_is_said(task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table.create(tmp_path / "table", plan(task))
+    assert run("report", tmp_path / "table") == 1
+    assert f"Nothing is finished in the table {tmp_path / 'table'}. Go on with it by" in capsys.readouterr().err
 
 
 def test_other_values_and_the_mean_of_all_rows_stand_in_the_table(task: Path, tmp_path: Path) -> None:
