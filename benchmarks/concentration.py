@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from spikeloom import kernels
 from spikeloom.tasks.concentration import PRESETS, Config, begin, learning, network, optimizer_of, rules
@@ -29,7 +28,7 @@ ORIGINAL_S = {"relu": 1.9, "spiking": 300.0}
 FLIPS = 10_000
 
 
-def update(config: Config, engine: str = "numba") -> Callable[[], Tensor]:
+def update(config: Config, engine: str = "numba") -> Callable[[], None]:
     """Play and improve; the weights stay as they are, because the learning rate is as good as zero."""
     run = Run(Path("nowhere"), "concentration", "bench", 0, quiet=True)
     config = dataclasses.replace(config, lr=1e-30)
@@ -38,14 +37,13 @@ def update(config: Config, engine: str = "numba") -> Callable[[], Tensor]:
     first = begin(config, game, agent, run.generator("deals"), run.device)
     states = {name: run.generator(name).get_state() for name in ("actions", "deals", "mini-batches")}
 
-    def once() -> Tensor:
+    def once() -> None:
         for name, state in states.items():
             run.generator(name).set_state(state)
         draws, deals, order = (run.generator(name) for name in states)
         with kernels.use(engine):
             rollout, _ = ppo.play(agent, game, first, config.flips, draws, deals, run.device)
             ppo.improve(agent, optimizer, rollout, options, order)
-        return rollout.rewards
 
     return once
 
@@ -66,20 +64,18 @@ def floor(config: Config) -> Callable[[], None]:
     )
 
 
-def flips(config: Config) -> Callable[[], Tensor]:
+def flips(config: Config) -> Callable[[], None]:
     """The game alone, with actions drawn beforehand."""
     run = Run(Path("nowhere"), "concentration", "bench", 0, quiet=True)
     game, draws = rules(config, run), torch.Generator().manual_seed(0)
     actions = torch.randint(config.cells, (FLIPS // config.games, config.games), generator=draws)
 
-    def once() -> Tensor:
-        cards, ended = game.deal(config.games, draws), []
+    def once() -> None:
+        cards = game.deal(config.games, draws)
         for action in actions:
             cards, _, over = game.step(cards, action)
             game.observe(cards)
             cards = game.renew(cards, over, draws)
-            ended.append(over)
-        return torch.stack(ended).float()
 
     return once
 

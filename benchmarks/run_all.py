@@ -29,6 +29,7 @@ RUNS = (
     ("hebbian", FRESH, []),
     ("concentration", FRESH, []),
     ("stories", FRESH, []),
+    ("scaling", FRESH, []),
     ("length", KEPT, []),
     ("memory", FRESH, []),
     ("first_call", FRESH, []),

@@ -3,7 +3,8 @@
 16 stories of 8 to 256 statements, 20 steps each, 50 keys and values: every length in a process of its own, for its peak
 of memory (beyond what the process had taken before the first update). The exponents are slopes of log time and log
 memory over log statements: 1 is linear. Then 64 stories of 2 to 68 statements, most of them short, as they are and
-filled up with empty sentences in front, which gives the same answers.
+filled up with empty sentences in front, which gives the same answers. Then 13 stories with a question after each second
+of ten statements (task 1 of bAbI), every story written once, and a copy of it for every question.
 """
 
 import statistics
@@ -30,8 +31,16 @@ STORIES, STEPS, SIZE, WORDS, SLOTS, DT = 16, 20, 50, 40, 7, 5.0
 MIXED = [2 + round(66 * (number / 63) ** 4) for number in range(64)]
 
 
-def update(lengths: list[int], padded: bool = False, seed: int = 0) -> Callable[[], Tensor]:
-    """Read stories of these lengths, ask, and go back; the activity of the write keys."""
+def update(
+    lengths: list[int], padded: bool = False, seed: int = 0, asked: tuple[int, ...] = (), copied: bool = False
+) -> Callable[[], Tensor]:
+    """Read stories of these lengths, ask, and go back; the activity of the write keys.
+
+    Args:
+        padded: all are made as long as the longest.
+        asked: after how many statements each story is asked about; by default once, at its end.
+        copied: each question has a copy of its story.
+    """
     draw = torch.Generator().manual_seed(seed)
     neuron = memory_neuron(threshold=0.3, refractory=DT, dt=DT)
     core = MemoryCore(SIZE, SIZE, SIZE, neuron, Hebbian(dt=DT), steps=STEPS, window=STEPS, generator=draw)
@@ -40,7 +49,17 @@ def update(lengths: list[int], padded: bool = False, seed: int = 0) -> Callable[
     query = torch.randint(1, WORDS + 1, (len(lengths), SLOTS), generator=draw)
     if padded:
         stories = [torch.cat([story.new_zeros(max(lengths) - len(story), SLOTS), story]) for story in stories]
-    shown = torch.cat(stories), torch.tensor([len(story) for story in stories]), query
+    if asked:
+        counts = torch.tensor(asked).repeat(len(stories))
+        query = query.repeat_interleave(len(asked), 0)
+    else:
+        counts = torch.tensor([len(story) for story in stories])
+    first = torch.tensor([0, *map(len, stories[:-1])]).cumsum(0).repeat_interleave(max(len(asked), 1))
+    told = torch.cat(stories)
+    if copied:
+        told = torch.cat([told[a : a + n] for a, n in zip(first.tolist(), counts.tolist(), strict=True)])
+        first = counts.cumsum(0) - counts
+    shown = told, counts, query, first
 
     def run() -> Tensor:
         found = model(*shown)
@@ -96,6 +115,21 @@ def mixed(given: Any) -> dict[str, Any]:
     return measure.workload("stories of 2 to 68 statements", settings, timings)
 
 
+def shared(given: Any) -> dict[str, Any]:
+    """Five questions about each story."""
+    stories, asked = 13, tuple(max(count // given.scale, 1) for count in (2, 4, 6, 8, 10))
+    contenders = [
+        measure.Contender(measure.OURS, "each story once", update([asked[-1]] * stories, seed=given.seed, asked=asked)),
+        measure.Contender(
+            "copied", "a copy for every question",
+            update([asked[-1]] * stories, seed=given.seed, asked=asked, copied=True),
+        ),
+    ]  # fmt: skip
+    timings = measure.interleave(measure.wanted(contenders, given.only), given.rounds)
+    settings = {"stories": stories, "asked_after": list(asked), "steps": STEPS}
+    return measure.workload("five questions about each story", settings, timings)
+
+
 if __name__ == "__main__":
     options = measure.options(__doc__, rounds=5)
-    measure.save("stories", __doc__, options, [mixed(options), by_length(options)])
+    measure.save("stories", __doc__, options, [mixed(options), shared(options), by_length(options)])

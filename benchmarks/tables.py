@@ -1,4 +1,4 @@
-"""Fills the tables of the README from results files: what stands between `<!-- NAME -->` and `<!-- /NAME -->`.
+"""Fills tables of the README and of pages from results files: what stands between `<!-- NAME -->` and `<!-- /NAME -->`.
 
     results     results/**/summary.json and result.json, what the runs of the repository reached
     speed       benchmarks/results/*.json
@@ -11,8 +11,9 @@
     hebbian     benchmarks/results/hebbian.json
     concentration  benchmarks/results/concentration.json
     memory      benchmarks/results/memory.json, length.json, first_call.json
+    scaling     benchmarks/results/scaling.json, in docs/how-to/several-processes.md
 
-A table without results files says so. `--check` writes nothing and fails if the README is not up to date.
+A table without results files says so. `--check` writes nothing and fails if a page is not up to date.
 """
 
 import argparse
@@ -280,6 +281,28 @@ def hebbian() -> str:
     return markdown(head, rows) + f"\n\n{said} " + origin([document])
 
 
+def stories() -> str:
+    """A network that reads stories: what padding and copies would cost, then cost by length."""
+    document = read("stories")
+    if document is None:
+        return NONE_YET
+    works = [work for work in document["workloads"] if "contenders" in work]
+    rows = [
+        [f"{work['name']}: {row['mode']}", f"{row['cpu_ms']['median']:,.0f}", f"{row['cpu_relative']['median']:.1f}x"]
+        for work in works
+        for row in work["contenders"]
+    ]
+    lengths = document["workloads"][-1]
+    cost = [
+        [str(row["statements"]), f"{row['cpu_ms']['median']:,.0f}", f"{row['peak_megabytes']:.1f}"]
+        for row in lengths["rows"]
+    ]
+    grown = ", ".join(f"{name} grows to the power {slope}" for name, slope in lengths["exponents"].items())
+    head = ["one update", "CPU ms", "times ours"]
+    title = [f"statements of {lengths['settings']['stories']} stories", "CPU ms", "MB at the peak"]
+    return f"{markdown(head, rows)}\n\n{markdown(title, cost)}\n\nWith the statements {grown}. {origin([document])}"
+
+
 def concentration() -> str:
     """Updates of the agents, and the game alone."""
     document = read("concentration")
@@ -321,6 +344,21 @@ def sample_cell(work: dict[str, Any], name: str) -> str:
     return ""
 
 
+def scaling() -> str:
+    """One process and two."""
+    document = read("scaling")
+    if document is None:
+        return NONE_YET
+    rows = []
+    for work in document["workloads"]:
+        alone, both = (row["wall_ms"]["median"] for row in work["contenders"])
+        cpu = [row["cpu_ms"]["median"] for row in work["contenders"]]
+        efficiency = f"{work['efficiency']['2']:.0%}"
+        rows.append([work["name"], f"{alone:,.0f}", f"{both:,.0f}", efficiency, f"{cpu[1] / cpu[0]:.2f}x"])
+    head = ["an update, ms", "one process", "two", "efficiency", "CPU time of both"]
+    return markdown(head, rows) + "\n\n" + origin([document])
+
+
 def number(value: float) -> str:
     """Four digits, or all of a large number.
 
@@ -343,21 +381,27 @@ def spread(statistics: dict[str, float]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "results": results, "spoken": spoken, "speed": speed, "sparse": sparse, "parallel": parallel, "rate": rate,
     "conversion": conversion, "stdp": stdp, "hebbian": hebbian,
-    "concentration": concentration,
+    "stories": stories, "concentration": concentration,
     "memory": memory,
 }  # fmt: skip
 
 
-def fill(text: str) -> str:
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": TABLES,
+    "docs/how-to/several-processes.md": {"scaling": scaling},
+}
+
+
+def fill(text: str, tables: dict[str, Callable[[], str]] = TABLES, page: str = "README") -> str:
     """The text with every table made anew.
 
     Raises:
         ValueError: a table has no place in the text.
     """
-    for name, make in TABLES.items():
+    for name, make in tables.items():
         pieces = re.split(rf"(<!-- /?{name} -->)", text)
         if pieces[1::2] != [f"<!-- {name} -->", f"<!-- /{name} -->"]:
-            raise ValueError(f"The README needs <!-- {name} --> and then <!-- /{name} -->, once each.")
+            raise ValueError(f"The {page} needs <!-- {name} --> and then <!-- /{name} -->, once each.")
         pieces[2] = f"\n{make()}\n"
         text = "".join(pieces)
     return text
@@ -366,9 +410,11 @@ def fill(text: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="fail if the README is not up to date")
-    readme = ROOT / "README.md"
-    before = readme.read_text()
-    after = fill(before)
-    if parser.parse_args().check:
-        sys.exit(0 if after == before else "README.md is not up to date: run `python -m benchmarks.tables`.")
-    readme.write_text(after)
+    check = parser.parse_args().check
+    for page, tables in PAGES.items():
+        before = (ROOT / page).read_text()
+        after = fill(before, tables, page)
+        if check and after != before:
+            sys.exit(f"{page} is not up to date: run `python -m benchmarks.tables`.")
+        if not check:
+            (ROOT / page).write_text(after)

@@ -177,8 +177,9 @@ def parse(data: bytes, name: str) -> Questions:
 class Batch(NamedTuple):
     """Some questions as numbers of words, 0 where there is none."""
 
-    statements: Tensor  # int64 [sum of lengths, P], story after story
-    lengths: Tensor  # int64 [B], statements of each story
+    statements: Tensor  # int64 [L, P], story after story
+    first: Tensor  # int64 [B], the first of the statements before each question
+    lengths: Tensor  # int64 [B], how many there are
     query: Tensor  # int64 [B, P]
     target: Tensor  # int64 [B], index into the words of the vocabulary
 
@@ -211,21 +212,32 @@ class Stories(NamedTuple):
         )  # fmt: skip
 
     def batch(self, chosen: Tensor) -> Batch:
-        """Some of the questions with their statements, one after the other, and no padding.
+        """Some of the questions with their statements, story after story, and no padding.
 
-        >>> asked = [Question(("a",), "b", 0, 2, 0), Question(("c",), "c", 2, 3, 1)]
+        Questions of one story share its statements, unless time words make them differ.
+
+        >>> asked = [Question(("a",), "b", 0, 1, 0), Question(("b",), "b", 0, 2, 0), Question(("c",), "c", 2, 3, 1)]
         >>> files = Questions([("a",), ("b",), ("c",)], asked)
-        >>> batch = Vocabulary.of([files]).encode(files).batch(torch.tensor([1, 0]))
-        >>> batch.statements.flatten().tolist(), batch.lengths.tolist()
-        ([3, 1, 2], [1, 2])
+        >>> batch = Vocabulary.of([files]).encode(files).batch(torch.tensor([2, 1, 0]))
+        >>> batch.statements.flatten().tolist(), batch.first.tolist(), batch.lengths.tolist()
+        ([1, 2, 3], [2, 0, 0], [1, 2, 1])
         """
-        lengths = self.lengths[chosen]
-        ends = self.last[chosen].repeat_interleave(lengths)
-        behind = lengths.cumsum(0).repeat_interleave(lengths) - torch.arange(int(lengths.sum()))  # 1: the latest
-        statements = self.statements[ends - behind]
+        first, lengths = self.first[chosen], self.lengths[chosen]
+        begins, story, longest = first, torch.arange(len(chosen)), lengths
+        if not self.time:
+            begins, story = torch.unique(first, return_inverse=True)
+            longest = torch.zeros_like(begins).scatter_reduce(0, story, lengths, "amax")
+        ends = longest.cumsum(0)
+        behind = ends.repeat_interleave(longest) - torch.arange(int(longest.sum()))  # 1: the latest
+        statements = self.statements[(begins + longest).repeat_interleave(longest) - behind]
         if self.time:
             statements = torch.cat([statements[:, :-1], (self.time + behind - 1).unsqueeze(1)], 1)
-        return Batch(statements, lengths, self.query[chosen], self.target[chosen])
+        return Batch(statements, (ends - longest)[story], lengths, self.query[chosen], self.target[chosen])
+
+    def of(self, numbers: Tensor) -> Tensor:
+        """Which questions are about these stories; they are numbered from 0 in the order of the file."""
+        known = torch.unique(self.story)
+        return torch.isin(self.story, known[numbers]).nonzero().flatten()
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,9 @@ class Batches:
         if self.lengths is None or self.pool == 1:
             return order
         whole = self.count // self.batch * self.batch
-        pools = [part[self.lengths[part].argsort(stable=True)] for part in order[:whole].split(self.batch * self.pool)]
+        size = self.batch * self.pool
+        parts = [order[start : min(start + size, whole)] for start in range(0, whole, size)]
+        pools = [part[self.lengths[part].argsort(stable=True)] for part in parts]
         batches = torch.cat(pools).reshape(-1, self.batch)
         mixed = batches[torch.randperm(len(batches), generator=self.generator)].flatten()
         return torch.cat([mixed, order[whole:]])

@@ -288,6 +288,20 @@ def align_(write: HebbianWrite, read: HebbianRead, features: int) -> None:
             write.weight[size:, :features] = 0.0
 
 
+@torch.no_grad()
+def centre_(*weights: Tensor) -> None:
+    """Start with neurons that hear what differs: the weights [N, I] of each add up to zero, and what all inputs have in
+    common has no effect. Patterns of spikes are all positive, so that keys made of them are alike without it.
+
+    >>> weight = torch.tensor([[1.0, 3.0], [0.0, 4.0]])
+    >>> centre_(weight)
+    >>> weight.tolist()
+    [[-1.0, 1.0], [-2.0, 2.0]]
+    """
+    for weight in weights:
+        weight -= weight.mean(1, keepdim=True)
+
+
 def _kernels() -> Any:
     """The compiled loops; numba takes half a second to load."""
     from ..kernels import memory

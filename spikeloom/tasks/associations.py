@@ -24,6 +24,7 @@ from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import fit
 from ..train.table import Table
+from ._lsnn import out_of_time
 from ._memory import SPIKING, Silence, populations, rates, squared_rates, steps
 
 TEST_BATCH = 100
@@ -217,7 +218,7 @@ def train(config: Config, run: Run) -> None:
         validate=validate,
         validate_every=config.validate_every,
         checkpoint_every=config.checkpoint_every,
-        stop=None if not config.minutes else lambda finished, history: run.seconds() > 60 * config.minutes,
+        stop=out_of_time(config.minutes, run),
         best="validation_accuracy" if config.select == "best" else None,
         better="higher",
     )

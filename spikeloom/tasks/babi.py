@@ -11,7 +11,7 @@ a leaderboard says; the paper's own table is not known to us.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -64,7 +64,9 @@ class Config:
     mask_time_words: bool = True
     """The weight of the place where time words stand is not learned."""
     learn_positions: bool = True
-    """Learn how much a word counts in each place of a sentence; otherwise all count the same."""
+    """Learn how much a word counts in each place of a sentence."""
+    position_spread: float = 0.0
+    """Range around 1 from which these weights are drawn at the start: up to so much more or less."""
     item_ms: float = 100.0
     """Time of a sentence, and of the question [ms]."""
     window: float = 30.0
@@ -105,10 +107,14 @@ class Config:
     """Length of a step [ms]."""
     batch: int = 256
     """Questions per update."""
+    whole_stories: bool = False
+    """Draw stories with all their questions, as many as have `batch` questions on average; each is written once."""
     updates: int = 7200
     """Updates."""
     enough: float = 0.0
     """Stop as soon as the validation accuracy reaches this; 0: never."""
+    patience: int = 0
+    """Stop after so many validations without a better one; 0: never."""
     lr: float = 0.003
     """Initial learning rate of Adam."""
     lr_decay: float = 0.85
@@ -134,8 +140,8 @@ class Config:
 PAPER = Config()
 CPU = Config(
     window=100.0, embedding=50, memory_size=50, input_gain=5.0, initial="aligned", dt=5.0, delay=5.0, threshold=0.3,
-    refractory=5.0, batch=64, updates=3000, lr_decay_every=600, validate_every=100, checkpoint_every=100, rate_cost=0.0,
-    enough=0.999,
+    refractory=5.0, batch=64, updates=1000, lr_decay_every=200, validate_every=100, checkpoint_every=100, rate_cost=0.0,
+    enough=0.99, patience=4, whole_stories=True, position_spread=1.0,
 )  # fmt: skip
 PRESETS = {
     "cpu": CPU,
@@ -179,14 +185,15 @@ def train(config: Config, run: Run) -> None:
     training, validation = splits(config, run, known.encode(files.train, files.data[0]["file"]))
     model = network(config, run, known)
     optimizer = torch.optim.Adam([part for part in model.parameters() if part.requires_grad], lr=config.lr)
-    batches = Batches(len(training.target), config.batch, run.generator("batches", shared=True), run.rank, run.world)
+    batches = drawn(config, run, training)
     silent = Silence()
 
     def step(finished: int) -> dict[str, float]:
         lr = learning_rate(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
-        shown = training.batch(batches.next()).to(run.device)
-        found = model(shown.statements, shown.lengths, shown.query)
+        chosen = batches.next()
+        shown = training.batch(training.of(chosen) if config.whole_stories else chosen).to(run.device)
+        found = model(shown.statements, shown.lengths, shown.query, shown.first)
         loss = cross_entropy(found.logits, shown.target)
         values = {"loss": loss.item(), "accuracy": share(found.logits, shown.target.cpu()), "lr": lr}
         if config.rate_cost and finished >= config.rate_cost_after:
@@ -203,8 +210,8 @@ def train(config: Config, run: Run) -> None:
     def validate(finished: int) -> dict[str, float]:
         return {"validation_accuracy": accuracy(model, validation, run)}
 
-    def enough(finished: int, history: History) -> bool:
-        return bool(history) and history[-1].get("validation_accuracy", 0.0) >= config.enough
+    def stop(finished: int, history: History) -> bool:
+        return finish(config, [line["validation_accuracy"] for line in history if "validation_accuracy" in line])
 
     fit(
         run,
@@ -214,7 +221,7 @@ def train(config: Config, run: Run) -> None:
         validate=validate,
         validate_every=config.validate_every,
         checkpoint_every=config.checkpoint_every,
-        stop=enough if config.enough else None,
+        stop=stop,
         best="validation_accuracy" if config.select == "best" else None,
         better="higher",
     )
@@ -264,7 +271,7 @@ def plot(config: Config, run: Run) -> None:
     few = order[[middle, *(number for number in range(min(len(order), TEST_BATCH)) if number != middle)]]
     shown, others = test.batch(few[:1]).to(run.device), test.batch(few).to(run.device)
     found = model.recollect(shown.statements.unsqueeze(1), shown.query)
-    found = found._replace(memory=model(others.statements, others.lengths, others.query).memory)
+    found = found._replace(memory=model(others.statements, others.lengths, others.query, others.first).memory)
     question = files.test.questions[int(few[0])]
     told = files.test.statements[question.first : question.last]
     stories(config, run, question, told, shown, found, known.words, model.sentences.position)
@@ -280,8 +287,9 @@ def check(config: Config) -> None:
     learning_rate(0, config.lr, config.lr_decay, config.lr_decay_every)
     for name in ("item_ms", "window", "delay"):
         steps(config, name)
-    if min(config.clip, config.rate_cost, config.target_rate, config.questions, config.longest) < 0:
-        raise ConfigError("clip, rate_cost, target_rate, questions and longest must not be below 0.")
+    counts = config.questions, config.longest, config.patience
+    if min(config.clip, config.rate_cost, config.target_rate, *counts) < 0:
+        raise ConfigError("clip, rate_cost, target_rate, questions, longest and patience must not be below 0.")
     if not 0.0 <= config.enough <= 1.0:
         raise ConfigError(f"enough is an accuracy from 0 to 1, but is {config.enough}.")
 
@@ -323,6 +331,28 @@ def splits(config: Config, run: Run, stories: Stories) -> tuple[Stories, Stories
     return training, validation
 
 
+def drawn(config: Config, run: Run, training: Stories) -> Batches:
+    """What batches are drawn from: questions, or stories."""
+    count, batch = len(training.target), config.batch
+    if config.whole_stories:
+        count = len(torch.unique(training.story))
+        batch = max(round(batch * count / len(training.target)), 1)
+    return Batches(count, batch, run.generator("batches", shared=True), run.rank, run.world)
+
+
+def finish(config: Config, validated: Sequence[float]) -> bool:
+    """Whether these validations are the last.
+
+    >>> finish(Config(patience=2), [0.1, 0.3, 0.3]), finish(Config(patience=2), [0.1, 0.3, 0.3, 0.2])
+    (False, True)
+    """
+    if not validated:
+        return False
+    since = len(validated) - 1 - validated.index(max(validated))
+    enough = 0.0 < config.enough <= validated[-1]
+    return enough or 0 < config.patience <= since
+
+
 def network(config: Config, run: Run, known: Vocabulary) -> StoryNetwork:
     """The network of these options, its weights drawn from the run's generator."""
     draws = run.generator("weights", shared=True)
@@ -336,7 +366,7 @@ def network(config: Config, run: Run, known: Vocabulary) -> StoryNetwork:
     sentences = Sentences(
         len(known.words) + known.times, known.slots, config.embedding, input_gain=config.input_gain,
         learn_positions=config.learn_positions, fixed_last=config.time_words and config.mask_time_words,
-        generator=draws,
+        spread=config.position_spread, generator=draws,
     )  # fmt: skip
     core = MemoryCore(
         config.embedding, config.embedding, config.memory_size, neuron, rule if config.model == "spiking" else None,
@@ -351,12 +381,12 @@ def network(config: Config, run: Run, known: Vocabulary) -> StoryNetwork:
 
 @torch.no_grad()
 def said(model: StoryNetwork, stories: Stories, run: Run) -> tuple[Tensor, dict[str, Tensor]]:
-    """Which answers are right, and the activity of every population; stories of about the same length together."""
-    order = stories.lengths.argsort(stable=True)
+    """Which answers are right, and the activity of every population; questions of a story together."""
+    order = stories.first.argsort(stable=True)
     right, fired = torch.zeros(len(order), dtype=torch.bool), list[dict[str, Tensor]]()
     for chosen in torch.split(order, TEST_BATCH):
         shown = stories.batch(chosen).to(run.device)
-        found: Answers = model(shown.statements, shown.lengths, shown.query)
+        found: Answers = model(shown.statements, shown.lengths, shown.query, shown.first)
         right[chosen] = (found.logits.argmax(-1) == shown.target).cpu()
         fired.append({name: part.mean(1) for name, part in found.layers.items()})
     return right, {name: torch.cat([part[name] for part in fired]).unsqueeze(1) for name in fired[0]}

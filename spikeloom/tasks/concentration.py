@@ -25,6 +25,7 @@ from ..train import ppo, ranks
 from ..train.ppo import PPO, Situation
 from ..train.run import Carry, Run
 from ..train.supervised import fit
+from ._lsnn import out_of_time
 
 TEST_BATCH = 250
 WATCHED = 20
@@ -46,7 +47,7 @@ class Config:
     flip_penalty: float = -0.5
     """Added for every flip."""
     games: int = 64
-    """Games played at once."""
+    """Games played at once, by each process."""
     flips: int = 10
     """Flips of each game per update."""
     updates: int = 156_250
@@ -72,7 +73,7 @@ class Config:
     entropy_coefficient: float = 0.01
     """Of the entropy of actions in the loss."""
     normalise: bool = True
-    """Advantages get mean 0 and deviation 1."""
+    """Advantages get mean 0 and deviation 1; not for games that all end alike once they are played well (two cells)."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
     """Optimiser."""
     lr: float = 3e-4
@@ -146,22 +147,22 @@ RATES: dict[str, Any] = {"model": "relu", "input_gain": 1.0, "potentiation": 0.1
 SCALED: dict[str, Any] = {"match_reward": 1.0, "flip_penalty": -0.2, "value_coefficient": 0.5, "value_clip": 0.0}
 """Returns of the size of one: the critic need not learn large numbers first."""
 CPU = replace(
-    PAPER, games=128, flips=16, updates=150, trace=0.9, batches=4, lr=1e-3, lr_linear=True, initial="aligned",
+    PAPER, games=128, flips=16, updates=100, trace=0.9, batches=4, lr=1e-3, lr_linear=True, initial="aligned",
     validate_every=25, checkpoint_every=25, **RATES, **SCALED,
 )  # fmt: skip
 SPIKING = replace(
     CPU, model="spiking", games=64, batches=2, memory_size=40, item_ms=100.0, window=100.0, dt=5.0, delay=5.0,
-    threshold=0.4, refractory=5.0, input_gain=5.0, potentiation=0.3, depression=0.3, updates=120, validate_every=10,
+    threshold=0.4, refractory=5.0, input_gain=5.0, potentiation=0.3, depression=0.3, updates=80, validate_every=10,
     checkpoint_every=10,
 )  # fmt: skip
-SIX: dict[str, Any] = {"cells": 6, "flips": 24, "updates": 300, "longest": 150}
+SIX: dict[str, Any] = {"cells": 6, "flips": 24, "updates": 200, "longest": 150}
 PAPER_SIX: dict[str, Any] = {"cells": 6, "flips": 100, "updates": 15_625, "longest": 150}
 PRESETS = {
     "cpu": CPU,
     "spiking": SPIKING,
     "six": replace(CPU, **SIX),
     "six_spiking": replace(SPIKING, **SIX),
-    "reactive": replace(CPU, model="reactive", initial="paper", updates=300),
+    "reactive": replace(CPU, model="reactive", initial="paper"),
     "paper": PAPER,
     "paper_six": replace(PAPER, **PAPER_SIX),
     "paper_relu": replace(PAPER, **RATES),
@@ -215,7 +216,7 @@ def train(config: Config, run: Run) -> None:
         validate=validate,
         validate_every=config.validate_every,
         checkpoint_every=config.checkpoint_every,
-        stop=None if not config.minutes else lambda finished, history: run.seconds() > 60 * config.minutes,
+        stop=out_of_time(config.minutes, run),
         best="validation_flips" if config.select == "best" else None,
     )
 

@@ -27,7 +27,7 @@ from ..data.batches import in_order
 from ..data.cross_modal import SIDE, Members, Pairs
 from ..data.fsdd import split_mixed
 from ..errors import ConfigError, check_positive
-from ..layers.memory import HebbianWrite, align_, memory_neuron
+from ..layers.memory import align_, centre_, memory_neuron
 from ..models.cross_modal import CrossModalNetwork, RateDecoder, Recall, SpikingDecoder
 from ..models.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
 from ..models.memory import MemoryCore, RateMemory
@@ -498,20 +498,13 @@ def network(
             delay=steps(config, "delay"), recall=config.recall, generator=draws,
         )  # fmt: skip
         if config.initial == "centred":
-            centre_(core.write, n_query)
+            centre_(core.write.weight[:, :n_query], core.write.weight[:, n_query:])
         if config.initial != "paper":
             align_(core.write, core.read, n_query)
         decoder = SpikingDecoder(
             size, config.hidden, SIDE, SIDE, neuron, white=config.white, scale=config.readout_scale, generator=draws
         )
     return CrossModalNetwork(core, decoder, words, pictures).to(run.device)
-
-
-@torch.no_grad()
-def centre_(write: HebbianWrite, words: int) -> None:
-    """The weights of every neuron from words add up to zero, and so do those from pictures."""
-    for part in (write.weight[:, :words], write.weight[:, words:]):
-        part -= part.mean(1, keepdim=True)
 
 
 def perceive(

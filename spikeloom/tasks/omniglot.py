@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from ..data import omniglot as data
 from ..data.omniglot import Episodes, HoldOut, Resize
 from ..errors import ConfigError, DataError, check_positive
-from ..layers.memory import align_, memory_neuron
+from ..layers.memory import align_, centre_, memory_neuron
 from ..models.encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder, prototype_logits
 from ..models.memory import MemoryCore, OneShotNetwork, RateMemory, Recollection
 from ..neurons import LIF
@@ -118,8 +118,10 @@ class Config:
     """Factor of these currents."""
     memory_size: int = 100
     """Key neurons, and as many value neurons."""
-    initial: Literal["paper", "aligned"] = "paper"
-    """aligned: writing and reading start with the same keys."""
+    initial: Literal["paper", "aligned", "centred"] = "paper"
+    """aligned: writing and reading start with the same keys; centred: and with keys that hear how images differ."""
+    key_gain: float = 1.0
+    """Factor of the weights onto keys at the start."""
     readout_scale: float = 1.0
     """Factor of the weights of the readout at the start."""
     w_max: float = 1.0
@@ -182,20 +184,21 @@ class Config:
 
 PAPER = Config(validation_episodes=51_200, test_episodes=51_200)
 RATES: dict[str, Any] = {
-    "model": "relu", "initial": "paper", "potentiation": 0.1, "depression": 0.1, "rate_cost": 0.0, "tune_updates": 0,
+    "model": "relu", "initial": "paper", "key_gain": 1.0, "potentiation": 0.1, "depression": 0.1, "rate_cost": 0.0,
+    "tune_updates": 0,
 }  # fmt: skip
 CPU = Config(
     channels=32, pretrain_updates=1500, pretrain_ways=30, pretrain_lr=0.002, pretrain_decay_every=400,
-    tune_updates=400, tune_lr=0.002, freeze_encoder=True, threshold_share=0.4, encoder_refractory=0.0, window=100.0,
-    embedding=32, memory_size=64, label_gain=5.0, initial="aligned", readout_scale=0.3, dt=5.0, delay=5.0,
-    threshold=0.4, refractory=5.0, batch=64, updates=600, lr=0.003, lr_decay=0.5, lr_decay_every=150, rate_cost=0.0,
-    validate_every=50, checkpoint_every=50,
+    tune_updates=400, tune_lr=0.002, freeze_encoder=True, threshold_share=0.4,
+    encoder_refractory=0.0, window=100.0, embedding=32, memory_size=128, label_gain=8.0, initial="centred",
+    key_gain=1.5, readout_scale=0.3, dt=5.0, delay=5.0, threshold=0.4, refractory=5.0, batch=64, updates=2000,
+    lr=0.003, lr_decay=0.5, lr_decay_every=500, rate_cost=0.0, validate_every=100, checkpoint_every=50,
 )  # fmt: skip
 PRESETS = {
     "cpu": CPU,
     "paper": PAPER,
     "paper_relu": replace(PAPER, **RATES, pretraining="none", batch_norm=True),
-    "relu": replace(CPU, **RATES, updates=2000, lr_decay_every=500),
+    "relu": replace(CPU, **RATES, memory_size=64, label_gain=5.0, updates=2000, lr_decay_every=500),
     "frozen": replace(CPU, model="frozen", updates=100),
     "protonet": replace(CPU, model="protonet", tune_updates=0),
     "smoke": replace(
@@ -393,6 +396,7 @@ def check(config: Config) -> None:
         calibration_batches=config.calibration_batches, calibration_batch=config.calibration_batch,
         threshold_share=config.threshold_share, item_ms=config.item_ms, window=config.window,
         embedding=config.embedding, label_gain=config.label_gain, memory_size=config.memory_size,
+        key_gain=config.key_gain,
         delay=config.delay, dt=config.dt, batch=config.batch, updates=config.updates, lr=config.lr,
         pretrain_lr=config.pretrain_lr, validation_episodes=config.validation_episodes,
         test_episodes=config.test_episodes,
@@ -402,8 +406,11 @@ def check(config: Config) -> None:
     if min(config.clip, config.rate_cost, config.target_rate, config.minutes, config.run_episodes) < 0:
         raise ConfigError("clip, rate_cost, target_rate, minutes and run_episodes must not be below 0.")
     spiking, trained = config.model in ("spiking", "frozen"), config.pretraining != "none"
-    if config.initial == "aligned" and config.model == "relu":
-        raise ConfigError('initial "aligned" is for a memory in spikes, not for relu. Choose "paper".')
+    if config.model == "relu" and (config.initial != "paper" or config.key_gain != 1.0):
+        raise ConfigError(
+            f'initial "{config.initial}" with key_gain {config.key_gain:g} is for a memory in spikes, not for relu. '
+            'Choose "paper" and 1.'
+        )
     if spiking and config.batch_norm:
         raise ConfigError("An encoder with batch_norm cannot spike. Switch it off, or choose relu or protonet.")
     if spiking and config.conv_bias and trained:
@@ -500,7 +507,12 @@ def network(config: Config, run: Run, features: int) -> OneShotNetwork:
             rule if config.model == "spiking" else None, steps=steps(config, "item_ms"), window=steps(config, "window"),
             delay=steps(config, "delay"), recall=config.recall, generator=draws,
         )  # fmt: skip
-        if config.initial == "aligned":
+        with torch.no_grad():
+            core.write.weight[:size].mul_(config.key_gain)
+            core.read.weight.mul_(config.key_gain)
+        if config.initial == "centred":
+            centre_(core.write.weight[:size, :features])
+        if config.initial != "paper":
             align_(core.write, core.read, features)
     return OneShotNetwork(
         core, config.ways, config.embedding, size, label_gain=config.label_gain, readout_scale=config.readout_scale,

@@ -3,7 +3,8 @@
     play      B games for T steps at once; what was seen, done and given is kept, and the state at the beginning
     judge     delta_t = r_t + discount V_{t+1} - V_t,  A_t = delta_t + discount trace A_{t+1},  R_t = A_t + V_t
               (nothing flows over the end of a game; trace 1: the discounted sum of rewards, and V_T at the end)
-    improve   some epochs of mini-batches of whole games, replayed from the stored state through all T steps:
+    improve   some epochs of mini-batches of whole games, replayed from the stored state through all T steps; with
+              several ranks a mini-batch is those of all of them, and so is what advantages are normalised over:
               loss = value_coefficient L_V - mean min(ratio A, clip(ratio, 1 - c, 1 + c) A) - entropy_coefficient H
               L_V = 0.5 mean max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2)
 
@@ -167,8 +168,8 @@ def improve(
         raise ConfigError(f"{games} games cannot make {options.batches} mini-batches of whole games. Use fewer.")
     advantages, returns = judge(rollout, options.discount, options.trace)
     if options.normalise:
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-5)
-    totals: dict[str, float] = {}
+        advantages = normal(advantages)
+    weights, totals = list(agent.parameters()), dict[str, float]()
     for _ in range(options.epochs):
         for chosen in torch.randperm(games, generator=order).tensor_split(options.batches):
             some = chosen.to(rollout.xs.device)
@@ -184,14 +185,22 @@ def improve(
             loss = options.value_coefficient * value + policy - options.entropy_coefficient * entropy
             optimizer.zero_grad()
             torch.autograd.backward(loss)
-            ranks.average_gradients(agent)
+            ranks.average_gradients(weights)
             if options.max_norm:
-                torch.nn.utils.clip_grad_norm_(agent.parameters(), options.max_norm, foreach=True)
+                torch.nn.utils.clip_grad_norm_(weights, options.max_norm, foreach=True)
             optimizer.step()
             parts = torch.stack([loss, policy, value, entropy, (ratio != clipped).float().mean()]).tolist()
             for name, part in zip(("loss", "policy_loss", "value_loss", "entropy", "clipped"), parts, strict=True):
                 totals[name] = totals.get(name, 0.0) + part / (options.epochs * options.batches)
     return totals
+
+
+def normal(advantages: Tensor) -> Tensor:
+    """With mean 0 and deviation 1 over the games of all ranks."""
+    centred = advantages - ranks.mean_of(advantages.mean())
+    count = centred.numel() * ranks.world()
+    variance = ranks.mean_of(centred.square().mean()) * count / max(count - 1, 1)
+    return centred / (variance.sqrt() + 1e-5)
 
 
 def value_loss(values: Tensor, old: Tensor, returns: Tensor, options: PPO) -> Tensor:

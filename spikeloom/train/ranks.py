@@ -124,17 +124,24 @@ def world() -> int:
 def average_gradients(parameters: nn.Module | Iterable[Tensor]) -> None:
     """Replace every gradient by its mean over the ranks: call it between `backward()` and `optimizer.step()`.
 
-    A parameter without a gradient on some rank counts as zero there.
+    A parameter without a gradient on some rank counts as zero there. All of one kind travel together.
     """
     if world() == 1:
         return
+    kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for parameter in parameters.parameters() if isinstance(parameters, nn.Module) else parameters:
         if not parameter.requires_grad:
             continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        dist.all_reduce(parameter.grad)
-        parameter.grad /= world()
+        kinds.setdefault((parameter.grad.dtype, parameter.grad.device), []).append(parameter.grad)
+    for gradients in kinds.values():
+        total = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(total)
+        total /= world()
+        parts = torch.split(total, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
 
 def average_buffers(module: nn.Module) -> None:

@@ -100,7 +100,7 @@ class Run:
         """
         self._mark = time.monotonic()
         finished = 0
-        if self._path("last").exists():
+        if ranks.shared(self._path("last").exists()):  # others may look before it is written, or from another machine
             contents = self._load("last", parts, exact=True)
             finished = int(contents["update"])
             shared, saved = set(contents.get("shared", ())), contents["ranks"]

@@ -124,6 +124,20 @@ def test_tables_are_filled_from_the_files(tmp_path: Path, monkeypatch: pytest.Mo
         tables.fill("no table")
 
 
+def test_every_page_has_a_place_for_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for page, wanted in tables.PAGES.items():
+        assert tables.fill((tables.ROOT / page).read_text(), wanted, page)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    rows = [
+        {"wall_ms": {"median": wall}, "cpu_ms": {"median": cpu}} for wall, cpu in ((1000.0, 990.0), (600.0, 1090.0))
+    ]
+    work = {"name": "an update", "contenders": rows, "efficiency": {"1": 1.0, "2": 0.83}}
+    machine = {"cpu": "a cpu", "cores": 2, "threads": 1}
+    document = {"commit": "abcdef123", "rounds": 9, "machine": machine, "workloads": [work]}
+    (tmp_path / "scaling.json").write_text(json.dumps(document))
+    assert "| an update | 1,000 | 600 | 83% | 1.10x |" in tables.scaling()
+
+
 @pytest.mark.peers
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("linear", [True, False])

@@ -90,17 +90,30 @@ def test_words_become_numbers_and_nothing_is_padded() -> None:
     stories = known.encode(found)
     assert stories.lengths.tolist() == [2, 3, 1]
     batch = stories.batch(torch.tensor([2, 1]))
-    assert (batch.statements.shape, batch.lengths.tolist()) == ((4, 6), [1, 3])
+    assert (batch.statements.shape, batch.first.tolist(), batch.lengths.tolist()) == ((4, 6), [3, 0], [1, 3])
 
     def words(numbers: torch.Tensor) -> str:
         return " ".join(known.words[number - 1] if number else "_" for number in numbers.tolist())
 
     assert [words(row) for row in batch.statements] == [
-        "sandra left _ _ _ _", "mary moved to the bathroom _", "john went to the hallway _",
-        "daniel went back to the hallway",
+        "mary moved to the bathroom _", "john went to the hallway _", "daniel went back to the hallway",
+        "sandra left _ _ _ _",
     ]  # fmt: skip
     assert [words(row) for row in batch.query] == ["who left _ _ _ _", "where is daniel _ _ _"]
     assert [known.words[number] for number in batch.target.tolist()] == ["sandra", "hallway"]
+
+
+def test_questions_share_their_story() -> None:
+    found = parse(TEXT.encode(), "a file")
+    stories = Vocabulary.of([found]).encode(found)
+    batch = stories.batch(torch.tensor([1, 2, 0, 1]))
+    assert (len(batch.statements), batch.first.tolist(), batch.lengths.tolist()) == (4, [0, 3, 0, 0], [3, 1, 2, 3])
+    assert torch.equal(batch.statements, stories.statements)
+    timed = Vocabulary.of([found], time_words=True).encode(found).batch(torch.tensor([1, 2, 0, 1]))
+    assert (len(timed.statements), timed.first.tolist()) == (9, [0, 3, 4, 6])
+    kept = stories.select(torch.tensor([0, 2]))
+    assert [kept.of(torch.tensor(numbers)).tolist() for numbers in ([0, 1], [1], [0])] == [[0, 1], [1], [0]]
+    assert stories.of(torch.tensor([0])).tolist() == [0, 1]
 
 
 def test_time_words_stand_in_the_last_place_and_count_backwards() -> None:
@@ -112,7 +125,8 @@ def test_time_words_stand_in_the_last_place_and_count_backwards() -> None:
     assert batch.statements[:, -1].tolist() == [first + 2, first + 1, first, first, first + 1, first]
     assert batch.query[:, -1].tolist() == [0, 0, 0]
     wanted = plain.encode(found).batch(torch.tensor([1, 2, 0]))
-    assert torch.equal(batch.statements[:, :-1], wanted.statements)
+    assert torch.equal(batch.statements[:4, :-1], wanted.statements)
+    assert torch.equal(batch.statements[4:, :-1], wanted.statements[:2])
     assert torch.equal(batch.target, wanted.target)
 
 
@@ -308,7 +322,7 @@ lines = some.lists(
 
 
 @given(lines=lines, end=some.sampled_from(["\n", "", "\r\n"]))
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 def test_any_text_is_read_or_refused(lines: list[str], end: str) -> None:
     found = attempt(lambda: parse((end or "\n").join(lines).encode() + end.encode(), "a file"))
     if isinstance(found, DataError):

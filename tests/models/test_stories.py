@@ -54,6 +54,14 @@ def test_a_sentence_is_the_weighted_sum_of_its_words() -> None:
         Sentences(3, 0, 2)
 
 
+def test_places_may_start_different() -> None:
+    position = Sentences(WORDS, 40, 50, spread=0.5, generator=torch.Generator().manual_seed(0)).position.detach()
+    assert 0.5 <= float(position.min()) < 0.51 < 1.49 < float(position.max()) <= 1.5
+    assert bool((Sentences(WORDS, 40, 50).position == 1.0).all())
+    with pytest.raises(ConfigError, match="Sentences need a spread of at least 0, but got -1"):
+        Sentences(WORDS, 40, 50, spread=-1.0)
+
+
 @pytest.mark.parametrize(("learn", "fixed"), [(True, False), (True, True), (False, False)])
 def test_no_word_stays_zero_and_positions_are_learned_as_asked(learn: bool, fixed: bool) -> None:
     sentences = Sentences(WORDS, SLOTS, 5, learn_positions=learn, fixed_last=fixed)
@@ -99,6 +107,29 @@ def test_gradients_of_a_batch_are_those_of_its_stories() -> None:
     for part, other in zip(whole, alone, strict=True):
         assert other.abs().max() > 0
         torch.testing.assert_close(part, other, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("part", ["value", "gradient"])
+def test_questions_about_one_story_are_questions_about_copies_of_it(part: str) -> None:
+    model, (statements, _, query) = network(), batch()
+    lengths, first = torch.tensor([2, 5, 3, 3, 5, 1, 4]), torch.tensor([0, 0, 5, 0, 8, 5, 9])
+    statements = statements[:13]
+    copies = torch.cat([statements[a : a + n] for a, n in zip(first.tolist(), lengths.tolist(), strict=True)])
+    found, wanted = model(statements, lengths, query, first), model(copies, lengths, query)
+    if part == "value":
+        assert torch.equal(found.logits, wanted.logits)
+        assert torch.equal(found.memory, wanted.memory)
+        for name, spikes in wanted.layers.items():
+            torch.testing.assert_close(found.layers[name], spikes, rtol=0, atol=1e-15)
+    else:
+        target = torch.arange(len(lengths))
+        one, two = (
+            torch.autograd.grad(cross_entropy(said.logits, target), list(model.parameters()))
+            for said in (found, wanted)
+        )
+        for shared, alone in zip(one, two, strict=True):
+            assert alone.abs().max() > 0
+            torch.testing.assert_close(shared, alone, rtol=0, atol=1e-9)
 
 
 def test_the_fused_loops_give_what_the_definition_gives() -> None:
@@ -177,5 +208,8 @@ def test_what_does_not_fit_is_said() -> None:
     for wrong in ((statements[1:], lengths, query), (statements, lengths[1:], query), (statements, lengths, query[1:])):
         with pytest.raises(ShapeError, match="Every query needs the length of its story, at least 1"):
             model(*wrong)
+    for first in (torch.zeros(7, dtype=torch.int64), torch.zeros(6, dtype=torch.int64), torch.full((7,), -1)):
+        with pytest.raises(ShapeError, match="the first of them at its `first`, if that is given"):
+            model(statements, lengths, query, first)
     with pytest.raises(ShapeError, match="at least 1"):
         model(statements, torch.tensor([0, 4, 5, 3, 2, 5, 7]), query)

@@ -14,7 +14,19 @@ from spikeloom.cli import main
 from spikeloom.data import babi as data
 from spikeloom.errors import ConfigError, DataError
 from spikeloom.tasks import babi
-from spikeloom.tasks.babi import PRESETS, TABLES, Config, by_length, network, read, splits, squared_rates, vocabulary
+from spikeloom.tasks.babi import (
+    PRESETS,
+    TABLES,
+    Config,
+    by_length,
+    drawn,
+    finish,
+    network,
+    read,
+    splits,
+    squared_rates,
+    vocabulary,
+)  # fmt: skip
 from spikeloom.train.run import Run
 
 DATA = Path(os.environ.get("SPIKELOOM_DATA") or "/nonexistent") / "babi"
@@ -24,6 +36,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"time_words": True}, {"time_words": True, "mask_time_words": False}, {"learn_positions": False},
     {"model": "frozen"}, {"initial": "aligned"}, {"ten_k": False}, {"reset": "zero"}, {"select": "last"},
     {"delay": 30.0}, {"rate_cost": 1e-5, "rate_cost_after": 1}, {"longest": 4}, {"longest": 0}, {"questions": 30},
+    {"whole_stories": False}, {"whole_stories": True, "time_words": True, "batch": 30}, {"position_spread": 0.0},
 ]  # fmt: skip
 
 
@@ -120,6 +133,26 @@ def test_the_rate_cost_is_in_hertz_of_the_time_of_each_story() -> None:
     assert float(squared_rates(config, shorter)) == pytest.approx((250.0**2 + 250.0**2) / 2)
 
 
+def test_a_batch_of_whole_stories_has_about_as_many_questions(tmp_path: Path) -> None:
+    files = read(SMOKE)
+    training, _ = splits(SMOKE, new_run(tmp_path), data.Vocabulary.of([files.train]).encode(files.train))
+    stories = len(torch.unique(training.story))
+    batches = drawn(change(batch=20, whole_stories=True), new_run(tmp_path), training)
+    assert (batches.count, batches.batch) == (stories, round(20 * stories / len(training.target)))
+    assert drawn(change(batch=1, whole_stories=True), new_run(tmp_path), training).batch == 1
+    batches = drawn(change(batch=20, whole_stories=False), new_run(tmp_path), training)
+    assert (batches.count, batches.batch) == (len(training.target), 20)
+
+
+def test_training_ends_when_nothing_gets_better(tmp_path: Path) -> None:
+    config = change(patience=2, validate_every=1, updates=50, lr=1e-9)
+    babi.train(config, new_run(tmp_path))
+    assert [line["update"] for line in new_run(tmp_path).metrics()] == [1, 2, 3]
+    assert finish(change(enough=0.5, patience=0), [0.6, 0.4]) is False
+    assert finish(change(enough=0.5, patience=0), [0.4, 0.5]) is True
+    assert finish(change(enough=0.0, patience=0), [0.4, 0.4, 1.0]) is False
+
+
 def test_neighbouring_lengths_are_told_together() -> None:
     lengths = torch.arange(1, 61).repeat_interleave(2)
     told = by_length(lengths, lengths <= 30)
@@ -148,6 +181,8 @@ def test_the_paper_has_the_sizes_of_the_paper(tmp_path: Path) -> None:
         ({"window": 60.0}, "no last 12 steps"),
         ({"clip": -1.0}, "must not be below 0"),
         ({"longest": -1}, "must not be below 0"),
+        ({"patience": -1}, "must not be below 0"),
+        ({"position_spread": -0.5}, "spread of at least 0"),
         ({"enough": 1.5}, "enough is an accuracy from 0 to 1, but is 1.5"),
         ({"validation": 0.0}, "validation > 0"),
         ({"validation": 0.999}, "leaves nothing to train on"),
