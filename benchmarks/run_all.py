@@ -27,7 +27,7 @@ RUNS = (
     ("conversion", FRESH, [str(TRAINED)]),
     ("stdp", FRESH, []),
     ("hebbian", FRESH, []),
-    ("concentration", FRESH, []),
+    ("concentration", KEPT, []),
     ("stories", FRESH, []),
     ("scaling", FRESH, []),
     ("length", KEPT, []),

@@ -1,10 +1,10 @@
 """One update with the same global batch, by one process and by two: wall time, CPU time, share of twice the speed.
 
-Every process has one thread. Those of a group are started once and wait; each round one group after the other does
-one update: its part of the batch, gradients averaged (gloo, loopback), optimiser. The clock is that of the first
-process, from a barrier to a barrier; CPU time is that of all processes of the group. Efficiency is the time of one
-process divided by that of the group and by its size, the median over rounds. `load` is how much ran on the machine in
-the minute before.
+Every process has one thread and, as long as there are enough, a core of its own. Those of a group are started once
+and wait; each round one group after the other does one update: its part of the batch, gradients averaged (gloo,
+loopback), optimiser. The clock is that of the first process, from a barrier to a barrier; CPU time is that of all
+processes of the group. Efficiency is the time of one process divided by that of the group and by its size, the median
+over rounds. `load` is how much ran on the machine in the minute before.
 """
 
 import dataclasses
@@ -73,6 +73,7 @@ def member(work: str, seed: int) -> None:
     """One process of a group: the first is told on its standard input when to go, and prints what it took."""
     torch.set_num_threads(THREADS)
     with ranks.joined() as (rank, world):
+        os.sched_setaffinity(0, {rank % (os.cpu_count() or 1)})  # the package keeps one thread on the last core
         run = Run(Path("nowhere"), work, "bench", seed, rank=rank, world=world, quiet=True)
         once = {
             "associations": lambda: supervised(run), "concentration": lambda: game(run, "cpu"),

@@ -35,7 +35,8 @@ def later(noise: Tensor, steps: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _increment(steps: int, device: torch.device) -> Tensor:
-    return torch.tensor([0, steps], device=device)
+    with torch.inference_mode(False):  # whoever asks first
+        return torch.tensor([0, steps], device=device)
 
 
 def uniform(noise: Tensor, size: int, dtype: torch.dtype) -> Tensor:

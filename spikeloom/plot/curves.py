@@ -23,7 +23,7 @@ class Panel:
         curves: by name.
         lines: levels to compare with, by name: a target, chance, the published value.
         logarithmic: scale of the values.
-        smooth: length of the running mean drawn over the raw values; 1 for none.
+        smooth: length of the running mean drawn over the raw values, in updates; 1 for none.
         bands: lower and upper values around some of the curves, by name.
     """
 
@@ -46,14 +46,15 @@ def learning_curves(charts: Sequence[Panel], title: str = "Learning") -> Figure:
         for number, (name, (updates, values)) in enumerate(chart.curves.items()):
             colour = CYCLE[number % len(CYCLE)]
             marker = "o" if len(updates) <= 40 else None
-            smoothed = running_mean(values, chart.smooth)
+            window = points(updates, chart.smooth)
+            smoothed = running_mean(values, window)
             band = (chart.bands or {}).get(name)
             if band is not None:
-                low, high = (running_mean(edge, chart.smooth) for edge in band)
+                low, high = (running_mean(edge, window) for edge in band)
                 one.fill_between(updates, low, high, color=colour, alpha=0.2, linewidth=0)
-            if chart.smooth > 1 and len(updates) >= 2 * chart.smooth:
+            if window > 1 and len(updates) >= 2 * window:
                 one.plot(updates, values, color=colour, linewidth=0.6, alpha=0.3)
-                one.plot(updates, smoothed, color=colour, linewidth=1.6, label=f"{name} (mean of {chart.smooth})")
+                one.plot(updates, smoothed, color=colour, linewidth=1.6, label=f"{name} (mean of {window})")
             else:
                 one.plot(updates, values, color=colour, linewidth=1.4, marker=marker, markersize=3, label=name)
         for dashes, (name, level) in zip(cycle(("--", ":", "-.")), (chart.lines or {}).items(), strict=False):
@@ -66,6 +67,15 @@ def learning_curves(charts: Sequence[Panel], title: str = "Learning") -> Figure:
     axes[-1].set_xlabel("update")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def points(updates: Sequence[float] | Array, smooth: int) -> int:
+    """How many values lie within `smooth` updates, at least 1: a validation now and then is not blurred.
+
+    >>> points([1, 2, 3, 4], 3), points([25, 50, 75], 3)
+    (3, 1)
+    """
+    return max(1, round(smooth / float(np.median(np.diff(updates))))) if len(updates) > 1 else 1
 
 
 def running_mean(values: Sequence[float] | Array, window: int) -> Array:

@@ -131,7 +131,7 @@ class STDP:
         x_pre = traces.pre * constant(math.exp(-self.dt / self.tau_pre), pre)
         x_post = traces.post * constant(math.exp(-self.dt / self.tau_post), post)
         slow = traces.slow * constant(math.exp(-self.dt / self.tau_slow), post) if self.triplet else traces.slow
-        came, fired = pre > constant(0.0, pre), bool(post.any())  # in most steps no neuron spikes
+        came, fired = pre > constant(0.0, pre), bool(post.count_nonzero())  # in most steps no neuron spikes
         after = STDPTraces(self._raised(x_pre, came), x_post, slow)
         if fired:
             spikes = post > 0

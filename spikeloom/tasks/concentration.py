@@ -2,7 +2,8 @@
 
 An agent with a Hebbian memory turns cards over, one a step, and learns by proximal policy optimisation. What it knows
 of earlier flips is in its memory: the actor sees nothing else. The best play with perfect memory, calculated exactly,
-needs 5.33 flips of four cards and 8.67 of six; a random card that is down each time, 8 and 18.
+needs 5.33 flips of four cards and 8.67 of six; a random card that is down each time, 8 and 18. Four cards of two images
+that never change can be played perfectly without memory (preset reactive): a cell chosen by an image recalls it.
 
 Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
 Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not known to us: none stands beside ours.
@@ -35,7 +36,8 @@ WATCHED = 20
 @dataclass(frozen=True)
 class Config:
     model: Core = "spiking"
-    """spiking; relu: the same as rates; reactive: without memory, the actor sees the observation instead."""
+    """spiking; relu: the same as rates, so that times and thresholds do nothing; reactive: without memory, the actor
+    sees the observation instead."""
     cells: int = 4
     """Cells of the table; an odd number leaves one without a card."""
     features: int = 10

@@ -189,16 +189,16 @@ RATES: dict[str, Any] = {
 }  # fmt: skip
 CPU = Config(
     channels=32, pretrain_updates=1500, pretrain_ways=30, pretrain_lr=0.002, pretrain_decay_every=400,
-    tune_updates=400, tune_lr=0.002, freeze_encoder=True, threshold_share=0.4, encoder_refractory=0.0, window=100.0,
-    embedding=32, memory_size=64, label_gain=5.0, initial="centred", key_gain=4.0, readout_scale=0.3, dt=5.0, delay=5.0,
-    threshold=0.4, refractory=5.0, batch=64, updates=600, lr=0.003, lr_decay=0.5, lr_decay_every=150, rate_cost=0.0,
-    validate_every=50, checkpoint_every=50,
+    tune_updates=400, tune_lr=0.002, freeze_encoder=True, threshold_share=0.4,
+    encoder_refractory=0.0, window=100.0, embedding=32, memory_size=128, label_gain=8.0, initial="centred",
+    key_gain=1.5, readout_scale=0.3, dt=5.0, delay=5.0, threshold=0.4, refractory=5.0, batch=64, updates=2000,
+    lr=0.003, lr_decay=0.5, lr_decay_every=500, rate_cost=0.0, validate_every=100, checkpoint_every=50,
 )  # fmt: skip
 PRESETS = {
     "cpu": CPU,
     "paper": PAPER,
     "paper_relu": replace(PAPER, **RATES, pretraining="none", batch_norm=True),
-    "relu": replace(CPU, **RATES, updates=2000, lr_decay_every=500),
+    "relu": replace(CPU, **RATES, memory_size=64, label_gain=5.0, updates=2000, lr_decay_every=500),
     "frozen": replace(CPU, model="frozen", updates=100),
     "protonet": replace(CPU, model="protonet", tune_updates=0),
     "smoke": replace(

@@ -294,6 +294,17 @@ def test_winners_are_drawn_uniformly() -> None:
     assert chi_square < 13.8  # 0.1 % of draws are above
 
 
+def test_what_the_definition_returns_are_ordinary_tensors() -> None:
+    net = network()
+    with kernels.use("torch"):
+        spikes, state = net(trains(20, 2, net.n_in))
+    parts = [part for part in pytree.tree_leaves((spikes, state)) if isinstance(part, Tensor)]
+    assert len(parts) > 8
+    for part in parts:
+        assert not part.is_inference()
+        part += 1  # may be changed, and used where gradients are wanted
+
+
 def test_losers_rest_and_learn_as_the_winner_does() -> None:
     neurons = DiehlCook(3)
     spikes, state = neurons(torch.full((1, 2, 3), 50.0))

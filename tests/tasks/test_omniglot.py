@@ -226,7 +226,7 @@ def test_a_memory_at_zero_does_not_answer(tmp_path: Path) -> None:
         ({"pretraining": "none", "tune_updates": 0, "encoder_from": "x"}, "need a pre-trained encoder"),
         ({"pretraining": "none", "tune_updates": 0, "model": "protonet"}, "need a pre-trained encoder"),
         ({"learn_thresholds": True}, "learn_thresholds is for an encoder in spikes that is not frozen"),
-        ({"model": "relu"}, 'initial "centred" with key_gain 4 is for a memory in spikes'),
+        ({"model": "relu"}, 'initial "centred" with key_gain 1.5 is for a memory in spikes'),
         ({"ways": 13}, "need as many classes"),
         ({"pretrain_ways": 13}, "cannot be drawn from 12 classes"),
         ({"calibration_batches": 30}, "Thresholds need 30 batches"),
