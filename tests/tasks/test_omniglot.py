@@ -45,7 +45,17 @@ def new_run(folder: Path) -> Run:
 
 def small(preset: str) -> Config:
     """A preset with the sizes of the smoke test."""
-    own = ("model", "pretraining", "batch_norm", "initial", "potentiation", "depression", "rate_cost", "freeze_encoder")
+    own = (
+        "model",
+        "pretraining",
+        "batch_norm",
+        "initial",
+        "key_gain",
+        "potentiation",
+        "depression",
+        "rate_cost",
+        "freeze_encoder",
+    )
     chosen = {name: getattr(PRESETS[preset], name) for name in own}
     return change(**chosen, tune_updates=SMOKE.tune_updates if PRESETS[preset].tune_updates else 0)
 
@@ -257,7 +267,7 @@ def test_missing_runs_are_left_out_and_said(
 def test_images_and_query_must_fit(tmp_path: Path) -> None:
     spikes, rates = r"\[S T, B, F\] and \[T, B, F\], with 30", r"\[S, B, F\] and \[B, F\], with 3"
     for model, said in (("spiking", spikes), ("relu", rates)):
-        config = change(model=model, initial="paper", tune_updates=0)
+        config = change(model=model, initial="paper", key_gain=1.0, tune_updates=0)
         memory = build(config, new_run(tmp_path))[1].memory
         with pytest.raises(ShapeError, match=said):
             memory(torch.zeros(20, 2, 4), torch.zeros(10, 2, 4))
