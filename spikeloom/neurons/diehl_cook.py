@@ -101,13 +101,14 @@ class DiehlCook(Stateful):
             homeostasis = homeostasis * constant(math.exp(-self.dt / self.tau_homeostasis), x)
         voltage = _membrane(self, x, state)
         crossed = voltage >= homeostasis + constant(self.threshold, x)
-        spikes, refractory = crossed.to(x.dtype), state.refractory - constant(self.dt, x)
-        if bool(crossed.any()):  # in most steps none does
+        spikes, refractory = torch.zeros_like(x), state.refractory - constant(self.dt, x)
+        if number := crossed.count_nonzero().item():  # in most steps none does
+            spikes = crossed.to(x.dtype)
             refractory = refractory.masked_fill(crossed, self.refractory)
             voltage = voltage.masked_fill(crossed, self.reset)
             if self.training:
                 homeostasis = homeostasis + self.homeostasis_step * spikes.sum(0)
-            if self.one_winner:
+            if self.one_winner and number > 1:
                 spikes = spikes * self._winners(crossed, state.noise)
         voltage = voltage.clamp(min=self.lowest) if self.lowest > -math.inf else voltage
         return spikes, DiehlCookState(voltage, refractory, homeostasis, later(state.noise, 1))
@@ -177,11 +178,13 @@ class MembraneLIF(Stateful):
         check_like("MembraneLIF", "voltage", state.voltage, tuple(x.shape), x)
         voltage = _membrane(self, x, state)
         crossed, refractory = voltage >= constant(self.threshold, x), state.refractory - constant(self.dt, x)
-        if bool(crossed.any()):
+        spikes = torch.zeros_like(x)
+        if crossed.count_nonzero().item():
+            spikes = crossed.to(x.dtype)
             refractory = refractory.masked_fill(crossed, self.refractory)
             voltage = voltage.masked_fill(crossed, self.reset)
         voltage = voltage.clamp(min=self.lowest) if self.lowest > -math.inf else voltage
-        return crossed.to(x.dtype), MembraneState(voltage, refractory)
+        return spikes, MembraneState(voltage, refractory)
 
 
 def _membrane(neurons: DiehlCook | MembraneLIF, x: Tensor, state: DiehlCookState | MembraneState) -> Tensor:

@@ -132,7 +132,10 @@ class STDP:
         x_post = traces.post * constant(math.exp(-self.dt / self.tau_post), post)
         slow = traces.slow * constant(math.exp(-self.dt / self.tau_slow), post) if self.triplet else traces.slow
         came, fired = pre > constant(0.0, pre), bool(post.count_nonzero())  # in most steps no neuron spikes
-        after = STDPTraces(self._raised(x_pre, came), x_post, slow)
+        if self.trace == "set" and not self.trace_delay:  # nobody needs what it was before
+            after = STDPTraces(x_pre.masked_fill_(came, 1.0), x_post, slow)
+        else:
+            after = STDPTraces(self._raised(x_pre, came), x_post, slow)
         if fired:
             spikes = post > 0
             after = after._replace(
@@ -179,9 +182,7 @@ class STDP:
     def _change(self, w: Tensor, ups: list[tuple[Tensor, Tensor]], downs: list[tuple[Tensor, Tensor]]) -> Tensor:
         """f(w) g, summed over samples."""
         up, down = self._bounds(w)
-        return up * torch.stack([j.T @ i for j, i in ups]).sum(0) - down * torch.stack([j.T @ i for j, i in downs]).sum(
-            0
-        )
+        return up * _added(ups) - down * _added(downs)
 
     def _bounds(self, w: Tensor) -> tuple[Tensor | float, Tensor | float]:
         """f(w) for potentiation and for depression."""
@@ -191,6 +192,14 @@ class STDP:
         if self.soft_bound == "both":
             return up, (w - self.w_min).clamp(min=0) ** self.power
         return up, up if self.soft_bound == "original" else 1.0
+
+
+def _added(factors: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """sum of j^T i."""
+    first, *others = (j.T @ i for j, i in factors)
+    for other in others:
+        first = first + other
+    return first
 
 
 def post_stdp(
