@@ -37,12 +37,12 @@ SEGMENT = 10
 """Steps between two memories that are kept: those between stay in the second-level cache on their way back."""
 CHUNK = 10 * SEGMENT
 """Steps of the way back in one launch: what the rows tell the keys takes room for so many."""
-TILE = 4096
+TILE = 2048
 """Elements of the memory that a program holds while it is written."""
 BLOCK = 128
 """Key neurons of a program, one per thread."""
-AHEAD = 3
-"""Steps whose inputs are fetched ahead of their use, where no step reads what another has written."""
+AHEAD = {"keys": 4, "rows": 2, "sample": 2}
+"""Stages of a loop: inputs are fetched ahead of their use, where no step reads what another has written."""
 
 
 class Shape(NamedTuple):
@@ -54,34 +54,27 @@ class Shape(NamedTuple):
 
 def shape(loop: str, size: int) -> Shape:
     """The shape of a loop over keys alone ("keys"), over rows of the memory ("rows"), or over a sample ("sample")."""
-    options: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": False}
+    options: dict[str, Any] = {"num_stages": 1}
     if loop == "keys":
         return Shape({"BLOCK": BLOCK}, {"num_warps": BLOCK // 32, **options})
     cols = max(16, 1 << (size - 1).bit_length())
     if loop == "rows":
         rows = max(16, min(cols, TILE // cols))
-        return Shape({"ROWS": rows, "COLS": cols}, {"num_warps": max(rows * cols // 1024, 1), **options})
+        return Shape({"ROWS": rows, "COLS": cols}, {"num_warps": max(rows * cols // 512, 1), **options})
     return Shape({"COLS": cols}, {"num_warps": min(max(cols * cols // 2048, 1), 8), **options})
 
 
 @triton.jit
-def _divide(a, b):
-    """Rounded as IEEE 754 says, as in the definition."""
-    if a.dtype == tl.float64:
-        return a / b
-    else:  # noqa: RET505 - the compiler reads one branch only
-        return tl.div_rn(a, b)
-
-
-@triton.jit
 def _fire(drive, v, z, left, decay, charge, threshold, gain, REFRACTORY: tl.constexpr, SUBTRACT: tl.constexpr):
-    """One step of LIF neurons: voltage, spikes, steps left, and the slopes of the spikes."""
+    """One step of LIF neurons: voltage, spikes, steps left, and the slopes of the spikes.
+
+    The distance to the threshold is divided by it in the definition, which changes no sign; slopes need no last bit.
+    """
     taken = threshold * z if SUBTRACT else tl.zeros_like(v)
     v = decay * (v if SUBTRACT else v - v * z) + charge * drive - taken
-    distance = _divide(v - threshold, threshold)
-    free = left <= 0
+    distance, per_threshold, free = v - threshold, 1.0 / threshold, left <= 0
     z = tl.where(free & (distance > 0), tl.full(v.shape, 1.0, v.dtype), tl.zeros_like(v))
-    slope = _divide(gain * tl.maximum(1.0 - tl.abs(distance), 0.0), threshold)
+    slope = (gain * per_threshold) * tl.maximum(1.0 - tl.abs(distance) * per_threshold, 0.0)
     slope = tl.where(free, slope, tl.zeros_like(v))
     if REFRACTORY > 0:
         left = tl.where(z > 0, tl.full(v.shape, REFRACTORY, v.dtype), tl.maximum(left - 1.0, 0.0))
@@ -104,21 +97,22 @@ def _back_fire(to_spikes, slope, v, z, gv, gz, decay, charge, threshold, SUBTRAC
 
 
 @triton.jit
-def _change(w, x, y, potentiation, pre, post, top, SOFT: tl.constexpr, FORGETS: tl.constexpr):
-    """The memory after a step with traces x of its columns and y of its rows."""
-    gain = (potentiation * y)[:, None] * x[None, :]
-    return w * _keep(gain, x, y, pre, post, SOFT, FORGETS) + top * gain
+def _keep(w, strength, x, y, pre, post, SOFT: tl.constexpr, FORGETS: tl.constexpr):
+    """What a step leaves of every weight, 1 - gain - loss."""
+    keep = tl.broadcast_to((1.0 - pre * (x * x) if FORGETS == 1 else tl.full(x.shape, 1.0, x.dtype))[None, :], w.shape)
+    if FORGETS == 2:
+        keep = keep - (post * (y * y))[:, None]
+    if SOFT:
+        keep = tl.fma(tl.broadcast_to(-strength[:, None], w.shape), tl.broadcast_to(x[None, :], w.shape), keep)
+    return keep
 
 
 @triton.jit
-def _keep(gain, x, y, pre, post, SOFT: tl.constexpr, FORGETS: tl.constexpr):
-    """What a step leaves of every weight."""
-    keep = 1.0 - gain if SOFT else tl.full(gain.shape, 1.0, gain.dtype)
-    if FORGETS == 1:
-        keep = keep - (pre * (x * x))[None, :]
-    if FORGETS == 2:
-        keep = keep - (post * (y * y))[:, None]
-    return keep
+def _change(w, x, y, potentiation, pre, post, top, SOFT: tl.constexpr, FORGETS: tl.constexpr):
+    """The memory after a step with traces x of its columns and y of its rows."""
+    strength = potentiation * y
+    keep = _keep(w, strength, x, y, pre, post, SOFT, FORGETS)
+    return tl.fma(w, keep, strength[:, None] * (top * x)[None, :])
 
 
 @triton.jit(do_not_specialize=["steps", "batch"])
@@ -268,17 +262,18 @@ def back_rows(
                 x = tl.load(traces + row + j, mask=cols, other=0.0)
                 y = tl.load(traces + row + SIZE + i, mask=rows, other=0.0)
                 strength = potentiation * y
-                raised = gw * (top - w) if SOFT else gw * top
+                lost = gw * w
+                raised = gw * top - lost if SOFT else gw * top
                 of_y = gy + potentiation * tl.sum(raised * x[None, :], axis=1)
                 change = strength[:, None] * raised
                 if FORGETS == 1:
-                    change = change - (2.0 * pre * x)[None, :] * (gw * w)
+                    change = change - (2.0 * pre * x)[None, :] * lost
                 if FORGETS == 2:
-                    of_y = of_y - 2.0 * post * y * tl.sum(gw * w, axis=1)
+                    of_y = of_y - 2.0 * post * y * tl.sum(lost, axis=1)
                 tl.store(told + row + j, tl.sum(change, axis=0), mask=cols)
                 to_values = to_values + rise * of_y
                 gy = decay_trace * of_y
-                gw = gw * _keep(strength[:, None] * x[None, :], x, y, pre, post, SOFT, FORGETS)
+                gw = gw * _keep(w, strength, x, y, pre, post, SOFT, FORGETS)
             of_drive, gv, gz = _back_fire(
                 to_values, slope, v, z, gv, gz, decay, charge, threshold, SUBTRACT, DETACH
             )  # fmt: skip
@@ -403,7 +398,7 @@ def back_sample(
     delay, SIZE: tl.constexpr, SUBTRACT: tl.constexpr, DETACH: tl.constexpr, NEXT: tl.constexpr, COLS: tl.constexpr,
     STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Back through `read_sample`: to_state becomes that of the first; to_drive [T, B, N] is that of recalled currents."""
+    """Back through `read_sample`: to_state becomes that of the first; to_drive [T, B, N] is that of what is recalled."""
     sample = tl.program_id(0).to(tl.int64)
     i, j = tl.arange(0, COLS), tl.arange(0, COLS)
     rows, cols = i < SIZE, j < SIZE
@@ -459,6 +454,10 @@ def back_sample(
     tl.store(to_state + 4 * SIZE + i, gz, mask=rows)
 
 
+FUSED = (back_rows, back_keys, back_sample)
+"""Kernels whose sums may round once less: spikes are those of the definition, gradients need no last bit."""
+
+
 @cache
 def _numbers(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=dtype, device=device)
@@ -489,7 +488,7 @@ def _launch(kernel: Any, grid: tuple[int, ...], loop: str, like: Tensor, constan
     given |= {"numbers": _numbers(tuple(constants.numbers.tolist()), like.dtype, like.device), **values}
     given = {name: value for name, value in given.items() if name in kernel.arg_names}
     with torch.cuda.device(like.device if like.is_cuda else -1), np.errstate(all="ignore"):  # masked elements too
-        kernel[grid](**given, **shape(loop, size).options)
+        kernel[grid](**given, **shape(loop, size).options, enable_fp_fusion=kernel in FUSED)
 
 
 def _grids(memory: Tensor) -> tuple[tuple[int], tuple[int, int]]:
@@ -585,7 +584,7 @@ def back_read(
 
 def _delay(delay: int) -> dict[str, Any]:
     """After more than one step spikes are read back from memory, so nothing may be fetched ahead."""
-    return {"NEXT": delay == 1, "STAGES": AHEAD if delay == 1 else 1}
+    return {"NEXT": delay == 1, "STAGES": AHEAD["sample"] if delay == 1 else 1}
 
 
 LOOPS = Loops(write, back_write, read, back_read)

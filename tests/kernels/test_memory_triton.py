@@ -1,7 +1,16 @@
-"""The memory's GPU kernels equal the definition: on CUDA where there is one, else in Triton's interpreter."""
+"""The memory's GPU kernels equal the definition: on CUDA where there is one, else in Triton's interpreter.
 
+Run as a module, this file is a process in which Triton is the compiler; it needs no GPU.
+"""
+
+import json
 import os
+import re
+import subprocess
+import sys
+import tempfile
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -253,3 +262,98 @@ def test_cpu_tensors_need_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(memory_triton, "INTERPRETED", False)
     with kernels.use("triton"), pytest.raises(ConfigError, match="set TRITON_INTERPRET=1 before Python starts"):
         HebbianRead(3, 4)(torch.ones(5, 2, 3))
+
+
+KERNELS = {
+    "write_keys": "keys", "write_rows": "rows", "back_rows": "rows", "back_keys": "keys", "read_sample": "sample",
+    "back_sample": "sample",
+}  # fmt: skip
+"""Kernels and what they loop over."""
+FLAGS = {"REFRACTORY": 3, "SUBTRACT": True, "DETACH": False, "RULE": True, "SOFT": True, "FORGETS": 1, "KEEP": True}
+OTHERS = {"REFRACTORY": 0, "SUBTRACT": False, "DETACH": True, "RULE": True, "SOFT": False, "FORGETS": 2, "KEEP": True}
+COMPILED: dict[str, dict[str, Any]] = {
+    "float32/100": FLAGS | {"NEXT": True}, "float32/20": OTHERS | {"NEXT": False},
+    "float32/128": OTHERS | {"NEXT": True}, "float32/5": FLAGS | {"RULE": False, "NEXT": True},
+    "float64/100": FLAGS | {"NEXT": False},
+}  # fmt: skip
+"""Dtype and size, and the constants of the kernels."""
+
+
+def compile_case(name: str) -> dict[str, Any]:
+    """PTX and spilled bytes of every kernel, for compute capability 9.0."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from spikeloom.kernels import memory_triton
+
+    dtype, size = name.split("/")
+    result = {}
+    for kernel, loop in KERNELS.items():
+        function, shape = getattr(memory_triton, kernel), memory_triton.shape(loop, int(size))
+        stages = memory_triton.AHEAD[loop] if loop != "sample" or COMPILED[name]["NEXT"] else 1
+        constants = COMPILED[name] | shape.constants
+        constants |= {"SIZE": int(size), "SEGMENT": memory_triton.SEGMENT, "STAGES": stages, "BLOCKS": 7}
+        kinds = {}
+        for argument in function.arg_names:
+            whole = argument in ("steps", "batch", "delay", "begin", "stop")
+            kinds[argument] = "constexpr" if argument in constants else "i32" if whole else f"*fp{dtype[-2:]}"
+        compiled = triton.compile(
+            ASTSource(
+                function, kinds, {key: value for key, value in constants.items() if key in kinds},
+                {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(kinds.values()) if kind[0] == "*"},
+            ),
+            target=GPUTarget("cuda", 90, 32),
+            options=shape.options | {"enable_fp_fusion": function in memory_triton.FUSED},
+        )  # fmt: skip
+        result[kernel] = {"ptx": compiled.asm["ptx"], "spilled": spilled(compiled.asm["cubin"])}
+    return result
+
+
+def spilled(cubin: bytes) -> int:
+    """Bytes of a thread's stack; -1 where the tool that says so is missing."""
+    from triton import knobs
+
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        try:
+            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        except (OSError, subprocess.CalledProcessError):
+            return -1
+    found = re.search(r"STACK:(\d+)", said)
+    return int(found[1]) if found else -1
+
+
+def check_compiled(names: list[str]) -> None:
+    """Spikes are not contracted into fused multiply-adds, and the memory stays in registers."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-W", "error", "-m", "tests.kernels.test_memory_triton", *names]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr[-4000:]
+    for name, found in json.loads(done.stdout).items():
+        assert set(found) == set(KERNELS)
+        for kernel, made in found.items():
+            assert ".target sm_90" in made["ptx"]
+            if kernel.startswith(("write", "read")):
+                written = kernel == "write_rows" and COMPILED[name]["RULE"]  # the memory is
+                assert bool(re.search(r"\bfma\.", made["ptx"])) == written
+                assert not re.search(r"\b(?:add|sub|mul|mad)\.f", made["ptx"])
+            if name.startswith("float32"):
+                assert made["spilled"] <= 64
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+def test_kernels_compile_for_a_gpu_and_stay_in_registers() -> None:
+    check_compiled(["float32/100", "float32/20"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+def test_all_kernels_compile() -> None:
+    check_compiled(["float32/128", "float32/5", "float64/100"])
+
+
+if __name__ == "__main__":
+    json.dump({name: compile_case(name) for name in sys.argv[1:]}, sys.stdout)
