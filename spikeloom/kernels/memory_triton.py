@@ -398,7 +398,7 @@ def back_sample(
     delay, SIZE: tl.constexpr, SUBTRACT: tl.constexpr, DETACH: tl.constexpr, NEXT: tl.constexpr, COLS: tl.constexpr,
     STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Back through `read_sample`: to_state becomes that of the first; to_drive [T, B, N] is that of what is recalled."""
+    """Back through `read_sample`: to_state becomes that of the first; to_drive [T, B, N] is that of all recalled."""
     sample = tl.program_id(0).to(tl.int64)
     i, j = tl.arange(0, COLS), tl.arange(0, COLS)
     rows, cols = i < SIZE, j < SIZE
