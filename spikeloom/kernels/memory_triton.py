@@ -39,6 +39,8 @@ CHUNK = 10 * SEGMENT
 """Steps of the way back in one launch: what the rows tell the keys takes room for so many."""
 TILE = 2048
 """Elements of the memory that a program holds while it is written."""
+REGISTERS = 128
+"""Registers of a thread at most while a memory is written, so that a processor has room for four programs."""
 BLOCK = 128
 """Key neurons of a program, one per thread."""
 AHEAD = {"keys": 4, "rows": 2, "sample": 2}
@@ -60,7 +62,8 @@ def shape(loop: str, size: int) -> Shape:
     cols = max(16, 1 << (size - 1).bit_length())
     if loop == "rows":
         rows = max(16, min(cols, TILE // cols))
-        return Shape({"ROWS": rows, "COLS": cols}, {"num_warps": max(rows * cols // 512, 1), **options})
+        options |= {"num_warps": max(rows * cols // 512, 1), "maxnreg": REGISTERS}
+        return Shape({"ROWS": rows, "COLS": cols}, options)
     return Shape({"COLS": cols}, {"num_warps": min(max(cols * cols // 2048, 1), 8), **options})
 
 

@@ -119,9 +119,9 @@ def read_out(case: Case, engine: str, device: str = DEVICE) -> Outcome:
     draw = Draw(case, device)
     layer = HebbianRead(6, case.size, neuron(case), delay=case.delay, generator=draw.random).to(device, case.dtype)
     with torch.no_grad():
-        layer.weight.abs_()
+        layer.weight[:, :6].abs_()
     xs = draw.spikes(case.steps, case.batch, 6, share=0.5)
-    memory = draw.learn(draw.uniform(case.batch, case.size, case.size) - 0.3)
+    memory = draw.learn(draw.uniform(case.batch, case.size, case.size) - 0.45)
     history = draw.spikes(case.delay, case.batch, case.size)
     with kernels.use(engine):
         spikes, state = layer(xs, ReadState(memory, draw.cells(), draw.cells(), history))
