@@ -87,12 +87,8 @@ def release() -> str:
     return version("triton")
 
 
-def module_for(plan: Plan, like: Tensor) -> Any:
-    """The module for this plan, if Triton can run it on tensors like this one.
-
-    Raises:
-        ConfigError: Triton is missing or too old, or the tensor is on the CPU outside Triton's interpreter.
-    """
+def check_installed() -> None:
+    """Raise ConfigError unless Triton is there, and new enough."""
     if find_spec("triton") is None:
         raise ConfigError(
             "the triton engine needs Triton, which is not installed. Run pip install 'spikeloom[triton]', or choose "
@@ -103,12 +99,26 @@ def module_for(plan: Plan, like: Tensor) -> Any:
             f"the triton engine needs Triton {'.'.join(map(str, OLDEST))} or newer, but {release()} is "
             'installed. Install a newer PyTorch, which brings one, or choose the definition with kernels.use("torch").'
         )
-    module = modules.load(plan, loop_triton.write)
-    if like.device.type == "cpu" and not module.INTERPRETED:
+
+
+def check_device(like: Tensor, interpreted: bool) -> None:
+    """Raise ConfigError if a tensor like this one is on the CPU and Triton is a compiler."""
+    if like.device.type == "cpu" and not interpreted:
         raise ConfigError(
             'the triton engine got tensors on the CPU. Move them to CUDA, or leave out kernels.use("triton"); only '
             "for a test of the kernels, set TRITON_INTERPRET=1 before Python starts."
         )
+
+
+def module_for(plan: Plan, like: Tensor) -> Any:
+    """The module for this plan, if Triton can run it on tensors like this one.
+
+    Raises:
+        ConfigError: Triton is missing or too old, or the tensor is on the CPU outside Triton's interpreter.
+    """
+    check_installed()
+    module = modules.load(plan, loop_triton.write)
+    check_device(like, module.INTERPRETED)
     return module
 
 
