@@ -24,6 +24,6 @@ def work(n: int, steps: int, given: Namespace) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    options = measure.options(__doc__, rounds=9)
+    options = measure.options(__doc__, rounds=9, device=True)
     sizes = [work(n, STEPS // options.scale, options) for n in (512, 2048)]
     measure.save("w1_linear_lif", __doc__, options, sizes)

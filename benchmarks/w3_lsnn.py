@@ -31,7 +31,7 @@ def floor(steps: int) -> measure.Contender:
 
 
 if __name__ == "__main__":
-    options = measure.options(__doc__, rounds=9)
+    options = measure.options(__doc__, rounds=9, device=True)
     steps = STEPS // options.scale
     inputs = (torch.rand(steps, BATCH, INPUTS) < INPUT_ACTIVITY).float()
     grad = torch.randn(steps, BATCH, NEURONS)
