@@ -129,5 +129,4 @@ if __name__ == "__main__":
         if options.device == "cpu":
             measure.save("hebbian", __doc__, options, [small(options), paper()])
         else:
-            options.suffix = options.suffix or "_gpu"
             measure.save("hebbian", __doc__, options, [on_a_gpu(options, *size) for size in (SMALL, PAPER)])

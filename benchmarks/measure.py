@@ -221,7 +221,6 @@ def options(about: str | None, rounds: int, run: bool = False, device: bool = Fa
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
     given = parser.parse_args()
     if device and given.device != "cpu":
-        torch.set_default_device(given.device)
         given.suffix = given.suffix or f"-{given.device}"
     torch.set_num_threads(THREADS)
     torch.manual_seed(given.seed)

@@ -6,6 +6,8 @@ shapes. One input in ten fires, so synapses that only add what fired can pass be
 
 from argparse import Namespace
 
+import torch
+
 from . import contenders, measure, ours
 
 BATCH, STEPS = 16, 500
@@ -25,5 +27,6 @@ def work(n: int, steps: int, given: Namespace) -> dict[str, object]:
 
 if __name__ == "__main__":
     options = measure.options(__doc__, rounds=9, device=True)
-    sizes = [work(n, STEPS // options.scale, options) for n in (512, 2048)]
+    with torch.device(options.device):
+        sizes = [work(n, STEPS // options.scale, options) for n in (512, 2048)]
     measure.save("w1_linear_lif", __doc__, options, sizes)

@@ -6,6 +6,8 @@ is kept; backward the gradient of the spikes, that distance and the gradient of 
 
 from argparse import Namespace
 
+import torch
+
 from . import contenders, measure, ours
 
 STEPS, SIZES = 500, {"cpu": [(64, 1024)], "cuda": [(64, 1024), (256, 4096)]}
@@ -25,4 +27,6 @@ def work(batch: int, neurons: int, given: Namespace) -> dict[str, object]:
 
 if __name__ == "__main__":
     options = measure.options(__doc__, rounds=9, device=True)
-    measure.save("w2_lif", __doc__, options, [work(*size, options) for size in SIZES[options.device]])
+    with torch.device(options.device):
+        works = [work(*size, options) for size in SIZES[options.device]]
+    measure.save("w2_lif", __doc__, options, works)
