@@ -30,11 +30,11 @@ from .memory import (
     TOP,
     Constants,
     Loops,
-)  # fmt: skip
+)
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 SEGMENT = 10
-"""Steps between two memories that are kept: those between stay in the second-level cache on their way back."""
+"""Steps between two memories that are kept: those between are few enough for the second-level cache to hold on the way back."""
 CHUNK = 10 * SEGMENT
 """Steps of the way back in one launch: what the rows tell the keys takes room for so many."""
 TILE = 2048
