@@ -34,7 +34,7 @@ from .memory import (
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 SEGMENT = 10
-"""Steps between two memories that are kept: those between are few enough for the second-level cache to hold on the way back."""
+"""Steps between two memories that are kept: the second-level cache may hold those between on the way back."""
 CHUNK = 10 * SEGMENT
 """Steps of the way back in one launch: what the rows tell the keys takes room for so many."""
 TILE = 2048
