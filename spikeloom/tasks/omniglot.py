@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from ..data import omniglot as data
 from ..data.omniglot import Episodes, HoldOut, Resize
 from ..errors import ConfigError, DataError, check_positive
-from ..layers.memory import align_, centre_, memory_neuron
+from ..layers.memory import align_weights_, centre_, memory_neuron
 from ..models.encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder, prototype_logits
 from ..models.memory import MemoryCore, OneShotNetwork, RateMemory, Recollection
 from ..neurons import LIF
@@ -122,6 +122,8 @@ class Config:
     """aligned: writing and reading start with the same keys; centred: and with keys that hear how images differ."""
     key_gain: float = 1.0
     """Factor of the weights onto keys at the start."""
+    normalise: bool = False
+    """relu: divide every key and every value by its root mean square."""
     readout_scale: float = 1.0
     """Factor of the weights of the readout at the start."""
     w_max: float = 1.0
@@ -406,11 +408,8 @@ def check(config: Config) -> None:
     if min(config.clip, config.rate_cost, config.target_rate, config.minutes, config.run_episodes) < 0:
         raise ConfigError("clip, rate_cost, target_rate, minutes and run_episodes must not be below 0.")
     spiking, trained = config.model in ("spiking", "frozen"), config.pretraining != "none"
-    if config.model == "relu" and (config.initial != "paper" or config.key_gain != 1.0):
-        raise ConfigError(
-            f'initial "{config.initial}" with key_gain {config.key_gain:g} is for a memory in spikes, not for relu. '
-            'Choose "paper" and 1.'
-        )
+    if config.normalise and config.model != "relu":
+        raise ConfigError(f"normalise is for relu, whose activity has no bound, not for {config.model}. Switch it off.")
     if spiking and config.batch_norm:
         raise ConfigError("An encoder with batch_norm cannot spike. Switch it off, or choose relu or protonet.")
     if spiking and config.conv_bias and trained:
@@ -500,20 +499,23 @@ def network(config: Config, run: Run, features: int) -> OneShotNetwork:
     )  # fmt: skip
     core: MemoryCore | RateMemory
     if config.model == "relu":
-        core = RateMemory(features + config.embedding, features, size, rule, generator=draws)
+        core = RateMemory(
+            features + config.embedding, features, size, rule, normalise=config.normalise, generator=draws
+        )
     else:
         core = MemoryCore(
             features + config.embedding, features, size, neuron(config, config.refractory),
             rule if config.model == "spiking" else None, steps=steps(config, "item_ms"), window=steps(config, "window"),
             delay=steps(config, "delay"), recall=config.recall, generator=draws,
         )  # fmt: skip
-        with torch.no_grad():
-            core.write.weight[:size].mul_(config.key_gain)
-            core.read.weight.mul_(config.key_gain)
-        if config.initial == "centred":
-            centre_(core.write.weight[:size, :features])
-        if config.initial != "paper":
-            align_(core.write, core.read, features)
+    onto, read = core.weights
+    with torch.no_grad():
+        onto[:size].mul_(config.key_gain)
+        read.mul_(config.key_gain)
+    if config.initial == "centred":
+        centre_(onto[:size, :features])
+    if config.initial != "paper":
+        align_weights_(onto, read, features)
     return OneShotNetwork(
         core, config.ways, config.embedding, size, label_gain=config.label_gain, readout_scale=config.readout_scale,
         generator=draws,
