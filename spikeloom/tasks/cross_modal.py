@@ -192,7 +192,7 @@ PRESETS = {
     "cpu": CPU,
     "paper": PAPER,
     "paper_relu": replace(PAPER, **RATES, batch_norm=True, pretraining="none"),
-    "relu": replace(CPU, **RATES),
+    "relu": replace(CPU, **(RATES | {"initial": "centred"}), normalise=True),
     "frozen": replace(CPU, model="frozen", updates=100),  # a memory at zero says nothing that could be drawn
     "smoke": replace(
         CPU, made_up=True, images=0, channels=6, words_updates=4, pictures_updates=4, pretrain_batch=20,
