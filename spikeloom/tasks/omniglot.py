@@ -201,8 +201,8 @@ PRESETS = {
     "paper": PAPER,
     "paper_relu": replace(PAPER, **RATES, pretraining="none", batch_norm=True),
     "relu": replace(
-        CPU, **(RATES | {"initial": "centred"}), normalise=True, memory_size=64, embedding=32, label_gain=5.0, batch=64,
-        updates=2000, lr=0.003, lr_decay=0.5, lr_decay_every=500,
+        CPU, **(RATES | {"initial": "centred"}), memory_size=64, embedding=32, label_gain=5.0, batch=64, updates=2000,
+        lr=0.003, lr_decay=0.5, lr_decay_every=500,
     ),
     "frozen": replace(CPU, model="frozen", updates=100),
     "protonet": replace(CPU, model="protonet", tune_updates=0),
