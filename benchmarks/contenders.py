@@ -147,7 +147,7 @@ def snntorch(work: Work, folded: bool) -> Contender:
 
 
 def spikingjelly(work: Work) -> Contender:
-    """SpikingJelly 2, `LIFNode` in multi-step mode: its fused operator; on the CPU the only implementation it has."""
+    """SpikingJelly 2, `LIFNode` in multi-step mode: its fused operator, of the implementation that it chooses."""
     from spikingjelly.activation_based import functional, neuron
 
     node = neuron.LIFNode(tau=TAU, v_reset=None, step_mode="m")
@@ -222,10 +222,13 @@ def spyx(work: Work) -> Contender:
 
 
 def peers(work: Work) -> list[Contender]:
-    """Every peer that is installed. sinabs is quadratic in time where the currents need a gradient: one round then."""
+    """Every peer that is installed; Spyx, whose tensors are not torch's, only on the CPU.
+
+    sinabs is quadratic in time where the currents need a gradient: one round then.
+    """
     in_the_loop = work.weight is not None
     makers: list[tuple[str, Callable[[], Contender]]] = [
-        ("spyx", lambda: spyx(work)),
+        *([] if work.inputs.is_cuda else [("spyx", lambda: spyx(work))]),
         ("spikingjelly", lambda: spikingjelly(work)),
         ("snntorch", lambda: snntorch(work, folded=True)),
         *([("snntorch", lambda: snntorch(work, folded=False))] if in_the_loop else []),

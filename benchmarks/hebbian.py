@@ -6,6 +6,10 @@ measured in three rounds: it keeps the memory of every step. The size of the pap
 alone, in a process of its own with all cores, which also says how much memory it took.
 
 Floor: the products of the inputs with the weights, forward and backward, without the memory.
+
+`--device cuda` measures both sizes on a GPU, in this process, by the wall clock with the device synchronised; the
+definition only where it has room. There the floor is the same products, and a copy of as many bytes as the way back
+moves to write the memory of every step and to read it again. Peaks are those of torch's allocator, inputs included.
 """
 
 import os
@@ -28,12 +32,13 @@ STEPS, SIZE, INPUTS, QUERY, WINDOW, SHARE = 100, 100, 160, 80, 30, 0.12
 SMALL, PAPER = (3, 64), (10, 512)
 
 
-def update(items: int, batch: int, engine: str) -> Callable[[], Tensor]:
+def update(items: int, batch: int, engine: str, device: str = "cpu") -> Callable[[], Tensor]:
     """Write, read, and go back."""
     draw = torch.Generator().manual_seed(0)
     write, read = HebbianWrite(INPUTS, SIZE, generator=draw), HebbianRead(QUERY, SIZE, generator=draw)
     xs = (torch.rand(items * STEPS, batch, INPUTS, generator=draw) < SHARE).float()
     asked = (torch.rand(STEPS, batch, QUERY, generator=draw) < SHARE).float()
+    write, read, xs, asked = write.to(device), read.to(device), xs.to(device), asked.to(device)
 
     def run() -> Tensor:
         with kernels.use(engine):
@@ -49,6 +54,31 @@ def floor(items: int, batch: int) -> Callable[[], None]:
     """The products with the inputs, and those of the way back onto the weights."""
     rows = items * STEPS * batch
     return measure.products((rows, INPUTS, 2 * SIZE), (2 * SIZE, rows, INPUTS), (STEPS * batch, QUERY, SIZE))
+
+
+def moved(items: int, batch: int) -> Callable[[], None]:
+    """A copy of the memory of every step there and back, in ten parts."""
+    part = measure.traffic(2 * 4 * items * STEPS * batch * SIZE * SIZE // 10)
+    return measure.together(*[part] * 10)
+
+
+def on_a_gpu(given: Any, items: int, batch: int) -> dict[str, Any]:
+    """Ours, the definition if there are few samples, and the floor; what both take of the device's memory."""
+    contenders = [measure.Contender(measure.OURS, "Triton", update(items, batch, "triton", given.device))]
+    if (items, batch) == SMALL:
+        step_by_step = update(items, batch, "torch", given.device)
+        contenders.append(measure.Contender("definition", "torch, step by step", step_by_step, rounds=3))
+    peaks = {}
+    for contender in contenders:
+        torch.cuda.reset_peak_memory_stats()
+        contender.run()
+        peaks[contender.name] = torch.cuda.max_memory_allocated() / 1e9
+    with torch.device(given.device):
+        bounds = measure.together(floor(items, batch), moved(items, batch))
+    contenders.append(measure.Contender("floor", "products with the inputs, and the memory moved", bounds))
+    timings = measure.interleave(measure.wanted(contenders, given.only), given.rounds)
+    settings = {"device": given.device, "items": items, "batch": batch, "steps": STEPS, "size": SIZE}
+    return measure.workload(f"{items} items, batch {batch}", settings, timings, peak_gigabytes=peaks)
 
 
 def small(given: Any) -> dict[str, Any]:
@@ -95,5 +125,8 @@ if __name__ == "__main__":
     if "--child" in sys.argv:
         child()
     else:
-        options = measure.options(__doc__, rounds=5)
-        measure.save("hebbian", __doc__, options, [small(options), paper()])
+        options = measure.options(__doc__, rounds=5, device=True)
+        if options.device == "cpu":
+            measure.save("hebbian", __doc__, options, [small(options), paper()])
+        else:
+            measure.save("hebbian", __doc__, options, [on_a_gpu(options, *size) for size in (SMALL, PAPER)])

@@ -220,6 +220,8 @@ def options(about: str | None, rounds: int, run: bool = False, device: bool = Fa
     parser.add_argument("--suffix", default="", help="added to the name of the results file")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results file")
     given = parser.parse_args()
+    if device and given.device != "cpu":
+        given.suffix = given.suffix or f"-{given.device}"
     torch.set_num_threads(THREADS)
     torch.manual_seed(given.seed)
     return given
@@ -255,10 +257,11 @@ def save(name: str, about: str | None, given: argparse.Namespace, workloads: lis
 
 
 def show(work: dict[str, Any]) -> None:
-    """One workload on the terminal."""
-    print(f"\n{work['name']}   (CPU ms: median, min-max; wall ms; times {work['relative_to']})")
+    """One workload on the terminal; on a GPU only wall time says something."""
+    clock = "wall" if torch.cuda.is_initialized() else "cpu"
+    print(f"\n{work['name']}   (CPU ms: median, min-max; wall ms; {clock} time in times {work['relative_to']})")
     for row in work["contenders"]:
-        cpu, relative = row["cpu_ms"], row["cpu_relative"]
+        cpu, relative = row["cpu_ms"], row[f"{clock}_relative"]
         times = f"{relative['median']:8.2f}x" if relative else " " * 9
         active = "" if row["activity"] is None else f"  {row['activity']:.2%} active"
         bounds = f"({cpu['min']:.0f}-{cpu['max']:.0f})"

@@ -212,7 +212,6 @@ if __name__ == "__main__":
         sys.exit()
     options = measure.options(__doc__, rounds=5, device=True)
     here = options.device == "cpu"
-    options.suffix = options.suffix or ("" if here else f"-{options.device}")
     works = [network(max(steps // options.scale, 2), options, here and steps == 1000) for steps in (1000, 1370)]
     if here and not options.only:
         works.append(sweep(options))

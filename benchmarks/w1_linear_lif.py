@@ -6,6 +6,8 @@ shapes. One input in ten fires, so synapses that only add what fired can pass be
 
 from argparse import Namespace
 
+import torch
+
 from . import contenders, measure, ours
 
 BATCH, STEPS = 16, 500
@@ -24,6 +26,7 @@ def work(n: int, steps: int, given: Namespace) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    options = measure.options(__doc__, rounds=9)
-    sizes = [work(n, STEPS // options.scale, options) for n in (512, 2048)]
+    options = measure.options(__doc__, rounds=9, device=True)
+    with torch.device(options.device):
+        sizes = [work(n, STEPS // options.scale, options) for n in (512, 2048)]
     measure.save("w1_linear_lif", __doc__, options, sizes)

@@ -31,21 +31,22 @@ def floor(steps: int) -> measure.Contender:
 
 
 if __name__ == "__main__":
-    options = measure.options(__doc__, rounds=9)
+    options = measure.options(__doc__, rounds=9, device=True)
     steps = STEPS // options.scale
-    inputs = (torch.rand(steps, BATCH, INPUTS) < INPUT_ACTIVITY).float()
-    grad = torch.randn(steps, BATCH, NEURONS)
-    weight_in = 0.35 * torch.randn(NEURONS, INPUTS) / math.sqrt(INPUTS)
-    weight_rec = 0.35 * torch.randn(NEURONS, NEURONS) / math.sqrt(NEURONS)
-    plain = PlainLSNN(weight_in, weight_rec, ADAPTIVE, **SETTINGS)
-    lstm = nn.LSTM(INPUTS, NEURONS)
-    entrants = [
-        *(lsnn(weight_in, weight_rec, ADAPTIVE, SETTINGS, inputs, grad, memory) for memory in ("fast", "lean")),
-        two_passes("plain torch loop", PLAIN, lambda: plain(inputs), plain.parameters(), grad),
-        two_passes("nn.LSTM(220)", "torch.nn.LSTM of equal size", lambda: lstm(inputs)[0], lstm.parameters(), grad),
-        floor(steps),
-    ]
-    timings = measure.interleave(measure.wanted(entrants, options.only), options.rounds)
+    with torch.device(options.device):
+        inputs = (torch.rand(steps, BATCH, INPUTS) < INPUT_ACTIVITY).float()
+        grad = torch.randn(steps, BATCH, NEURONS)
+        weight_in = 0.35 * torch.randn(NEURONS, INPUTS) / math.sqrt(INPUTS)
+        weight_rec = 0.35 * torch.randn(NEURONS, NEURONS) / math.sqrt(NEURONS)
+        plain = PlainLSNN(weight_in, weight_rec, ADAPTIVE, **SETTINGS)
+        lstm = nn.LSTM(INPUTS, NEURONS)
+        entrants = [
+            *(lsnn(weight_in, weight_rec, ADAPTIVE, SETTINGS, inputs, grad, memory) for memory in ("fast", "lean")),
+            two_passes("plain torch loop", PLAIN, lambda: plain(inputs), plain.parameters(), grad),
+            two_passes("nn.LSTM(220)", "torch.nn.LSTM of equal size", lambda: lstm(inputs)[0], lstm.parameters(), grad),
+            floor(steps),
+        ]
+        timings = measure.interleave(measure.wanted(entrants, options.only), options.rounds)
     settings = {"T": steps, "B": BATCH, "inputs": INPUTS, "regular": REGULAR, "adaptive": ADAPTIVE, **SETTINGS}
     settings |= {"input_activity": INPUT_ACTIVITY, "refractory": 0, "delays": 1, "dtype": "float32"}
     title = f"LSNN {INPUTS} -> {REGULAR} + {ADAPTIVE}, B {BATCH}, T {steps}"

@@ -6,6 +6,7 @@ products of torch.
 
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -22,8 +23,12 @@ from .program import Program
 
 BLOCK = 128
 """Elements of a program of the elementwise loop, one per thread."""
-LARGEST = 4096
-"""Neurons of a recurrent population at most: one program holds all neurons of its samples."""
+OLDEST = (3, 6)
+"""Version of Triton that multiplies float64."""
+CHUNK = 16
+"""Neurons before the synapses that are multiplied at a time: fewer are no product for Triton's compiler before 3.9."""
+TILE = 2**17
+"""Bytes of weights at most that a program holds at a time."""
 
 
 class Synapses(NamedTuple):
@@ -56,7 +61,7 @@ def shape(loop: str, size: int, dtype: torch.dtype) -> Shape:
         return Shape({"BLOCK": BLOCK}, options)
     cols = max(16, 1 << (size - 1).bit_length())
     rows = min(16, 16384 // cols)
-    chunk = min(max(32768 // (cols * dtype.itemsize), 8), 32, cols)
+    chunk = min(max(32768 // (cols * dtype.itemsize), CHUNK), 32, cols)
     options |= {"num_warps": min(max(rows * cols // 256, 1), 16), "num_stages": 2}
     return Shape({"ROWS": rows, "COLS": cols, "CHUNK": chunk}, options)
 
@@ -67,31 +72,53 @@ def lists(weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Synaps
     Raises:
         ConfigError: more neurons than one program can hold.
     """
-    if len(weight) > LARGEST:
+    largest = TILE // (CHUNK * weight.dtype.itemsize)
+    if len(weight) > largest:
         raise ConfigError(
-            f"the triton engine runs recurrent populations of at most {LARGEST} neurons, but got {len(weight)}. Split "
-            'the population, or choose the definition with kernels.use("torch").'
+            f"the triton engine runs recurrent populations of at most {largest} neurons in {weight.dtype}, but got "
+            f'{len(weight)}. Split the population, or choose the definition with kernels.use("torch").'
         )
     return Synapses(weight.detach(), delays)
+
+
+@cache
+def release() -> str:
+    """Version of Triton."""
+    return version("triton")
+
+
+def check_installed() -> None:
+    """Raise ConfigError unless Triton is there, and new enough."""
+    if find_spec("triton") is None:
+        raise ConfigError(
+            "the triton engine needs Triton, which is not installed. Run pip install 'spikeloom[triton]', or choose "
+            'the definition with kernels.use("torch").'
+        )
+    if tuple(map(int, release().split(".")[:2])) < OLDEST:
+        raise ConfigError(
+            f"the triton engine needs Triton {'.'.join(map(str, OLDEST))} or newer, but {release()} is "
+            'installed. Install a newer PyTorch, which brings one, or choose the definition with kernels.use("torch").'
+        )
+
+
+def check_device(like: Tensor, interpreted: bool) -> None:
+    """Raise ConfigError if a tensor like this one is on the CPU and Triton is a compiler."""
+    if like.device.type == "cpu" and not interpreted:
+        raise ConfigError(
+            'the triton engine got tensors on the CPU. Move them to CUDA, or leave out kernels.use("triton"); only '
+            "for a test of the kernels, set TRITON_INTERPRET=1 before Python starts."
+        )
 
 
 def module_for(plan: Plan, like: Tensor) -> Any:
     """The module for this plan, if Triton can run it on tensors like this one.
 
     Raises:
-        ConfigError: Triton is missing, or the tensor is on the CPU outside Triton's interpreter.
+        ConfigError: Triton is missing or too old, or the tensor is on the CPU outside Triton's interpreter.
     """
-    if find_spec("triton") is None:
-        raise ConfigError(
-            "the triton engine needs Triton, which is not installed. Run pip install 'spikeloom[triton]', or choose "
-            'the definition with kernels.use("torch").'
-        )
+    check_installed()
     module = modules.load(plan, loop_triton.write)
-    if like.device.type == "cpu" and not module.INTERPRETED:
-        raise ConfigError(
-            'the triton engine got tensors on the CPU. Move them to CUDA, or leave out kernels.use("triton"); only '
-            "for a test of the kernels, set TRITON_INTERPRET=1 before Python starts."
-        )
+    check_device(like, module.INTERPRETED)
     return module
 
 

@@ -137,7 +137,7 @@ def collect(total, source, weights, first, direction: tl.constexpr, count, befor
             here = (samples < batch)[:, None] & (cells < size)[None, :]
             values = tl.load(source + row + samples[:, None] * size + cells[None, :], mask=here, other=0.0)
             weight = tl.load(there + cells[:, None] * COLS + cols[None, :])
-            total = tl.dot(values, weight, total, input_precision="ieee")
+            total = tl.dot(values, weight, total, input_precision="ieee", out_dtype=total.dtype)
     return total
 
 """

@@ -1,4 +1,4 @@
-"""The loops of `layers.memory` for the CPU, and their exact adjoints.
+"""The loops of `layers.memory` for the CPU, and their exact adjoints; `memory_triton` has them for the GPU.
 
 A thread takes one sample after the other through all steps: its memory [N, N] stays in the cache. Only keys that spike
 read it. The way back needs every memory there was: one in `SEGMENT` steps is kept, the others are computed again,
@@ -7,6 +7,7 @@ segment by segment. What a synapse is changed by is written with factors, so tha
     w <- w (1 - soft a - fx_j - fy_i) + top a,   a = potentiation y_i x_j
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import threads
+from . import gpu, threads
+from .choose import engine_for
 from .draws import njit
 
 Array = Any
@@ -317,63 +319,130 @@ def run(kernel: Any, arrays: list[Any], steps: int, memory: Tensor) -> None:
     )
 
 
+def write_all(
+    current: Tensor, memory: Tensor, state: Tensor, constants: Constants, learns: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """`write` for all samples: the spikes, and what the way back reads; memory and state become the last ones."""
+    steps, batch, size = len(current), len(memory), memory.shape[1]
+    out = torch.empty_like(current)
+    count = -(-steps // SEGMENT) if learns else 0
+    kept, kept_state = memory.new_empty(count, batch, size, size), state.new_empty(count, *state.shape)
+    run(write, [current, memory, state, *constants, out, kept, kept_state], steps, memory)
+    return out, [current, kept, kept_state]
+
+
+def back_write_all(
+    saved: tuple[Tensor, ...], constants: Constants, to_out: Tensor, to_memory: Tensor, to_state: Tensor
+) -> Tensor:
+    """Back through `write_all`: to_memory and to_state become the gradients of the first ones; that of the current."""
+    current, kept, kept_state = saved
+    to_current = torch.empty_like(current)
+    arrays = [current, kept, kept_state, *constants, to_out, to_memory, to_state, to_current]
+    run(back_write, arrays, 4 * len(current), to_memory)
+    return to_current
+
+
+def read_all(
+    current: Tensor, turned: Tensor, memory: Tensor, state: Tensor, history: Tensor, constants: Constants, learns: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """`read` for all samples: the spikes, and what the way back reads; the state becomes the last one.
+
+    `turned` is the weight of the feedback, [value, key].
+    """
+    first = state.clone()
+    out = current.new_empty(*current.shape[:2], 2 * current.shape[2])
+    slopes = torch.empty_like(out) if learns else out.new_empty(0, *out.shape[1:])
+    voltages = torch.empty_like(slopes) if constants.choices[SUBTRACT] == 0 else out.new_empty(0, *out.shape[1:])
+    run(read, [current, turned, memory, state, history, *constants, out, slopes, voltages], len(current), memory)
+    return out, [turned, memory, first, history, out, slopes, voltages]
+
+
+def back_read_all(
+    saved: tuple[Tensor, ...], constants: Constants, to_out: Tensor, to_state: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Back through `read_all`: to_state becomes the gradient of the first; those of current, memory and history."""
+    turned, memory, first, history, out, slopes, voltages = saved
+    to_out = to_out.clone()
+    to_current = out.new_empty(*out.shape[:2], memory.shape[1])
+    to_memory, to_history = torch.zeros_like(memory), torch.zeros_like(history)
+    spikes = first[:, [KEY + 1, VALUE + 1]].contiguous()
+    arrays = [turned, memory, spikes, out, slopes, voltages, *constants]
+    run(back_read, [*arrays, to_out, to_state, to_current, to_memory, to_history], 4 * len(out), memory)
+    return to_current, to_memory, to_history
+
+
+class Loops(NamedTuple):
+    """What an engine has: `write_all` and the like, or those of the GPU."""
+
+    write: Callable[..., tuple[Tensor, list[Tensor]]]
+    back_write: Callable[..., Tensor]
+    read: Callable[..., tuple[Tensor, list[Tensor]]]
+    back_read: Callable[..., tuple[Tensor, Tensor, Tensor]]
+
+
+CPU = Loops(write_all, back_write_all, read_all, back_read_all)
+
+
+def loops_for(like: Tensor) -> Loops:
+    """The loops of the engine that runs tensors like this one.
+
+    Raises:
+        ConfigError: it is Triton, and Triton cannot run here; see `gpu`.
+    """
+    if engine_for(like) != "triton":
+        return CPU
+    gpu.check_installed()
+    from . import memory_triton
+
+    gpu.check_device(like, memory_triton.INTERPRETED)
+    return memory_triton.LOOPS
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
 class _Write(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, current: Tensor, memory: Tensor, state: Tensor, constants: Constants, learns: bool) -> Any:
-        current = current.contiguous()
-        steps, batch, size = len(current), len(memory), memory.shape[1]
-        memory, state = memory.clone(memory_format=torch.contiguous_format), state.clone()
-        out = torch.empty_like(current)
-        count = -(-steps // SEGMENT) if learns else 0
-        kept, kept_state = memory.new_empty(count, batch, size, size), state.new_empty(count, *state.shape)
-        run(write, [current, memory, state, *constants, out, kept, kept_state], steps, memory)
-        ctx.save_for_backward(current, kept, kept_state)
-        ctx.constants = constants
+    def forward(
+        ctx: Any, current: Tensor, memory: Tensor, state: Tensor, constants: Constants, learns: bool, loops: Loops
+    ) -> Any:
+        memory, state = _own(memory), _own(state)
+        out, saved = loops.write(current.contiguous(), memory, state, constants, learns)
+        ctx.save_for_backward(*saved)
+        ctx.constants, ctx.loops = constants, loops
         return out, memory, state
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, to_out: Tensor, to_memory: Tensor, to_state: Tensor) -> Any:
-        current, kept, kept_state = ctx.saved_tensors
-        to_out, to_current = to_out.contiguous(), torch.empty_like(current)
-        to_memory = to_memory.clone(memory_format=torch.contiguous_format)
-        to_state = to_state.clone(memory_format=torch.contiguous_format)
-        arrays = [current, kept, kept_state, *ctx.constants, to_out, to_memory, to_state, to_current]
-        run(back_write, arrays, 4 * len(current), to_memory)
-        return to_current, to_memory, to_state, None, None
+        to_memory, to_state = _own(to_memory), _own(to_state)
+        given = (ctx.saved_tensors, ctx.constants, to_out.contiguous(), to_memory, to_state)
+        return ctx.loops.back_write(*given), to_memory, to_state, None, None, None
 
 
 class _Read(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, current: Tensor, feedback: Tensor, memory: Tensor, state: Tensor, history: Tensor,
-        constants: Constants, learns: bool,
+        constants: Constants, learns: bool, loops: Loops,
     ) -> Any:  # fmt: skip
-        current, memory, history = current.contiguous(), memory.contiguous(), history.contiguous()
-        turned, first = feedback.T.contiguous(), state
-        state = state.clone()
-        out = current.new_empty(*current.shape[:2], 2 * current.shape[2])
-        slopes = torch.empty_like(out) if learns else out.new_empty(0, *out.shape[1:])
-        voltages = torch.empty_like(slopes) if constants.choices[SUBTRACT] == 0 else out.new_empty(0, *out.shape[1:])
-        run(read, [current, turned, memory, state, history, *constants, out, slopes, voltages], len(current), memory)
-        ctx.save_for_backward(turned, memory, first, history, out, slopes, voltages)
-        ctx.constants = constants
+        state, history = _own(state), history.contiguous()
+        given = (current.contiguous(), feedback.T.contiguous(), memory.contiguous(), state, history)
+        out, saved = loops.read(*given, constants, learns)
+        ctx.save_for_backward(history, out, *saved)
+        ctx.constants, ctx.loops = constants, loops
         return out, state
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, to_out: Tensor, to_state: Tensor) -> Any:
-        turned, memory, first, history, out, slopes, voltages = ctx.saved_tensors
-        to_out, to_state = (g.clone(memory_format=torch.contiguous_format) for g in (to_out, to_state))
-        size = memory.shape[1]
-        to_current = out.new_empty(*out.shape[:2], size)
-        to_memory, to_history = torch.zeros_like(memory), torch.zeros_like(history)
-        spikes = first[:, [KEY + 1, VALUE + 1]].contiguous()
-        arrays = [turned, memory, spikes, out, slopes, voltages, *ctx.constants]
-        run(back_read, [*arrays, to_out, to_state, to_current, to_memory, to_history], 4 * len(out), memory)
-        heard = torch.cat([history, out[..., size:]])[: len(out)]
+        history, out, *saved = ctx.saved_tensors
+        to_state = _own(to_state)
+        to_current, to_memory, to_history = ctx.loops.back_read(saved, ctx.constants, to_out.contiguous(), to_state)
+        heard = torch.cat([history, out[..., out.shape[2] // 2 :]])[: len(out)]
         to_feedback = to_current.flatten(0, 1).T @ heard.flatten(0, 1)
-        return to_current, to_feedback, to_memory, to_state, to_history, None, None
+        return to_current, to_feedback, to_memory, to_state, to_history, None, None, None
 
 
 def write_sequence(
@@ -386,7 +455,7 @@ def write_sequence(
     state = torch.stack(parts, 1)
     learns = torch.is_grad_enabled() and any(part.requires_grad for part in (current, memory, state))
     constants = Constants.of(neuron, current.dtype, rule, recall)
-    out, memory, after = _Write.apply(current, memory, state, constants, learns)
+    out, memory, after = _Write.apply(current, memory, state, constants, learns, loops_for(current))
     return out, memory, after.unbind(1)
 
 
@@ -396,5 +465,5 @@ def read_sequence(
     """`HebbianRead` over currents [T, B, N]: spikes and the parts of the next state; parts as above, without traces."""
     given = (current, feedback, memory, torch.stack(parts, 1), history)
     learns = torch.is_grad_enabled() and any(part.requires_grad for part in given)
-    out, after = _Read.apply(*given, Constants.of(neuron, current.dtype), learns)
+    out, after = _Read.apply(*given, Constants.of(neuron, current.dtype), learns, loops_for(current))
     return out, after.unbind(1)

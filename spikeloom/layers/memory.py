@@ -7,8 +7,8 @@
              value[t] = LIF(W key[t])
 
 Every sample has a memory W [size, size] of its own, from keys to values; it is in the state, starts at zero and is
-learned through. While something is read it does not change. On the CPU a sequence runs in one loop that keeps a
-sample's memory in the cache, and so does its exact adjoint; step by step in torch is the definition.
+learned through. While something is read it does not change. A sequence runs in one loop that keeps a sample's memory in
+the cache of a CPU or in the registers of a GPU, and so does its exact adjoint; step by step in torch is the definition.
 Source: Limbacher, Özdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
 Hebbian plasticity, 2022 (arXiv:2205.11276); the constants are those of the authors' code.
 """
@@ -24,12 +24,15 @@ from ..errors import ConfigError, ShapeError, check_positive, check_sequence
 from ..kernels import engine_for
 from ..neurons import LIF
 from ..neurons.lif import LIFState
+from ..neurons.neuron import full_precision
 from ..rules.hebbian import Hebbian, HebbianTraces, inverted_oja
 from ..rules.local import LocalRule
 from ..surrogate import Triangle
 
 RULE = inverted_oja()
 """The rule of the paper."""
+LARGEST = 128
+"""Keys of a memory that the loops of the GPU take at most; a larger one runs there by the definition."""
 
 
 def memory_neuron(
@@ -89,6 +92,11 @@ class _MemoryLayer(Stateful):
                 f"{name} got a memory {list(memory.shape)} of {memory.dtype}, but its input {list(xs.shape)} of "
                 f"{xs.dtype} needs {list(wanted)}. Every sample has a memory of its own."
             )
+
+    def _currents(self, xs: Tensor, weight: Tensor) -> Tensor:
+        """All currents at once, [T, B, rows of the weight]."""
+        current = xs.flatten(0, 1) @ weight.T
+        return full_precision(type(self).__name__, current.view(*xs.shape[:2], len(weight)))
 
     def _cells(self, parts: tuple[Tensor, ...]) -> tuple[LIFState, LIFState]:
         """Keys and values from what the compiled loops return; steps left have no gradient."""
@@ -161,7 +169,7 @@ class HebbianWrite(_MemoryLayer):
         if not self._fused(xs):
             return super().forward(xs, state)
         state = self.initial_state(xs[0]) if state is None else state
-        current = (xs.flatten(0, 1) @ self.weight.T).view(*xs.shape[:2], -1)
+        current = self._currents(xs, self.weight)
         traces = state.traces if self.rule is not None else state.key[:2]  # without a rule there are none
         parts = [*state.key[:3], *state.value[:3], *traces]
         out, memory, after = _kernels().write_sequence(
@@ -174,7 +182,7 @@ class HebbianWrite(_MemoryLayer):
         """Whether the compiled loop knows the rule and the neuron, and no minimum of the rule can act on spikes."""
         rule = self.rule
         known = rule is None or (isinstance(rule, Hebbian) and rule.potentiation + rule.depression <= 1.0)
-        return known and compiled(self.neuron, xs)
+        return known and compiled(self.neuron, xs, self.size)
 
 
 class HebbianRead(_MemoryLayer):
@@ -242,9 +250,9 @@ class HebbianRead(_MemoryLayer):
                 f"HebbianRead with a delay of {self.delay} needs a history [{self.delay}, {xs.shape[1]}, {self.size}], "
                 f"but got {list(state.history.shape)}. Begin with `begin(memory)`."
             )
-        if not compiled(self.neuron, xs):
+        if not compiled(self.neuron, xs, self.size):
             return super().forward(xs, state)
-        current = (xs.flatten(0, 1) @ self.weight[:, : self.n_in].T).view(*xs.shape[:2], -1)
+        current = self._currents(xs, self.weight[:, : self.n_in])
         parts = [*state.key[:3], *state.value[:3]]
         out, after = _kernels().read_sequence(
             current, self.weight[:, self.n_in :], state.memory, parts, state.history, self.neuron
@@ -253,10 +261,11 @@ class HebbianRead(_MemoryLayer):
         return out, ReadState(state.memory, *self._cells(after), history)
 
 
-def compiled(neuron: LIF, xs: Tensor) -> bool:
-    """Whether the loop for the CPU knows this neuron: numbers, not learned, and a triangle as slope."""
+def compiled(neuron: LIF, xs: Tensor, size: int) -> bool:
+    """Whether a loop knows this neuron (numbers, not learned, and a triangle as slope) and has room for the memory."""
     numbers = all(isinstance(getattr(neuron, name), float) for name in neuron.values)
-    return engine_for(xs) == "numba" and numbers and isinstance(neuron.program.surrogate, Triangle)
+    room = {"numba": True, "triton": size <= LARGEST, "torch": False}[engine_for(xs)]
+    return room and numbers and isinstance(neuron.program.surrogate, Triangle)
 
 
 def align_(write: HebbianWrite, read: HebbianRead, features: int) -> None:

@@ -42,6 +42,10 @@ def joined() -> Iterator[tuple[int, int]]:
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
         raise ConfigError(f"WORLD_SIZE is set, {', '.join(missing)} is not. Start with torchrun, or unset WORLD_SIZE.")
+    # an optimiser imports this module, whose default arguments keep whatever group there is then: a group that is kept
+    # keeps its threads, and a process that ends with them may be aborted
+    from torch.distributed.nn import functional  # noqa: F401
+
     if torch.cuda.is_available():
         torch.cuda.set_device(local_device())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

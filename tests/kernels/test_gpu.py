@@ -17,7 +17,7 @@ LARGE = [
     Case("all_words", 50, 64, 64, learns=True),
     *(Case("alif_standard", 100, 40, size, recurrent=True, delays=3, refractory=2) for size in (100, 220, 600)),
     Case("alif_legacy", 100, 128, 220, recurrent=True, delays=10, memory="lean", learns=True),
-    Case("lif", 20, 3, 2049, recurrent=True),
+    Case("lif", 20, 3, 1000, recurrent=True),
 ]
 
 

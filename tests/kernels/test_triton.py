@@ -273,9 +273,15 @@ def test_cpu_tensors_need_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> No
         LIF()(torch.rand(5, 2, 3))
 
 
+def test_triton_may_be_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "release", lambda: "3.4.0")
+    with kernels.use("triton"), pytest.raises(ConfigError, match=r"needs Triton 3.6 or newer, but 3.4.0 is installed"):
+        LIF()(torch.rand(5, 2, 3))
+
+
 def test_a_population_may_be_too_large() -> None:
-    with pytest.raises(ConfigError, match="at most 4096 neurons, but got 4097"):
-        gpu.lists(torch.empty(4097, 1), None)
+    with pytest.raises(ConfigError, match=r"at most 2048 neurons in torch.float32, but got 2049"):
+        gpu.lists(torch.empty(2049, 1), None)
 
 
 def test_triton_is_imported_at_the_first_kernel() -> None:

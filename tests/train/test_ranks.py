@@ -99,6 +99,28 @@ def test_a_process_that_does_not_come_is_named() -> None:
         ranks.meeting(store, 0, 3, patience=0.1)
 
 
+LEAVING = """
+import torch
+from pathlib import Path
+from spikeloom.train import ranks
+
+def threads():
+    return sum("gloo" in (task / "comm").read_text() for task in Path("/proc/self/task").iterdir())
+
+with ranks.joined():
+    torch.optim.Adam(torch.nn.Linear(2, 1).parameters())
+    ranks.barrier()
+    assert threads() > 0
+assert threads() == 0, f"{threads()} threads of the group still run"
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted where Linux lists them")
+def test_no_thread_of_the_group_stays_when_it_is_left() -> None:
+    alone = {**os.environ, "WORLD_SIZE": "1", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": port()}
+    assert subprocess.run([sys.executable, "-c", LEAVING], env=alone, timeout=120, check=False).returncode == 0
+
+
 def test_one_process_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     model = torch.nn.Linear(2, 1)
