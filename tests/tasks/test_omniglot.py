@@ -15,21 +15,8 @@ from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.models.encoders import PackedSpikes, SpikingConvEncoder
 from spikeloom.tasks import omniglot
 from spikeloom.tasks._encoders import phase
-from spikeloom.tasks.omniglot import (
-    PHASE,
-    PRESETS,
-    TUNING,
-    Config,
-    Source,
-    answer,
-    build,
-    draw,
-    kept,
-    read,
-    regularised,
-    split,
-    turned,
-)
+from spikeloom.tasks._omniglot import Source, answer, draw, read, split, turned
+from spikeloom.tasks.omniglot import PHASE, PRESETS, TUNING, Config, build, kept, regularised
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]
