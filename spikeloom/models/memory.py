@@ -59,8 +59,8 @@ def counts(spikes: Tensor, window: int) -> Tensor:
 def normalised(rates: Tensor) -> Tensor:
     """Rates [..., N] divided by their root mean square; silence stays silence.
 
-    >>> normalised(torch.tensor([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])).round(decimals=3).tolist()
-    [[1.2, 1.6, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    >>> normalised(torch.tensor([[8.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])).round(decimals=3).tolist()
+    [[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
     return rates * torch.rsqrt(rates.square().mean(-1, keepdim=True) + TINY)
 
