@@ -288,13 +288,24 @@ def align_(write: HebbianWrite, read: HebbianRead, features: int) -> None:
             f"align_ needs layers of one size, `read` with the {features} features as inputs, `write` with them first, "
             f"but got sizes {write.size} and {read.size}, inputs {write.n_in} and {read.n_in}."
         )
-    size = write.size
-    with torch.no_grad():
-        read.weight[:, :features] = write.weight[:size, :features]
-        read.weight[:, features:] = 0.0
-        write.weight[:size, features:] = 0.0
-        if write.n_in > features:
-            write.weight[size:, :features] = 0.0
+    align_weights_(write.weight, read.weight, features)
+
+
+@torch.no_grad()
+def align_weights_(write: Tensor, read: Tensor, features: int) -> None:
+    """What `align_` does, for the weights of spikes and rates alike: [2 M, I], keys first, and [M, features + any].
+
+    >>> write, read = torch.rand(6, 5), torch.rand(3, 4)
+    >>> align_weights_(write, read, 4)
+    >>> torch.equal(write[:3, :4], read), write[:3, 4:].count_nonzero().item(), write[3:, :4].count_nonzero().item()
+    (True, 0, 0)
+    """
+    size = len(read)
+    read[:, :features] = write[:size, :features]
+    read[:, features:] = 0.0
+    write[:size, features:] = 0.0
+    if write.shape[1] > features:
+        write[size:, :features] = 0.0
 
 
 @torch.no_grad()

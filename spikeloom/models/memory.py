@@ -18,6 +18,8 @@ from ..neurons import LIF
 from ..rules import Hebbian
 
 Kind = Literal["spiking", "relu", "frozen", "recurrent", "lstm"]
+TINY = 1e-8
+"""What keeps the square of silence from being zero where it divides."""
 
 
 class Recollection(NamedTuple):
@@ -52,6 +54,15 @@ def constant_current(values: Tensor, steps: int) -> Tensor:
 def counts(spikes: Tensor, window: int) -> Tensor:
     """Spikes in the last steps: [T, B, N] -> [B, N]."""
     return spikes[-window:].sum(0)
+
+
+def normalised(rates: Tensor) -> Tensor:
+    """Rates [..., N] divided by their root mean square; silence stays silence.
+
+    >>> normalised(torch.tensor([[8.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])).round(decimals=3).tolist()
+    [[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+    return rates * torch.rsqrt(rates.square().mean(-1, keepdim=True) + TINY)
 
 
 class MemoryCore(nn.Module):
@@ -99,33 +110,64 @@ class MemoryCore(nn.Module):
         found = counts(read[..., self.read.size :], self.window)
         return Recollection(found, encoder, written, state.memory, asked, read)
 
+    @property
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Onto keys and values of writing [2 M, n_in], and onto keys of reading [M, n_query + M], feedback last."""
+        return self.write.weight, self.read.weight
+
 
 class RateMemory(nn.Module):
     """The same as rates: k = relu(W_k x), v = relu(W_v x) are bound by the rule; a query recalls W relu(W_r q).
 
     Shapes: items [S, B, n_in], query [B, n_query] -> Recollection, S "steps" of one; `logits` are the values recalled.
+
+    Args:
+        n_in: numbers of an item; the first `n_query` are those that a query has too.
+        n_query: numbers of a query.
+        size: M.
+        rule: of the memory, with tau_trace=0.
+        normalise: divide every key and every value, of an item and of a query, by its root mean square (`normalised`),
+            so that the rule meets activity around 1 whatever the size of items. The paper does not.
+        generator: draws the weights.
+
+    Raises:
+        ConfigError: the rule has traces.
+
+    >>> memory = RateMemory(5, 3, 4, Hebbian(potentiation=0.1, depression=0.1, tau_trace=0.0), normalise=True)
+    >>> memory(torch.rand(2, 6, 5), torch.rand(6, 3)).logits.shape
+    torch.Size([6, 4])
     """
 
     def __init__(
-        self, n_in: int, n_query: int, size: int, rule: Hebbian, *, generator: torch.Generator | None = None
-    ) -> None:
+        self, n_in: int, n_query: int, size: int, rule: Hebbian, *, normalise: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         if rule.tau_trace:
             raise ConfigError("RateMemory has no time within an item: give its rule tau_trace=0.")
-        self.rule, self.size = rule, size
+        self.rule, self.size, self.normalise = rule, size, normalise
         self.write = nn.Parameter(xavier_(torch.empty(2 * size, n_in), generator))
         self.read = nn.Parameter(xavier_(torch.empty(size, n_query), generator))
 
     def forward(self, items: Tensor, query: Tensor) -> Recollection:
-        both = torch.relu(items @ self.write.T)
-        keys, values = both.chunk(2, -1)
+        keys, values = (self._rates(current) for current in (items @ self.write.T).chunk(2, -1))
         memory = items.new_zeros(items.shape[1], self.size, self.size)
         traces = self.rule.initial_traces(keys[0], values[0])
         for key, value in zip(keys, values, strict=True):
             memory, traces = self.rule.update(memory, key, value, traces)
-        key = torch.relu(query @ self.read.T)
+        key = self._rates(query @ self.read.T)
         value = (memory @ key.unsqueeze(2)).squeeze(2)
-        return Recollection(value, items, both, memory, query.unsqueeze(0), torch.cat([key, value], -1).unsqueeze(0))
+        written, read = torch.cat([keys, values], -1), torch.cat([key, value], -1).unsqueeze(0)
+        return Recollection(value, items, written, memory, query.unsqueeze(0), read)
+
+    def _rates(self, current: Tensor) -> Tensor:
+        rates = torch.relu(current)
+        return normalised(rates) if self.normalise else rates
+
+    @property
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Onto keys and values of writing [2 M, n_in], and onto keys of reading [M, n_query]."""
+        return self.write, self.read
 
 
 class RecurrentCore(nn.Module):

@@ -27,7 +27,7 @@ from ..data.batches import in_order
 from ..data.cross_modal import SIDE, Members, Pairs
 from ..data.fsdd import split_mixed
 from ..errors import ConfigError, check_positive
-from ..layers.memory import align_, centre_, memory_neuron
+from ..layers.memory import align_weights_, centre_, memory_neuron
 from ..models.cross_modal import CrossModalNetwork, RateDecoder, Recall, SpikingDecoder
 from ..models.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
 from ..models.memory import MemoryCore, RateMemory
@@ -115,6 +115,8 @@ class Config:
     initial: Literal["paper", "aligned", "centred"] = "paper"
     """aligned: writing and reading start with the same keys, of words alone, and values of pictures alone; centred: and
     the weights of each neuron add up to zero, so that what all words share does not drive it."""
+    normalise: bool = False
+    """relu: divide every key and every value by its root mean square."""
     w_max: float = 1.0
     """Soft bound of the memory."""
     potentiation: float = 0.3
@@ -190,7 +192,7 @@ PRESETS = {
     "cpu": CPU,
     "paper": PAPER,
     "paper_relu": replace(PAPER, **RATES, batch_norm=True, pretraining="none"),
-    "relu": replace(CPU, **RATES),
+    "relu": replace(CPU, **(RATES | {"initial": "centred"}), normalise=True),
     "frozen": replace(CPU, model="frozen", updates=100),  # a memory at zero says nothing that could be drawn
     "smoke": replace(
         CPU, made_up=True, images=0, channels=6, words_updates=4, pictures_updates=4, pretrain_batch=20,
@@ -351,8 +353,8 @@ def check(config: Config) -> None:
             f"A word of {config.frames} frames and {config.coefficients} coefficients vanishes in four poolings. Use "
             "at least 16 of each."
         )
-    if config.model == "relu" and config.initial != "paper":
-        raise ConfigError(f'initial "{config.initial}" is for a memory in spikes, not for relu. Choose "paper".')
+    if config.normalise and config.model != "relu":
+        raise ConfigError(f"normalise is for relu, whose activity has no bound, not for {config.model}. Switch it off.")
     if config.model in SPIKING and config.batch_norm:
         raise ConfigError("Encoders that normalise cannot spike. Use --no-batch-norm, or --model relu.")
     if config.model == "relu" and config.conversion == "bounded":
@@ -489,7 +491,7 @@ def network(
     core: MemoryCore | RateMemory
     decoder: SpikingDecoder | RateDecoder
     if config.model == "relu":
-        core = RateMemory(n_in, n_query, size, rule, generator=draws)
+        core = RateMemory(n_in, n_query, size, rule, normalise=config.normalise, generator=draws)
         decoder = RateDecoder(size, config.hidden, SIDE, SIDE, generator=draws)
     else:
         neuron, length = neuron_of(config), steps(config, "item_ms")
@@ -497,13 +499,14 @@ def network(
             n_in, n_query, size, neuron, rule if config.model == "spiking" else None, steps=length, window=length,
             delay=steps(config, "delay"), recall=config.recall, generator=draws,
         )  # fmt: skip
-        if config.initial == "centred":
-            centre_(core.write.weight[:, :n_query], core.write.weight[:, n_query:])
-        if config.initial != "paper":
-            align_(core.write, core.read, n_query)
         decoder = SpikingDecoder(
             size, config.hidden, SIDE, SIDE, neuron, white=config.white, scale=config.readout_scale, generator=draws
         )
+    onto, read = core.weights
+    if config.initial == "centred":
+        centre_(onto[:, :n_query], onto[:, n_query:])
+    if config.initial != "paper":
+        align_weights_(onto, read, n_query)
     return CrossModalNetwork(core, decoder, words, pictures).to(run.device)
 
 

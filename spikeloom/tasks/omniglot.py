@@ -8,20 +8,18 @@ Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learnin
 Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task, which has another split, are not known to us.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..data import omniglot as data
-from ..data.omniglot import Episodes, HoldOut, Resize
-from ..errors import ConfigError, DataError, check_positive
-from ..layers.memory import align_, centre_, memory_neuron
+from ..data.omniglot import HoldOut, Resize
+from ..errors import ConfigError, check_positive
+from ..layers.memory import align_weights_, centre_, memory_neuron
 from ..models.encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder, prototype_logits
 from ..models.memory import MemoryCore, OneShotNetwork, RateMemory, Recollection
 from ..neurons import LIF
@@ -33,8 +31,22 @@ from ._encoders import Episodes as PretrainingEpisodes
 from ._encoders import Schedule, borrow, calibrate, embed, keep_above, phase, pretrain_prototypes, spikes, tell
 from ._lsnn import learning_rate, out_of_time, set_learning_rate, share
 from ._memory import Silence, populations, rates, squared_rates, steps
+from ._omniglot import (
+    TEST_BATCH,
+    Images,
+    Learner,
+    Source,
+    accuracy,
+    answer,
+    draw,
+    named,
+    nearest,
+    of_runs,
+    read,
+    split,
+    turned,
+)
 
-TEST_BATCH = 100
 ALIKE = ("channels", "batch_norm", "conv_bias", "side", "resize", "made_up")
 """Options that an encoder of another run must share."""
 
@@ -122,6 +134,8 @@ class Config:
     """aligned: writing and reading start with the same keys; centred: and with keys that hear how images differ."""
     key_gain: float = 1.0
     """Factor of the weights onto keys at the start."""
+    normalise: bool = False
+    """relu: divide every key and every value by its root mean square."""
     readout_scale: float = 1.0
     """Factor of the weights of the readout at the start."""
     w_max: float = 1.0
@@ -198,7 +212,10 @@ PRESETS = {
     "cpu": CPU,
     "paper": PAPER,
     "paper_relu": replace(PAPER, **RATES, pretraining="none", batch_norm=True),
-    "relu": replace(CPU, **RATES, memory_size=64, label_gain=5.0, updates=2000, lr_decay_every=500),
+    "relu": replace(
+        CPU, **(RATES | {"initial": "centred"}), memory_size=64, embedding=32, label_gain=5.0, batch=64, updates=2000,
+        lr=0.003, lr_decay=0.5, lr_decay_every=500,
+    ),
     "frozen": replace(CPU, model="frozen", updates=100),
     "protonet": replace(CPU, model="protonet", tune_updates=0),
     "smoke": replace(
@@ -210,64 +227,6 @@ PRESETS = {
     ),  # threshold: ten inputs are too few for keys that spike at 0.4, and without spikes nothing gets a gradient
 }  # fmt: skip
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
-
-
-class Images(NamedTuple):
-    """Images [N, 1, H, W], bytes; image n shows class n // drawings."""
-
-    pixels: Tensor
-    drawings: int
-    upright: int  # classes that are not turned; they come first
-
-    @property
-    def classes(self) -> int:
-        """How many, turned ones included."""
-        return len(self.pixels) // self.drawings
-
-    @property
-    def by_class(self) -> Tensor:
-        """[classes, drawings, 1, H, W]."""
-        return self.pixels.unflatten(0, (self.classes, self.drawings))  # type: ignore[no-untyped-call, no-any-return]
-
-
-class Source:
-    """What the network gets of an image: kept spikes or features, or what the encoder makes of it now.
-
-    Args:
-        images: all there are.
-        kept: of the same images; None: they are encoded whenever they are asked for.
-    """
-
-    def __init__(self, config: Config, images: Images, kept: PackedSpikes | Tensor | None) -> None:
-        self.config, self.images, self.kept = config, images, kept
-
-    def take(self, encoder: nn.Module, chosen: Tensor, device: torch.device) -> Tensor:
-        """Of images [S, B]: spikes [S T, B, F], or features [S, B, F]."""
-        if isinstance(self.kept, PackedSpikes):
-            return _in_row(self.kept.take(chosen)).to(device)
-        if self.kept is not None:
-            return self.kept[chosen].to(device)
-        pixels = self.images.pixels[chosen.flatten()].to(device).float()
-        if isinstance(encoder, SpikingConvEncoder):
-            duration = steps(self.config, "item_ms")
-            learns = torch.is_grad_enabled()
-            spikes = encoder.encode(pixels, duration) if learns else encoder.spikes(pixels, duration).transpose(0, 1)
-            return _in_row(spikes.reshape(duration, *chosen.shape, -1))
-        features: Tensor = encoder(pixels)
-        return features.view(*chosen.shape, -1)
-
-
-def _in_row(spikes: Tensor) -> Tensor:
-    """One image after the other: [T, S, B, F] -> [S T, B, F]."""
-    return spikes.transpose(0, 1).flatten(0, 1)
-
-
-class Learner(nn.Module):
-    """What a checkpoint holds: the encoder, and the network with the memory."""
-
-    def __init__(self, encoder: nn.Module, memory: nn.Module) -> None:
-        super().__init__()
-        self.encoder, self.memory = encoder, memory
 
 
 def train(config: Config, run: Run) -> None:
@@ -406,11 +365,8 @@ def check(config: Config) -> None:
     if min(config.clip, config.rate_cost, config.target_rate, config.minutes, config.run_episodes) < 0:
         raise ConfigError("clip, rate_cost, target_rate, minutes and run_episodes must not be below 0.")
     spiking, trained = config.model in ("spiking", "frozen"), config.pretraining != "none"
-    if config.model == "relu" and (config.initial != "paper" or config.key_gain != 1.0):
-        raise ConfigError(
-            f'initial "{config.initial}" with key_gain {config.key_gain:g} is for a memory in spikes, not for relu. '
-            'Choose "paper" and 1.'
-        )
+    if config.normalise and config.model != "relu":
+        raise ConfigError(f"normalise is for relu, whose activity has no bound, not for {config.model}. Switch it off.")
     if spiking and config.batch_norm:
         raise ConfigError("An encoder with batch_norm cannot spike. Switch it off, or choose relu or protonet.")
     if spiking and config.conv_bias and trained:
@@ -425,35 +381,6 @@ def check(config: Config) -> None:
 
 PHASE, TUNING = "encoder", "tuning"
 """Folders of pre-training, and of further training by spikes."""
-
-
-def read(config: Config, part: data.Split) -> data.Characters:
-    """The characters of a split; made-up ones are written and read."""
-    if not config.made_up:
-        return data.load(part, config.side, config.resize)
-    with tempfile.TemporaryDirectory() as place:
-        data.write_example(Path(place))
-        return data.load(part, config.side, config.resize, here=Path(place))
-
-
-def turned(config: Config, characters: data.Characters, chosen: Tensor | None = None) -> Images:
-    """Some or all characters, with their quarter turns as further classes."""
-    images = characters.images if chosen is None else characters.images[chosen]
-    pixels = data.rotated(images, config.turns).flatten(0, 1).unsqueeze(1)
-    return Images(pixels.contiguous(), images.shape[1], len(images))
-
-
-def split(config: Config, run: Run) -> tuple[Images, Images]:
-    """Background images to train and to validate with."""
-    background = read(config, "background")
-    drawn = run.generator("held out", shared=True)
-    training, held = data.hold_out(background, config.validation_share, config.hold_out, drawn)
-    return turned(config, background, training), turned(config, background, held)
-
-
-def draw(config: Config, images: Images, count: int, generator: torch.Generator) -> Episodes:
-    """Fresh episodes."""
-    return data.episodes(images.classes, images.drawings, config.ways, count, generator=generator)
 
 
 def build(config: Config, run: Run) -> tuple[ConvEncoder, "Learner"]:
@@ -500,20 +427,23 @@ def network(config: Config, run: Run, features: int) -> OneShotNetwork:
     )  # fmt: skip
     core: MemoryCore | RateMemory
     if config.model == "relu":
-        core = RateMemory(features + config.embedding, features, size, rule, generator=draws)
+        core = RateMemory(
+            features + config.embedding, features, size, rule, normalise=config.normalise, generator=draws
+        )
     else:
         core = MemoryCore(
             features + config.embedding, features, size, neuron(config, config.refractory),
             rule if config.model == "spiking" else None, steps=steps(config, "item_ms"), window=steps(config, "window"),
             delay=steps(config, "delay"), recall=config.recall, generator=draws,
         )  # fmt: skip
-        with torch.no_grad():
-            core.write.weight[:size].mul_(config.key_gain)
-            core.read.weight.mul_(config.key_gain)
-        if config.initial == "centred":
-            centre_(core.write.weight[:size, :features])
-        if config.initial != "paper":
-            align_(core.write, core.read, features)
+    onto, read = core.weights
+    with torch.no_grad():
+        onto[:size].mul_(config.key_gain)
+        read.mul_(config.key_gain)
+    if config.initial == "centred":
+        centre_(onto[:size, :features])
+    if config.initial != "paper":
+        align_weights_(onto, read, features)
     return OneShotNetwork(
         core, config.ways, config.embedding, size, label_gain=config.label_gain, readout_scale=config.readout_scale,
         generator=draws,
@@ -569,73 +499,6 @@ def kept(config: Config, run: Run, learner: Learner, images: Images, part: str) 
         return spikes(phase(run, PHASE), encoder, images.pixels, steps(config, "item_ms"), part)
     assert isinstance(encoder, ConvEncoder)
     return embed(encoder, images.pixels, run.device)
-
-
-def answer(learner: Learner, source: Source, shown: Episodes, device: torch.device) -> Recollection:
-    """What the network says; of a protonet, the distances."""
-    encoder = learner.encoder
-    images, query = (source.take(encoder, part, device) for part in (shown.images, shown.query.unsqueeze(0)))
-    if isinstance(learner.memory, nn.Identity):
-        logits = -(images - query).square().sum(2).T
-        return Recollection(logits, *[images.new_zeros(0)] * 5)
-    if isinstance(encoder, ConvEncoder):
-        query = query[0]
-    found: Recollection = learner.memory(images, query)
-    return found
-
-
-@torch.no_grad()
-def accuracy(learner: Learner, source: Source, shown: Episodes, run: Run) -> float:
-    """Share of right answers; episodes in batches, on which nothing depends."""
-    learner.eval()
-    right = 0.0
-    for start in range(0, len(shown.target), TEST_BATCH):
-        part = slice(start, start + TEST_BATCH)
-        few = Episodes(shown.images[:, part], shown.query[part], shown.target[part])
-        right += len(few.target) * share(answer(learner, source, few, run.device).logits, few.target.to(run.device))
-    return right / len(shown.target)
-
-
-def nearest(features: Tensor, shown: Episodes) -> float:
-    """Share of episodes in which the query's nearest image, by features [N, F], is the right one."""
-    features = features.cpu()
-    logits = -(features[shown.images] - features[shown.query]).square().sum(2).T
-    return share(logits, shown.target)
-
-
-def named(name: str, accuracy: float, count: int) -> dict[str, float]:
-    """An accuracy and its standard error over so many episodes."""
-    return {name: accuracy, f"{name}_error": (accuracy * (1 - accuracy) / count) ** 0.5}
-
-
-def of_runs(config: Config, run: Run, before: ConvEncoder, learner: Learner) -> dict[str, float]:
-    """Accuracy in Lake's runs: the nearest of all characters of a run, and the network with `ways` of them."""
-    if not config.run_episodes:
-        return {}
-    try:
-        if config.made_up:
-            with tempfile.TemporaryDirectory() as place:
-                data.write_example(Path(place))
-                lake = data.load_runs(config.side, config.resize, here=Path(place))
-        else:
-            lake = data.load_runs(config.side, config.resize)
-    except DataError as error:
-        print(f"Lake's runs are left out: {error}", flush=True)
-        return {}
-    count, size = lake.answers.shape
-    pixels = torch.cat([lake.training, lake.test]).flatten(0, 1).unsqueeze(1)
-    images = Images(pixels, 1, len(pixels))
-    every = data.run_episodes(lake, size, 1, generator=run.generator("runs", shared=True))
-    values = {f"runs_nearest_{size}_way": nearest(embed(before, pixels, run.device), every)}
-    if config.model == "protonet" or config.ways > size:
-        return values
-    fixed = None
-    if isinstance(learner.encoder, SpikingConvEncoder):
-        fixed = PackedSpikes.of(learner.encoder, pixels, steps(config, "item_ms"))
-        values[f"runs_nearest_spikes_{size}_way"] = nearest(fixed.counts(), every)
-    shown = data.run_episodes(lake, config.ways, config.run_episodes, generator=run.generator("runs", shared=True))
-    found = accuracy(learner, Source(config, images, fixed), shown, run)
-    return values | named(f"runs_accuracy_{config.ways}_way", found, count * size)
 
 
 def regularised(config: Config, found: Recollection) -> list[Tensor]:

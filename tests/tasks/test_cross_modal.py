@@ -76,7 +76,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, pytest.param({"stored": 12, "freeze_encoders": False}, marks=pytest.mark.slow)]
+    "options",
+    [
+        {},
+        pytest.param({"stored": 12, "freeze_encoders": False}, marks=pytest.mark.slow),
+        {"model": "relu", "conversion": "balanced", "normalise": True},
+    ],
 )
 def test_a_resumed_run_ends_with_the_same_bytes(options: dict[str, Any], tmp_path: Path) -> None:
     config = change(**options)
@@ -322,9 +327,9 @@ def test_without_data_it_is_said_where_they_were_looked_for(tmp_path: Path, monk
         ({"clip": -1.0}, "must not be below 0"),
         ({"white": 0.0}, "white > 0"),
         ({"frames": 15}, "A word of 15 frames and 20 coefficients vanishes"),
-        ({"model": "relu"}, 'initial "centred" is for a memory in spikes, not for relu'),
+        ({"normalise": True}, "normalise is for relu, whose activity has no bound, not for spiking"),
         ({"batch_norm": True}, "Encoders that normalise cannot spike"),
-        ({"model": "relu", "initial": "paper"}, 'conversion "bounded" is for encoders that spike'),
+        ({"model": "relu"}, 'conversion "bounded" is for encoders that spike'),
         ({"pretraining": "none"}, "Frozen encoders that were never trained"),
         ({"validation_share": 0.0}, "validation share"),
         ({"conversion": "balanced", "calibration_batch": 51}, "Thresholds need 2 batches of 51 images"),

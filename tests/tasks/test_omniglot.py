@@ -15,21 +15,8 @@ from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.models.encoders import PackedSpikes, SpikingConvEncoder
 from spikeloom.tasks import omniglot
 from spikeloom.tasks._encoders import phase
-from spikeloom.tasks.omniglot import (
-    PHASE,
-    PRESETS,
-    TUNING,
-    Config,
-    Source,
-    answer,
-    build,
-    draw,
-    kept,
-    read,
-    regularised,
-    split,
-    turned,
-)
+from spikeloom.tasks._omniglot import Source, answer, draw, read, split, turned
+from spikeloom.tasks.omniglot import PHASE, PRESETS, TUNING, Config, build, kept, regularised
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]
@@ -51,6 +38,7 @@ def small(preset: str) -> Config:
         "batch_norm",
         "initial",
         "key_gain",
+        "normalise",
         "potentiation",
         "depression",
         "rate_cost",
@@ -78,28 +66,30 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
 
 
 TUNED = {"freeze_encoder": False, "learn_thresholds": True, "rate_cost": 1e-6, "rate_cost_after": 1}
+AS_RATES = {"model": "relu", "normalise": True, "tune_updates": 0}
 
 
-@pytest.mark.parametrize("options", [{}, TUNED])
+@pytest.mark.parametrize("options", [{}, TUNED, AS_RATES])
 def test_a_run_killed_in_any_phase_ends_with_the_same_bytes(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = change(**options)
     omniglot.train(config, new_run(tmp_path / "whole"))
-    for saves in (1, 3, 5):  # each phase writes two
+    phases = [f"{PHASE}/", f"{TUNING}/", ""] if config.tune_updates else [f"{PHASE}/", ""]
+    for saves in range(1, 2 * len(phases), 2):  # each phase writes two
         place = tmp_path / str(saves)
         with monkeypatch.context() as patched:
             stop_after(patched, saves)
             with pytest.raises(Killed):
                 omniglot.train(config, new_run(place))
         omniglot.train(config, new_run(place))
-        for inside in (f"{PHASE}/", f"{TUNING}/", ""):
+        for inside in phases:
             for name in ("checkpoints/last.pt", "checkpoints/best.pt", "metrics.jsonl"):
                 parts = [tmp_path / "whole" / inside / name, place / inside / name]
                 assert parts[0].read_bytes() == parts[1].read_bytes()
-        assert (place / PHASE / "thresholds.json").read_text() == (
-            tmp_path / "whole" / PHASE / "thresholds.json"
-        ).read_text()
+        if config.model == "spiking":
+            thresholds = [tmp_path / name / PHASE / "thresholds.json" for name in ("whole", str(saves))]
+            assert thresholds[0].read_text() == thresholds[1].read_text()
 
 
 @pytest.mark.parametrize("preset", ["smoke", "paper_relu", "relu", "frozen", "protonet"])
@@ -236,7 +226,7 @@ def test_a_memory_at_zero_does_not_answer(tmp_path: Path) -> None:
         ({"pretraining": "none", "tune_updates": 0, "encoder_from": "x"}, "need a pre-trained encoder"),
         ({"pretraining": "none", "tune_updates": 0, "model": "protonet"}, "need a pre-trained encoder"),
         ({"learn_thresholds": True}, "learn_thresholds is for an encoder in spikes that is not frozen"),
-        ({"model": "relu"}, 'initial "centred" with key_gain 1.5 is for a memory in spikes'),
+        ({"normalise": True}, "normalise is for relu, whose activity has no bound, not for spiking"),
         ({"ways": 13}, "need as many classes"),
         ({"pretrain_ways": 13}, "cannot be drawn from 12 classes"),
         ({"calibration_batches": 30}, "Thresholds need 30 batches"),
@@ -267,7 +257,7 @@ def test_missing_runs_are_left_out_and_said(
 def test_images_and_query_must_fit(tmp_path: Path) -> None:
     spikes, rates = r"\[S T, B, F\] and \[T, B, F\], with 30", r"\[S, B, F\] and \[B, F\], with 3"
     for model, said in (("spiking", spikes), ("relu", rates)):
-        config = change(model=model, initial="paper", key_gain=1.0, tune_updates=0)
+        config = change(model=model, tune_updates=0)
         memory = build(config, new_run(tmp_path))[1].memory
         with pytest.raises(ShapeError, match=said):
             memory(torch.zeros(20, 2, 4), torch.zeros(10, 2, 4))
