@@ -25,6 +25,8 @@ BLOCK = 128
 """Elements of a program of the elementwise loop, one per thread."""
 OLDEST = (3, 6)
 """Version of Triton that multiplies float64."""
+PROGRAMS = 64
+"""Programs of the recurrent loop that are wanted at least, as far as there are samples."""
 CHUNK = 16
 """Neurons before the synapses that are multiplied at a time: fewer are no product for Triton's compiler before 3.9."""
 TILE = 2**17
@@ -51,18 +53,19 @@ class Shape(NamedTuple):
     options: dict[str, Any]
 
 
-def shape(loop: str, size: int, dtype: torch.dtype) -> Shape:
-    """The shape of a loop over `size` neurons.
+def shape(loop: str, size: int, dtype: torch.dtype, batch: int) -> Shape:
+    """The shape of a loop over `size` neurons of `batch` samples.
 
-    A recurrent program owns ROWS samples and all neurons, padded to COLS; it multiplies CHUNK neurons at a time.
+    A recurrent program owns ROWS samples and all neurons, padded to COLS; it multiplies CHUNK neurons at a time. Few
+    samples are few to a program: each reads all weights in every step, but only then is there work for the whole GPU.
     """
     options = {"num_warps": BLOCK // 32, "num_stages": 1, "enable_fp_fusion": False}
     if loop == "elementwise":
         return Shape({"BLOCK": BLOCK}, options)
     cols = max(16, 1 << (size - 1).bit_length())
-    rows = min(16, 16384 // cols)
+    rows = min(16, 16384 // cols, 1 << max(batch // PROGRAMS, 1).bit_length() - 1)
     chunk = min(max(32768 // (cols * dtype.itemsize), CHUNK), 32, cols)
-    options |= {"num_warps": min(max(rows * cols // 256, 1), 16), "num_stages": 2}
+    options |= {"num_warps": min(max(rows * cols // 128, 1), 16), "num_stages": 2}
     return Shape({"ROWS": rows, "COLS": cols, "CHUNK": chunk}, options)
 
 
@@ -224,7 +227,7 @@ def _numbers(program: Program, dtype: torch.dtype, device: torch.device) -> Tens
 def _padded(weights: list[Tensor]) -> Tensor:
     """Weights as the recurrent loop reads them, [slots, COLS, COLS]."""
     size = len(weights[0])
-    room = shape("recurrent", size, weights[0].dtype).constants["COLS"] - size
+    room = shape("recurrent", size, weights[0].dtype, 1).constants["COLS"] - size
     return torch.nn.functional.pad(torch.stack(weights), (0, room, 0, room))
 
 
@@ -233,7 +236,7 @@ def _launch(kernel: Any, plan: Plan, like: Tensor, values: dict[str, Any]) -> No
     steps, batch, size = like.shape
     if like.numel() == 0:
         return
-    constants, options = shape(plan.loop, size, like.dtype)
+    constants, options = shape(plan.loop, size, like.dtype, batch)
     programs = -(-batch // constants["ROWS"]) if plan.loop == "recurrent" else -(-batch * size // BLOCK)
     values = {name: value.contiguous() if isinstance(value, Tensor) else value for name, value in values.items()}
     with torch.cuda.device(like.device if like.is_cuda else -1), np.errstate(all="ignore"):  # masked elements too

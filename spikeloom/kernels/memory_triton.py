@@ -486,7 +486,7 @@ def _launch(kernel: Any, grid: tuple[int, ...], loop: str, like: Tensor, constan
         **shape(loop, size).constants,
         "SIZE": size,
         "SEGMENT": SEGMENT,
-        "STAGES": AHEAD,
+        "STAGES": AHEAD[loop],
     }
     given |= {"numbers": _numbers(tuple(constants.numbers.tolist()), like.dtype, like.device), **values}
     given = {name: value for name, value in given.items() if name in kernel.arg_names}

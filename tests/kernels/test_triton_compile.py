@@ -135,6 +135,7 @@ SLOW = [
     *(f"alif_standard/recurrent/fast/{dtype}/{size}" for dtype in ("float32", "float64") for size in (220, 1024)),
 ]
 """Name of a case, loop, memory, dtype, neurons."""
+BATCH = 128
 
 
 def compile_case(name: str) -> dict[str, str]:
@@ -149,7 +150,7 @@ def compile_case(name: str) -> dict[str, str]:
     values = [torch.ones(neurons if key in case.vectors else ()) for key in case.equation.parameters]
     learns = " ".join(case.learns) if memory != "none" else ""
     module = cache.load(cpu.plan(program, values, dtype, loop == "recurrent", memory, learns), loop_triton.write)
-    shape = gpu.shape(loop, neurons, dtype)
+    shape = gpu.shape(loop, neurons, dtype, BATCH)
     constants = {"refractory": case.refractory, "every": 32 if memory == "lean" else 1, **shape.constants}
     result = {}
     for kernel in (module.forward, module.backward) if memory != "none" else (module.forward,):
@@ -206,7 +207,7 @@ def check(name: str, kernels: dict[str, str]) -> None:
     if label in LIBRARY:
         assert fused > 0  # of the library behind the words
     elif loop == "recurrent" and dtype == "float32":
-        shape = gpu.shape(loop, int(size), torch.float32)
+        shape = gpu.shape(loop, int(size), torch.float32, BATCH)
         products = shape.constants["ROWS"] * shape.constants["COLS"] * shape.constants["CHUNK"]
         assert fused == products // (32 * shape.options["num_warps"])
     else:  # matrix instructions multiply float64
