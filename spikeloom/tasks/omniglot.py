@@ -202,11 +202,11 @@ RATES: dict[str, Any] = {
     "tune_updates": 0,
 }  # fmt: skip
 CPU = Config(
-    channels=32, pretrain_updates=1500, pretrain_ways=30, pretrain_lr=0.002, pretrain_decay_every=400,
-    tune_updates=400, tune_lr=0.002, freeze_encoder=True, threshold_share=0.4,
-    encoder_refractory=0.0, window=100.0, embedding=32, memory_size=128, label_gain=8.0, initial="centred",
-    key_gain=1.5, readout_scale=0.3, dt=5.0, delay=5.0, threshold=0.4, refractory=5.0, batch=64, updates=2000,
-    lr=0.003, lr_decay=0.5, lr_decay_every=500, rate_cost=0.0, validate_every=100, checkpoint_every=50,
+    pretrain_updates=2400, pretrain_lr=0.002, pretrain_decay_every=650, tune_updates=400, tune_lr=0.002,
+    freeze_encoder=True, threshold_share=0.4, encoder_refractory=0.0, item_ms=200.0, window=200.0, embedding=32,
+    memory_size=128, label_gain=8.0, initial="centred", key_gain=2.0, readout_scale=0.3, recall=0.0, dt=5.0, delay=5.0,
+    threshold=0.4, refractory=5.0, batch=64, updates=1200, lr=0.003, lr_decay=0.5, lr_decay_every=350, rate_cost=0.0,
+    validate_every=100, checkpoint_every=50,
 )  # fmt: skip
 PRESETS = {
     "cpu": CPU,
