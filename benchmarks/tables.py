@@ -11,6 +11,7 @@
     hebbian     benchmarks/results/hebbian.json
     concentration  benchmarks/results/concentration.json
     memory      benchmarks/results/memory.json, length.json, first_call.json
+    gpu         benchmarks/results/*-cuda.json
     scaling     benchmarks/results/scaling.json, in docs/how-to/several-processes.md
 
 A table without results files says so. `--check` writes nothing and fails if a page is not up to date.
@@ -27,6 +28,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 SPEED = ("w1_linear_lif", "w2_lif", "w2_lif_fresh", "w3_lsnn", "store_recall_update")
+ON_A_GPU = ("w1_linear_lif", "w2_lif", "w3_lsnn", "parallel", "hebbian")
 NONE_YET = "No results files yet."
 
 
@@ -281,6 +283,37 @@ def hebbian() -> str:
     return markdown(head, rows) + f"\n\n{said} " + origin([document])
 
 
+def gpu() -> str:
+    """What ran on a GPU: the median of wall time and how many times ours, workload by workload."""
+    documents = [document for name in ON_A_GPU if (document := read(f"{name}-cuda"))]
+    if not documents:
+        return NONE_YET
+    rows = []
+    for document, work in ((document, work) for document in documents for work in document["workloads"]):
+        cells = {row["name"]: row for row in work["contenders"]}
+        base = cells.pop(work["relative_to"])
+        floors = [name for name in cells if name.startswith("floor")]
+        shown = [
+            ", ".join(
+                f"{name.removeprefix('floor: ').removeprefix('spikeloom, ')} {times(cells[name])}"
+                for name in cells
+                if name.startswith("spikeloom") == ours and name not in floors
+            )
+            for ours in (True, False)
+        ]
+        floor = ", ".join(times(cells[name]) for name in floors)
+        name = "Hebbian memory, " * (document["name"] == "hebbian") + work["name"]
+        rows.append([name, f"{base['wall_ms']['median']:.1f} ms", floor, *shown])
+    about = f"{documents[0]['machine']['gpu']}; medians of wall time, forward and backward. "
+    return markdown(["", "ours", "floor", "ours, other modes", "others"], rows) + "\n\n" + about + origin(documents)
+
+
+def times(row: dict[str, Any]) -> str:
+    """How many times the wall time of ours."""
+    factor = row["wall_relative"]["median"]
+    return f"{factor:,.{0 if factor >= 10 else 2 if factor < 1 else 1}f}x"
+
+
 def stories() -> str:
     """A network that reads stories: what padding and copies would cost, then cost by length."""
     document = read("stories")
@@ -382,7 +415,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "results": results, "spoken": spoken, "speed": speed, "sparse": sparse, "parallel": parallel, "rate": rate,
     "conversion": conversion, "stdp": stdp, "hebbian": hebbian,
     "stories": stories, "concentration": concentration,
-    "memory": memory,
+    "memory": memory, "gpu": gpu,
 }  # fmt: skip
 
 
