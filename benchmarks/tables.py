@@ -289,7 +289,7 @@ def gpu() -> str:
     if not documents:
         return NONE_YET
     rows = []
-    for document, work in ((document, work) for document in documents for work in document["workloads"]):
+    for about, work in ((document, work) for document in documents for work in document["workloads"]):
         cells = {row["name"]: row for row in work["contenders"]}
         base = cells.pop(work["relative_to"])
         floors = [name for name in cells if name.startswith("floor")]
@@ -302,10 +302,10 @@ def gpu() -> str:
             for ours in (True, False)
         ]
         floor = ", ".join(times(cells[name]) for name in floors)
-        name = "Hebbian memory, " * (document["name"] == "hebbian") + work["name"]
+        name = "Hebbian memory, " * (about["name"] == "hebbian") + work["name"]
         rows.append([name, f"{base['wall_ms']['median']:.1f} ms", floor, *shown])
-    about = f"{documents[0]['machine']['gpu']}; medians of wall time, forward and backward. "
-    return markdown(["", "ours", "floor", "ours, other modes", "others"], rows) + "\n\n" + about + origin(documents)
+    said = f"{documents[0]['machine']['gpu']}; medians of wall time, forward and backward. "
+    return markdown(["", "ours", "floor", "ours, other modes", "others"], rows) + "\n\n" + said + origin(documents)
 
 
 def times(row: dict[str, Any]) -> str:

@@ -110,7 +110,7 @@ def _operate(
     learns = [name for name in program.equation.parameters if wanted and parameters[name].requires_grad]
     history = None if weight is None else torch.stack([*moving.history, moving.spikes])
     past = moving.spikes.detach() if weight is not None else moving.spikes
-    out, left, *rest = operators.spikes(
+    out, left, *rest = operators.run(
         xs, list(moving.states), past, moving.left, values, history, weight, delays,
         moving.noise if program.draws == "drawn" else None, sparse,
         program.memory if wanted else "none", " ".join(learns), program.key, engine_for(xs),

@@ -22,7 +22,8 @@ from .loop_numba import SEGMENT, Plan
 from .program import Program
 
 BLOCK = 128
-"""Elements of a program of the elementwise loop, one per thread."""
+"""Threads of a program of the elementwise loop: each has an element, or two where there are MANY."""
+MANY = 2**20
 OLDEST = (3, 6)
 """Version of Triton that multiplies float64."""
 PROGRAMS = 64
@@ -61,7 +62,7 @@ def shape(loop: str, size: int, dtype: torch.dtype, batch: int) -> Shape:
     """
     options = {"num_warps": BLOCK // 32, "num_stages": 1, "enable_fp_fusion": False}
     if loop == "elementwise":
-        return Shape({"BLOCK": BLOCK}, options)
+        return Shape({"BLOCK": BLOCK if batch * size < MANY else 2 * BLOCK}, options)
     cols = max(16, 1 << (size - 1).bit_length())
     rows = min(16, 16384 // cols, 1 << max(batch // PROGRAMS, 1).bit_length() - 1)
     chunk = min(max(32768 // (cols * dtype.itemsize), CHUNK), 32, cols)
@@ -237,7 +238,7 @@ def _launch(kernel: Any, plan: Plan, like: Tensor, values: dict[str, Any]) -> No
     if like.numel() == 0:
         return
     constants, options = shape(plan.loop, size, like.dtype, batch)
-    programs = -(-batch // constants["ROWS"]) if plan.loop == "recurrent" else -(-batch * size // BLOCK)
+    programs = -(-batch // constants["ROWS"]) if plan.loop == "recurrent" else -(-batch * size // constants["BLOCK"])
     values = {name: value.contiguous() if isinstance(value, Tensor) else value for name, value in values.items()}
     with torch.cuda.device(like.device if like.is_cuda else -1), np.errstate(all="ignore"):  # masked elements too
         kernel[(programs,)](**values, **constants, steps=steps, batch=batch, size=size, **options)

@@ -3,12 +3,17 @@
 spikeloom::spikes           (current, states, ..., synapses) -> [spikes, left, *states, *kept]
 spikeloom::spikes_backward  -> gradients
 spikeloom::project          input synapses with delays, event by event
+
+Operators that take lists cost half a millisecond of Python a call. So `run` uses `spikes` only while something is
+compiled or exported, and the same two functions in an ordinary autograd function otherwise.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.library import custom_op
 
 from . import cpu
@@ -27,8 +32,7 @@ def _lists(engine: str, weight: Tensor, delays: Tensor | None, sparse: bool) -> 
     return _engine(engine).lists(weight, delays, sparse)
 
 
-@custom_op("spikeloom::spikes", mutates_args=())
-def spikes(
+def _spikes(
     current: Tensor, states: list[Tensor], past: Tensor, left: Tensor, parameters: list[Tensor], history: Tensor | None,
     weight: Tensor | None, delays: Tensor | None, noise: Tensor | None, sparse: bool, memory: str, learns: str,
     key: str, engine: str,
@@ -41,6 +45,9 @@ def spikes(
         program, plan, current, states, past, left, parameters, history, synapse, noise
     )
     return result
+
+
+spikes = custom_op("spikeloom::spikes", _spikes, mutates_args=())
 
 
 @spikes.register_fake
@@ -58,8 +65,7 @@ def _(
     return [torch.empty_like(current, memory_format=torch.contiguous_format), *finals, *kept]
 
 
-@custom_op("spikeloom::spikes_backward", mutates_args=())
-def spikes_backward(
+def _spikes_backward(
     grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor, past: Tensor, left: Tensor,
     parameters: list[Tensor], kept: list[Tensor], history: Tensor | None, weight: Tensor | None, delays: Tensor | None,
     noise: Tensor | None, sparse: bool, weight_learns: bool, memory: str, learns: str, key: str, engine: str,
@@ -89,6 +95,9 @@ def spikes_backward(
     return result
 
 
+spikes_backward = custom_op("spikeloom::spikes_backward", _spikes_backward, mutates_args=())
+
+
 @spikes_backward.register_fake
 def _(
     grad_out: Tensor, grad_states: list[Tensor], current: Tensor, out: Tensor, past: Tensor, left: Tensor,
@@ -115,7 +124,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     ctx.weight_learns = weight is not None and weight.requires_grad
 
 
-def _pull(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
+def _pull(ctx: Any, grads: Sequence[Tensor | None], backward: Any = spikes_backward) -> tuple[Any, ...]:
     current, past, left, history, weight, delays, noise, out, *rest = ctx.saved_tensors
     parameters, kept = rest[: ctx.parameters], rest[ctx.parameters :]
     grad_out = torch.zeros_like(out) if grads[0] is None else grads[0]
@@ -123,7 +132,7 @@ def _pull(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
         torch.zeros(shape, dtype=out.dtype, device=out.device) if grad is None else grad
         for shape, grad in zip(ctx.shapes, grads[2 : 2 + ctx.states], strict=True)
     ]
-    pulled = spikes_backward(
+    pulled = backward(
         grad_out, grad_states, current, out, past, left, parameters, kept, history, weight, delays, noise, ctx.sparse,
         ctx.weight_learns, ctx.memory, ctx.learns, ctx.key, ctx.engine,
     )  # fmt: skip
@@ -137,6 +146,43 @@ def _pull(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
 
 
 spikes.register_autograd(_pull, setup_context=_keep)
+
+
+class _Spikes(torch.autograd.Function):
+    """The same without lists: rest is (number of states, *what is no tensor), then the tensors of `spikes`."""
+
+    @staticmethod
+    def forward(rest: tuple[Any, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(_spikes(*_listed(rest, tensors)))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        _keep(ctx, _listed(inputs[0], inputs[1:]), list(output))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        current, states, past, left, parameters, *tail = _pull(ctx, grads, _spikes_backward)[:9]
+        return None, current, past, left, *tail, *states, *parameters
+
+
+def _listed(rest: tuple[Any, ...], tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of `spikes`."""
+    states, *others = rest
+    current, past, left, history, weight, delays, noise, *lists = tensors
+    return current, lists[:states], past, left, lists[states:], history, weight, delays, noise, *others
+
+
+def run(
+    current: Tensor, states: list[Tensor], past: Tensor, left: Tensor, parameters: list[Tensor], history: Tensor | None,
+    weight: Tensor | None, delays: Tensor | None, noise: Tensor | None, *others: Any,
+) -> list[Tensor]:  # fmt: skip
+    """`spikes`, as fast as it goes."""
+    if torch.compiler.is_compiling():
+        found: list[Tensor] = spikes(current, states, past, left, parameters, history, weight, delays, noise, *others)
+        return found
+    rest = (len(states), *others)
+    return list(_Spikes.apply(rest, current, past, left, history, weight, delays, noise, *states, *parameters))
 
 
 @custom_op("spikeloom::project", mutates_args=())
