@@ -92,6 +92,7 @@ def train(name: str, arguments: list[str]) -> None:
     chosen, options = parse_options(task, name, arguments)
     if chosen.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, but is {chosen.seeds}.")
+    getattr(task, "check", lambda _: None)(options)  # before there is a folder
     seeds = list(range(chosen.seed, chosen.seed + chosen.seeds))
     recorded = str(Path(name).resolve()) if name.endswith(".py") else name
     with ranks.joined() as (rank, world):
@@ -210,8 +211,9 @@ def show_table(task: Task, folder: Path, plan: table.Plan) -> None:
 
 
 def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
-    """figures/table.png of a table."""
+    """figures/table.png of a table: bars, or curves of an accuracy if all columns are whole numbers."""
     from .plot.bars import grouped
+    from .plot.memory import accuracy_by_length
 
     cells = {(cell["row"], cell["column"]): cell for cell in result["cells"]}
     rows, columns = (list(dict.fromkeys(key[place] for key in cells)) for place in range(2))
@@ -228,7 +230,17 @@ def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
     if result["source"]:
         title += "\n" + textwrap.fill(f"(published: {result['source']})", TITLE)
     spread = values("sd") if len(result["seeds"]) > 1 else None
-    drawn = grouped(rows, columns, values("mean"), spread, values("published"), label, title)
+    if share and len(columns) > 1 and all(column.isdigit() for column in columns):
+        curves, deviations = (
+            {
+                row: {int(column): cells[row, column][name] for column in columns if (row, column) in cells}
+                for row in rows
+            }
+            for name in ("mean", "sd")
+        )
+        drawn = accuracy_by_length(curves, title=title, spread=deviations if spread else None)
+    else:
+        drawn = grouped(rows, columns, values("mean"), spread, values("published"), label, title)
     picture = io.BytesIO()
     drawn.savefig(picture, dpi=120.0)
     files.write_atomic(folder / "figures" / "table.png", lambda stream: stream.write(picture.getvalue()))

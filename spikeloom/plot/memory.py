@@ -116,8 +116,9 @@ def accuracy_by_length(
     chance: Mapping[int, float] | None = None,
     title: str = "Accuracy",
     items: str = "items",
+    spread: Mapping[str, Mapping[Any, float]] | None = None,
 ) -> Figure:
-    """Accuracy over the number of items, a curve for each network.
+    """Accuracy over the number of items, a curve for each network, with its spread where that is given.
 
     >>> accuracy_by_length({"spiking": {1: 1.0, 3: 0.9}}).axes[0].get_xlabel()
     'items'
@@ -126,7 +127,9 @@ def accuracy_by_length(
     axes = figure.add_subplot()
     tidy(axes)
     for (name, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
-        axes.plot(list(curve), [100 * value for value in curve.values()], "o-", color=colour, label=name)
+        heights = [100 * value for value in curve.values()]
+        errors = None if spread is None else [100 * spread[name][length] for length in curve]
+        axes.errorbar(list(curve), heights, errors, fmt="o-", color=colour, label=name, capsize=3)
     if chance:
         axes.plot(list(chance), [100 * value for value in chance.values()], ":", color=GREY, label="chance")
     axes.set_ylim(0, 102)

@@ -141,6 +141,7 @@ def pretrain_prototypes(
         torch.autograd.backward(loss)
         ranks.average_gradients(encoder)
         optimizer.step()
+        ranks.average_buffers(encoder)
         if isinstance(encoder, SpikingConvEncoder):
             keep_above(encoder, lowest)
         return {"loss": loss.item(), "accuracy": share(logits, target), "lr": lr}
@@ -301,6 +302,8 @@ def borrow(run: Run, source: str, encoder: ConvEncoder, options: Any, alike: Seq
         CheckpointError: it has no such encoder.
     """
     other = configs.read(Path(source))
+    if other.task != run.task:
+        raise ConfigError(f"{source} is a run of {other.task}, not of {run.task}. Name the folder of another run.")
     theirs: Mapping[str, Any] = other.options
     different = [
         f"{name} is {theirs.get(name)!r} there and {getattr(options, name)!r} here"

@@ -30,6 +30,8 @@ def associations(config: Any, run: Run, shown: Associations, found: Recollection
     )  # fmt: skip
     if config.model in ("spiking", "frozen", "recurrent"):
         rasters(config, run, found, [f"item {number + 1}: {label}" for number, label in enumerate(labels)])
+    elif found.written.numel():
+        heat(run, found, "items")
     if found.memory.numel():
         memories(run, found)
     charts = {

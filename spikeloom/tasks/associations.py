@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from ..data.associations import Associations, draw
 from ..errors import ConfigError, check_positive
-from ..layers.memory import align_, memory_neuron
+from ..layers.memory import align_weights_, memory_neuron
 from ..models.memory import AssociationNetwork, Kind, LSTMCore, MemoryCore, RateMemory, Recollection, RecurrentCore
 from ..rules import Hebbian
 from ..train import ranks
@@ -117,7 +117,7 @@ class Config:
     """Updates between two checkpoints."""
 
 
-PAPER = Config()
+PAPER = Config(validate_every=18)
 RATES: dict[str, Any] = {
     "model": "relu", "initial": "paper", "input_gain": 1.0, "potentiation": 0.1, "depression": 0.1, "rate_cost": 0.0,
 }  # fmt: skip
@@ -148,7 +148,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
 NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "spiking memory": ("paper_5", {}),
     "rate memory": ("relu", {"memory_size": 100, "updates": 1000}),
-    "LSTM": ("lstm", {"memory_size": 100, "updates": 1000}),
+    "LSTM": ("lstm", {"memory_size": 100, "updates": 4000}),
     "recurrent LIF": ("recurrent", {"memory_size": 100, "updates": 300}),
     "memory at zero": ("paper_5", {"model": "frozen", "updates": 40}),
 }
@@ -269,8 +269,8 @@ def check(config: Config) -> None:
             raise ConfigError(f"Samples of {length} items need as many classes, but there are {config.classes}.")
     if min(config.clip, config.rate_cost, config.target_rate, config.stored, config.minutes) < 0:
         raise ConfigError("clip, rate_cost, target_rate, stored and minutes must not be below 0.")
-    if config.initial == "aligned" and config.model not in ("spiking", "frozen"):
-        raise ConfigError(f'initial "aligned" is for a memory in spikes, not for {config.model}. Choose "paper".')
+    if config.initial == "aligned" and config.model not in ("spiking", "frozen", "relu"):
+        raise ConfigError(f'initial "aligned" is for networks with a memory, not for {config.model}. Choose "paper".')
 
 
 def lengths(config: Config) -> list[int]:
@@ -311,8 +311,8 @@ def network(config: Config, run: Run) -> AssociationNetwork:
                 n_in, n_query, width, neuron, rule if config.model == "spiking" else None, recall=config.recall,
                 delay=steps(config, "delay"), **time,
             )  # fmt: skip
-            if config.initial == "aligned":
-                align_(core.write, core.read, n_query)
+    if config.initial == "aligned" and isinstance(core, MemoryCore | RateMemory):
+        align_weights_(*core.weights, n_query)
     model = AssociationNetwork(
         core, config.features, config.classes, config.embedding, width, input_gain=config.input_gain,
         rectify=config.model == "relu", readout_scale=config.readout_scale, generator=draws,

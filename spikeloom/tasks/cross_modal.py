@@ -177,7 +177,7 @@ class Config:
     """Updates between two checkpoints."""
 
 
-PAPER = Config()
+PAPER = Config(test_samples=10_000)
 RATES: dict[str, Any] = {
     "model": "relu", "initial": "paper", "conversion": "balanced", "potentiation": 0.1, "depression": 0.1,
     "rate_cost": 0.0,
@@ -357,6 +357,10 @@ def check(config: Config) -> None:
         raise ConfigError(f"normalise is for relu, whose activity has no bound, not for {config.model}. Switch it off.")
     if config.model in SPIKING and config.batch_norm:
         raise ConfigError("Encoders that normalise cannot spike. Use --no-batch-norm, or --model relu.")
+    if config.model in SPIKING and config.conv_bias and config.pretraining == "digits":
+        raise ConfigError('A converted encoder has no biases. Switch conv_bias off, or choose pretraining "none".')
+    if config.learn_thresholds and (config.freeze_encoders or config.model not in SPIKING):
+        raise ConfigError("learn_thresholds is for encoders in spikes that are not frozen.")
     if config.model == "relu" and config.conversion == "bounded":
         raise ConfigError('conversion "bounded" is for encoders that spike, not for relu. Choose "balanced".')
     if config.freeze_encoders and not (config.pretraining == "digits" or (config.words_from and config.pictures_from)):
@@ -431,7 +435,7 @@ def spiking_of(config: Config, encoder: ConvEncoder) -> nn.Module:
     spiking = SpikingConvEncoder(
         encoder,
         neuron_of(config),
-        learn_thresholds=config.learn_thresholds and not config.freeze_encoders,
+        learn_thresholds=config.learn_thresholds,
     )
     return spiking.to(next(encoder.parameters()).device)
 

@@ -269,6 +269,7 @@ def train(config: Config, run: Run) -> None:
         if config.clip:
             torch.nn.utils.clip_grad_norm_(learner.parameters(), config.clip)
         optimizer.step()
+        ranks.average_buffers(learner)
         if isinstance(encoder, SpikingConvEncoder):
             keep_above(encoder, lowest)
         silent.look(run, found, finished)
@@ -331,6 +332,7 @@ def plot(config: Config, run: Run) -> None:
 
     plain, learner = build(config, run)
     run.load_best(model=learner)
+    learner.eval()
     images = turned(config, read(config, "evaluation"))
     shown = draw(config, images, TEST_BATCH, run.generator("activity", shared=True))
     pixels = images.pixels[torch.cat([shown.images[:, 0], shown.query[:1]])]
@@ -374,7 +376,10 @@ def check(config: Config) -> None:
     if not trained and (config.encoder_from or config.model == "protonet"):
         raise ConfigError('encoder_from and the model protonet need a pre-trained encoder, not pretraining "none".')
     if config.tune_updates and (not spiking or not trained):
-        raise ConfigError('tune_updates are for an encoder in spikes that was pre-trained, not for pretraining "none".')
+        raise ConfigError(
+            f'tune_updates are for an encoder in spikes that was pre-trained, but model is "{config.model}" and '
+            f'pretraining "{config.pretraining}". Choose tune_updates 0.'
+        )
     if config.learn_thresholds and (config.freeze_encoder or not spiking):
         raise ConfigError("learn_thresholds is for an encoder in spikes that is not frozen.")
 

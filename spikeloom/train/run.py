@@ -96,7 +96,7 @@ class Run:
         on: ranks that were not there take over the parts of one that was, and draw from streams of their own.
 
         Raises:
-            CheckpointError: the checkpoint is damaged, or belongs to another run or other parts.
+            CheckpointError: the checkpoint is damaged or was taken away, or belongs to another run or other parts.
         """
         self._mark = time.monotonic()
         finished = 0
@@ -111,6 +111,11 @@ class Run:
                 else:
                     self._generators[purpose] = _stream(f"{self.seed}/{purpose}/{self.rank}/after {finished} updates")
             self.last_saved = finished
+        elif ranks.shared((self.folder / "seconds.json").exists()):  # which is written after the first checkpoint
+            raise CheckpointError(
+                f"{self._path('last')} is missing, but the run had been saved. Restore the file, or train anew with "
+                "another --out."
+            )
         else:
             for part in parts.values():
                 if isinstance(part, nn.Module):
@@ -230,7 +235,8 @@ class Run:
         if self.world > 1 and len(set(ranks.gather(hashlib.sha256(checkpoint.seal(common)).hexdigest()))) > 1:
             raise CheckpointError(
                 f"the ranks hold different models at update {update}. "
-                "Call ranks.average_gradients(model) between backward() and optimizer.step()."
+                "Call ranks.average_gradients(model) between backward() and optimizer.step(), and "
+                "ranks.average_buffers(model) after it if the model keeps statistics, as batch normalisation does."
             )
         everyone = ranks.gather({"generators": generators, "parts": own})
         if self.rank == 0:

@@ -61,7 +61,7 @@ def test_every_network_trains_and_is_drawn(preset: str, tmp_path: Path) -> None:
     associations.plot(config, run.fresh())
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     memory = {"memory", "memory_weights"} if preset in ("smoke", "relu", "frozen") else set()
-    spikes = {"writing", "reading"} if preset in ("smoke", "frozen", "recurrent") else set()
+    spikes = {"writing", "reading"} if preset in ("smoke", "relu", "frozen", "recurrent") else set()
     assert drawn == {"input", "answer", "learning_curves", "accuracy_by_length"} | memory | spikes
 
 
@@ -99,7 +99,7 @@ def test_the_rate_cost_is_in_hertz() -> None:
         ({"test_lengths": "one"}, "whole numbers with commas"),
         ({"window": 7.0}, "whole number of steps"),
         ({"window": 60.0}, "no last 12 steps"),
-        ({"model": "lstm"}, 'initial "aligned" is for a memory in spikes'),
+        ({"model": "lstm"}, 'initial "aligned" is for networks with a memory, not for lstm'),
         ({"clip": -1.0}, "must not be below 0"),
         ({"input_gain": 0.0}, "input_gain > 0"),
     ],
