@@ -26,6 +26,10 @@ from .train.series import Series
 
 TITLE = 90
 """Characters in a line above the figure of a table."""
+LOST = (
+    "A process was lost, and torchrun has started all of them again, but without --out nobody knows which run to go on "
+    "with. Go on by `torchrun ... -m spikeloom resume DIR`; pass --out when you start."
+)
 PARTS = ("Config", "PRESETS", "PUBLISHED", "train", "evaluate", "plot")
 
 
@@ -42,7 +46,7 @@ def run(name: str, arguments: list[str]) -> None:
         train(arguments[0], arguments[1:])
     elif name == "table":
         if not arguments or arguments[0].startswith("-"):
-            raise ConfigError("table needs a task first: spikeloom table TASK [NAME]. shd and spoken_digits have some.")
+            raise ConfigError("table needs a task first: spikeloom table TASK [NAME], such as babi.")
         train_table(arguments[0], arguments[1:])
     elif name == "data":
         if len(arguments) != 2 or arguments[0] != "fetch":
@@ -98,10 +102,7 @@ def train(name: str, arguments: list[str]) -> None:
     with ranks.joined() as (rank, world):
         again = ranks.restarted()
         if again and chosen.out is None:
-            raise ConfigError(
-                "A process was lost, and torchrun has started all of them again, but without --out nobody knows which "
-                "run to go on with. Go on by `torchrun ... -m spikeloom resume DIR`; pass --out when you start."
-            )
+            raise ConfigError(LOST)
         folder = ranks.shared(chosen.out or default_folder(Path(name).stem, chosen.preset, seeds))
         place = (ranks.local_device(), rank, world)
         if chosen.seeds > 1:
@@ -153,10 +154,10 @@ def train_series(task: Task, folder: Path, several: Series, rank: int, world: in
     """Train every seed that is not finished, then summarise all."""
     for seed in several.seeds:
         member = folder / f"seed{seed}"
-        if (member / "report.html").exists():
+        if ranks.shared((member / "report.html").exists()):  # rank 0 looks: it writes, and others may be late
             continue
         place = (ranks.local_device(), rank, world)
-        new = not (member / "config.json").exists()
+        new = not ranks.shared((member / "config.json").exists())
         run = experiment.create(member, several.member(seed), *place) if new else experiment.reopen(member, *place)
         with resumable(folder):
             train_run(task, run)
@@ -168,14 +169,19 @@ def train_table(name: str, arguments: list[str]) -> None:
     """`spikeloom table NAME ...`: train every cell, then write the table."""
     task = find_task(name)
     asked = parse_table(name, arguments)
-    table.find(task, f"Task {name}", asked.table)
+    chosen = asked.table or next(iter(getattr(task, "TABLES", ())), "")
+    if not chosen:
+        raise ConfigError(f"Task {name} has no tables. associations, babi, shd and spoken_digits have some.")
+    table.find(task, f"Task {name}", chosen)
     if asked.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, but is {asked.seeds}.")
     recorded = str(Path(name).resolve()) if name.endswith(".py") else name
     seeds = list(range(asked.seed, asked.seed + asked.seeds))
     with ranks.joined() as (rank, world):
-        plan = table.Plan(recorded, asked.table, seeds, asked.changes())
-        place = ranks.shared(asked.out or default_folder(Path(name).stem, f"table-{asked.table}", seeds))
+        if ranks.restarted() and asked.out is None:
+            raise ConfigError(LOST)
+        plan = table.Plan(recorded, chosen, seeds, asked.changes())
+        place = ranks.shared(asked.out or default_folder(Path(name).stem, f"table-{chosen}", seeds))
         if rank == 0:
             table.create(place, plan)
         fill_table(task, place, plan, rank, world)
@@ -185,7 +191,7 @@ def fill_table(task: Task, folder: Path, plan: table.Plan, rank: int, world: int
     """Train what is missing in a table, and write what it says."""
     chosen = table.find(task, f"Task {plan.task}", plan.table)
     for _, _, name, several in list(table.members(task, chosen, plan)):
-        if not (folder / name / "summary.json").exists():
+        if not ranks.shared((folder / name / "summary.json").exists()):
             if rank == 0 and series.read(folder / name) is None:
                 series.create(folder / name, several)
             ranks.barrier()

@@ -47,7 +47,7 @@ def parse_options(task: Task, name: str, arguments: list[str]) -> tuple[TrainOpt
         if flag(rest[0]) in OLD_FLAGS:
             raise ConfigError(
                 f"{command} has no option {rest[0]!r}: torchrun starts the processes and tells them who they are. "
-                f"Start with: {torchrun(name, rest)}"
+                f"Start with: {torchrun(name, arguments)}"
             )
         names = [
             f"--{field.name.replace('_', '-')}"
@@ -82,6 +82,8 @@ def torchrun(task: str, words: list[str]) -> str:
 
     >>> torchrun("shd", ["--multiprocessing_distributed", "--dist_url", "env://"])
     'torchrun --standalone --nproc-per-node N -m spikeloom train shd'
+    >>> torchrun("shd", ["--rank", "0", "--updates", "5", "--gpu=0"])
+    'torchrun --standalone --nproc-per-node N -m spikeloom train shd --updates 5'
     """
     pieces = [piece for word in words for piece in (word.split("=", 1) if word.startswith("-") else [word])]
     given = {
@@ -95,15 +97,21 @@ def torchrun(task: str, words: list[str]) -> str:
             f"torchrun --nnodes {machines} --node-rank {given.get('rank', 'K')} --nproc-per-node N "
             f"--rdzv-backend c10d --rdzv-endpoint {address}"
         )
-    return f"{line} -m spikeloom train {task}"
+    kept, skipped = list[str](), False
+    for word in words:
+        old = word.startswith("-") and flag(word) in OLD_FLAGS
+        if not old and not (skipped and not word.startswith("-")):
+            kept.append(word)
+        skipped = old and "=" not in word and flag(word) != "multiprocessing_distributed"
+    return " ".join([f"{line} -m spikeloom train {task}", *kept])
 
 
 @dataclasses.dataclass(frozen=True)
 class TableOptions:
     """Options of `spikeloom table TASK`."""
 
-    table: Annotated[str, tyro.conf.Positional] = "neurons"
-    """Name of the table."""
+    table: Annotated[str, tyro.conf.Positional] = ""
+    """Name of the table; by default the first that the task has."""
     seed: int = 0
     """First seed."""
     seeds: int = 3

@@ -45,7 +45,7 @@ LARGEST = 1 << 25
 """Bytes of one file; the longest official one has fewer than six million."""
 MOST_WORDS = 100
 """Of a sentence; the longest official one has 11."""
-LINE = re.compile(r"([0-9]{1,6}) (.*)")
+LINE = re.compile(r"([1-9][0-9]{0,5}) (.*)")
 
 
 class Question(NamedTuple):
@@ -140,6 +140,8 @@ def parse(data: bytes, name: str) -> Questions:
             raise DataError(f"{where} is {shown(line)}, but a number, a space and a sentence were expected. {advice()}")
         number, rest = int(numbered[1]), numbered[2]
         if number == 1:
+            if story and (not questions or questions[-1].story < story - 1):
+                raise DataError(f"{where} begins a story, but the one before it has no question. {advice()}")
             places, first = {}, len(statements)
             story += 1
         elif number != last_number + 1:
@@ -389,11 +391,13 @@ def _words(sentence: str, end: str, where: str) -> Sentence:
     """The words of a sentence that ends with this sign."""
     plain = sentence.strip()
     words = tuple(plain[:-1].lower().split())
-    if not plain.endswith(end) or not 0 < len(words) <= MOST_WORDS:
+    merged = any(sign in word or not word.isprintable() for word in words for sign in ".?")
+    if not plain.endswith(end) or not 0 < len(words) <= MOST_WORDS or merged:
         kind = "statement" if end == "." else "question"
         hint = " A question needs tabs before its answer and its facts." if plain.endswith("?") and end == "." else ""
         raise DataError(
-            f"{where} has the {kind} {shown(sentence)}, but 1 to {MOST_WORDS} words and then {end!r} were expected."
+            f"{where} has the {kind} {shown(sentence)}, but 1 to {MOST_WORDS} words of letters and then "
+            f"{end!r} were expected."
             f"{hint} {advice()}"
         )
     return words

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..layers import rate_cost
+from ..train import ranks
 from ..train.run import Run
 
 SPIKING = ("spiking", "frozen", "recurrent")
@@ -41,8 +42,11 @@ def steps(config: MemoryOptions, name: str) -> int:
 
 
 def squared_rates(config: MemoryOptions, spikes: Tensor) -> Tensor:
-    """Mean over neurons of the squared distance of the rate, averaged over the batch, from the target [Hz^2]."""
-    return 1e6 / spikes.shape[2] * rate_cost(spikes, config.target_rate, config.dt)
+    """Mean over neurons of the squared distance of the rate, averaged over the batch, from the target [Hz^2].
+
+    With several processes the batch is that of all.
+    """
+    return 1e6 / spikes.shape[2] * rate_cost(spikes, config.target_rate, config.dt, ranks.mean_of)
 
 
 def rates(config: MemoryOptions, found: Active) -> dict[str, float]:

@@ -194,10 +194,8 @@ def train(config: Config, run: Run) -> None:
         chosen = batches.next()
         shown = training.batch(training.of(chosen) if config.whole_stories else chosen).to(run.device)
         found = model(shown.statements, shown.lengths, shown.query, shown.first)
-        loss = cross_entropy(found.logits, shown.target)
-        values = {"loss": loss.item(), "accuracy": share(found.logits, shown.target.cpu()), "lr": lr}
-        if config.rate_cost and finished >= config.rate_cost_after:
-            loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in found.layers.values())
+        loss, values = losses(config, found, shown.target, config.rate_cost * (finished >= config.rate_cost_after))
+        values["lr"] = lr
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         ranks.average_gradients(model)
@@ -397,12 +395,27 @@ def accuracy(model: StoryNetwork, stories: Stories, run: Run) -> float:
     return float(said(model, stories, run)[0].double().mean())
 
 
+def losses(config: Config, found: Answers, target: Tensor, rate_cost: float) -> tuple[Tensor, dict[str, float]]:
+    """The loss of a batch with its cost of rates, and the loss and accuracy to be logged.
+
+    With several processes, their means are those of all questions, though some have more of them.
+    """
+    here = len(target)
+    part = here / float(ranks.mean_of(torch.tensor(float(here))))
+    loss = part * cross_entropy(found.logits, target)
+    values = {"loss": loss.item(), "accuracy": part * share(found.logits, target.cpu())}
+    if rate_cost:
+        loss = loss + rate_cost * sum(squared_rates(config, fired) for fired in found.layers.values())
+    return loss, values
+
+
 def squared_rates(config: Config, fired: Tensor) -> Tensor:
     """Mean over neurons of the squared distance of the rate, averaged over the batch, from the target [Hz^2].
 
-    Shapes: spikes per step [B, N], over the time of each story.
+    Shapes: spikes per step [B, N], over the time of each story. With several processes the batch is that of all.
     """
-    return (fired.mean(0) * (1000.0 / config.dt) - config.target_rate).square().mean()
+    share = ranks.mean_of(fired.sum(0)) / ranks.mean_of(fired.new_tensor(float(len(fired))))
+    return (share * (1000.0 / config.dt) - config.target_rate).square().mean()
 
 
 def rates(config: Config, layers: Mapping[str, Tensor]) -> dict[str, float]:

@@ -157,7 +157,7 @@ def train(config: Config, run: Run) -> None:
         averages = per_symbol(activity.logits, config)
         loss = cross_entropy(averages[shown.recalls], shown.targets[shown.recalls])
         if config.model != "lstm":
-            loss = loss + config.rate_cost * rate_cost(activity.spikes, config.target_rate, config.dt)
+            loss = loss + config.rate_cost * rate_cost(activity.spikes, config.target_rate, config.dt, ranks.mean_of)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         ranks.average_gradients(model)

@@ -153,6 +153,14 @@ def test_another_number_of_ranks_goes_on(run: Run) -> None:
     assert torch.equal(torch.rand(2, generator=later.generator("noise")), draws[1])
 
 
+def test_a_checkpoint_that_was_taken_away_is_missed(run: Run) -> None:
+    assert run.restore(carry=Carry(count=1)) == 0  # a new run has none
+    run.save(1, carry=Carry(count=1))
+    (run.folder / "checkpoints" / "last.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"last.pt is missing, but the run had been saved. Restore the file, or"):
+        run.restore(carry=Carry(count=1))
+
+
 def test_a_checkpoint_that_does_not_know_shared_streams_needs_its_number_of_ranks(run: Run) -> None:
     run.save(1, carry=Carry(count=1))
     path = run.folder / "checkpoints" / "last.pt"
