@@ -39,6 +39,7 @@ def keep(run: Path, place: Path, pictures: bool = True) -> list[Path]:
     if not (run / "result.json").is_file():
         raise FileNotFoundError(f"{run} holds no finished run: it has no result.json. Resume it first.")
     names = [name for name in NUMBERS if (run / name).is_file()]
+    names += [str(path.relative_to(run)) for path in sorted(run.glob("*/seconds.json"))]  # of phases
     if pictures:
         seen = [run / "report.html", *sorted(run.glob("figures/*.png")), *sorted(run.glob("figures/*.gif"))]
         large = [path for path in seen if path.stat().st_size > LARGEST]
