@@ -1,9 +1,9 @@
 """Several processes that train one model: `torchrun --nproc-per-node 2 -m spikeloom train ...`.
 
-A task either lets every rank draw samples of its own, so that the global batch is the configured batch size times the
-number of ranks (store_recall), or gives every rank its part of the batch of one process (sequential_mnist). Gradients
-are averaged before each optimiser step, logged values are means over the ranks, all ranks
-take every decision on the same numbers, and rank 0 writes. Without torchrun each function does nothing.
+The batch of an update is the configured batch size times the number of ranks: a task lets every rank draw samples of
+its own (store_recall), or its part of one batch of that size (sequential_mnist). Gradients are averaged before each
+optimiser step, logged values are means over the ranks, all ranks take every decision on the same numbers, and rank 0
+writes. Without torchrun each function does nothing.
 """
 
 import os
