@@ -37,9 +37,15 @@ def outcome(engine: str, write: HebbianWrite, read: HebbianRead, cuts: tuple[int
     xs, qs = spikes(130).requires_grad_(), spikes(50).requires_grad_()
     draw = torch.Generator().manual_seed(2)
     memory = (0.3 * torch.rand(BATCH, SIZE, SIZE, generator=draw, dtype=torch.float64)).requires_grad_()
-    leaves = [xs, qs, memory, write.weight, read.weight]
+    traces = [
+        (0.3 * torch.rand(BATCH, SIZE, generator=draw, dtype=torch.float64)).requires_grad_()
+        for _ in range(0 if write.rule is None else 2)
+    ]
+    leaves = [xs, qs, memory, *traces, write.weight, read.weight]
     with kernels.use(engine):
         state = write.initial_state(xs[0])._replace(memory=memory)
+        if traces:
+            state = state._replace(traces=HebbianTraces(*traces))
         written, read_out = [], []
         for part in xs.split([cuts[0], 130 - cuts[0]]) if cuts[0] else [xs]:
             out, state = write(part, state)
