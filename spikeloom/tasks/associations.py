@@ -152,6 +152,8 @@ NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "recurrent LIF": ("recurrent", {"memory_size": 100, "updates": 300}),
     "memory at zero": ("paper_5", {"model": "frozen", "updates": 40}),
 }
+SHORTER = {"LSTM": {"updates": 1000}}
+"""Of the table of learning rates, which a quarter of the updates tells apart."""
 LENGTHS, RATES_TRIED = (1, 2, 3, 5, 8), (0.001, 0.003, 0.01)
 TABLES = {
     "lengths": Table(
@@ -164,7 +166,10 @@ TABLES = {
     "tuning": Table(
         "Accuracy on associations of five items by the learning rate",
         {
-            name: {f"{lr:g}": (preset, {**own, "length": 5, "classes": 5, "lr": lr}) for lr in RATES_TRIED}
+            name: {
+                f"{lr:g}": (preset, {**own, **SHORTER.get(name, {}), "length": 5, "classes": 5, "lr": lr})
+                for lr in RATES_TRIED
+            }
             for name, (preset, own) in NETWORKS.items()
             if name != "memory at zero"
         },
