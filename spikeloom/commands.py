@@ -171,7 +171,7 @@ def train_table(name: str, arguments: list[str]) -> None:
     asked = parse_table(name, arguments)
     chosen = asked.table or next(iter(getattr(task, "TABLES", ())), "")
     if not chosen:
-        raise ConfigError(f"Task {name} has no tables. associations, babi, shd and spoken_digits have some.")
+        raise ConfigError(f"Task {name} has no tables; babi, for example, has some.")
     table.find(task, f"Task {name}", chosen)
     if asked.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, but is {asked.seeds}.")

@@ -280,7 +280,7 @@ def test_a_table_is_filled_resumed_and_drawn(tmp_path: Path, capsys: pytest.Capt
     [
         (["table"], "table needs a task first"),
         (["table", "shd", "colours"], "Task shd has no table 'colours'. There is: neurons."),
-        (["table", "store_recall"], "Task store_recall has no table 'neurons'. There is none."),
+        (["table", "store_recall"], "Task store_recall has no tables; babi, for example, has some."),
         (["table", "shd", "--seeds", "0"], "--seeds must be at least 1"),
         (["table", "shd", "--set", "epochs"], "--set takes options as NAME=VALUE"),
         (["table", "shd", "--set", "epoch=1"], "Did you mean 'epochs'?"),
