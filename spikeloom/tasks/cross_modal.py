@@ -357,8 +357,13 @@ def check(config: Config) -> None:
         raise ConfigError(f"normalise is for relu, whose activity has no bound, not for {config.model}. Switch it off.")
     if config.model in SPIKING and config.batch_norm:
         raise ConfigError("Encoders that normalise cannot spike. Use --no-batch-norm, or --model relu.")
-    if config.model in SPIKING and config.conv_bias and config.pretraining == "digits":
-        raise ConfigError('A converted encoder has no biases. Switch conv_bias off, or choose pretraining "none".')
+    if (
+        config.model in SPIKING
+        and config.conv_bias
+        and config.pretraining == "digits"
+        and config.conversion == "balanced"
+    ):
+        raise ConfigError('Balancing knows no biases. Switch conv_bias off, or choose conversion "bounded".')
     if config.learn_thresholds and (config.freeze_encoders or config.model not in SPIKING):
         raise ConfigError("learn_thresholds is for encoders in spikes that are not frozen.")
     if config.model == "relu" and config.conversion == "bounded":

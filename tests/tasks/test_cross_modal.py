@@ -329,6 +329,8 @@ def test_without_data_it_is_said_where_they_were_looked_for(tmp_path: Path, monk
         ({"frames": 15}, "A word of 15 frames and 20 coefficients vanishes"),
         ({"normalise": True}, "normalise is for relu, whose activity has no bound, not for spiking"),
         ({"batch_norm": True}, "Encoders that normalise cannot spike"),
+        ({"conversion": "balanced", "conv_bias": True}, "Balancing knows no biases. Switch conv_bias off"),
+        ({"learn_thresholds": True}, "learn_thresholds is for encoders in spikes that are not frozen"),
         ({"model": "relu"}, 'conversion "bounded" is for encoders that spike'),
         ({"pretraining": "none"}, "Frozen encoders that were never trained"),
         ({"validation_share": 0.0}, "validation share"),
