@@ -286,3 +286,22 @@ def test_the_nearest_prototype_tells_real_characters_apart(tmp_path: Path) -> No
     values = omniglot.evaluate(config, run.fresh())
     assert values["accuracy"] > 0.6
     assert values["runs_nearest_20_way"] > 0.15
+
+
+def test_figures_of_an_encoder_that_normalises_are_those_of_the_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"model": "relu", "batch_norm": True, "pretraining": "none", "tune_updates": 0}
+    config, run, drawn = change(**options, key_gain=1.0, freeze_encoder=False), new_run(tmp_path), []
+    omniglot.train(config, run)
+    monkeypatch.setattr("spikeloom.tasks._memory_figures.one_shot", lambda *given: drawn.append(given[5].logits))
+    omniglot.plot(config, run.fresh())
+    again = run.fresh()
+    _, learner = omniglot.build(config, again)
+    again.load_best(model=learner)
+    learner.eval()
+    images = omniglot.turned(config, omniglot.read(config, "evaluation"))
+    shown = omniglot.draw(config, images, omniglot.TEST_BATCH, again.generator("activity", shared=True))
+    with torch.no_grad():
+        wanted = omniglot.answer(learner, omniglot.Source(config, images, None), shown, again.device).logits
+    assert torch.equal(drawn[0], wanted)
