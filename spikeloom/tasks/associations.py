@@ -154,7 +154,7 @@ NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 SHORTER = {"LSTM": {"updates": 1000}}
 """Of the table of learning rates, which a quarter of the updates tells apart."""
-LENGTHS, RATES_TRIED = (1, 2, 3, 5, 8), (0.001, 0.003, 0.01)
+LENGTHS, RATES_TRIED = (1, 2, 3, 5, 8, 12, 20), (0.001, 0.003, 0.01)
 TABLES = {
     "lengths": Table(
         "Accuracy on associations by the number of items, as many classes",
