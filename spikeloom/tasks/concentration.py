@@ -163,7 +163,7 @@ PRESETS = {
     "cpu": CPU,
     "spiking": SPIKING,
     "six": replace(CPU, **SIX),
-    "six_spiking": replace(SPIKING, **SIX),
+    "six_spiking": replace(SPIKING, **(SIX | {"updates": 1000, "batches": 4, "validate_every": 20, "checkpoint_every": 20})),
     "reactive": replace(CPU, model="reactive", initial="paper"),
     "paper": PAPER,
     "paper_six": replace(PAPER, **PAPER_SIX),
