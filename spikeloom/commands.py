@@ -17,6 +17,7 @@ from .data.fetch import fetch
 from .errors import ConfigError, ExportError
 from .options import parse_changes, parse_options, parse_table
 from .report import compare as comparison
+from .report.energy import everyone
 from .report.report import render
 from .train import config, environment, experiment, files, ranks, series, table
 from .train.allocator import keep_freed_memory
@@ -339,6 +340,7 @@ def plot(folder: Path) -> None:
         task = find_task(run.task)
         task.plot(experiment.options(task, one), run.fresh())
         write_report(task, one)
+        print_layers(run)
         print(one / "figures")
 
 
@@ -405,4 +407,17 @@ def print_result(run: Run) -> None:
         about = f"{published['source']}: {published['note']}" if published else ""
         beside = f"   (to compare: {published['value']}, {about})" if published else ""
         print(f"test {name} {value:.4g}{beside}")
+    print_layers(run)
     print(f"report {run.folder / 'report.html'}", flush=True)
+
+
+def print_layers(run: Run) -> None:
+    """How many neurons each layer has and how often they fire, where the task says so."""
+    if not (run.folder / "activity.json").exists():
+        return
+    activity = run.read_json("activity.json")
+    lines = [(layer["name"], layer["neurons"], layer["rate_hz"]) for layer in activity["layers"]]
+    if (total := everyone(activity)) is not None:
+        lines.append(("all that spike", *total))
+    for name, neurons, hertz in lines:
+        print(f"layer {name}: {neurons:,} neurons" + ("" if hertz is None else f", mean rate {hertz:.4g} Hz"))

@@ -77,6 +77,17 @@ def costs(activity: Mapping[str, Any]) -> list[Cost]:
     return [*found, _total(found)]
 
 
+def everyone(activity: Mapping[str, Any]) -> tuple[int, float] | None:
+    """Neurons of all layers that spike, and their mean rate [Hz]; None if there are none.
+
+    >>> everyone({"layers": [{"neurons": 3, "rate_hz": 20.0}, {"neurons": 1, "rate_hz": 40.0}]})
+    (4, 25.0)
+    """
+    spiking = [(layer["neurons"], layer["rate_hz"]) for layer in activity["layers"] if layer["rate_hz"] is not None]
+    count = sum(neurons for neurons, _ in spiking)
+    return (count, sum(neurons * hertz for neurons, hertz in spiking) / count) if count else None
+
+
 def _layer(layer: Mapping[str, Any], steps: float, seconds: float, passes: float) -> Cost:
     recurrent = layer.get("recurrent_synapses", 0)
     feed = layer["synapses"] - recurrent

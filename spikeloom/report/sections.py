@@ -130,6 +130,8 @@ def rates(run: Folder) -> str:
         )
         for layer in run.activity["layers"]
     ]
+    if (total := energy.everyone(run.activity)) is not None:
+        rows.append(("all", f"{total[0]:,}", _rate(total[1]), "", "", ""))
     length = run.activity["steps"] * run.activity["dt_ms"]
     return section(
         "Firing rates",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -15,7 +16,7 @@ SPIKING = ("spiking", "frozen", "recurrent")
 
 
 class MemoryOptions(Protocol):
-    """What these functions read of a task's options."""
+    """What costs and rates read of a task's options."""
 
     @property
     def model(self) -> str: ...
@@ -25,6 +26,20 @@ class MemoryOptions(Protocol):
     def target_rate(self) -> float: ...
 
 
+class TimeOptions(Protocol):
+    """What `steps` reads of a task's options."""
+
+    @property
+    def dt(self) -> float: ...
+
+
+class DataOptions(Protocol):
+    """What `of_data` and `check_data_seed` read of a task's options."""
+
+    @property
+    def data_seed(self) -> int: ...
+
+
 class Active(Protocol):
     """What happened in a network: activity [T, B, N] by population."""
 
@@ -32,13 +47,24 @@ class Active(Protocol):
     def layers(self) -> dict[str, Tensor]: ...
 
 
-def steps(config: MemoryOptions, name: str) -> int:
+def steps(config: TimeOptions, name: str) -> int:
     """A time in steps."""
     time: float = getattr(config, name)
     found = round(time / config.dt)
     if found < 1 or abs(found * config.dt - time) > 1e-6 * config.dt:
         raise ConfigError(f"{name} must be a whole number of steps of {config.dt} ms, but is {time} ms.")
     return found
+
+
+def check_data_seed(config: DataOptions) -> None:
+    """Raise ConfigError for a seed that there is not."""
+    if config.data_seed < -1:
+        raise ConfigError(f"data_seed must be at least 0, or -1 for the seed of the run, but is {config.data_seed}.")
+
+
+def of_data(config: DataOptions, run: Run, purpose: str, *, shared: bool = False) -> torch.Generator:
+    """The generator for samples: of data_seed, or of the run's seed if that is -1."""
+    return run.generator(purpose, shared=shared, seed=None if config.data_seed < 0 else config.data_seed)
 
 
 def squared_rates(config: MemoryOptions, spikes: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from ..models.memory import Recollection
 from ..train.run import Run
 from ._encoders import embed
 from ._lsnn import share
-from ._memory import steps
+from ._memory import of_data, steps
 
 TEST_BATCH = 100
 """Episodes, or images, at once where no gradient is wanted."""
@@ -98,7 +98,7 @@ def turned(config: Any, characters: data.Characters, chosen: Tensor | None = Non
 def split(config: Any, run: Run) -> tuple[Images, Images]:
     """Background images to train and to validate with."""
     background = read(config, "background")
-    drawn = run.generator("held out", shared=True)
+    drawn = of_data(config, run, "held out", shared=True)
     training, held = data.hold_out(background, config.validation_share, config.hold_out, drawn)
     return turned(config, background, training), turned(config, background, held)
 
@@ -162,7 +162,7 @@ def of_runs(config: Any, run: Run, before: ConvEncoder, learner: Learner) -> dic
     count, size = lake.answers.shape
     pixels = torch.cat([lake.training, lake.test]).flatten(0, 1).unsqueeze(1)
     images = Images(pixels, 1, len(pixels))
-    every = data.run_episodes(lake, size, 1, generator=run.generator("runs", shared=True))
+    every = data.run_episodes(lake, size, 1, generator=of_data(config, run, "runs", shared=True))
     values = {f"runs_nearest_{size}_way": nearest(embed(before, pixels, run.device), every)}
     if config.model == "protonet" or config.ways > size:
         return values
@@ -170,6 +170,8 @@ def of_runs(config: Any, run: Run, before: ConvEncoder, learner: Learner) -> dic
     if isinstance(learner.encoder, SpikingConvEncoder):
         fixed = PackedSpikes.of(learner.encoder, pixels, steps(config, "item_ms"))
         values[f"runs_nearest_spikes_{size}_way"] = nearest(fixed.counts(), every)
-    shown = data.run_episodes(lake, config.ways, config.run_episodes, generator=run.generator("runs", shared=True))
+    shown = data.run_episodes(
+        lake, config.ways, config.run_episodes, generator=of_data(config, run, "runs", shared=True)
+    )
     found = accuracy(learner, Source(config, images, fixed), shown, run)
     return values | named(f"runs_accuracy_{config.ways}_way", found, count * size)

@@ -25,7 +25,7 @@ from ..train.run import Run
 from ..train.supervised import fit
 from ..train.table import Table
 from ._lsnn import out_of_time
-from ._memory import SPIKING, Silence, populations, rates, squared_rates, steps
+from ._memory import SPIKING, Silence, check_data_seed, of_data, populations, rates, squared_rates, steps
 
 TEST_BATCH = 100
 
@@ -43,6 +43,8 @@ class Config:
     """Numbers in a vector."""
     centred: bool = False
     """Vectors are shown from -1 to 1 instead of from 0 to 1."""
+    data_seed: int = -1
+    """Seed of the samples alone, -1: that of the run. With it, runs of several seeds share samples, not weights."""
     test_lengths: str = ""
     """Lengths to test besides, for example 1,2,5: up to the number of classes."""
     item_ms: float = 100.0
@@ -140,8 +142,8 @@ PRESETS = {
     "recurrent": replace(CPU, model="recurrent", initial="paper", updates=600),
     "frozen": replace(CPU, model="frozen"),
     "smoke": replace(
-        CPU, length=2, classes=3, embedding=8, memory_size=8, item_ms=50.0, window=50.0, batch=8, updates=4,
-        validation_samples=20, validate_every=2, test_samples=20, test_lengths="1,3", checkpoint_every=2,
+        CPU, length=2, classes=3, embedding=8, memory_size=8, item_ms=50.0, window=50.0, threshold=0.1, batch=8,
+        updates=4, validation_samples=20, validate_every=2, test_samples=20, test_lengths="1,3", checkpoint_every=2,
     ),
 }  # fmt: skip
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
@@ -182,8 +184,10 @@ def train(config: Config, run: Run) -> None:
     check(config)
     model = network(config, run)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
-    validation = samples(config, run.generator("validation", shared=True), config.length, config.validation_samples)
-    drawn = run.generator("training", shared=bool(config.stored))
+    validation = samples(
+        config, of_data(config, run, "validation", shared=True), config.length, config.validation_samples
+    )
+    drawn = of_data(config, run, "training", shared=bool(config.stored))
     stored = samples(config, drawn, config.length, config.stored) if config.stored else None
     silent = Silence()
 
@@ -193,7 +197,7 @@ def train(config: Config, run: Run) -> None:
             group["lr"] = lr
         shown = samples(config, drawn, config.length, config.batch)
         if stored is not None:
-            chosen = torch.randint(config.stored, (config.batch,), generator=run.generator("batches"))
+            chosen = torch.randint(config.stored, (config.batch,), generator=of_data(config, run, "batches"))
             shown = Associations(
                 *(part[..., chosen, :] if part.dtype.is_floating_point else part[..., chosen] for part in stored)
             )
@@ -237,12 +241,12 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     update = run.load_best(model=model)
     values = {}
     for length in dict.fromkeys([config.length, *lengths(config)]):
-        draws = run.generator(f"test {length}", shared=True)
+        draws = of_data(config, run, f"test {length}", shared=True)
         right = accuracy(config, model, samples(config, draws, length, config.test_samples), run)
         values["accuracy" if length == config.length else f"accuracy_{length}_items"] = right
     values |= {"chance": 1.0 / config.classes, "update": float(update), "test_samples": float(config.test_samples)}
     values["parameters"] = float(sum(part.numel() for part in model.parameters()))
-    shown = samples(config, run.generator("activity", shared=True), config.length, TEST_BATCH)
+    shown = samples(config, of_data(config, run, "activity", shared=True), config.length, TEST_BATCH)
     found = answer(config, model, shown, run.device)
     run.write_json("activity.json", activity(config, model, found))
     return values | rates(config, found)
@@ -255,7 +259,7 @@ def plot(config: Config, run: Run) -> None:
 
     model = network(config, run)
     run.load_best(model=model)
-    shown = samples(config, run.generator("activity", shared=True), config.length, TEST_BATCH)
+    shown = samples(config, of_data(config, run, "activity", shared=True), config.length, TEST_BATCH)
     associations(config, run, shown, answer(config, model, shown, run.device))
 
 
@@ -267,6 +271,7 @@ def check(config: Config) -> None:
         lr_decay_every=config.lr_decay_every, validation_samples=config.validation_samples,
         test_samples=config.test_samples, input_gain=config.input_gain, delay=config.delay,
     )  # fmt: skip
+    check_data_seed(config)
     for name in ("item_ms", "window", "delay"):
         steps(config, name)
     for length in [config.length, *lengths(config)]:

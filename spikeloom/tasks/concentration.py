@@ -27,6 +27,7 @@ from ..train.ppo import PPO, Situation
 from ..train.run import Carry, Run
 from ..train.supervised import fit
 from ._lsnn import out_of_time
+from ._memory import check_data_seed, of_data, steps
 
 TEST_BATCH = 250
 WATCHED = 20
@@ -42,6 +43,8 @@ class Config:
     """Cells of the table; an odd number leaves one without a card."""
     features: int = 10
     """Numbers in an image."""
+    data_seed: int = -1
+    """Seed of images and deals alone, -1: that of the run. Runs of several seeds then play the same games."""
     fresh_images: bool = False
     """New images in every game, not the same all the time."""
     match_reward: float = 25.0
@@ -158,12 +161,13 @@ SPIKING = replace(
     checkpoint_every=10,
 )  # fmt: skip
 SIX: dict[str, Any] = {"cells": 6, "flips": 24, "updates": 200, "longest": 150}
+SIX_SPIKING = SIX | {"updates": 1000, "batches": 4, "validate_every": 20, "checkpoint_every": 20}
 PAPER_SIX: dict[str, Any] = {"cells": 6, "flips": 100, "updates": 15_625, "longest": 150}
 PRESETS = {
     "cpu": CPU,
     "spiking": SPIKING,
     "six": replace(CPU, **SIX),
-    "six_spiking": replace(SPIKING, **(SIX | {"updates": 1000, "batches": 4, "validate_every": 20, "checkpoint_every": 20})),
+    "six_spiking": replace(SPIKING, **SIX_SPIKING),
     "reactive": replace(CPU, model="reactive", initial="paper"),
     "paper": PAPER,
     "paper_six": replace(PAPER, **PAPER_SIX),
@@ -171,8 +175,8 @@ PRESETS = {
     "paper_relu_six": replace(PAPER, **RATES, **PAPER_SIX),
     "smoke": replace(
         SPIKING, games=8, flips=6, updates=4, epochs=2, batches=2, embedding=8, memory_size=8, hidden=8, item_ms=50.0,
-        window=50.0, validation_games=10, validate_every=2, test_games=12, longest=20, checkpoint_every=2,
-        lr_linear=False,
+        window=50.0, threshold=0.1, validation_games=10, validate_every=2, test_games=12, longest=20,
+        checkpoint_every=2, lr_linear=False,
     ),
 }  # fmt: skip
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
@@ -183,8 +187,8 @@ def train(config: Config, run: Run) -> None:
     check(config)
     game, agent = rules(config, run), network(config, run)
     optimizer, options = optimizer_of(config, agent), learning(config)
-    validation = game.deal(config.validation_games, run.generator("validation", shared=True))
-    draws, deals, order = (run.generator(purpose) for purpose in ("actions", "deals", "mini-batches"))
+    validation = game.deal(config.validation_games, of_data(config, run, "validation", shared=True))
+    draws, deals, order = run.generator("actions"), of_data(config, run, "deals"), run.generator("mini-batches")
     carry = Carry(at=None)
 
     def step(finished: int) -> dict[str, float]:
@@ -229,7 +233,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     check(config)
     game, agent = rules(config, run), network(config, run)
     update = run.load_best(model=agent)
-    deals, draws = run.generator("test", shared=True), run.generator("test actions", shared=True)
+    deals, draws = of_data(config, run, "test", shared=True), run.generator("test actions", shared=True)
     found: dict[str, list[int]] = {"greedy": [], "drawn": [], "any card that is down": [], "any cell": []}
     stopped = 0
     for start in range(0, config.test_games, TEST_BATCH):
@@ -255,7 +259,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     }  # fmt: skip
     hertz: dict[str, float] = {}
     if config.model == "spiking":
-        hertz = rates(config, watch(agent, game, game.deal(WATCHED, run.generator("activity")), 6, run.device))
+        hertz = rates(config, watch(agent, game, game.deal(WATCHED, of_data(config, run, "activity")), 6, run.device))
     run.write_json("activity.json", activity(config, hertz))
     return values | hertz
 
@@ -267,7 +271,7 @@ def plot(config: Config, run: Run) -> None:
 
     game, agent = rules(config, run), network(config, run)
     run.load_best(model=agent)
-    cards = game.deal(1, run.generator("film"))
+    cards = game.deal(1, of_data(config, run, "film"))
     concentration(config, run, watch(agent, game, cards, config.longest, run.device))
 
 
@@ -279,6 +283,7 @@ def check(config: Config) -> None:
         lr_decay_every=config.lr_decay_every, optimizer_eps=config.optimizer_eps,
         validation_games=config.validation_games, test_games=config.test_games, longest=config.longest,
     )  # fmt: skip
+    check_data_seed(config)
     if config.longest < 2 * (config.cells // 2):
         raise ConfigError(f"A game of {config.cells} cells cannot end within {config.longest} flips. Raise longest.")
     if min(config.clip, config.minutes) < 0:
@@ -289,20 +294,11 @@ def check(config: Config) -> None:
         steps(config, name)
 
 
-def steps(config: Config, name: str) -> int:
-    """A time in steps."""
-    time: float = getattr(config, name)
-    found = round(time / config.dt)
-    if found < 1 or abs(found * config.dt - time) > 1e-6 * config.dt:
-        raise ConfigError(f"{name} must be a whole number of steps of {config.dt} ms, but is {time} ms.")
-    return found
-
-
 def rules(config: Config, run: Run) -> Concentration:
     """The game, with the run's images."""
     images = None
     if not config.fresh_images:
-        images = torch.rand(config.cells // 2, config.features, generator=run.generator("images", shared=True))
+        images = torch.rand(config.cells // 2, config.features, generator=of_data(config, run, "images", shared=True))
     return Concentration(config.cells, config.features, images, config.match_reward, config.flip_penalty)
 
 

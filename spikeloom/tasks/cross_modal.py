@@ -11,43 +11,33 @@ Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not k
 Data: Jackson et al., Free Spoken Digit Dataset; LeCun et al., MNIST.
 """
 
-import math
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from ..data import cross_modal, fsdd, mfcc, mnist
+from ..data import fsdd, mnist
 from ..data.batches import in_order
 from ..data.cross_modal import SIDE, Members, Pairs
-from ..data.fsdd import split_mixed
 from ..errors import ConfigError, check_positive
-from ..layers.memory import align_weights_, centre_, memory_neuron
+from ..layers.memory import align_weights_, centre_
 from ..models.cross_modal import CrossModalNetwork, RateDecoder, Recall, SpikingDecoder
-from ..models.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
+from ..models.encoders import SpikingConvEncoder
 from ..models.memory import MemoryCore, RateMemory
-from ..neurons import LIF
 from ..rules import Hebbian
 from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import fit
-from . import _encoders
-from ._encoders import Schedule, borrow, calibrate, embed, keep_above, phase, pretrain_classes
+from ._cross_modal import Part, Senses, encoder_of, load, neuron_of, numbers, perceive, prepared, spiking_of
+from ._encoders import keep_above
 from ._lsnn import learning_rate, set_learning_rate
-from ._memory import SPIKING, Silence, populations, rates, squared_rates, steps
+from ._memory import SPIKING, Silence, check_data_seed, of_data, populations, rates, squared_rates, steps
 
 TEST_BATCH = 100
 ALL = "0,1,2,3,4,5,6,7,8,9"
-ALIKE = ("made_up", "channels", "batch_norm", "conv_bias", "conversion")
-"""Options that must be the same where an encoder is borrowed."""
-OF_WORDS = ("coefficients", "frames")
-OF_PIXELS = ("item_ms", "dt", "threshold", "tau_mem", "refractory", "reset")
-"""The same for words, and for encoders that were trained on the rates of pixels."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +46,8 @@ class Config:
     """spiking; relu: the same as rates; frozen: the memory stays at zero."""
     made_up: bool = False
     """Use a few made-up sounds and pictures in the formats of the data sets instead."""
+    data_seed: int = -1
+    """Seed of samples and of what is held out alone, -1: that of the run. Runs of several seeds then share them."""
     length: int = 3
     """Pairs of a sample."""
     train_digits: str = ALL
@@ -197,30 +189,11 @@ PRESETS = {
     "smoke": replace(
         CPU, made_up=True, images=0, channels=6, words_updates=4, pictures_updates=4, pretrain_batch=20,
         calibration_batches=2, calibration_batch=8, validation_share=0.3, item_ms=50.0, memory_size=10, hidden=12,
-        batch=8, updates=4, validation_samples=20, validate_every=2, test_samples=20, checkpoint_every=2,
+        threshold=0.05, batch=8, updates=4, validation_samples=20, validate_every=2, test_samples=20,
+        checkpoint_every=2,
     ),
 }  # fmt: skip
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
-
-
-class Part(NamedTuple):
-    """Words and pictures from which samples are drawn, and what they show."""
-
-    words: Tensor  # float32 [N, 1, frames, coefficients]
-    said: Tensor  # int64 [N]
-    pictures: Tensor  # float32 [M, 1, 28, 28], 0 to 1
-    shown: Tensor  # int64 [M]
-
-    def take(self, words: Tensor, pictures: Tensor) -> "Part":
-        """Some of them."""
-        return Part(self.words[words], self.said[words], self.pictures[pictures], self.shown[pictures])
-
-
-class Senses(NamedTuple):
-    """What the encoders say of words and pictures: indices [*B] -> activity [T, *B, F]."""
-
-    words: Callable[[Tensor], Tensor]
-    pictures: Callable[[Tensor], Tensor]
 
 
 def train(config: Config, run: Run) -> None:
@@ -233,10 +206,10 @@ def train(config: Config, run: Run) -> None:
     senses = [perceive(config, run, model, *part) for part in ((training, "training"), (held, "validation"))]
     digits = numbers(config, "train_digits")
     among = Members(training.said, training.shown, digits, config.length)
-    drawn = run.generator("training", shared=bool(config.stored))
+    drawn = of_data(config, run, "training", shared=bool(config.stored))
     stored = among.draw(config.stored, False, drawn) if config.stored else None
     validation = Members(held.said, held.shown, digits, config.length).draw(
-        config.validation_samples, False, run.generator("validation", shared=True)
+        config.validation_samples, False, of_data(config, run, "validation", shared=True)
     )
     silent = Silence()
     nets = [net for net in (model.words, model.pictures) if isinstance(net, SpikingConvEncoder)]
@@ -248,7 +221,7 @@ def train(config: Config, run: Run) -> None:
         if stored is None:
             shown = among.draw(config.batch, False, drawn)
         else:
-            chosen = torch.randint(config.stored, (config.batch,), generator=run.generator("batches"))
+            chosen = torch.randint(config.stored, (config.batch,), generator=of_data(config, run, "batches"))
             shown = Pairs(*(part[..., chosen] for part in stored))
         model.train()
         found = answer(model, senses[0], shown, run.device)
@@ -338,6 +311,7 @@ def check(config: Config) -> None:
         batch=config.batch, updates=config.updates, lr=config.lr, validation_samples=config.validation_samples,
         test_samples=config.test_samples,
     )  # fmt: skip
+    check_data_seed(config)
     for name in ("item_ms", "delay"):
         steps(config, name)
     for name in ("train_digits", "test_digits"):
@@ -372,113 +346,6 @@ def check(config: Config) -> None:
         raise ConfigError(
             "Frozen encoders that were never trained are of no use. Use --pretraining digits, or --no-freeze-encoders."
         )
-
-
-def numbers(config: Config, name: str) -> list[int]:
-    """Digits of an option."""
-    text: str = getattr(config, name)
-    words = [word.strip() for word in text.split(",")]
-    if not all(len(word) == 1 and word in "0123456789" for word in words):
-        raise ConfigError(f"{name} are digits with commas, such as 0,3,7, but got {text!r}.")
-    return [int(word) for word in words]
-
-
-def load(config: Config, run: Run) -> tuple[Part, Part, Part]:
-    """Training, validation and test."""
-    if config.made_up:
-        with tempfile.TemporaryDirectory() as place:
-            cross_modal.write_example(Path(place))
-            found = [read(config, split, Path(place)) for split in ("train", "test")]
-    else:
-        found = [read(config, split, None) for split in ("train", "test")]
-    (training, speakers), (test, _) = found
-    drawn = run.fresh().generator("split", shared=True)
-    words = split_mixed(training.said, speakers, config.validation_share, drawn)
-    pictures = split_mixed(training.shown, torch.zeros_like(training.shown), config.validation_share, drawn)
-    return training.take(words[0], pictures[0]), training.take(words[1], pictures[1]), test
-
-
-def read(config: Config, split: Any, here: Path | None) -> tuple[Part, Tensor]:
-    """Words and pictures of a split, and who says the words."""
-    options = mfcc.Options(config.coefficients, config.frames)
-    words = cross_modal.words(split, options, here and here / "fsdd")
-    if here is None:
-        digits = mnist.load(split)
-    else:
-        first = 0 if split == "train" else 2
-        digits = mnist.read(*(here / "mnist" / file.name for file in mnist.FILES[first : first + 2]))
-    count = config.images or len(digits.labels) if split == "train" else len(digits.labels)
-    pictures = digits.images[:count].unsqueeze(1).float() / 255
-    return Part(words.pictures, words.labels, pictures, digits.labels[:count]), words.speakers
-
-
-def neuron_of(config: Config) -> LIF:
-    """LIF of all layers."""
-    return memory_neuron(
-        config.tau_mem,
-        config.threshold,
-        config.refractory,
-        reset=config.reset,
-        dt=config.dt,
-        slope=config.gain,
-    )
-
-
-def encoder_of(config: Config, run: Run, name: str) -> ConvEncoder:
-    """An encoder as rates, its weights drawn from the run's generator."""
-    draws = run.generator(f"weights of {name}", shared=True)
-    encoder = ConvEncoder(
-        config.channels, batch_norm=config.batch_norm, bias=config.conv_bias, bound=bound_of(config), generator=draws
-    )
-    return encoder.to(run.device)
-
-
-def spiking_of(config: Config, encoder: ConvEncoder) -> nn.Module:
-    """The encoder as the network has it."""
-    if config.model not in SPIKING:
-        return encoder
-    spiking = SpikingConvEncoder(
-        encoder,
-        neuron_of(config),
-        learn_thresholds=config.learn_thresholds,
-    )
-    return spiking.to(next(encoder.parameters()).device)
-
-
-def bound_of(config: Config) -> float:
-    """Most activity of an encoder in pre-training."""
-    return math.inf if config.conversion == "balanced" else 1 / (1 + round(config.refractory / config.dt))
-
-
-def prepared(config: Config, run: Run, name: str, training: Part, held: Part) -> nn.Module:
-    """An encoder of words or pictures that was pre-trained and spikes, as far as options want that."""
-    encoder, part = encoder_of(config, run, name), phase(run, name)
-    source = config.words_from if name == "words" else config.pictures_from
-    (images, labels), (others, names) = (found[:2] if name == "words" else found[2:] for found in (training, held))
-    if source:
-        alike = ALIKE + (OF_WORDS if name == "words" else ()) + (OF_PIXELS if config.conversion == "bounded" else ())
-        borrow(part, source, encoder, config, alike)
-    elif config.pretraining == "digits":
-        neuron, length = neuron_of(config), steps(config, "item_ms")
-        updates = config.words_updates if name == "words" else config.pictures_updates
-        every = max(updates // 20, 1)
-        pretrain_classes(
-            part, encoder, images, labels, (others, names), 10, config.pretrain_batch,
-            Schedule(updates, config.pretrain_lr, config.pretrain_decay, max(updates // 5, 1), every, every),
-            redraw=config.redraw if name == "pictures" else 0.0,
-            seen=(lambda shown: pixel_rates(neuron, shown, length)) if config.conversion == "bounded" else None,
-        )  # fmt: skip
-    spiking = spiking_of(config, encoder)
-    if (
-        isinstance(spiking, SpikingConvEncoder)
-        and (source or config.pretraining == "digits")
-        and config.conversion == "balanced"
-    ):
-        calibrate(
-            part, spiking, images, steps(config, "item_ms"), batches=config.calibration_batches,
-            batch=config.calibration_batch, share=config.threshold_share,
-        )  # fmt: skip
-    return spiking
 
 
 def network(
@@ -517,45 +384,6 @@ def network(
     if config.initial != "paper":
         align_weights_(onto, read, n_query)
     return CrossModalNetwork(core, decoder, words, pictures).to(run.device)
-
-
-def perceive(
-    config: Config, run: Run, model: CrossModalNetwork, part: Part, name: str, only: Pairs | None = None
-) -> Senses:
-    """Activity of the encoders for what a part holds: computed once if they are frozen, otherwise when it is needed.
-
-    Args:
-        only: samples for whose words and pictures alone it is computed.
-    """
-
-    def one(encoder: nn.Module, images: Tensor, what: str, used: Tensor) -> Callable[[Tensor], Tensor]:
-        length = steps(config, "item_ms")
-        if config.freeze_encoders:
-            place = torch.zeros(len(images), dtype=torch.int64)
-            place[used] = torch.arange(len(used))
-            if isinstance(encoder, SpikingConvEncoder):
-                packed = _encoders.spikes(phase(run, what), encoder, images[used], length, name)
-                return lambda chosen: packed.take(place[chosen])
-            assert isinstance(encoder, ConvEncoder)
-            table = embed(encoder, images[used], run.device)
-            return lambda chosen: table[place[chosen]].unsqueeze(0)
-
-        def said(chosen: Tensor) -> Tensor:
-            shown = images[chosen.flatten()].to(run.device)
-            if isinstance(encoder, SpikingConvEncoder):
-                found = encoder.encode(shown, length)
-            else:
-                found = torch.unsqueeze(encoder(shown), 0)
-            return found.view(len(found), *chosen.shape, found.shape[2])
-
-        return said
-
-    words, pictures = torch.arange(len(part.said)), torch.arange(len(part.shown))
-    if only is not None:
-        words = torch.unique(torch.cat([only.sounds.flatten(), only.query]))
-        pictures = torch.unique(only.images)
-    heard, seen = one(model.words, part.words, "words", words), one(model.pictures, part.pictures, "pictures", pictures)
-    return Senses(heard, seen)
 
 
 def answer(model: CrossModalNetwork, senses: Senses, pairs: Pairs, device: torch.device) -> Recall:
@@ -606,7 +434,7 @@ def mean_digits(training: Part, part: Part, pairs: Pairs) -> float:
 def pairs_of_the_test(config: Config, run: Run, part: Part) -> Pairs:
     """The samples of the test: words with the digits that they say."""
     members = Members(part.said, part.shown, numbers(config, "test_digits"), config.length)
-    return members.draw(config.test_samples, True, run.generator("test", shared=True))
+    return members.draw(config.test_samples, True, of_data(config, run, "test", shared=True))
 
 
 def activity(config: Config, found: Recall) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from ..train.supervised import fit
 from ._encoders import Episodes as PretrainingEpisodes
 from ._encoders import Schedule, borrow, calibrate, embed, keep_above, phase, pretrain_prototypes, spikes, tell
 from ._lsnn import learning_rate, out_of_time, set_learning_rate, share
-from ._memory import Silence, populations, rates, squared_rates, steps
+from ._memory import Silence, check_data_seed, of_data, populations, rates, squared_rates, steps
 from ._omniglot import (
     TEST_BATCH,
     Images,
@@ -58,6 +58,8 @@ class Config:
     encoder's features, no memory at all."""
     made_up: bool = False
     """Read a few made-up drawings in the format of the data set instead."""
+    data_seed: int = -1
+    """Seed of episodes and of what is held out alone, -1: that of the run. Runs of several seeds then share them."""
     ways: int = 5
     """Characters of an episode."""
     side: int = 28
@@ -249,14 +251,14 @@ def train(config: Config, run: Run) -> None:
     optimizer = torch.optim.Adam([part for part in learner.parameters() if part.requires_grad], lr=config.lr)
     source = Source(config, images, kept(config, run, learner, images, "training"))
     tests = Source(config, held, kept(config, run, learner, held, "validation"))
-    validation = draw(config, held, config.validation_episodes, run.generator("validation", shared=True))
+    validation = draw(config, held, config.validation_episodes, of_data(config, run, "validation", shared=True))
     silent = Silence()
 
     def step(finished: int) -> dict[str, float]:
         lr = learning_rate(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
         learner.train()
-        shown = draw(config, images, config.batch, run.generator("training"))
+        shown = draw(config, images, config.batch, of_data(config, run, "training"))
         found = answer(learner, source, shown, run.device)
         target = shown.target.to(run.device)
         loss = cross_entropy(found.logits, target)
@@ -304,7 +306,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     upright = images._replace(pixels=images.pixels[: images.upright * images.drawings])
     values = dict[str, float]()
     for name, part in (("", images), ("_upright", upright)):
-        shown = draw(config, part, config.test_episodes, run.generator(f"test{name}", shared=True))
+        shown = draw(config, part, config.test_episodes, of_data(config, run, f"test{name}", shared=True))
         values |= named(f"accuracy{name}", accuracy(learner, source, shown, run), config.test_episodes)
         if config.model != "protonet":
             features = embed(before, part.pixels, run.device)
@@ -319,7 +321,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     }  # fmt: skip
     found = None
     if config.model != "protonet":
-        shown = draw(config, images, TEST_BATCH, run.generator("activity", shared=True))
+        shown = draw(config, images, TEST_BATCH, of_data(config, run, "activity", shared=True))
         found = answer(learner, source, shown, run.device)
     run.write_json("activity.json", activity(config, learner, images, found))
     return values if found is None else values | rates(config, found)
@@ -334,7 +336,7 @@ def plot(config: Config, run: Run) -> None:
     run.load_best(model=learner)
     learner.eval()
     images = turned(config, read(config, "evaluation"))
-    shown = draw(config, images, TEST_BATCH, run.generator("activity", shared=True))
+    shown = draw(config, images, TEST_BATCH, of_data(config, run, "activity", shared=True))
     pixels = images.pixels[torch.cat([shown.images[:, 0], shown.query[:1]])]
     inside, found = dict[str, Tensor](), Recollection(*[torch.zeros(0)] * 6)
     if isinstance(learner.encoder, SpikingConvEncoder):
@@ -362,6 +364,7 @@ def check(config: Config) -> None:
         pretrain_lr=config.pretrain_lr, validation_episodes=config.validation_episodes,
         test_episodes=config.test_episodes,
     )  # fmt: skip
+    check_data_seed(config)
     for name in ("item_ms", "window", "delay"):
         steps(config, name)
     if min(config.clip, config.rate_cost, config.target_rate, config.minutes, config.run_episodes) < 0:

@@ -78,13 +78,17 @@ class Run:
     def __post_init__(self) -> None:
         self._reporter = Reporter(quiet=self.quiet or self.rank > 0)
 
-    def generator(self, purpose: str, *, shared: bool = False) -> torch.Generator:
+    def generator(self, purpose: str, *, shared: bool = False, seed: int | None = None) -> torch.Generator:
         """The generator for one purpose: its own stream for each seed, purpose and rank, kept in every checkpoint.
 
-        If `shared`, all ranks have the stream of rank 0: what is drawn from it in step is the same everywhere.
+        Args:
+            purpose: what is drawn from it.
+            shared: all ranks have the stream of rank 0: what is drawn from it in step is the same everywhere.
+            seed: instead of the run's, for what shall be the same in runs of several seeds.
         """
         if purpose not in self._generators:
-            self._generators[purpose] = _stream(f"{self.seed}/{purpose}/{0 if shared else self.rank}")
+            number = self.seed if seed is None else seed
+            self._generators[purpose] = _stream(f"{number}/{purpose}/{0 if shared else self.rank}")
             if shared:
                 self._shared.add(purpose)
         return self._generators[purpose]

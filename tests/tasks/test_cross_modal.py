@@ -13,7 +13,7 @@ from spikeloom import cli
 from spikeloom.data.cross_modal import Members, Pairs
 from spikeloom.errors import CheckpointError, ConfigError, DataError
 from spikeloom.layers.memory import memory_neuron
-from spikeloom.models.encoders import ConvEncoder, SpikingConvEncoder
+from spikeloom.models.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
 from spikeloom.tasks import cross_modal
 from spikeloom.tasks._encoders import Schedule, phase, pretrain_classes
 from spikeloom.tasks.cross_modal import (
@@ -126,7 +126,7 @@ def test_a_smoke_run_is_complete(finished: Path) -> None:
     ]  # fmt: skip
     assert populations["pixels"]["synapses"] == 784 * 12
     assert populations["write keys"]["inputs"] == 12
-    assert all(populations[name]["rate_hz"] > 0 for name in ("write keys", "read keys", "read values", "decoder"))
+    assert all(layer["rate_hz"] > 0 for layer in populations.values())
     assert (finished / "report.html").exists()
 
 
@@ -278,7 +278,9 @@ def test_an_encoder_can_be_borrowed(finished: Path, tmp_path: Path) -> None:
         phase(run, name).load_best(encoder=nets[0])
         phase(new_run(finished), name).load_best(encoder=nets[1])
         assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
-    with pytest.raises(ConfigError, match=r"channels is 6 there and 8 here; .*; threshold is 0\.1 there and 0\.2 here"):
+    with pytest.raises(
+        ConfigError, match=r"channels is 6 there and 8 here; .*; threshold is 0\.05 there and 0\.2 here"
+    ):
         cross_modal.train(
             change(words_from=str(finished), channels=8, conv_bias=True, threshold=0.2), new_run(tmp_path / "other")
         )
@@ -353,7 +355,7 @@ def drawing_encoder(folder: Path, updates: int, **options: Any) -> ConvEncoder:
     neuron = memory_neuron(20.0, 0.1, 0.0, dt=5.0)
     pretrain_classes(
         phase(run, "encoder"), net, images, labels, (images, labels), 4, 8, Schedule(updates, 0.01, 0.5, 50, 4, 3),
-        redraw=20.0, seen=lambda shown: cross_modal.pixel_rates(neuron, 0.5 * shown, 20), **options,
+        redraw=20.0, seen=lambda shown: pixel_rates(neuron, 0.5 * shown, 20), **options,
     )  # fmt: skip
     return net
 

@@ -12,9 +12,17 @@ from typing import Any
 
 import pytest
 
+from spikeloom import cli
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("SPIKELOOM_DATA", "data"))
+SUPERVISED = {
+    "associations": "", "babi": "", "cross_modal": "", "mnist_rate": "mnist", "omniglot": "",
+    "sequential_mnist": "mnist", "shd": "", "spoken_digits": "fsdd", "store_recall": "",
+}  # fmt: skip
+"""Tasks with targets, and the data that their smoke preset needs."""
 TINY = str(Path(__file__).parents[1] / "tiny_task.py")
 SECONDS = 400
 
@@ -64,6 +72,38 @@ def test_two_machines_are_as_two_processes_of_one(rendezvous: str, tmp_path: Pat
     finish(*agents)
     assert json.loads((two / "environment.json").read_text())["ranks"] == 2
     assert result(two) == result(one)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param(
+            task,
+            marks=pytest.mark.skipif(
+                bool(needs) and not (DATA / needs).is_dir(), reason=f"not in $SPIKELOOM_DATA: {needs}"
+            ),
+        )
+        for task, needs in SUPERVISED.items()
+    ],
+)
+def test_every_supervised_task_trains_on_two_ranks_and_goes_on_alone(task: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    started = ["-m", "spikeloom", "train", task, "--preset", "smoke", "--out", folder]
+    finish(torchrun("--standalone", "--nproc-per-node", 2, *started))
+    lines, found = result(folder)
+    assert json.loads((folder / "environment.json").read_text())["ranks"] == 2
+    assert (folder / "report.html").exists()
+    for name in ("report.html", "result.json", "checkpoints/best.pt"):
+        (folder / name).unlink(missing_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    length = "updates" if "updates" in config["options"] else "epochs"
+    config["options"][length] *= 2
+    (folder / "config.json").write_text(json.dumps(config))
+    assert cli.main(["resume", str(folder)]) == 0
+    more, again = result(folder)
+    assert more[: len(lines)] == lines
+    assert len(more) > len(lines)
+    assert set(again) == set(found)
 
 
 def test_three_ranks_go_on_as_two(tmp_path: Path) -> None:
