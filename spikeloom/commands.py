@@ -15,9 +15,9 @@ from typing import Any
 from .cli import tasks
 from .data.fetch import fetch
 from .errors import ConfigError, ExportError
-from .options import parse_changes, parse_options, parse_table
+from .options import check_old_flags, parse_changes, parse_options, parse_table
 from .report import compare as comparison
-from .report.energy import everyone
+from .report.energy import mean_rate
 from .report.report import render
 from .train import config, environment, experiment, files, ranks, series, table
 from .train.allocator import keep_freed_memory
@@ -321,6 +321,8 @@ def check_options(name: str, folder: Path, arguments: list[str]) -> None:
         command = f"spikeloom train {config.read(one).task}"
         asked, rest = parse_changes(own, arguments, command)
         if rest:
+            if name == "resume":
+                check_old_flags(f"resume {folder}", rest[0], arguments)
             known = [f"--{key.replace('_', '-')}" for key in asked]
             raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], known)}")
         kept = config.to_json(own)
@@ -417,7 +419,7 @@ def print_layers(run: Run) -> None:
         return
     activity = run.read_json("activity.json")
     lines = [(layer["name"], layer["neurons"], layer["rate_hz"]) for layer in activity["layers"]]
-    if (total := everyone(activity)) is not None:
-        lines.append(("all that spike", *total))
+    if (total := mean_rate(activity)) is not None:
+        lines.append(("all of these that spike", *total))
     for name, neurons, hertz in lines:
         print(f"layer {name}: {neurons:,} neurons" + ("" if hertz is None else f", mean rate {hertz:.4g} Hz"))

@@ -44,11 +44,7 @@ def parse_options(task: Task, name: str, arguments: list[str]) -> tuple[TrainOpt
     about = f"{(task.__doc__ or name).strip()}\n\nPresets: {', '.join(task.PRESETS)}."
     found, rest = parse(both, defaults, arguments, command, description=about)
     if rest:
-        if flag(rest[0]) in OLD_FLAGS:
-            raise ConfigError(
-                f"{command} has no option {rest[0]!r}: torchrun starts the processes and tells them who they are. "
-                f"Start with: {torchrun(name, arguments)}"
-            )
+        check_old_flags(f"train {name}", rest[0], arguments)
         names = [
             f"--{field.name.replace('_', '-')}"
             for kind in (start, defaults.config)
@@ -77,18 +73,30 @@ def flag(word: str) -> str:
     return word.partition("=")[0].lstrip("-").replace("-", "_")
 
 
-def torchrun(task: str, words: list[str]) -> str:
+def check_old_flags(command: str, word: str, arguments: list[str]) -> None:
+    """Raise ConfigError with the line of torchrun to use, if the word is an old flag."""
+    if flag(word) in OLD_FLAGS:
+        raise ConfigError(
+            f"spikeloom {command} has no option {word!r}: torchrun starts the processes and tells them who they are. "
+            f"Start with: {torchrun(command, arguments)}"
+        )
+
+
+def is_value(word: str) -> bool:
+    """Whether a word is the value of an option, as a negative number is."""
+    return not word.startswith("-") or word[1:].isdigit()
+
+
+def torchrun(command: str, words: list[str]) -> str:
     """The command that does what the old flags among these words ask for.
 
-    >>> torchrun("shd", ["--multiprocessing_distributed", "--dist_url", "env://"])
+    >>> torchrun("train shd", ["--multiprocessing_distributed", "--dist_url", "env://"])
     'torchrun --standalone --nproc-per-node N -m spikeloom train shd'
-    >>> torchrun("shd", ["--rank", "0", "--updates", "5", "--gpu=0"])
+    >>> torchrun("train shd", ["--rank", "0", "--updates", "5", "--gpu=0"])
     'torchrun --standalone --nproc-per-node N -m spikeloom train shd --updates 5'
     """
     pieces = [piece for word in words for piece in (word.split("=", 1) if word.startswith("-") else [word])]
-    given = {
-        flag(word): value for word, value in zip(pieces, [*pieces[1:], "-"], strict=True) if not value.startswith("-")
-    }
+    given = {flag(word): value for word, value in zip(pieces, [*pieces[1:], "-"], strict=True) if is_value(value)}
     machines = given.get("world_size", "1")
     line = "torchrun --standalone --nproc-per-node N"
     if machines.isdigit() and int(machines) > 1:
@@ -100,10 +108,10 @@ def torchrun(task: str, words: list[str]) -> str:
     kept, skipped = list[str](), False
     for word in words:
         old = word.startswith("-") and flag(word) in OLD_FLAGS
-        if not old and not (skipped and not word.startswith("-")):
+        if not old and not (skipped and is_value(word)):
             kept.append(word)
         skipped = old and "=" not in word and flag(word) != "multiprocessing_distributed"
-    return " ".join([f"{line} -m spikeloom train {task}", *kept])
+    return " ".join([f"{line} -m spikeloom {command}", *kept])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,6 +81,12 @@ class Files(NamedTuple):
     data: list[Description]
 
 
+def check_task(task: int) -> None:
+    """Raise ConfigError for the number of a task that there is not."""
+    if not 1 <= task <= len(TASKS):
+        raise ConfigError(f"bAbI has the tasks 1 to {len(TASKS)}, but got {task}. Choose one of them.")
+
+
 def load(task: int, ten_k: bool = True, here: Path | None = None) -> Files:
     """Both files of a task.
 
@@ -93,8 +99,7 @@ def load(task: int, ten_k: bool = True, here: Path | None = None) -> Files:
         ConfigError: there is no such task.
         DataError: a file is missing, damaged or malformed.
     """
-    if not 1 <= task <= len(TASKS):
-        raise ConfigError(f"bAbI has the tasks 1 to {len(TASKS)}, but got {task}. Choose one of them.")
+    check_task(task)
     here = folder("babi") if here is None else here
     part = "en-10k" if ten_k else "en"
     source, found = _contents(here, re.compile(rf"(?:.*/)?{part}/qa{task}_[a-z0-9-]+_(train|test)\.txt"))

@@ -27,7 +27,7 @@ class Recollection(NamedTuple):
 
     logits: Tensor  # [B, C]
     encoder: Tensor  # [S T, B, I]
-    written: Tensor  # [S T, B, 2 M], keys first
+    written: Tensor  # [S T, B, 2 M], keys first if there is a memory
     memory: Tensor  # [B, M, M]
     query: Tensor  # [T, B, E]
     read: Tensor  # [T, B, 2 M]
@@ -37,7 +37,9 @@ class Recollection(NamedTuple):
         """Spikes by population."""
         found = {"storage encoder": self.encoder, "recall encoder": self.query}
         for name, spikes in (("write", self.written), ("read", self.read)):
-            if spikes.numel():
+            if not self.memory.numel():
+                found[f"{name} population"] = spikes
+            elif spikes.numel():
                 found[f"{name} keys"], found[f"{name} values"] = spikes.chunk(2, -1)
         return {name: spikes for name, spikes in found.items() if spikes.numel()}
 
@@ -173,7 +175,8 @@ class RateMemory(nn.Module):
 class RecurrentCore(nn.Module):
     """A recurrent population of LIF neurons instead of the memory: items, then the query, in one sequence.
 
-    Shapes: as `MemoryCore`; it has M neurons for 2 M of its own, and `read` are its spikes during the query.
+    Shapes: as `MemoryCore`; it has M neurons for 2 M of its own. `written` are its spikes while items are shown, `read`
+    those during the query.
     """
 
     def __init__(
@@ -193,8 +196,8 @@ class RecurrentCore(nn.Module):
         n_in = items.shape[2]
         current = torch.cat([encoder @ self.weight[:, :n_in].T, asked @ self.weight[:, n_in:].T])
         spikes, _ = self.population(current)
-        none = spikes.new_zeros(0)
-        return Recollection(counts(spikes, self.window), encoder, none, none, asked, none)
+        written, read = spikes[: len(encoder)], spikes[len(encoder) :]
+        return Recollection(counts(spikes, self.window), encoder, written, spikes.new_zeros(0), asked, read)
 
 
 class LSTMCore(nn.Module):

@@ -77,11 +77,13 @@ def costs(activity: Mapping[str, Any]) -> list[Cost]:
     return [*found, _total(found)]
 
 
-def everyone(activity: Mapping[str, Any]) -> tuple[int, float] | None:
-    """Neurons of all layers that spike, and their mean rate [Hz]; None if there are none.
+def mean_rate(activity: Mapping[str, Any]) -> tuple[int, float] | None:
+    """Neurons of all listed layers that spike, and their mean rate [Hz]; None if there are none.
 
-    >>> everyone({"layers": [{"neurons": 3, "rate_hz": 20.0}, {"neurons": 1, "rate_hz": 40.0}]})
+    >>> mean_rate({"layers": [{"neurons": 3, "rate_hz": 20.0}, {"neurons": 1, "rate_hz": 40.0}]})
     (4, 25.0)
+    >>> mean_rate({"layers": [{"neurons": 3, "rate_hz": None}]}) is None
+    True
     """
     spiking = [(layer["neurons"], layer["rate_hz"]) for layer in activity["layers"] if layer["rate_hz"] is not None]
     count = sum(neurons for neurons, _ in spiking)

@@ -130,8 +130,8 @@ def rates(run: Folder) -> str:
         )
         for layer in run.activity["layers"]
     ]
-    if (total := energy.everyone(run.activity)) is not None:
-        rows.append(("all", f"{total[0]:,}", _rate(total[1]), "", "", ""))
+    if (total := energy.mean_rate(run.activity)) is not None:
+        rows.append(("all of these that spike", f"{total[0]:,}", _rate(total[1]), "", "", ""))
     length = run.activity["steps"] * run.activity["dt_ms"]
     return section(
         "Firing rates",

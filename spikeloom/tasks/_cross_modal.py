@@ -4,7 +4,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +13,17 @@ from ..data import cross_modal, mfcc, mnist
 from ..data.cross_modal import Pairs
 from ..data.fsdd import split_mixed
 from ..errors import ConfigError
-from ..layers.memory import memory_neuron
 from ..models.cross_modal import CrossModalNetwork
 from ..models.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
-from ..neurons import LIF
 from ..train.run import Run
 from . import _encoders
 from ._encoders import Schedule, borrow, calibrate, embed, phase, pretrain_classes
-from ._memory import SPIKING, of_data, steps
+from ._memory import SPIKING, neuron_of, of_data, steps
 
-ALIKE = ("made_up", "channels", "batch_norm", "conv_bias", "conversion")
+if TYPE_CHECKING:
+    from .cross_modal import Config
+
+ALIKE = ("made_up", "channels", "batch_norm", "conv_bias", "conversion", "validation_share")
 """Options that must be the same where an encoder is borrowed."""
 OF_WORDS = ("coefficients", "frames")
 OF_PIXELS = ("item_ms", "dt", "threshold", "tau_mem", "refractory", "reset")
@@ -49,7 +50,7 @@ class Senses(NamedTuple):
     pictures: Callable[[Tensor], Tensor]
 
 
-def numbers(config: Any, name: str) -> list[int]:
+def numbers(config: "Config", name: str) -> list[int]:
     """Digits of an option."""
     text: str = getattr(config, name)
     words = [word.strip() for word in text.split(",")]
@@ -58,7 +59,7 @@ def numbers(config: Any, name: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def load(config: Any, run: Run) -> tuple[Part, Part, Part]:
+def load(config: "Config", run: Run) -> tuple[Part, Part, Part]:
     """Training, validation and test."""
     if config.made_up:
         with tempfile.TemporaryDirectory() as place:
@@ -73,7 +74,7 @@ def load(config: Any, run: Run) -> tuple[Part, Part, Part]:
     return training.take(words[0], pictures[0]), training.take(words[1], pictures[1]), test
 
 
-def read(config: Any, split: Any, here: Path | None) -> tuple[Part, Tensor]:
+def read(config: "Config", split: Any, here: Path | None) -> tuple[Part, Tensor]:
     """Words and pictures of a split, and who says the words."""
     options = mfcc.Options(config.coefficients, config.frames)
     words = cross_modal.words(split, options, here and here / "fsdd")
@@ -87,19 +88,7 @@ def read(config: Any, split: Any, here: Path | None) -> tuple[Part, Tensor]:
     return Part(words.pictures, words.labels, pictures, digits.labels[:count]), words.speakers
 
 
-def neuron_of(config: Any) -> LIF:
-    """LIF of all layers."""
-    return memory_neuron(
-        config.tau_mem,
-        config.threshold,
-        config.refractory,
-        reset=config.reset,
-        dt=config.dt,
-        slope=config.gain,
-    )
-
-
-def encoder_of(config: Any, run: Run, name: str) -> ConvEncoder:
+def encoder_of(config: "Config", run: Run, name: str) -> ConvEncoder:
     """An encoder as rates, its weights drawn from the run's generator."""
     draws = run.generator(f"weights of {name}", shared=True)
     encoder = ConvEncoder(
@@ -108,7 +97,7 @@ def encoder_of(config: Any, run: Run, name: str) -> ConvEncoder:
     return encoder.to(run.device)
 
 
-def spiking_of(config: Any, encoder: ConvEncoder) -> nn.Module:
+def spiking_of(config: "Config", encoder: ConvEncoder) -> nn.Module:
     """The encoder as the network has it."""
     if config.model not in SPIKING:
         return encoder
@@ -120,12 +109,12 @@ def spiking_of(config: Any, encoder: ConvEncoder) -> nn.Module:
     return spiking.to(next(encoder.parameters()).device)
 
 
-def bound_of(config: Any) -> float:
+def bound_of(config: "Config") -> float:
     """Most activity of an encoder in pre-training."""
     return math.inf if config.conversion == "balanced" else 1 / (1 + round(config.refractory / config.dt))
 
 
-def prepared(config: Any, run: Run, name: str, training: Part, held: Part) -> nn.Module:
+def prepared(config: "Config", run: Run, name: str, training: Part, held: Part) -> nn.Module:
     """An encoder of words or pictures that was pre-trained and spikes, as far as options want that."""
     encoder, part = encoder_of(config, run, name), phase(run, name)
     source = config.words_from if name == "words" else config.pictures_from
@@ -157,7 +146,7 @@ def prepared(config: Any, run: Run, name: str, training: Part, held: Part) -> nn
 
 
 def perceive(
-    config: Any, run: Run, model: CrossModalNetwork, part: Part, name: str, only: Pairs | None = None
+    config: "Config", run: Run, model: CrossModalNetwork, part: Part, name: str, only: Pairs | None = None
 ) -> Senses:
     """Activity of the encoders for what a part holds: computed once if they are frozen, otherwise when it is needed.
 

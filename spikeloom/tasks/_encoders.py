@@ -295,7 +295,8 @@ def borrow(run: Run, source: str, encoder: ConvEncoder, options: Any, alike: Seq
         run: of this phase; its name is that of the phase in the other run.
         source: the folder of the other run.
         options: of this run's task.
-        alike: names of options that must have the same value in both.
+        alike: names of options that must have the same value in both. So must the seed of the data: it says what is
+            held out, and what validates must not have been trained with.
 
     Raises:
         ConfigError: the other folder is no run, or options differ: all are named.
@@ -305,7 +306,12 @@ def borrow(run: Run, source: str, encoder: ConvEncoder, options: Any, alike: Seq
     if other.task != run.task:
         raise ConfigError(f"{source} is a run of {other.task}, not of {run.task}. Name the folder of another run.")
     theirs: Mapping[str, Any] = other.options
-    different = [
+    seeds = [
+        seed if own < 0 else own
+        for seed, own in ((other.seed, theirs.get("data_seed", -1)), (run.seed, options.data_seed))
+    ]
+    different = [f"the seed of the data is {seeds[0]} there and {seeds[1]} here"] if seeds[0] != seeds[1] else []
+    different += [
         f"{name} is {theirs.get(name)!r} there and {getattr(options, name)!r} here"
         for name in alike
         if theirs.get(name) != getattr(options, name)

@@ -75,7 +75,7 @@ def film(config: Any, run: Run, turns: Any) -> None:
                 largest,
             )
         )
-    said = "Every flip of a game. Blue: the probability of choosing a cell; red: the likeliest, which is chosen."
+    said = f"A game, up to {SCENES} flips. Blue: the probability of a cell; red: the likeliest, which is chosen."
     run.figure("game", draw.Film([draw.scene(one) for one in scenes], 1.2), said, kind="gif")
 
 

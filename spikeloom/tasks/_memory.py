@@ -1,13 +1,16 @@
 """What the tasks with a Hebbian memory share: times in steps, costs and rates of spikes, a word about silence."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
 from ..layers import rate_cost
+from ..layers.memory import memory_neuron
+from ..neurons import LIF
+from ..rules import Hebbian
 from ..train import ranks
 from ..train.run import Run
 
@@ -33,6 +36,31 @@ class TimeOptions(Protocol):
     def dt(self) -> float: ...
 
 
+class LayerOptions(Protocol):
+    """What neurons and memories are made of."""
+
+    @property
+    def dt(self) -> float: ...
+    @property
+    def tau_mem(self) -> float: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def refractory(self) -> float: ...
+    @property
+    def reset(self) -> Literal["subtract", "zero"]: ...
+    @property
+    def gain(self) -> float: ...
+    @property
+    def w_max(self) -> float: ...
+    @property
+    def potentiation(self) -> float: ...
+    @property
+    def depression(self) -> float: ...
+    @property
+    def tau_trace(self) -> float: ...
+
+
 class DataOptions(Protocol):
     """What `of_data` and `check_data_seed` read of a task's options."""
 
@@ -54,6 +82,40 @@ def steps(config: TimeOptions, name: str) -> int:
     if found < 1 or abs(found * config.dt - time) > 1e-6 * config.dt:
         raise ConfigError(f"{name} must be a whole number of steps of {config.dt} ms, but is {time} ms.")
     return found
+
+
+def neuron_of(config: LayerOptions, refractory: float | None = None) -> LIF:
+    """LIF of all layers; with another refractory time [ms] if one is given."""
+    return memory_neuron(
+        config.tau_mem, config.threshold, config.refractory if refractory is None else refractory, reset=config.reset,
+        dt=config.dt, slope=config.gain,
+    )  # fmt: skip
+
+
+def rule_of(config: LayerOptions, *, rates: bool = False) -> Hebbian:
+    """The rule of the memory; as rates it has no traces."""
+    return Hebbian(
+        potentiation=config.potentiation, depression=config.depression, w_max=config.w_max,
+        tau_trace=0.0 if rates else config.tau_trace, dt=config.dt,
+    )  # fmt: skip
+
+
+def check_layers(config: LayerOptions, *times: str, spikes: bool = True) -> None:
+    """Raise ConfigError for times that are no whole steps, or for neurons and memories that there cannot be.
+
+    Args:
+        times: names of options.
+        spikes: whether the network spikes.
+    """
+    duration = {name: steps(config, name) for name in times}
+    rule_of(config, rates=not spikes)
+    if spikes:
+        neuron_of(config)
+        if duration.get("window", 0) > duration["item_ms"]:
+            raise ConfigError(
+                f"Items of {duration['item_ms'] * config.dt:g} ms have no last {duration['window'] * config.dt:g} ms. "
+                "Choose a smaller window."
+            )
 
 
 def check_data_seed(config: DataOptions) -> None:
@@ -86,12 +148,12 @@ def rates(config: MemoryOptions, found: Active) -> dict[str, float]:
 
 
 def populations(hertz: Mapping[str, float], heard: Mapping[str, tuple[int, int, str | None]]) -> list[dict[str, Any]]:
-    """Layers of activity.json: neurons, inputs of each, and whose rate they hear, by name."""
+    """Layers of activity.json: neurons, inputs of each, and whose rate they hear, by name; no rates: nothing spikes."""
     return [
         {
-            "name": name, "neurons": count, "inputs": inputs, "rate_hz": hertz[f"rate_{name.replace(' ', '_')}"],
-            "input_rate_hz": None if source is None else hertz[source],
-            "synapses": count * (inputs if source else 1),
+            "name": name, "neurons": count, "inputs": inputs,
+            "rate_hz": hertz[f"rate_{name.replace(' ', '_')}"] if hertz else None,
+            "input_rate_hz": hertz[source] if hertz and source else None, "synapses": count * inputs,
         }
         for name, (count, inputs, source) in heard.items()
     ]  # fmt: skip

@@ -16,8 +16,8 @@ from ..train.run import Run
 from ._figures import learning, numbers
 
 
-def associations(config: Any, run: Run, shown: Associations, found: Recollection) -> None:
-    """The first sample in detail, all memories, and accuracy by length where several were tested."""
+def associations(config: Any, run: Run, shown: Associations, found: Recollection, lengths: list[int]) -> None:
+    """The first sample in detail, all memories, and accuracy by length where others were tested."""
     names = [str(label) for label in range(config.classes)]
     labels, target = shown.labels[:, 0].tolist(), int(shown.target[0])
     values = {"stored": numbers(shown.features[:, 0].T), "asked": numbers(shown.query[:1].T)}
@@ -41,12 +41,12 @@ def associations(config: Any, run: Run, shown: Associations, found: Recollection
     }
     smooth = max(len(run.metrics()) // 60, 1)
     learning(run, "Learning associations", charts, {"accuracy": {"chance": round(1 / config.classes, 3)}}, smooth)
-    if config.test_lengths and (run.folder / "result.json").exists():
+    if lengths and (run.folder / "result.json").exists():
         test = run.read_json("result.json")["test"]
         by_length = {config.length: test["accuracy"]}
-        for length in config.test_lengths.split(","):
-            value = test.get(f"accuracy_{int(length)}_items")
-            by_length |= {} if value is None else {int(length): value}
+        for length in lengths:
+            value = test.get(f"accuracy_{length}_items")
+            by_length |= {} if value is None else {length: value}
         ordered = dict(sorted(by_length.items()))
         figure = draw.accuracy_by_length(
             {config.model: ordered}, dict.fromkeys(ordered, 1 / config.classes), f"Trained with {config.length} items"

@@ -17,15 +17,26 @@ from torch.nn.functional import cross_entropy
 
 from ..data.associations import Associations, draw
 from ..errors import ConfigError, check_positive
-from ..layers.memory import align_weights_, memory_neuron
+from ..layers.memory import align_weights_
 from ..models.memory import AssociationNetwork, Kind, LSTMCore, MemoryCore, RateMemory, Recollection, RecurrentCore
-from ..rules import Hebbian
 from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import fit
 from ..train.table import Table
 from ._lsnn import out_of_time
-from ._memory import SPIKING, Silence, check_data_seed, of_data, populations, rates, squared_rates, steps
+from ._memory import (
+    SPIKING,
+    Silence,
+    check_data_seed,
+    check_layers,
+    neuron_of,
+    of_data,
+    populations,
+    rates,
+    rule_of,
+    squared_rates,
+    steps,
+)
 
 TEST_BATCH = 100
 
@@ -248,7 +259,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     values["parameters"] = float(sum(part.numel() for part in model.parameters()))
     shown = samples(config, of_data(config, run, "activity", shared=True), config.length, TEST_BATCH)
     found = answer(config, model, shown, run.device)
-    run.write_json("activity.json", activity(config, model, found))
+    run.write_json("activity.json", activity(config, found))
     return values | rates(config, found)
 
 
@@ -260,7 +271,7 @@ def plot(config: Config, run: Run) -> None:
     model = network(config, run)
     run.load_best(model=model)
     shown = samples(config, of_data(config, run, "activity", shared=True), config.length, TEST_BATCH)
-    associations(config, run, shown, answer(config, model, shown, run.device))
+    associations(config, run, shown, answer(config, model, shown, run.device), lengths(config))
 
 
 def check(config: Config) -> None:
@@ -272,8 +283,7 @@ def check(config: Config) -> None:
         test_samples=config.test_samples, input_gain=config.input_gain, delay=config.delay,
     )  # fmt: skip
     check_data_seed(config)
-    for name in ("item_ms", "window", "delay"):
-        steps(config, name)
+    check_layers(config, "item_ms", "window", "delay", spikes=config.model in SPIKING)
     for length in [config.length, *lengths(config)]:
         if not 1 <= length <= config.classes:
             raise ConfigError(f"Samples of {length} items need as many classes, but there are {config.classes}.")
@@ -295,19 +305,14 @@ def network(config: Config, run: Run) -> AssociationNetwork:
     """The network of these options, its weights drawn from the run's generator."""
     draws, width = run.generator("weights", shared=True), config.memory_size
     n_in, n_query = 2 * config.embedding, config.embedding
-    rule = Hebbian(
-        potentiation=config.potentiation, depression=config.depression, w_max=config.w_max,
-        tau_trace=0.0 if config.model == "relu" else config.tau_trace, dt=config.dt,
-    )  # fmt: skip
+    rule = rule_of(config, rates=config.model == "relu")
     core: torch.nn.Module
     if config.model == "relu":
         core = RateMemory(n_in, n_query, width, rule, generator=draws)
     elif config.model == "lstm":
         core = LSTMCore(n_in, n_query, width, generator=draws)
     else:
-        neuron = memory_neuron(
-            config.tau_mem, config.threshold, config.refractory, reset=config.reset, dt=config.dt, slope=config.gain
-        )
+        neuron = neuron_of(config)
         time: dict[str, Any] = {
             "steps": steps(config, "item_ms"),
             "window": steps(config, "window"),
@@ -357,19 +362,31 @@ def share(logits: Tensor, target: Tensor) -> float:
     return float((logits.detach().argmax(-1).cpu() == target).float().mean())
 
 
-def activity(config: Config, model: AssociationNetwork, found: Recollection) -> dict[str, Any]:
+def activity(config: Config, found: Recollection) -> dict[str, Any]:
     """activity.json: sizes, synapses and rates [Hz] of each population."""
-    hertz = rates(config, found)
-    if config.model not in ("spiking", "frozen"):
-        return {"dt_ms": config.dt, "steps": 1, "layers": [], "data": []}
     size, n_in, n_query = config.memory_size, 2 * config.embedding, config.embedding
-    heard: dict[str, tuple[int, int, str | None]] = {
-        "storage encoder": (n_in, 1, None), "write keys": (size, n_in, "rate_storage_encoder"),
-        "write values": (size, n_in, "rate_storage_encoder"), "recall encoder": (n_query, 1, None),
-        "read keys": (size, n_query, "rate_recall_encoder"), "read values": (size, size, "rate_read_keys"),
+    encoders: dict[str, tuple[int, int, str | None]] = {
+        "storage encoder": (n_in, 1, None), "recall encoder": (n_query, 1, None),
     }  # fmt: skip
-    layers = populations(hertz, heard)
-    return {"dt_ms": config.dt, "steps": (config.length + 1) * steps(config, "item_ms"), "layers": layers, "data": []}
+    if config.model == "lstm":
+        heard: dict[str, tuple[int, int, str | None]] = {"LSTM": (size, 4 * (n_in + n_query + size), None)}
+    elif config.model == "recurrent":
+        size *= 2
+        heard = encoders | {
+            "write population": (size, n_in, "rate_storage_encoder"),
+            "read population": (size, n_query, "rate_recall_encoder"),
+        }
+    else:
+        heard = encoders | {
+            "write keys": (size, n_in, "rate_storage_encoder"), "write values": (size, n_in, "rate_storage_encoder"),
+            "read keys": (size, n_query, "rate_recall_encoder"), "read values": (size, size, "rate_read_keys"),
+        }  # fmt: skip
+    layers = populations(rates(config, found), heard)
+    if config.model == "recurrent":
+        for layer in layers[2:]:
+            layer |= {"synapses": layer["synapses"] + size**2, "recurrent_synapses": size**2}
+    dt, each = (config.dt, steps(config, "item_ms")) if config.model in SPIKING else (config.item_ms, 1)
+    return {"dt_ms": dt, "steps": (config.length + 1) * each, "layers": layers, "data": []}
 
 
 __all__ = ["PRESETS", "PUBLISHED", "TABLES", "Config", "evaluate", "plot", "train"]

@@ -24,17 +24,16 @@ from ..data import babi
 from ..data.babi import Files, Stories, Vocabulary
 from ..data.batches import Batches
 from ..errors import ConfigError, check_positive
-from ..layers.memory import align_, memory_neuron
+from ..layers.memory import align_
 from ..models.memory import MemoryCore
 from ..models.stories import Answers, Sentences, StoryNetwork
-from ..rules import Hebbian
 from ..train import config as as_json
 from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import History, fit
 from ..train.table import Table
 from ._lsnn import learning_rate, set_learning_rate, share
-from ._memory import Silence, steps
+from ._memory import Silence, check_layers, neuron_of, populations, rule_of, steps
 
 TEST_BATCH = 64
 SOLVED = 0.05
@@ -283,8 +282,10 @@ def check(config: Config) -> None:
         delay=config.delay, validation=config.validation,
     )  # fmt: skip
     learning_rate(0, config.lr, config.lr_decay, config.lr_decay_every)
-    for name in ("item_ms", "window", "delay"):
-        steps(config, name)
+    check_layers(config, "item_ms", "window", "delay")
+    babi.check_task(config.qa)
+    if not 0.0 < config.validation < 1.0:
+        raise ConfigError(f"validation is a share of the stories between 0 and 1, but is {config.validation}.")
     counts = config.questions, config.longest, config.patience
     if min(config.clip, config.rate_cost, config.target_rate, *counts) < 0:
         raise ConfigError("clip, rate_cost, target_rate, questions, longest and patience must not be below 0.")
@@ -354,13 +355,8 @@ def finish(config: Config, validated: Sequence[float]) -> bool:
 def network(config: Config, run: Run, known: Vocabulary) -> StoryNetwork:
     """The network of these options, its weights drawn from the run's generator."""
     draws = run.generator("weights", shared=True)
-    neuron = memory_neuron(
-        config.tau_mem, config.threshold, config.refractory, reset=config.reset, dt=config.dt, slope=config.gain
-    )
-    rule = Hebbian(
-        potentiation=config.potentiation, depression=config.depression, w_max=config.w_max,
-        tau_trace=config.tau_trace, dt=config.dt,
-    )  # fmt: skip
+    neuron = neuron_of(config)
+    rule = rule_of(config)
     sentences = Sentences(
         len(known.words) + known.times, known.slots, config.embedding, input_gain=config.input_gain,
         learn_positions=config.learn_positions, fixed_last=config.time_words and config.mask_time_words,
@@ -451,14 +447,7 @@ def activity(config: Config, hertz: Mapping[str, float], length: float, files: F
         "write values": (size, n_in, "rate_storage_encoder"), "recall encoder": (n_in, 1, None),
         "read keys": (size, n_in, "rate_recall_encoder"), "read values": (size, size, "rate_read_keys"),
     }  # fmt: skip
-    layers = [
-        {
-            "name": name, "neurons": count, "inputs": inputs, "rate_hz": hertz[f"rate_{name.replace(' ', '_')}"],
-            "input_rate_hz": None if source is None else hertz[source],
-            "synapses": count * (inputs if source else 1),
-        }
-        for name, (count, inputs, source) in heard.items()
-    ]  # fmt: skip
+    layers = populations(hertz, heard)
     time = round((length + 1) * steps(config, "item_ms"))
     return {"dt_ms": config.dt, "steps": time, "layers": layers, "data": [] if config.made_up else files.data}
 

@@ -19,15 +19,13 @@ from torch import Tensor
 from ..core import Stateful
 from ..data.concentration import Cards, Concentration, expected_flips, face_down, play_out
 from ..errors import ConfigError, check_positive
-from ..layers.memory import memory_neuron
 from ..models.agent import Agent, Core, Inside, RateRecall, Reactive, SpikingRecall
-from ..rules import Hebbian
 from ..train import ppo, ranks
 from ..train.ppo import PPO, Situation
 from ..train.run import Carry, Run
 from ..train.supervised import fit
 from ._lsnn import out_of_time
-from ._memory import check_data_seed, of_data, steps
+from ._memory import check_data_seed, check_layers, neuron_of, of_data, populations, rule_of, steps
 
 TEST_BATCH = 250
 WATCHED = 20
@@ -290,8 +288,9 @@ def check(config: Config) -> None:
         raise ConfigError("clip and minutes must not be below 0.")
     if config.initial == "aligned" and config.model == "reactive":
         raise ConfigError('initial "aligned" is for a memory, not for reactive. Choose "paper".')
-    for name in ("item_ms", "window", "delay"):
-        steps(config, name)
+    check_layers(config, "item_ms", "window", "delay", spikes=config.model == "spiking")
+    Concentration(config.cells, config.features)
+    learning(config).check_games(config.games)
 
 
 def rules(config: Config, run: Run) -> Concentration:
@@ -305,10 +304,7 @@ def rules(config: Config, run: Run) -> Concentration:
 def network(config: Config, run: Run) -> Agent:
     """The agent of these options, its weights drawn from the run's generator."""
     draws, n_in, size = run.generator("weights", shared=True), 4 * config.cells + config.features, config.memory_size
-    rule = Hebbian(
-        potentiation=config.potentiation, depression=config.depression, w_max=config.w_max,
-        tau_trace=0.0 if config.model == "relu" else config.tau_trace, dt=config.dt,
-    )  # fmt: skip
+    rule = rule_of(config, rates=config.model == "relu")
     core: Stateful
     aligned = config.initial == "aligned"
     if config.model == "reactive":
@@ -316,9 +312,7 @@ def network(config: Config, run: Run) -> Agent:
     elif config.model == "relu":
         core = RateRecall(n_in, config.embedding, size, rule, aligned=aligned, generator=draws)
     else:
-        neuron = memory_neuron(
-            config.tau_mem, config.threshold, config.refractory, reset=config.reset, dt=config.dt, slope=config.gain
-        )
+        neuron = neuron_of(config)
         core = SpikingRecall(
             n_in, config.embedding, size, neuron, rule, steps=steps(config, "item_ms"),
             window=steps(config, "window"), delay=steps(config, "delay"), recall=config.recall,
@@ -427,22 +421,16 @@ def rates(config: Config, turns: list[Turn]) -> dict[str, float]:
 
 def activity(config: Config, hertz: dict[str, float]) -> dict[str, Any]:
     """activity.json: sizes, synapses and rates [Hz] of each population, for one observation."""
-    if config.model != "spiking":
-        return {"dt_ms": config.dt, "steps": 1, "layers": [], "data": []}
     size, width, n_in = config.memory_size, config.embedding, 4 * config.cells + config.features
-    heard = {
-        "encoder": (width, n_in, None), "write keys": (size, width, "encoder"),
-        "write values": (size, width, "encoder"), "read keys": (size, width, "encoder"),
-        "read values": (size, size, "read_keys"),
+    heard: dict[str, tuple[int, int, str | None]] = {
+        "encoder": (width, n_in, None), "write keys": (size, width, "rate_encoder"),
+        "write values": (size, width, "rate_encoder"), "read keys": (size, width, "rate_encoder"),
+        "read values": (size, size, "rate_read_keys"),
     }  # fmt: skip
-    layers = [
-        {
-            "name": name, "neurons": count, "inputs": inputs, "rate_hz": hertz[f"rate_{name.replace(' ', '_')}"],
-            "input_rate_hz": None if source is None else hertz[f"rate_{source}"], "synapses": count * inputs,
-        }
-        for name, (count, inputs, source) in heard.items()
-    ]  # fmt: skip
-    return {"dt_ms": config.dt, "steps": steps(config, "item_ms"), "layers": layers, "data": []}
+    if config.model == "reactive":
+        heard = {"encoder": (size, n_in, None)}
+    dt, each = (config.dt, steps(config, "item_ms")) if config.model == "spiking" else (config.item_ms, 1)
+    return {"dt_ms": dt, "steps": each, "layers": populations(hertz, heard), "data": []}
 
 
 __all__ = ["PRESETS", "PUBLISHED", "Config", "evaluate", "plot", "train"]

@@ -27,14 +27,25 @@ from ..layers.memory import align_weights_, centre_
 from ..models.cross_modal import CrossModalNetwork, RateDecoder, Recall, SpikingDecoder
 from ..models.encoders import SpikingConvEncoder
 from ..models.memory import MemoryCore, RateMemory
-from ..rules import Hebbian
 from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import fit
-from ._cross_modal import Part, Senses, encoder_of, load, neuron_of, numbers, perceive, prepared, spiking_of
+from ._cross_modal import Part, Senses, encoder_of, load, numbers, perceive, prepared, spiking_of
 from ._encoders import keep_above
 from ._lsnn import learning_rate, set_learning_rate
-from ._memory import SPIKING, Silence, check_data_seed, of_data, populations, rates, squared_rates, steps
+from ._memory import (
+    SPIKING,
+    Silence,
+    check_data_seed,
+    check_layers,
+    neuron_of,
+    of_data,
+    populations,
+    rates,
+    rule_of,
+    squared_rates,
+    steps,
+)
 
 TEST_BATCH = 100
 ALL = "0,1,2,3,4,5,6,7,8,9"
@@ -273,7 +284,11 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     for place, row in enumerate(errors):
         name = "mse" if place == 0 else f"mse_other_{place}"
         low, middle, high = row.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=row.dtype)).tolist()
-        values |= {name: float(row.mean()), f"{name}_sd": float(row.std()), f"{name}_median": middle}
+        values |= {
+            name: float(row.mean()),
+            f"{name}_sd": float(row.std()) if len(row) > 1 else 0.0,
+            f"{name}_median": middle,
+        }
         values[f"{name}_iqr"] = high - low
     values["mse_mean_digit"] = mean_digits(training, part, pairs)
     values |= {"update": float(update), "test_samples": float(config.test_samples)}
@@ -312,8 +327,7 @@ def check(config: Config) -> None:
         test_samples=config.test_samples,
     )  # fmt: skip
     check_data_seed(config)
-    for name in ("item_ms", "delay"):
-        steps(config, name)
+    check_layers(config, "item_ms", "delay", spikes=config.model in SPIKING)
     for name in ("train_digits", "test_digits"):
         found = numbers(config, name)
         if len(set(found)) < len(found):
@@ -360,10 +374,7 @@ def network(
     draws, size = run.generator("weights", shared=True), config.memory_size
     n_query = encoder_of(config, run.fresh(), "words").features(config.frames, config.coefficients)
     n_in = n_query + config.channels
-    rule = Hebbian(
-        potentiation=config.potentiation, depression=config.depression, w_max=config.w_max,
-        tau_trace=0.0 if config.model == "relu" else config.tau_trace, dt=config.dt,
-    )  # fmt: skip
+    rule = rule_of(config, rates=config.model == "relu")
     core: MemoryCore | RateMemory
     decoder: SpikingDecoder | RateDecoder
     if config.model == "relu":
@@ -442,8 +453,6 @@ def activity(config: Config, found: Recall) -> dict[str, Any]:
     data = list[Any]()
     if not config.made_up:
         data = [what for module in (fsdd, mnist) for split in ("train", "test") for what in module.describe(split)]
-    if config.model not in SPIKING:
-        return {"dt_ms": config.dt, "steps": 1, "layers": [], "data": data}
     size, hertz, layers = config.memory_size, rates(config, found), found.layers
     words, n_in = layers["words"].shape[-1], layers["words"].shape[-1] + layers["pictures"].shape[-1]
     heard: dict[str, tuple[int, int, str | None]] = {
@@ -452,8 +461,8 @@ def activity(config: Config, found: Recall) -> dict[str, Any]:
         "read keys": (size, words, "rate_query"), "read values": (size, size, "rate_read_keys"),
         "decoder": (config.hidden, size, "rate_read_values"), "pixels": (SIDE**2, config.hidden, "rate_decoder"),
     }  # fmt: skip
-    length = (config.length + 1) * steps(config, "item_ms")
-    return {"dt_ms": config.dt, "steps": length, "layers": populations(hertz, heard), "data": data}
+    dt, each = (config.dt, steps(config, "item_ms")) if config.model in SPIKING else (config.item_ms, 1)
+    return {"dt_ms": dt, "steps": (config.length + 1) * each, "layers": populations(hertz, heard), "data": data}
 
 
 __all__ = ["PRESETS", "PUBLISHED", "Config", "evaluate", "plot", "train"]

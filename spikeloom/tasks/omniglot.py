@@ -19,18 +19,28 @@ from torch.nn.functional import cross_entropy
 from ..data import omniglot as data
 from ..data.omniglot import HoldOut, Resize
 from ..errors import ConfigError, check_positive
-from ..layers.memory import align_weights_, centre_, memory_neuron
+from ..layers.memory import align_weights_, centre_
 from ..models.encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder, prototype_logits
 from ..models.memory import MemoryCore, OneShotNetwork, RateMemory, Recollection
-from ..neurons import LIF
-from ..rules import Hebbian
 from ..train import ranks
 from ..train.run import Run
 from ..train.supervised import fit
 from ._encoders import Episodes as PretrainingEpisodes
 from ._encoders import Schedule, borrow, calibrate, embed, keep_above, phase, pretrain_prototypes, spikes, tell
 from ._lsnn import learning_rate, out_of_time, set_learning_rate, share
-from ._memory import Silence, check_data_seed, of_data, populations, rates, squared_rates, steps
+from ._memory import (
+    SPIKING,
+    Silence,
+    check_data_seed,
+    check_layers,
+    neuron_of,
+    of_data,
+    populations,
+    rates,
+    rule_of,
+    squared_rates,
+    steps,
+)
 from ._omniglot import (
     TEST_BATCH,
     Images,
@@ -47,7 +57,7 @@ from ._omniglot import (
     turned,
 )
 
-ALIKE = ("channels", "batch_norm", "conv_bias", "side", "resize", "made_up")
+ALIKE = ("channels", "batch_norm", "conv_bias", "side", "resize", "made_up", "hold_out", "validation_share")
 """Options that an encoder of another run must share."""
 
 
@@ -59,7 +69,8 @@ class Config:
     made_up: bool = False
     """Read a few made-up drawings in the format of the data set instead."""
     data_seed: int = -1
-    """Seed of episodes and of what is held out alone, -1: that of the run. Runs of several seeds then share them."""
+    """Seed of what is held out and of the episodes of the memory alone, -1: that of the run, as for all else. Runs of
+    several seeds then share them."""
     ways: int = 5
     """Characters of an episode."""
     side: int = 28
@@ -365,8 +376,8 @@ def check(config: Config) -> None:
         test_episodes=config.test_episodes,
     )  # fmt: skip
     check_data_seed(config)
-    for name in ("item_ms", "window", "delay"):
-        steps(config, name)
+    check_layers(config, "item_ms", "window", "delay", spikes=config.model in SPIKING)
+    ConvEncoder(config.channels).features(config.side, config.side)
     if min(config.clip, config.rate_cost, config.target_rate, config.minutes, config.run_episodes) < 0:
         raise ConfigError("clip, rate_cost, target_rate, minutes and run_episodes must not be below 0.")
     spiking, trained = config.model in ("spiking", "frozen"), config.pretraining != "none"
@@ -378,6 +389,10 @@ def check(config: Config) -> None:
         raise ConfigError('A converted encoder has no biases. Switch conv_bias off, or choose pretraining "none".')
     if not trained and (config.encoder_from or config.model == "protonet"):
         raise ConfigError('encoder_from and the model protonet need a pre-trained encoder, not pretraining "none".')
+    if config.freeze_encoder and not trained:
+        raise ConfigError(
+            "A frozen encoder that was never trained is of no use. Use another --pretraining, or --no-freeze-encoder."
+        )
     if config.tune_updates and (not spiking or not trained):
         raise ConfigError(
             f'tune_updates are for an encoder in spikes that was pre-trained, but model is "{config.model}" and '
@@ -398,7 +413,7 @@ def build(config: Config, run: Run) -> tuple[ConvEncoder, "Learner"]:
         return plain, Learner(plain, nn.Identity())
     encoder: nn.Module = plain
     if config.model != "relu":
-        pixels = neuron(config, config.encoder_refractory)
+        pixels = neuron_of(config, config.encoder_refractory)
         encoder = SpikingConvEncoder(plain, pixels, learn_thresholds=config.learn_thresholds)
     return plain, Learner(encoder, network(config, run, plain.features(config.side, config.side))).to(run.device)
 
@@ -419,20 +434,10 @@ def reference(config: Config, run: Run, plain: ConvEncoder) -> ConvEncoder:
     return found
 
 
-def neuron(config: Config, refractory: float) -> LIF:
-    """LIF neurons of these options."""
-    return memory_neuron(
-        config.tau_mem, config.threshold, refractory, reset=config.reset, dt=config.dt, slope=config.gain
-    )
-
-
 def network(config: Config, run: Run, features: int) -> OneShotNetwork:
     """The network with the memory, its weights drawn from the run's generator."""
     draws, size = run.generator("weights", shared=True), config.memory_size
-    rule = Hebbian(
-        potentiation=config.potentiation, depression=config.depression, w_max=config.w_max,
-        tau_trace=0.0 if config.model == "relu" else config.tau_trace, dt=config.dt,
-    )  # fmt: skip
+    rule = rule_of(config, rates=config.model == "relu")
     core: MemoryCore | RateMemory
     if config.model == "relu":
         core = RateMemory(
@@ -440,7 +445,7 @@ def network(config: Config, run: Run, features: int) -> OneShotNetwork:
         )
     else:
         core = MemoryCore(
-            features + config.embedding, features, size, neuron(config, config.refractory),
+            features + config.embedding, features, size, neuron_of(config),
             rule if config.model == "spiking" else None, steps=steps(config, "item_ms"), window=steps(config, "window"),
             delay=steps(config, "delay"), recall=config.recall, generator=draws,
         )  # fmt: skip
@@ -522,17 +527,20 @@ def activity(config: Config, learner: Learner, images: Images, found: Recollecti
     """activity.json: sizes, synapses and rates [Hz] of each population, and the data."""
     about = [] if config.made_up else [*data.describe("background"), *data.describe("evaluation")]
     encoder = learner.encoder
-    if found is None or not isinstance(encoder, SpikingConvEncoder):
-        return {"dt_ms": config.dt, "steps": 1, "layers": [], "data": about}
+    if found is None:
+        return {"dt_ms": config.item_ms, "steps": 1, "layers": [], "data": about}
     size, features = config.memory_size, found.query.shape[2]
     n_in = features + config.embedding
     heard: dict[str, tuple[int, int, str | None]] = {
         "write keys": (size, n_in, "rate_storage_encoder"), "write values": (size, n_in, "rate_storage_encoder"),
         "read keys": (size, features, "rate_recall_encoder"), "read values": (size, size, "rate_read_keys"),
     }  # fmt: skip
+    if not isinstance(encoder, SpikingConvEncoder):
+        layers = populations({}, {"encoder": (features, 1, None)} | heard)
+        return {"dt_ms": config.item_ms, "steps": config.ways + 1, "layers": layers, "data": about}
     duration = steps(config, "item_ms")
     blocks = encoder.populations(images.pixels[:TEST_BATCH].to(next(encoder.parameters()).device).float(), duration)
-    layers, before, channels = list[dict[str, Any]](), None, 1
+    layers, before, channels = [], None, 1
     for name, part in blocks.items():
         hertz = float(part.mean()) * 1000.0 / config.dt
         inputs = 1 if before is None else 9 * channels

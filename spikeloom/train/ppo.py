@@ -98,6 +98,11 @@ class PPO:
                 "PPO needs value_clip, value_coefficient, entropy_coefficient and max_norm of at least 0."
             )
 
+    def check_games(self, games: int) -> None:
+        """Raise ConfigError if so many games are fewer than mini-batches."""
+        if games < self.batches:
+            raise ConfigError(f"{games} games cannot make {self.batches} mini-batches of whole games. Use fewer.")
+
 
 def inputs(game: Game, table: Any, begins: Tensor, device: torch.device) -> Tensor:
     """What an agent is given: the observation, and whether the game begins, [B, O + 1]."""
@@ -164,8 +169,7 @@ def improve(
         ConfigError: there are fewer games than mini-batches.
     """
     games = rollout.actions.shape[1]
-    if games < options.batches:
-        raise ConfigError(f"{games} games cannot make {options.batches} mini-batches of whole games. Use fewer.")
+    options.check_games(games)
     advantages, returns = judge(rollout, options.discount, options.trace)
     if options.normalise:
         advantages = normal(advantages)

@@ -113,7 +113,7 @@ class Run:
                 if self.rank < len(saved) or purpose in shared:
                     generator.set_state(state)
                 else:
-                    self._generators[purpose] = _stream(f"{self.seed}/{purpose}/{self.rank}/after {finished} updates")
+                    self._generators[purpose] = _stream(f"{generator.initial_seed()}/after {finished} updates")
             self.last_saved = finished
         elif ranks.shared((self.folder / "seconds.json").exists()):  # which is written after the first checkpoint
             raise CheckpointError(

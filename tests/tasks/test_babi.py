@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -201,13 +200,6 @@ def test_without_data_the_user_is_told_where_it_was_looked_for(
     monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path / "data"))
     assert main(["train", "babi", "--out", str(tmp_path / "run")]) == 1
     assert f"DataError: The bAbI tasks are missing: there is no {tmp_path / 'data' / 'babi'}" in capsys.readouterr().err
-
-
-def test_every_option_stands_on_its_page() -> None:
-    page = (Path(__file__).parents[2] / "docs/reference/memory-options.md").read_text()
-    known = set(re.findall(r"--([a-z0-9-]+)", page.replace("_", "-")))
-    options = [field.name.replace("_", "-") for field in dataclasses.fields(Config)]
-    assert [name for name in options if name not in known and f"no-{name}" not in known] == []
 
 
 def test_the_table_has_all_tasks_and_the_one_published_number() -> None:

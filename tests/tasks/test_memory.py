@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from spikeloom import cli
 from spikeloom.errors import ConfigError
 from spikeloom.train.run import Run
 
+PAGE = Path(__file__).parents[2] / "docs/reference/memory-options.md"
 DRAWN = {
     "associations": ("training", "validation"),
     "omniglot": ("training", "validation", "held out"),
@@ -49,6 +51,13 @@ def test_a_silent_memory_answers_nothing_and_says_so(
         assert run.metrics()[-1]["rate_pixels"] == 0
 
 
+@pytest.mark.parametrize("task", [*DRAWN, "babi"])
+def test_every_option_stands_on_the_page(task: str) -> None:
+    known = set(re.findall(r"--(?:no-)?([a-z0-9-]+)", PAGE.read_text().replace("_", "-")))
+    fields = dataclasses.fields(importlib.import_module(f"spikeloom.tasks.{task}").Config)
+    assert [field.name for field in fields if field.name.replace("_", "-") not in known] == []
+
+
 @pytest.mark.parametrize("task", DRAWN)
 def test_runs_of_several_seeds_can_share_their_data(task: str, tmp_path: Path) -> None:
     def streams(name: str, seed: int, data_seed: int) -> dict[str, int]:
@@ -78,7 +87,7 @@ def test_sizes_and_rates_of_layers_are_said(tmp_path: Path, capsys: pytest.Captu
         assert f"layer {layer['name']}: {layer['neurons']} neurons, mean rate {layer['rate_hz']:.4g} Hz" in said
     sizes, rates = (torch.tensor([layer[name] for layer in layers]).double() for name in ("neurons", "rate_hz"))
     mean = float((sizes * rates).sum() / sizes.sum())
-    assert f"layer all that spike: {int(sizes.sum())} neurons, mean rate {mean:.4g} Hz" in said
+    assert f"layer all of these that spike: {int(sizes.sum())} neurons, mean rate {mean:.4g} Hz" in said
     assert rates.min() > 0
     assert cli.main(["plot", str(folder)]) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("layer")] == [
