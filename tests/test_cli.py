@@ -109,13 +109,25 @@ def test_several_seeds_are_summarised_and_resumed(tmp_path: Path, capsys: pytest
             ["--dist_url", "tcp://one:29400", "--world_size", 3, "--rank", 2],
             "torchrun --nnodes 3 --node-rank 2 --nproc-per-node N --rdzv-backend c10d --rdzv-endpoint one:29400 -m",
         ),
+        (
+            ["--world_size", -1, "--rank", -1],
+            "torchrun --standalone --nproc-per-node N -m spikeloom train store_recall",
+        ),
         (["--world-size=2"], "torchrun --nnodes 2 --node-rank K --nproc-per-node N --rdzv-backend c10d"),
     ],
 )
 def test_old_flags_for_several_processes_are_answered_with_torchrun(
     words: list[object], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert line in complaint(capsys, "train", "store_recall", *words)
+    said = complaint(capsys, "train", "store_recall", *words)
+    assert line in said
+    assert " -1" not in said
+
+
+def test_old_flags_after_resume_are_answered_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(tmp_path / "run")
+    line = f"--rdzv-endpoint FIRST_MACHINE:29500 -m spikeloom resume {folder}"
+    assert line in complaint(capsys, "resume", folder, "--world_size", 2, "--rank", 1)
 
 
 def test_options_after_a_folder_must_be_those_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

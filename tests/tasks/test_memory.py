@@ -13,6 +13,7 @@ import torch
 
 from spikeloom import cli
 from spikeloom.errors import ConfigError
+from spikeloom.tasks import cross_modal
 from spikeloom.train.run import Run
 
 PAGE = Path(__file__).parents[2] / "docs/reference/memory-options.md"
@@ -70,6 +71,13 @@ def test_runs_of_several_seeds_can_share_their_data(task: str, tmp_path: Path) -
         assert one[purpose] == other[purpose], purpose
         assert own[purpose] != other[purpose], purpose
     assert one["weights"] != other["weights"] == own["weights"]
+    if task == "cross_modal":
+        runs = [Run(tmp_path / "split", task, "smoke", seed, quiet=True) for seed in (1, 2)]
+        config = dataclasses.replace(cross_modal.PRESETS["smoke"], data_seed=7)
+        parts = [cross_modal.load(config, run)[0] for run in runs]
+        assert all(torch.equal(a, b) for a, b in zip(*parts, strict=True))
+        other_part = cross_modal.load(dataclasses.replace(config, data_seed=8), runs[0])[0]
+        assert not torch.equal(other_part.words, parts[0].words)
 
 
 @pytest.mark.parametrize("task", DRAWN)
@@ -93,3 +101,51 @@ def test_sizes_and_rates_of_layers_are_said(tmp_path: Path, capsys: pytest.Captu
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("layer")] == [
         line for line in said if line.startswith("layer")
     ]
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "said"),
+    [
+        ("babi", ["--qa", "21"], "bAbI has the tasks 1 to 20, but got 21"),
+        ("babi", ["--validation", "1.5"], "validation is a share of the stories between 0 and 1, but is 1.5"),
+        ("associations", ["--window", "100"], "Items of 50 ms have no last 100 ms"),
+        ("associations", ["--threshold", "-1"], "threshold"),
+        ("associations", ["--item-ms", "52"], "item_ms must be a whole number of steps of 5.0 ms, but is 52.0 ms"),
+        ("concentration", ["--batches", "99"], "8 games cannot make 99 mini-batches"),
+        ("concentration", ["--cells", "1"], "needs at least 2 cells"),
+        ("omniglot", ["--side", "10"], "10"),
+        ("omniglot", ["--pretraining", "none", "--tune-updates", "0"], "A frozen encoder that was never trained"),
+        ("cross_modal", ["--tau-mem", "0"], "tau_mem"),
+    ],
+)
+def test_options_without_sense_are_found_before_there_is_a_folder(
+    task: str, options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    assert cli.main(["train", task, "--preset", "smoke", *options, "--out", str(folder)]) == 1
+    assert said in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_odd_words_among_the_lengths_are_the_same_everywhere(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert cli.main(["train", "associations", "--preset", "smoke", "--test-lengths", "1,", "--out", str(folder)]) == 0
+    assert (folder / "figures" / "accuracy_by_length.png").exists()
+
+
+@pytest.mark.parametrize("model", ["relu", "lstm", "recurrent"])
+def test_networks_without_a_spiking_memory_have_sizes_too(model: str, tmp_path: Path) -> None:
+    run = Run(tmp_path, "associations", "smoke", 0, quiet=True)
+    initial = "aligned" if model == "relu" else "paper"
+    config = train("associations", run, model=model, initial=initial)
+    importlib.import_module("spikeloom.tasks.associations").evaluate(config, run.fresh())
+    layers = {layer["name"]: layer for layer in run.read_json("activity.json")["layers"]}
+    assert all((layer["rate_hz"] is not None) == (model == "recurrent") for layer in layers.values())
+    if model == "recurrent":
+        assert layers["read population"]["neurons"] == 16
+        assert layers["read population"]["synapses"] == 16 * (8 + 16)
+        assert 0 < layers["write population"]["rate_hz"] < 200
+    elif model == "relu":
+        assert layers["read values"]["synapses"] == 64
+    else:
+        assert layers["LSTM"]["synapses"] == 4 * 8 * (16 + 8 + 8)

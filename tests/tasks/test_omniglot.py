@@ -132,10 +132,12 @@ def test_the_whole_command_line_works(tmp_path: Path, capsys: pytest.CaptureFixt
     phase(borrowing, PHASE).load_best(encoder=mine)
     assert all(torch.equal(a, b) for a, b in zip(theirs.parameters(), mine.parameters(), strict=True))
     capsys.readouterr()
-    other = ["train", "omniglot", "--preset", "smoke", "--encoder-from", str(place), "--out", str(tmp_path / "third")]
-    assert cli.main([*other, "--channels", "6", "--side", "30"]) == 1
+    other = ["train", "omniglot", "--preset", "smoke", "--encoder-from", str(place), "--out"]
+    assert cli.main([*other, str(tmp_path / "third"), "--channels", "6", "--side", "30"]) == 1
     said = capsys.readouterr().err
     assert "channels is 4 there and 6 here; side is 28 there and 30 here" in said
+    assert cli.main([*other, str(tmp_path / "fourth"), "--seed", "5"]) == 1
+    assert "the seed of the data is 0 there and 5 here" in capsys.readouterr().err
     (place / "checkpoints" / "best.pt").unlink()
     assert cli.main(["evaluate", str(place)]) == 1
     assert "best.pt" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from spikeloom import cli
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("SPIKELOOM_DATA", "data"))
+DATA = Path(os.environ.get("SPIKELOOM_DATA", "nonexistent"))
 SUPERVISED = {
     "associations": "", "babi": "", "cross_modal": "", "mnist_rate": "mnist", "omniglot": "",
     "sequential_mnist": "mnist", "shd": "", "spoken_digits": "fsdd", "store_recall": "",
@@ -104,6 +104,10 @@ def test_every_supervised_task_trains_on_two_ranks_and_goes_on_alone(task: str, 
     assert more[: len(lines)] == lines
     assert len(more) > len(lines)
     assert set(again) == set(found)
+
+
+def test_no_supervised_task_is_forgotten() -> None:
+    assert set(cli.tasks()) - set(SUPERVISED) == {"concentration", "nmnist", "ntidigits", "stdp_mnist", "stmnist"}
 
 
 def test_three_ranks_go_on_as_two(tmp_path: Path) -> None:

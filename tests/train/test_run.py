@@ -153,6 +153,20 @@ def test_another_number_of_ranks_goes_on(run: Run) -> None:
     assert torch.equal(torch.rand(2, generator=later.generator("noise")), draws[1])
 
 
+def test_ranks_that_are_new_share_what_is_shared_by_seeds(tmp_path: Path) -> None:
+    draws = []
+    for seed in (1, 2):
+        run = Run(tmp_path / str(seed), "task", "preset", seed)
+        run.generator("data", seed=7), run.generator("noise")
+        run.save(3, carry=Carry(count=1))
+        new = dataclasses.replace(run, rank=1, world=2)
+        new.generator("data", seed=7)
+        new.restore(carry=Carry(count=1))
+        draws.append([torch.rand(2, generator=new.generator(name)) for name in ("data", "noise")])
+    assert torch.equal(draws[0][0], draws[1][0])
+    assert not torch.equal(draws[0][1], draws[1][1])
+
+
 def test_a_checkpoint_that_was_taken_away_is_missed(run: Run) -> None:
     assert run.restore(carry=Carry(count=1)) == 0  # a new run has none
     run.save(1, carry=Carry(count=1))
