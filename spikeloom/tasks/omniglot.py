@@ -389,14 +389,14 @@ def check(config: Config) -> None:
         raise ConfigError('A converted encoder has no biases. Switch conv_bias off, or choose pretraining "none".')
     if not trained and (config.encoder_from or config.model == "protonet"):
         raise ConfigError('encoder_from and the model protonet need a pre-trained encoder, not pretraining "none".')
-    if config.freeze_encoder and not trained:
-        raise ConfigError(
-            "A frozen encoder that was never trained is of no use. Use another --pretraining, or --no-freeze-encoder."
-        )
     if config.tune_updates and (not spiking or not trained):
         raise ConfigError(
             f'tune_updates are for an encoder in spikes that was pre-trained, but model is "{config.model}" and '
             f'pretraining "{config.pretraining}". Choose tune_updates 0.'
+        )
+    if config.freeze_encoder and not trained:
+        raise ConfigError(
+            "A frozen encoder that was never trained is of no use. Use another --pretraining, or --no-freeze-encoder."
         )
     if config.learn_thresholds and (config.freeze_encoder or not spiking):
         raise ConfigError("learn_thresholds is for an encoder in spikes that is not frozen.")

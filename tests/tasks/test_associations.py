@@ -98,7 +98,7 @@ def test_the_rate_cost_is_in_hertz() -> None:
         ({"test_lengths": "1,9"}, "need as many classes"),
         ({"test_lengths": "one"}, "whole numbers with commas"),
         ({"window": 7.0}, "whole number of steps"),
-        ({"window": 60.0}, "no last 12 steps"),
+        ({"window": 60.0}, "Items of 50 ms have no last 60 ms"),
         ({"model": "lstm"}, 'initial "aligned" is for networks with a memory, not for lstm'),
         ({"clip": -1.0}, "must not be below 0"),
         ({"input_gain": 0.0}, "input_gain > 0"),

@@ -177,7 +177,7 @@ def test_the_paper_has_the_sizes_of_the_paper(tmp_path: Path) -> None:
     [
         ({"qa": 21}, "tasks 1 to 20"),
         ({"window": 7.0}, "whole number of steps"),
-        ({"window": 60.0}, "no last 12 steps"),
+        ({"window": 60.0}, "Items of 50 ms have no last 60 ms"),
         ({"clip": -1.0}, "must not be below 0"),
         ({"longest": -1}, "must not be below 0"),
         ({"patience": -1}, "must not be below 0"),

@@ -227,6 +227,7 @@ def test_a_memory_at_zero_does_not_answer(tmp_path: Path) -> None:
         ({"pretraining": "none"}, "tune_updates are for an encoder in spikes"),
         ({"pretraining": "none", "tune_updates": 0, "encoder_from": "x"}, "need a pre-trained encoder"),
         ({"pretraining": "none", "tune_updates": 0, "model": "protonet"}, "need a pre-trained encoder"),
+        ({"pretraining": "none", "tune_updates": 0}, "A frozen encoder that was never trained"),
         ({"learn_thresholds": True}, "learn_thresholds is for an encoder in spikes that is not frozen"),
         ({"normalise": True}, "normalise is for relu, whose activity has no bound, not for spiking"),
         ({"ways": 13}, "need as many classes"),
