@@ -19,6 +19,8 @@ def test_example(path: Path, tmp_path: Path) -> None:
     if path.name in DATA and not ("SPIKELOOM_DATA" in os.environ and needed.is_dir()):
         pytest.skip(f"needs the {DATA[path.name]} files in $SPIKELOOM_DATA")
     environment = os.environ | {"PYTHONPATH": str(path.parents[1])}
+    if "SPIKELOOM_DATA" in environment:  # which may be relative, and the example runs elsewhere
+        environment["SPIKELOOM_DATA"] = str(Path(environment["SPIKELOOM_DATA"]).resolve())
     done = subprocess.run(
         [sys.executable, path, *SHORT.get(path.name, [])],
         env=environment,
