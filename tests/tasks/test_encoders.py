@@ -186,6 +186,7 @@ def test_an_encoder_of_another_run_is_copied_if_it_fits(tmp_path: Path) -> None:
         channels = 6
         side = 16
         dt = 5.0
+        data_seed = 0  # which is that of the other run, whose own is its seed
 
     settings = {"task": "omniglot", "preset": "smoke", "seed": 0, "options": {"channels": 6, "side": 16, "dt": 1.0}}
     (there.folder / "config.json").write_text(json.dumps(settings))

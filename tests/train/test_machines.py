@@ -88,13 +88,14 @@ def test_two_machines_are_as_two_processes_of_one(rendezvous: str, tmp_path: Pat
 )
 def test_every_supervised_task_trains_on_two_ranks_and_goes_on_alone(task: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    started = ["-m", "spikeloom", "train", task, "--preset", "smoke", "--out", folder]
+    batch = ["--batch", 6] if task == "shd" else []  # there are 18 samples for two
+    started = ["-m", "spikeloom", "train", task, "--preset", "smoke", "--out", folder, *batch]
     finish(torchrun("--standalone", "--nproc-per-node", 2, *started))
     lines, found = result(folder)
     assert json.loads((folder / "environment.json").read_text())["ranks"] == 2
     assert (folder / "report.html").exists()
-    for name in ("report.html", "result.json", "checkpoints/best.pt"):
-        (folder / name).unlink(missing_ok=True)
+    for name in ("report.html", "result.json"):
+        (folder / name).unlink()
     config = json.loads((folder / "config.json").read_text())
     length = "updates" if "updates" in config["options"] else "epochs"
     config["options"][length] *= 2
