@@ -36,7 +36,7 @@ class Images(NamedTuple):
     @property
     def by_class(self) -> Tensor:
         """[classes, drawings, 1, H, W]."""
-        return self.pixels.unflatten(0, (self.classes, self.drawings))  # type: ignore[no-untyped-call, no-any-return]
+        return self.pixels.reshape(self.classes, self.drawings, *self.pixels.shape[1:])
 
 
 class Source:

@@ -133,6 +133,14 @@ def test_odd_words_among_the_lengths_are_the_same_everywhere(tmp_path: Path) -> 
     assert (folder / "figures" / "accuracy_by_length.png").exists()
 
 
+def test_one_sample_is_enough_for_a_test(tmp_path: Path) -> None:
+    run = Run(tmp_path, "cross_modal", "smoke", 0, quiet=True)
+    config = train("cross_modal", run, test_samples=1)
+    values = cross_modal.evaluate(config, run.fresh())
+    assert values["mse_sd"] == values["mse_other_2_sd"] == 0
+    assert values["mse"] > 0
+
+
 @pytest.mark.parametrize("model", ["relu", "lstm", "recurrent"])
 def test_networks_without_a_spiking_memory_have_sizes_too(model: str, tmp_path: Path) -> None:
     run = Run(tmp_path, "associations", "smoke", 0, quiet=True)
