@@ -23,7 +23,7 @@ from .draws import njit
 Array = Any
 SEGMENT = 100
 """Steps between two memories that are kept for the way back: an item of the paper."""
-sums = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})
+sums = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 # Places in the array of numbers; its dtype is that of the voltages.
 (
@@ -57,13 +57,20 @@ def fire(current: Array, s: Array, numbers: Array, choices: Array, out: Array, s
 
 
 @njit
-def recalled(w: Array, keys: Array, found: Array, out: Array) -> int:
-    """out = w keys, for keys of 0 and 1; where they are 1 goes to `found`; how many there are."""
+def spikes_of(spikes: Array, found: Array) -> int:
+    """Where there are spikes goes to `found`; how many there are."""
     many = 0
-    for j in range(len(keys)):
-        if keys[j] != 0:
+    for j in range(len(spikes)):
+        if spikes[j] != 0:
             found[many] = j
             many += 1
+    return many
+
+
+@njit
+def recalled(w: Array, keys: Array, found: Array, out: Array) -> int:
+    """out = w keys, for keys of 0 and 1; where they are 1 goes to `found`; how many there are."""
+    many = spikes_of(keys, found)
     for i in range(len(out)):
         row, total = w[i], out.dtype.type(0)
         for k in range(many):
@@ -140,21 +147,24 @@ def back_fire(
 
 
 @sums
-def back_memory(w: Array, g: Array, x: Array, fx: Array, y: float, numbers: Array, to_x: Array) -> float:
-    """Back through the change of one row of the memory; the gradient of y."""
+def back_memory(w: Array, g: Array, x: Array, fx: Array, y: Array, numbers: Array, to_x: Array, to_y: Array) -> None:
+    """Back through a change of the memory w: g becomes the gradient before it, to_x and to_y are added to.
+
+    (All rows in one function: a call for each takes a fifth of the time of `back_write`.)
+    """
     one, soft, top = numbers.dtype.type(1), numbers[SOFT], numbers[TOP]
-    strength, fy = numbers[POTENTIATION] * y, numbers[DEPRESSION_POST] * (y * y)
-    pre = numbers.dtype.type(2) * numbers[DEPRESSION_PRE]
-    to_y, product = numbers.dtype.type(0), numbers.dtype.type(0)
-    for j in range(len(w)):
-        gj, wj, xj = g[j], w[j], x[j]
-        raised, lost = gj * (top - soft * wj), gj * wj
-        to_y += raised * xj
-        product += lost
-        to_x[j] += strength * raised - pre * xj * lost
-        g[j] = gj * (one - soft * strength * xj - (fx[j] + fy))
-    value: float = numbers[POTENTIATION] * to_y - numbers.dtype.type(2) * numbers[DEPRESSION_POST] * y * product
-    return value
+    pre, post = numbers.dtype.type(2) * numbers[DEPRESSION_PRE], numbers.dtype.type(2) * numbers[DEPRESSION_POST]
+    for i in range(len(y)):
+        strength, fy = numbers[POTENTIATION] * y[i], numbers[DEPRESSION_POST] * (y[i] * y[i])
+        of_strength, product = numbers.dtype.type(0), numbers.dtype.type(0)
+        for j in range(len(x)):
+            gj, wj, xj = g[i, j], w[i, j], x[j]
+            raised, lost = gj * (top - soft * wj), gj * wj
+            of_strength += raised * xj
+            product += lost
+            to_x[j] += strength * raised - pre * xj * lost
+            g[i, j] = gj * (one - soft * strength * xj - (fx[j] + fy))
+        to_y[i] += numbers[POTENTIATION] * of_strength - post * y[i] * product
 
 
 @njit
@@ -185,28 +195,24 @@ def back_write(
                 to_x[:] = gs[PRE]
                 for j in range(size):
                     fx[j] = numbers[DEPRESSION_PRE] * (x[j] * x[j])
+                back_memory(w, gw, x, fx, y, numbers, to_x, gs[POST])
                 for i in range(size):
-                    of_y = gs[POST, i] + back_memory(w[i], gw[i], x, fx, y[i], numbers, to_x)
-                    to_values[i] = to_out[t, b, size + i] + rise * of_y
-                    gs[POST, i] = decay * of_y
+                    to_values[i] = to_out[t, b, size + i] + rise * gs[POST, i]
+                    gs[POST, i] = decay * gs[POST, i]
                 back_fire(
                     to_values, slopes[k, size:], s[VALUE:PRE], gs[VALUE:PRE], numbers, choices, to_current[t, b, size:]
                 )
                 for j in range(size):
                     to_keys[j] = to_out[t, b, j] + rise * to_x[j]
                     gs[PRE, j] = decay * to_x[j]
-                many = 0
-                for j in range(size):
-                    if outs[k, j] != 0:
-                        found[many] = j
-                        many += 1
+                many = spikes_of(outs[k, :size], found)
                 for i in range(size):
-                    strength, row, g = numbers[RECALL] * to_current[t, b, size + i], w[i], gw[i]
+                    strength = numbers[RECALL] * to_current[t, b, size + i]
                     if strength != 0:
                         for j in range(size):
-                            to_keys[j] += strength * row[j]
+                            to_keys[j] += strength * w[i, j]
                         for e in range(many):
-                            g[found[e]] += strength
+                            gw[i, found[e]] += strength
                 back_fire(
                     to_keys, slopes[k, :size], s[KEY:VALUE], gs[KEY:VALUE], numbers, choices, to_current[t, b, :size]
                 )
@@ -241,7 +247,7 @@ def read(
             fire(drive, s[VALUE:PRE], numbers, choices, out[t, b, size:], slope[size:])
 
 
-@njit
+@sums
 def back_read(
     feedback: Array, memory: Array, first_spikes: Array, out: Array, slopes: Array, voltages: Array, numbers: Array,
     choices: Array, to_out: Array, to_state: Array, to_current: Array, to_memory: Array, to_history: Array, start: int,
@@ -252,7 +258,7 @@ def back_read(
     to_out is changed: it gets what comes back through the feedback.
     """
     kind, size, delay = numbers.dtype, memory.shape[1], len(to_history)
-    to_keys, before = np.empty(size, kind), np.zeros((2, size), kind)
+    to_keys, before, found = np.empty(size, kind), np.zeros((2, size), kind), np.empty(size, np.int64)
     for b in range(start, stop):
         w, gw, gs = memory[b], to_memory[b], to_state[b]
         for t in range(len(out) - 1, -1, -1):
@@ -266,14 +272,14 @@ def back_read(
                     back_fire(to_out[t, b, lo:hi], slopes[t, b, lo:hi], before, rows, numbers, choices, to_keys)
                     values = to_keys.copy()
                     to_keys[:] = to_out[t, b, :size]
+                    many = spikes_of(out[t, b, :size], found)
                     for i in range(size):
                         strength, row, g = values[i], w[i], gw[i]
                         if strength != 0:
                             for j in range(size):
                                 to_keys[j] += strength * row[j]
-                            for j in range(size):
-                                if out[t, b, j] != 0:
-                                    g[j] += strength
+                            for e in range(many):
+                                g[found[e]] += strength
                 else:
                     back_fire(to_keys, slopes[t, b, lo:hi], before, rows, numbers, choices, to_current[t, b])
             to_heard = to_history[t, b] if t < delay else to_out[t - delay, b, size:]

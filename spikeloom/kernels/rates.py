@@ -6,8 +6,7 @@
 Keys x, values y and queries q are rectified: what is 0 has no gradient, and a key of 0 changes nothing unless there is
 forgetting by values. So the memory lies in rows of one key, and only rows whose key or query is above 0 are touched.
 Activity has no bound here, so both minima act; a row that neither can reach is computed without them. A thread takes
-one sample through all steps: its memory stays in the cache. The way back computes the memories again, keeps the rows
-before they change, and puts them back one by one.
+one sample through all steps: its memory stays in the cache. The way back computes the rows again and keeps each.
 """
 
 from typing import Any
@@ -34,170 +33,179 @@ def free(x: float, largest: float, numbers: Array) -> bool:
 
 
 @njit
-def write_row(w: Array, x: float, y: Array, largest: float, numbers: Array) -> None:
-    """Change the row of a key in place."""
-    one, soft, top = numbers.dtype.type(1), numbers[SOFT], numbers[TOP]
-    strength, fx, post = numbers[POTENTIATION] * x, numbers[FORGET_PRE] * (x * x), numbers[FORGET_POST]
-    if free(x, largest, numbers):
-        for i in range(len(w)):
-            a = strength * y[i]
-            w[i] = w[i] * (one - soft * a - (fx + post * (y[i] * y[i]))) + top * a
-    else:
-        for i in range(len(w)):
-            a = min(strength * y[i], one)
-            b = min(fx + post * (y[i] * y[i]), one - a)
-            w[i] = w[i] * (one - soft * a - b) + top * a
-
-
-@sums
-def back_row(w: Array, g: Array, x: float, y: Array, largest: float, numbers: Array, to_y: Array) -> float:
-    """Back through `write_row`: g is the gradient of the row after it, then that of w, the row before; that of x."""
-    zero, one, two = numbers.dtype.type(0), numbers.dtype.type(1), numbers.dtype.type(2)
-    soft, top, post = numbers[SOFT], numbers[TOP], numbers[FORGET_POST]
-    strength, fx = numbers[POTENTIATION] * x, numbers[FORGET_PRE] * (x * x)
-    to_strength, to_fx = zero, zero
-    if free(x, largest, numbers):
-        for i in range(len(w)):
-            a, lost = strength * y[i], g[i] * w[i]
-            to_a = g[i] * top - soft * lost
-            to_strength += to_a * y[i]
-            to_fx -= lost
-            to_y[i] += to_a * strength - two * post * y[i] * lost
-            g[i] = g[i] * (one - soft * a - (fx + post * (y[i] * y[i])))
-    else:
-        for i in range(len(w)):
-            raw, lost = strength * y[i], g[i] * w[i]
-            a, f = min(raw, one), fx + post * (y[i] * y[i])
-            less = f < one - a
-            b = f if less else one - a
-            to_f = -lost if less else zero
-            to_a = g[i] * top - soft * lost + (zero if less else lost)
-            to_raw = to_a if raw <= one else zero
-            to_strength += to_raw * y[i]
-            to_fx += to_f
-            to_y[i] += to_raw * strength + two * post * y[i] * to_f
-            g[i] = g[i] * (one - soft * a - b)
-    value: float = numbers[POTENTIATION] * to_strength + two * numbers[FORGET_PRE] * x * to_fx
-    return value
-
-
-@sums
-def back_read(w: Array, g: Array, q: float, to_out: Array) -> float:
-    """Back through the reading of a row; the gradient of q."""
-    total = w.dtype.type(0)
-    for i in range(len(w)):
-        total += to_out[i] * w[i]
-        g[i] += to_out[i] * q
-    value: float = total
-    return value
+def write(rows: Array, place: Array, x: Array, y: Array, numbers: Array) -> None:
+    """Change the rows of the keys x in place; that of key j is rows[place[j]]."""
+    one, soft, top, post = numbers.dtype.type(1), numbers[SOFT], numbers[TOP], numbers[FORGET_POST]
+    largest = y.max()
+    for j in range(len(x)):
+        if post != 0 or x[j] != 0:
+            k, strength, fx = place[j], numbers[POTENTIATION] * x[j], numbers[FORGET_PRE] * (x[j] * x[j])
+            if free(x[j], largest, numbers):
+                for i in range(len(y)):
+                    a = strength * y[i]
+                    rows[k, i] = rows[k, i] * (one - soft * a - (fx + post * (y[i] * y[i]))) + top * a
+            else:
+                for i in range(len(y)):
+                    a = min(strength * y[i], one)
+                    b = min(fx + post * (y[i] * y[i]), one - a)
+                    rows[k, i] = rows[k, i] * (one - soft * a - b) + top * a
 
 
 @njit
-def recall(w: Array, q: Array, out: Array) -> None:
+def read(rows: Array, place: Array, q: Array, out: Array) -> None:
     """out = the sum of the rows, each times its query."""
     out[:] = 0
     for j in range(len(q)):
         if q[j] != 0:
-            row, strength = w[j], q[j]
+            k, strength = place[j], q[j]
             for i in range(len(out)):
-                out[i] += row[i] * strength
+                out[i] += rows[k, i] * strength
+
+
+@sums
+def back(
+    rows: Array, before: Array, after: Array, x: Array, y: Array, q: Array, numbers: Array, to_out: Array, g: Array,
+    to_x: Array, to_y: Array, to_q: Array,
+) -> None:  # fmt: skip
+    """Back through `write` and `read` of a step.
+
+    The row of a key was rows[before[j]] and became rows[after[j]]; its gradient g[j] is that after the step, then that
+    before it. to_y is added to. The gradient of q has a loop of its own: one more array in the other, and it would no
+    longer be vectorised.
+    """
+    zero, one, two = numbers.dtype.type(0), numbers.dtype.type(1), numbers.dtype.type(2)
+    soft, top, post = numbers[SOFT], numbers[TOP], numbers[FORGET_POST]
+    largest = y.max()
+    for j in range(len(x)):
+        to_x[j], total = zero, zero
+        if q[j] != 0:
+            k = after[j]
+            for i in range(len(y)):
+                total += to_out[i] * rows[k, i]
+        to_q[j] = total
+        k, read = before[j], q[j]
+        if post != 0 or x[j] != 0:
+            strength, fx = numbers[POTENTIATION] * x[j], numbers[FORGET_PRE] * (x[j] * x[j])
+            to_strength, to_fx = zero, zero
+            if free(x[j], largest, numbers):
+                for i in range(len(y)):
+                    to_w = g[j, i] + to_out[i] * read
+                    a, lost = strength * y[i], to_w * rows[k, i]
+                    to_a = to_w * top - soft * lost
+                    to_strength += to_a * y[i]
+                    to_fx -= lost
+                    to_y[i] += to_a * strength - two * post * y[i] * lost
+                    g[j, i] = to_w * (one - soft * a - (fx + post * (y[i] * y[i])))
+            else:
+                for i in range(len(y)):
+                    to_w = g[j, i] + to_out[i] * read
+                    raw, lost = strength * y[i], to_w * rows[k, i]
+                    a, f = min(raw, one), fx + post * (y[i] * y[i])
+                    less = f < one - a
+                    b = f if less else one - a
+                    to_f = -lost if less else zero
+                    to_a = to_w * top - soft * lost + (zero if less else lost)
+                    to_raw = to_a if raw <= one else zero
+                    to_strength += to_raw * y[i]
+                    to_fx += to_f
+                    to_y[i] += to_raw * strength + two * post * y[i] * to_f
+                    g[j, i] = to_w * (one - soft * a - b)
+            to_x[j] = numbers[POTENTIATION] * to_strength + two * numbers[FORGET_PRE] * x[j] * to_fx
+        elif read != 0:
+            for i in range(len(y)):
+                g[j, i] += to_out[i] * read
 
 
 @njit
 def forward(
-    keys: Array, values: Array, queries: Array, begins: Array, memory: Array, numbers: Array, out: Array, start: int,
-    stop: int,
-) -> None:  # fmt: skip
-    """Samples start to stop: keys, values, queries, out [T, B, N], begins [T, B], memory [B, key, value] in place."""
-    everywhere = numbers[FORGET_POST] != 0
+    xs: Array, begins: Array, first: Array, numbers: Array, memory: Array, out: Array, start: int, stop: int
+) -> None:
+    """Samples start to stop: xs [T, B, 3 N], begins [T, B], first and last memory [B, key, value], out [T, B, N]."""
+    size = memory.shape[1]
+    place = np.arange(size)
     for b in range(start, stop):
-        w = memory[b]
-        for t in range(len(keys)):
+        rows = memory[b]
+        rows[:] = first[b]
+        for t in range(len(xs)):
             if begins[t, b]:
-                w[:] = 0
-            x, y, largest = keys[t, b], values[t, b], values[t, b].max()
-            for j in range(len(x)):
-                if everywhere or x[j] != 0:
-                    write_row(w[j], x[j], y, largest, numbers)
-            recall(w, queries[t, b], out[t, b])
+                rows[:] = 0
+            write(rows, place, xs[t, b, :size], xs[t, b, size : 2 * size], numbers)
+            read(rows, place, xs[t, b, 2 * size :], out[t, b])
 
 
 @njit
 def backward(
-    keys: Array, values: Array, queries: Array, begins: Array, memory: Array, numbers: Array, to_out: Array,
-    to_memory: Array, to_keys: Array, to_values: Array, to_queries: Array, start: int, stop: int,
+    xs: Array, begins: Array, memory: Array, numbers: Array, to_out: Array, to_memory: Array, to_xs: Array, start: int,
+    stop: int,
 ) -> None:  # fmt: skip
-    """Back through `forward`: to_memory is the gradient of the last memory and becomes that of the first."""
-    size, steps, everywhere = memory.shape[1], len(keys), numbers[FORGET_POST] != 0
-    most = 0
+    """Back through `forward`: to_memory is the gradient of the last memory and becomes that of the first.
+
+    Every row that was written is kept; place[t] says where those of all keys are after t steps. The first N are those
+    to begin with, and then there is one of zeros.
+    """
+    size, steps, everywhere = memory.shape[1], len(xs), numbers[FORGET_POST] != 0
+    most = steps * size
+    if not everywhere:
+        most = 0
+        for b in range(start, stop):
+            most = max(most, (xs[:, b, :size] != 0).sum())
+    rows, place = np.empty((size + 1 + most, size), numbers.dtype), np.empty((steps + 1, size), np.int64)
+    place[0], nowhere = np.arange(size), np.full(size, size)
+    rows[size] = 0
     for b in range(start, stop):
-        most = max(most, size * begins[:, b].sum() + (keys[:, b] != 0).sum())
-    if everywhere:
-        most += steps * size
-    w, kept = np.empty((size, size), numbers.dtype), np.empty((most, size), numbers.dtype)
-    for b in range(start, stop):
-        w[:] = memory[b]
-        place = 0
+        rows[:size] = memory[b]
+        last = size
         for t in range(steps):
-            if begins[t, b]:
-                kept[place : place + size] = w
-                place += size
-                w[:] = 0
-            x, y, largest = keys[t, b], values[t, b], values[t, b].max()
+            x, before, after = xs[t, b, :size], nowhere if begins[t, b] else place[t], place[t + 1]
             for j in range(size):
+                after[j] = before[j]
                 if everywhere or x[j] != 0:
-                    kept[place] = w[j]
-                    place += 1
-                    write_row(w[j], x[j], y, largest, numbers)
+                    last += 1
+                    rows[last], after[j] = rows[before[j]], last
+            write(rows, after, x, xs[t, b, size : 2 * size], numbers)
+        to_xs[:, b, size : 2 * size] = 0
         for t in range(steps - 1, -1, -1):
-            x, y, q, g = keys[t, b], values[t, b], queries[t, b], to_memory[b]
-            largest = y.max()
-            to_values[t, b] = 0
-            for j in range(size - 1, -1, -1):
-                to_queries[t, b, j] = back_read(w[j], g[j], q[j], to_out[t, b]) if q[j] != 0 else 0
-                to_keys[t, b, j] = 0
-                if everywhere or x[j] != 0:
-                    place -= 1
-                    w[j] = kept[place]
-                    to_keys[t, b, j] = back_row(w[j], g[j], x[j], y, largest, numbers, to_values[t, b])
+            x, y, q = xs[t, b, :size], xs[t, b, size : 2 * size], xs[t, b, 2 * size :]
+            to_x, to_y, to_q = to_xs[t, b, :size], to_xs[t, b, size : 2 * size], to_xs[t, b, 2 * size :]
+            before = nowhere if begins[t, b] else place[t]
+            back(rows, before, place[t + 1], x, y, q, numbers, to_out[t, b], to_memory[b], to_x, to_y, to_q)
             if begins[t, b]:
-                place -= size
-                w[:] = kept[place : place + size]
-                g[:] = 0
+                to_memory[b] = 0
 
 
 class _Rates(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, keys: Tensor, values: Tensor, queries: Tensor, begins: Tensor, memory: Tensor, numbers: Array
-    ) -> Any:
-        keys, values, queries, begins = (part.contiguous() for part in (keys, values, queries, begins))
-        first, memory = memory.contiguous(), memory.clone(memory_format=torch.contiguous_format)
-        out = torch.empty_like(keys)
-        run(forward, [keys, values, queries, begins, memory, numbers, out], len(keys), memory)
-        ctx.save_for_backward(keys, values, queries, begins, first)
+    def forward(ctx: Any, xs: Tensor, begins: Tensor, memory: Tensor, numbers: Array) -> Any:
+        xs, begins, first = xs.contiguous(), begins.contiguous(), memory.contiguous()
+        memory, out = torch.empty_like(first), xs.new_empty(*begins.shape, first.shape[1])
+        run(forward, [xs, begins, first, numbers, memory, out], len(xs), first)
+        ctx.save_for_backward(xs, begins, first)
         ctx.numbers = numbers
+        ctx.set_materialize_grads(False)
         return out, memory
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, to_out: Tensor, to_memory: Tensor) -> Any:
-        keys, values, queries, begins, first = ctx.saved_tensors
-        to_memory = to_memory.clone(memory_format=torch.contiguous_format)
-        found = [torch.empty_like(part) for part in (keys, values, queries)]
-        arrays = [keys, values, queries, begins, first, ctx.numbers, to_out.contiguous(), to_memory, *found]
-        run(backward, arrays, 4 * len(keys), first)
-        return *found, None, to_memory, None
+    def backward(ctx: Any, to_out: Tensor | None, to_memory: Tensor | None) -> Any:
+        xs, begins, first = ctx.saved_tensors
+        if to_out is None:
+            to_out = xs.new_zeros(*begins.shape, first.shape[1])
+        to_memory = (
+            torch.zeros_like(first) if to_memory is None else to_memory.clone(memory_format=torch.contiguous_format)
+        )
+        to_xs = torch.empty_like(xs)
+        arrays = [xs, begins, first, ctx.numbers, to_out.contiguous(), to_memory, to_xs]
+        run(backward, arrays, 4 * len(xs), first)
+        return to_xs, None, to_memory, None
 
 
-def rate_sequence(
-    keys: Tensor, values: Tensor, queries: Tensor, begins: Tensor, memory: Tensor, rule: Any
-) -> tuple[Tensor, Tensor]:
+def rate_sequence(xs: Tensor, begins: Tensor, memory: Tensor, rule: Any) -> tuple[Tensor, Tensor]:
     """What is recalled at each step [T, B, N], and the last memory [B, value, key]; emptied where `begins` [T, B].
 
-    The memory that comes back lies in rows of one key: given to the next call, it need not be turned.
+    xs: keys, values and queries side by side, [T, B, 3 N]. The memory that comes back lies in rows of one key: given to
+    the next call, it need not be turned.
     """
-    kind = np.dtype(str(keys.dtype).removeprefix("torch."))
+    kind = np.dtype(str(xs.dtype).removeprefix("torch."))
     bound = rule.soft_bound
     numbers = np.array(
         [
@@ -206,5 +214,5 @@ def rate_sequence(
         ],
         kind,
     )  # fmt: skip
-    out, memory = _Rates.apply(keys, values, queries, begins, memory.transpose(1, 2), numbers)
+    out, memory = _Rates.apply(xs, begins, memory.transpose(1, 2), numbers)
     return out, memory.transpose(1, 2)

@@ -186,12 +186,12 @@ class RateRecall(Stateful):
                 self.read.copy_(self.write[:size])
 
     def initial_state(self, x: Tensor) -> RateState:
-        """An empty memory."""
-        return RateState(x.new_zeros(len(x), self.size, self.size))
+        """An empty memory, in rows of one key as the loop leaves it."""
+        return RateState(x.new_zeros(len(x), self.size, self.size).transpose(1, 2))
 
     def step(self, x: Tensor, state: RateState) -> tuple[Tensor, RateState]:
         (memory,) = afresh(state, x[:, -1] > 0.5)
-        key, value, query = self._rates(x)
+        key, value, query = self._rates(x).chunk(3, -1)
         memory, _ = self.rule.update(memory, key, value, self.rule.initial_traces(key, value))
         return (memory @ query.unsqueeze(2)).squeeze(2), RateState(memory)
 
@@ -202,15 +202,13 @@ class RateRecall(Stateful):
         (memory,) = self.initial_state(xs[0]) if state is None else state
         from ..kernels.rates import rate_sequence
 
-        out, memory = rate_sequence(*self._rates(xs), xs[..., -1] > 0.5, memory, self.rule)
+        out, memory = rate_sequence(self._rates(xs), xs[..., -1] > 0.5, memory, self.rule)
         return out, RateState(memory)
 
-    def _rates(self, xs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys, values and queries."""
-        seen = torch.relu(xs[..., :-1] @ self.embedding.T)
-        size = self.size
-        found = torch.relu(seen @ torch.cat([self.write, self.read]).T)
-        return found[..., :size], found[..., size : 2 * size], found[..., 2 * size :]
+    def _rates(self, xs: Tensor) -> Tensor:
+        """Keys, values and queries side by side."""
+        seen = torch.relu(xs[..., :-1].flatten(0, -2) @ self.embedding.T)
+        return torch.relu(seen @ torch.cat([self.write, self.read]).T).view(*xs.shape[:-1], 3 * self.size)
 
 
 class Reactive(Stateful):
@@ -286,8 +284,9 @@ class Agent(Stateful):
 
     def choose(self, seen: Tensor, recalled: Tensor) -> Choice:
         """From what is seen and what is recalled."""
-        value = self.critic(torch.cat([seen[..., :-1], recalled], -1))
-        return Choice(self.actor(recalled), value.squeeze(-1))
+        shape, recalled = seen.shape[:-1], recalled.flatten(0, -2)
+        value = self.critic(torch.cat([seen[..., :-1].flatten(0, -2), recalled], -1))
+        return Choice(self.actor(recalled).view(*shape, -1), value.view(shape))
 
 
 def _perceptron(sizes: tuple[int, ...], last_gain: float, generator: torch.Generator | None) -> nn.Sequential:

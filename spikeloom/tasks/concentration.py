@@ -24,6 +24,7 @@ from ..train import ppo, ranks
 from ..train.ppo import PPO, Situation
 from ..train.run import Carry, Run
 from ..train.supervised import fit
+from ..train.vector import as_vector
 from ._lsnn import out_of_time
 from ._memory import check_data_seed, check_layers, neuron_of, of_data, populations, rule_of, steps
 
@@ -332,10 +333,11 @@ def learning(config: Config) -> PPO:
 
 
 def optimizer_of(config: Config, agent: Agent) -> torch.optim.Optimizer:
-    """Adam or RMSprop."""
+    """Adam or RMSprop over all weights as one vector."""
+    weights = [as_vector(agent)]
     if config.optimizer == "adam":
-        return torch.optim.Adam(agent.parameters(), lr=config.lr, eps=config.optimizer_eps, fused=True)
-    return torch.optim.RMSprop(agent.parameters(), lr=config.lr, alpha=config.rmsprop_alpha, eps=config.optimizer_eps)
+        return torch.optim.Adam(weights, lr=config.lr, eps=config.optimizer_eps, fused=True)
+    return torch.optim.RMSprop(weights, lr=config.lr, alpha=config.rmsprop_alpha, eps=config.optimizer_eps)
 
 
 def learning_rate(config: Config, finished: int) -> float:

@@ -8,12 +8,13 @@
               loss = value_coefficient L_V - mean min(ratio A, clip(ratio, 1 - c, 1 + c) A) - entropy_coefficient H
               L_V = 0.5 mean max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2)
 
+The gradient of this loss for logits and values is written out (`loss`): agents are small, and time goes by operations.
 The last input of an agent is 1 where a game begins, so that a replay forgets where the game did.
 Sources: Schulman et al., Proximal policy optimization algorithms, 2017; Schulman et al., High-dimensional continuous
 control using generalized advantage estimation, 2016.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -56,6 +57,18 @@ class Rollout(NamedTuple):
     values: Tensor  # [T + 1, B], expected returns; the last is that of what was seen last
     rewards: Tensor  # [T, B]
     over: Tensor  # bool [T, B]
+    state: State  # before the first step
+
+
+class Judged(NamedTuple):
+    """Some games of a rollout, to learn from."""
+
+    xs: Tensor  # [T, B, O + 1]
+    actions: Tensor  # int64 [T, B]
+    log_probs: Tensor  # [T, B], when they were chosen
+    values: Tensor  # [T, B], expected then
+    advantages: Tensor  # [T, B]
+    returns: Tensor  # [T, B]
     state: State  # before the first step
 
 
@@ -163,6 +176,7 @@ def improve(
     """Make what turned out well likelier; means of the parts of the loss.
 
     Args:
+        optimizer: of the agent's weights, or of all of them `as_vector`.
         order: draws which games share a mini-batch.
 
     Raises:
@@ -173,30 +187,70 @@ def improve(
     advantages, returns = judge(rollout, options.discount, options.trace)
     if options.normalise:
         advantages = normal(advantages)
-    weights, totals = list(agent.parameters()), dict[str, float]()
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    total = advantages.new_zeros(4)
     for _ in range(options.epochs):
-        for chosen in torch.randperm(games, generator=order).tensor_split(options.batches):
-            some = chosen.to(rollout.xs.device)
-            xs, old, advantage = rollout.xs[:, some], rollout.values[:-1, some], advantages[:, some]
-            (logits, values), _ = agent(xs, map_state(lambda part, some=some: part[some], rollout.state))
-            log_probs = torch.log_softmax(logits, -1)
-            taken = log_probs.gather(-1, rollout.actions[:, some].unsqueeze(-1)).squeeze(-1)
-            ratio = (taken - rollout.log_probs[:, some]).exp()
-            clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
-            policy = -torch.minimum(ratio * advantage, clipped * advantage).mean()
-            value = value_loss(values, old, returns[:, some], options)
-            entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
-            loss = options.value_coefficient * value + policy - options.entropy_coefficient * entropy
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
+        for some in mini_batches(rollout, advantages, returns, options.batches, order):
+            (logits, values), _ = agent(some.xs, some.state)
+            sums, *slopes = loss(logits.detach(), values.detach(), some, options)
+            total += sums
+            optimizer.zero_grad(set_to_none=False)  # gradients may be parts of one vector
+            torch.autograd.backward((logits, values), slopes)
             ranks.average_gradients(weights)
             if options.max_norm:
                 torch.nn.utils.clip_grad_norm_(weights, options.max_norm, foreach=True)
             optimizer.step()
-            parts = torch.stack([loss, policy, value, entropy, (ratio != clipped).float().mean()]).tolist()
-            for name, part in zip(("loss", "policy_loss", "value_loss", "entropy", "clipped"), parts, strict=True):
-                totals[name] = totals.get(name, 0.0) + part / (options.epochs * options.batches)
-    return totals
+    gain, value, entropy, clipped = (total / (options.epochs * advantages.numel())).tolist()
+    whole = options.value_coefficient * value - gain - options.entropy_coefficient * entropy
+    return {"loss": whole, "policy_loss": -gain, "value_loss": value, "entropy": entropy, "clipped": clipped}
+
+
+def mini_batches(
+    rollout: Rollout, advantages: Tensor, returns: Tensor, count: int, order: torch.Generator
+) -> Iterator[Judged]:
+    """All games once, shuffled."""
+    chosen = torch.randperm(rollout.actions.shape[1], generator=order).to(rollout.xs.device)
+    steps = (rollout.xs, rollout.actions, rollout.log_probs, rollout.values[:-1], advantages, returns)
+    shuffled = zip(*(part[:, chosen].tensor_split(count, 1) for part in steps), strict=True)
+    for some, parts in zip(chosen.tensor_split(count), shuffled, strict=True):
+        yield Judged._make([*parts, map_state(lambda part, some=some: part[some], rollout.state)])
+
+
+@torch.no_grad()
+def loss(logits: Tensor, values: Tensor, games: Judged, options: PPO) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums of the smaller gain, L_V, H and where the ratio is clipped, [4]; the gradients of logits and of values.
+
+        d min(..)/d logits = ratio A (1_action - p), or 0 where the clipped is smaller;   dH/d logits = -p (log p + H)
+        dL_V/dV = V - R, or 0 where the moved value counts; within -1 and 1 for smooth_l1
+
+    Shapes: logits [T, B, actions], values [T, B].
+    """
+    logs = torch.log_softmax(logits, -1)
+    chances, taken = logs.exp(), games.actions.unsqueeze(-1)
+    entropy = torch.linalg.vecdot(chances, logs).neg_()
+    ratio = logs.gather(-1, taken).squeeze(-1).sub_(games.log_probs).exp_()
+    near = ratio.clamp(1 - options.clip, 1 + options.clip)
+    gain = ratio * games.advantages
+    least = torch.minimum(gain, near * games.advantages)
+    pull = torch.where(gain == least, gain, 0.0).unsqueeze_(-1)
+    to_logits = (logs + entropy.unsqueeze(-1)).mul_(options.entropy_coefficient).add_(pull).mul_(chances)
+    to_logits.scatter_add_(-1, taken, pull.neg_())
+    cost, to_values = value_cost(values, games.returns, options)
+    if options.value_clip:
+        moved = values.clamp(games.values - options.value_clip, games.values + options.value_clip)
+        own, cost = cost, torch.maximum(cost, value_cost(moved, games.returns, options)[0])
+        to_values = torch.where(own == cost, to_values, 0.0)
+    sums = torch.stack([least, cost, entropy, ratio != near]).sum((1, 2))
+    count = values.numel()
+    return sums, to_logits.div_(count), to_values.mul_(options.value_coefficient / count)
+
+
+def value_cost(values: Tensor, returns: Tensor, options: PPO) -> tuple[Tensor, Tensor]:
+    """Half the squared error or its smooth form, and the gradient of the values."""
+    error = values - returns
+    if options.value_loss == "squared":
+        return 0.5 * error.square(), error
+    return smooth_l1_loss(values, returns, reduction="none"), error.clamp_(-1.0, 1.0)
 
 
 def normal(advantages: Tensor) -> Tensor:
@@ -205,20 +259,6 @@ def normal(advantages: Tensor) -> Tensor:
     count = centred.numel() * ranks.world()
     variance = ranks.mean_of(centred.square().mean()) * count / max(count - 1, 1)
     return centred / (variance.sqrt() + 1e-5)
-
-
-def value_loss(values: Tensor, old: Tensor, returns: Tensor, options: PPO) -> Tensor:
-    """L_V: of the values and of the values moved by no more than value_clip, the worse counts."""
-
-    def error(found: Tensor) -> Tensor:
-        if options.value_loss == "squared":
-            return 0.5 * (found - returns).square()
-        return smooth_l1_loss(found, returns, reduction="none")
-
-    if not options.value_clip:
-        return error(values).mean()
-    moved = old + (values - old).clamp(-options.value_clip, options.value_clip)
-    return torch.maximum(error(values), error(moved)).mean()
 
 
 __all__ = ["PPO", "Game", "Rollout", "Situation", "improve", "inputs", "judge", "play"]

@@ -42,8 +42,8 @@ def spiking_core(**options: Any) -> SpikingRecall:
     return SpikingRecall(INPUTS, WIDTH, SIZE, **given).double()
 
 
-def outcome(core: Any, xs: Tensor, engine: str) -> list[Tensor]:
-    """What is recalled, the last memory, and the gradients of a sum of both."""
+def outcome(core: Any, xs: Tensor, engine: str, parts: tuple[int, ...] = (0, 1)) -> list[Tensor]:
+    """What is recalled, the last memory, and the gradients of a sum of both, or of one of these parts."""
     xs = xs.clone().requires_grad_()
     draw = seeded(2)
     first = core.initial_state(xs[0])
@@ -53,9 +53,10 @@ def outcome(core: Any, xs: Tensor, engine: str) -> list[Tensor]:
     with kernels.use(engine):
         out, after = core(xs, state)
     memory = after.memory if rates else after.write.memory
-    loss = sum((torch.randn(p.shape, generator=draw, dtype=torch.float64) * p).sum() for p in (out, memory))
-    assert isinstance(loss, Tensor)
-    return [out.detach(), memory.detach(), *torch.autograd.grad(loss, [xs, start, *core.parameters()])]
+    costs = [(torch.randn(p.shape, generator=draw, dtype=torch.float64) * p).sum() for p in (out, memory)]
+    found = [xs, start, *core.parameters()]
+    slopes = torch.autograd.grad([costs[number] for number in parts], found, allow_unused=True, materialize_grads=True)
+    return [out.detach(), memory.detach(), *slopes]
 
 
 @pytest.mark.parametrize("scale", [0.5, 8.0])  # the minima of the rule act on the larger
@@ -69,9 +70,18 @@ def test_the_loop_of_rates_is_the_definition(name: str, scale: float) -> None:
         torch.testing.assert_close(part, other, rtol=0, atol=1e-10 * max(1.0, close))
 
 
+@pytest.mark.parametrize("part", [0, 1])
+def test_the_gradient_of_what_is_recalled_alone_or_of_the_last_memory_alone(part: int) -> None:
+    core = rate_core(RULES["inverted oja"])
+    wanted, found = (outcome(core, seen(), engine, (part,)) for engine in ("torch", "numba"))
+    for one, two in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-10 * max(1.0, float(two.abs().max())))
+    assert float(wanted[2].abs().max()) > 0
+
+
 def test_the_minima_act_on_large_activity_and_keep_the_memory_bounded() -> None:
     core, xs = rate_core(RULES["inverted oja"]), seen(50.0)
-    key, value, _ = core._rates(xs)
+    key, value, _ = core._rates(xs).chunk(3, -1)
     assert float((0.3 * key.amax() * value.amax()).detach()) > 1.0
     for engine in ("torch", "numba"):
         with kernels.use(engine), torch.no_grad():

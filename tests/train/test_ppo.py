@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from spikeloom.errors import ConfigError
 from spikeloom.train import ppo
-from spikeloom.train.ppo import PPO, Rollout, Situation
+from spikeloom.train.ppo import PPO, Judged, Rollout, Situation
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -85,13 +86,55 @@ def test_advantages_are_weighted_sums_of_the_errors_of_one_step() -> None:
     torch.testing.assert_close(ppo.judge(rollout, 0.9, 0.0)[0].flatten(), torch.tensor(errors))
 
 
+def judged(values: list[float], returns: list[float]) -> Judged:
+    """One step of games that expected `values`, with advantages of nothing."""
+    zero = torch.zeros(1, len(values))
+    return Judged(zero, zero.long(), zero, torch.tensor([values]), zero, torch.tensor([returns]), ())
+
+
 def test_the_value_is_clipped_to_the_worse_side() -> None:
-    values, old, returns = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 3.0]), torch.tensor([2.0, 3.0])
-    loss = ppo.value_loss(values, old, returns, PPO(value_clip=0.2))
-    assert loss.item() == pytest.approx((0.5 * 1.8**2 + 0) / 2)
-    assert ppo.value_loss(values, old, returns, PPO(value_clip=0.0)).item() == pytest.approx(0.25)
-    smooth = PPO(value_clip=0.0, value_loss="smooth_l1")
-    assert ppo.value_loss(3 * values, old, returns, smooth).item() == pytest.approx((0.5 + 5.5) / 2)
+    values, games = torch.tensor([[1.0, 3.0]]), judged([0.0, 3.0], [2.0, 3.0])
+
+    def cost(values: Tensor, **options: Any) -> float:
+        return float(ppo.loss(torch.zeros(1, 2, 2), values, games, PPO(**options))[0][1]) / 2
+
+    assert cost(values, value_clip=0.2) == pytest.approx((0.5 * 1.8**2 + 0) / 2)
+    assert cost(values, value_clip=0.0) == pytest.approx(0.25)
+    assert cost(3 * values, value_clip=0.0, value_loss="smooth_l1") == pytest.approx((0.5 + 5.5) / 2)
+
+
+@pytest.mark.parametrize("value_loss", ["squared", "smooth_l1"])
+@pytest.mark.parametrize("value_clip", [0.0, 0.3])
+def test_the_gradient_of_the_loss_is_that_of_the_formula(value_clip: float, value_loss: Any) -> None:
+    options = PPO(value_clip=value_clip, value_loss=value_loss, value_coefficient=0.7, entropy_coefficient=0.3)
+    draws, actions = seeded(), torch.randint(4, (30, 20), generator=seeded(1))
+
+    def some(*shape: int) -> Tensor:
+        return torch.randn(30, 20, *shape, dtype=torch.float64, generator=draws)
+
+    logits, values = some(4).requires_grad_(), some().requires_grad_()
+    old, advantages, returns = values.detach() + 0.5 * some(), some(), 2.0 * some()
+    logs = torch.distributions.Categorical(logits=logits).log_prob(actions)
+    before = logs.detach() + 0.3 * some()
+    ratio = (logs - before).exp()
+    clipped = ratio.clamp(0.8, 1.2)
+    assert 0.2 < float((ratio != clipped).double().mean()) < 0.8
+    gain = torch.minimum(ratio * advantages, clipped * advantages).mean()
+    entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
+    form, scale = (mse_loss, 0.5) if value_loss == "squared" else (smooth_l1_loss, 1.0)
+    cost = scale * form(values, returns, reduction="none")
+    if value_clip:
+        moved = old + (values - old).clamp(-value_clip, value_clip)
+        other = scale * form(moved, returns, reduction="none")
+        assert 0.1 < float((other > cost).double().mean()) < 0.9
+        cost = torch.maximum(cost, other)
+    wanted = torch.autograd.grad(0.7 * cost.mean() - gain - 0.3 * entropy, [logits, values])
+    games = Judged(some(1), actions, before, old, advantages, returns, ())
+    sums, *slopes = ppo.loss(logits.detach(), values.detach(), games, options)
+    parts = torch.stack([gain, cost.mean(), entropy, (ratio != clipped).double().mean()])
+    torch.testing.assert_close(sums / 600, parts.detach(), rtol=0, atol=1e-12)
+    for one, two in zip(slopes, wanted, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-15)
 
 
 def test_a_replay_finds_the_probabilities_and_values_of_the_play() -> None:
