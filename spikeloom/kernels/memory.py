@@ -70,7 +70,7 @@ def spikes_of(spikes: Array, found: Array) -> int:
 @njit
 def recalled(w: Array, keys: Array, found: Array, out: Array) -> int:
     """out = w keys, for keys of 0 and 1; where they are 1 goes to `found`; how many there are."""
-    many = spikes_of(keys, found)
+    many: int = spikes_of(keys, found)
     for i in range(len(out)):
         row, total = w[i], out.dtype.type(0)
         for k in range(many):
