@@ -70,8 +70,8 @@ def back(
     """Back through `write` and `read` of a step.
 
     The row of a key was rows[before[j]] and became rows[after[j]]; its gradient g[j] is that after the step, then that
-    before it. to_y is added to. The gradient of q has a loop of its own: one more array in the other, and it would no
-    longer be vectorised.
+    before it; to_y is added to. The gradient of q has a loop of its own: with one more array, the other would not be
+    vectorised.
     """
     zero, one, two = numbers.dtype.type(0), numbers.dtype.type(1), numbers.dtype.type(2)
     soft, top, post = numbers[SOFT], numbers[TOP], numbers[FORGET_POST]
@@ -83,13 +83,13 @@ def back(
             for i in range(len(y)):
                 total += to_out[i] * rows[k, i]
         to_q[j] = total
-        k, read = before[j], q[j]
+        k, asked = before[j], q[j]
         if post != 0 or x[j] != 0:
             strength, fx = numbers[POTENTIATION] * x[j], numbers[FORGET_PRE] * (x[j] * x[j])
             to_strength, to_fx = zero, zero
             if free(x[j], largest, numbers):
                 for i in range(len(y)):
-                    to_w = g[j, i] + to_out[i] * read
+                    to_w = g[j, i] + to_out[i] * asked
                     a, lost = strength * y[i], to_w * rows[k, i]
                     to_a = to_w * top - soft * lost
                     to_strength += to_a * y[i]
@@ -98,7 +98,7 @@ def back(
                     g[j, i] = to_w * (one - soft * a - (fx + post * (y[i] * y[i])))
             else:
                 for i in range(len(y)):
-                    to_w = g[j, i] + to_out[i] * read
+                    to_w = g[j, i] + to_out[i] * asked
                     raw, lost = strength * y[i], to_w * rows[k, i]
                     a, f = min(raw, one), fx + post * (y[i] * y[i])
                     less = f < one - a
@@ -111,9 +111,9 @@ def back(
                     to_y[i] += to_raw * strength + two * post * y[i] * to_f
                     g[j, i] = to_w * (one - soft * a - b)
             to_x[j] = numbers[POTENTIATION] * to_strength + two * numbers[FORGET_PRE] * x[j] * to_fx
-        elif read != 0:
+        elif asked != 0:
             for i in range(len(y)):
-                g[j, i] += to_out[i] * read
+                g[j, i] += to_out[i] * asked
 
 
 @njit

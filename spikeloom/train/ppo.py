@@ -232,14 +232,14 @@ def loss(logits: Tensor, values: Tensor, games: Judged, options: PPO) -> tuple[T
     near = ratio.clamp(1 - options.clip, 1 + options.clip)
     gain = ratio * games.advantages
     least = torch.minimum(gain, near * games.advantages)
-    pull = torch.where(gain == least, gain, 0.0).unsqueeze_(-1)
+    pull = torch.where(gain > least, 0.0, gain).unsqueeze_(-1)  # what is not a number stays so
     to_logits = (logs + entropy.unsqueeze(-1)).mul_(options.entropy_coefficient).add_(pull).mul_(chances)
     to_logits.scatter_add_(-1, taken, pull.neg_())
     cost, to_values = value_cost(values, games.returns, options)
     if options.value_clip:
         moved = values.clamp(games.values - options.value_clip, games.values + options.value_clip)
         own, cost = cost, torch.maximum(cost, value_cost(moved, games.returns, options)[0])
-        to_values = torch.where(own == cost, to_values, 0.0)
+        to_values = torch.where(own < cost, 0.0, to_values)
     sums = torch.stack([least, cost, entropy, ratio != near]).sum((1, 2))
     count = values.numel()
     return sums, to_logits.div_(count), to_values.mul_(options.value_coefficient / count)

@@ -137,6 +137,13 @@ def test_the_gradient_of_the_loss_is_that_of_the_formula(value_clip: float, valu
         torch.testing.assert_close(one, two, rtol=0, atol=1e-15)
 
 
+def test_what_is_not_a_number_reaches_the_gradient() -> None:
+    games = judged([0.0, 0.0], [float("nan"), 1.0])._replace(advantages=torch.tensor([[1.0, float("nan")]]))
+    _, to_logits, to_values = ppo.loss(torch.zeros(1, 2, 2), torch.zeros(1, 2), games, PPO())
+    assert to_values.isnan().tolist() == [[True, False]]
+    assert to_logits.isnan().any(-1).tolist() == [[False, True]]
+
+
 def test_a_replay_finds_the_probabilities_and_values_of_the_play() -> None:
     game, agent, at = start()
     with torch.no_grad():
