@@ -125,8 +125,9 @@ def main(folder: Path) -> None:
         return
     for one, alone in here:
         two = alone()
-        assert two.abs().max() > 1e-3, "a gradient of nothing"
-        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)
+        largest = float(two.abs().max())
+        assert largest > 1e-3, "a gradient of nothing"
+        torch.testing.assert_close(one, two, rtol=0.0, atol=1e-6 * max(1.0, largest))  # float32 sums in another order
 
 
 def joined(parts: list[Associations]) -> Associations:
