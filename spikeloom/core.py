@@ -7,6 +7,7 @@
 Whole = chunks = step by step, for every layer. The only Python loops over time are `scan` and `record`.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
@@ -15,13 +16,81 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .errors import CheckpointError
+
 State = Any
 """A NamedTuple of tensors, nested by composition; `()` for a layer without state."""
 
 Step = Callable[[Tensor, State], tuple[Any, State]]
 
 
-class Stateful(nn.Module, ABC):
+STRUCTURE = "structure"
+"""Key of a module's structure in its `state_dict`, after the module's prefix."""
+
+
+class Structured(nn.Module):
+    """A module whose `state_dict` also says what its tensors were made for: numbers that are no tensors themselves.
+
+    `structure()` names them, for example the largest delay, an order, or a time constant given as a number. They are
+    saved as JSON in a uint8 tensor under "structure", so a `state_dict` stays a dict of tensors; one that was saved
+    without them, by an earlier version, still loads.
+
+    Raises:
+        CheckpointError: a `state_dict` is loaded that was saved by a module of another structure.
+
+    >>> class Order(Structured):
+    ...     def __init__(self, order):
+    ...         super().__init__()
+    ...         self.order = order
+    ...     def structure(self):
+    ...         return {"order": self.order}
+    >>> Order(3).load_state_dict(Order(6).state_dict())
+    Traceback (most recent call last):
+    spikeloom.errors.CheckpointError: Order was saved with order=6, but this one has order=3. ...
+    """
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        """Numbers and words, by name, without which the saved tensors mean something else; none by default."""
+        return {}
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        structure = self.structure()
+        if structure:
+            text = json.dumps(structure).encode()
+            destination[prefix + STRUCTURE] = torch.tensor(list(text), dtype=torch.uint8)
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: Any, unexpected: Any, errors: Any
+    ) -> None:
+        key, structure = prefix + STRUCTURE, self.structure()
+        if structure and key in state_dict:
+            self._check_structure(
+                f"{type(self).__name__}{f' ({prefix[:-1]})' * bool(prefix)}", state_dict[key], structure
+            )
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
+        if structure and key in unexpected:
+            unexpected.remove(key)
+
+    def _check_structure(self, owner: str, saved: Any, structure: dict[str, Any]) -> None:
+        try:
+            found = json.loads(bytes(saved.cpu().tolist()))
+            if not isinstance(found, dict):
+                raise TypeError(type(found).__name__)
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
+            raise CheckpointError(
+                f"{owner} was saved with a structure that cannot be read. The checkpoint is damaged: load another one."
+            ) from error
+        differing = [name for name in {**found, **structure} if found.get(name) != structure.get(name)]
+        if differing:
+            was, has = (", ".join(f"{name}={part.get(name)}" for name in differing) for part in (found, structure))
+            raise CheckpointError(
+                f"{owner} was saved with {was}, but this one has {has}. Build it with the saved values; or, if its "
+                f'tensors are wanted with other values, leave the key "{STRUCTURE}" out of the state_dict.'
+            )
+
+
+class Stateful(Structured, ABC):
     """A layer that lives in time. Learned things are parameters; whatever moves during a sample is in the state.
 
     Shapes: xs [T, B, *N_in] -> [T, B, *N_out]; a slice x is [B, *N_in].
