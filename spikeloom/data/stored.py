@@ -21,7 +21,7 @@ from ..errors import ConfigError, DataError
 from .spike_trains import Array, SpikeTrains
 
 ARRAYS = ("times", "units", "first", "labels", "speakers")
-DAMAGE = (OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile, DataError)
+DAMAGE = (OSError, EOFError, KeyError, NotImplementedError, ValueError, zlib.error, zipfile.BadZipFile, DataError)
 
 
 def folder() -> Path:
