@@ -5,7 +5,6 @@ version of numba), so a hit needs neither SymPy nor a compiler. Numba keeps mach
 change: a module is written atomically, never rewritten, and known to `sys.modules` before it runs.
 """
 
-import ast
 import hashlib
 import importlib.util
 import os
@@ -18,6 +17,7 @@ from types import ModuleType
 
 from ..errors import ConfigError
 from .loop_numba import Plan
+from .program import slopes_of
 
 
 def folder() -> Path:
@@ -40,7 +40,7 @@ def _generators() -> str:
 def load(plan: Plan, write: Callable[[Plan], str]) -> ModuleType:
     """The module that `write` makes for this plan."""
     equation = plan.equation
-    text = ast.dump(equation.tree) + repr((equation.fires, equation.choices)) + _slope_text(plan)
+    text = equation.text + slopes_of(plan.surrogate, plan.draws)
     options = (
         plan.detach_reset,
         plan.dtype,
@@ -65,13 +65,6 @@ def load(plan: Plan, write: Callable[[Plan], str]) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def _slope_text(plan: Plan) -> str:
-    from .derive import slope_source
-
-    parts = [plan.surrogate.slope] if plan.draws == "none" else [plan.surrogate.slope, plan.surrogate.probability]
-    return "".join(slope_source(part, repr) for part in parts)
 
 
 def _write(path: Path, source: str) -> None:

@@ -113,7 +113,7 @@ def _operate(
     out, left, *rest = operators.run(
         xs, list(moving.states), past, moving.left, values, history, weight, delays,
         moving.noise if program.draws == "drawn" else None, sparse,
-        program.memory if wanted else "none", " ".join(learns), program.key, engine_for(xs),
+        program.memory if wanted else "none", " ".join(learns), program, engine_for(xs),
     )  # fmt: skip
     older = (
         tuple([*moving.history, moving.spikes, *out.unbind(0)][-1 - len(moving.history) : -1]) if moving.history else ()

@@ -36,9 +36,9 @@ _ALLOWED = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Equation:
-    """A neuron's equation, its choices bound.
+    """A neuron's equation, its choices bound. Two of the same text are equal, whatever function objects they hold.
 
     Args:
         function: plain arithmetic, as in the module's docstring.
@@ -75,6 +75,18 @@ class Equation:
         assert self.states  # a property that checks what the function returns
         if "current" not in self.arguments:
             raise ConfigError(f"{self.name} has no argument `current`: its input must have this name.")
+        assert self.text  # a property that checks what the function reads and calls
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equation) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    @cached_property
+    def text(self) -> str:
+        """All that anything derived from it follows from: nothing the function could read elsewhere is allowed."""
+        return f"# {self.name} fires {self.fires}\n{self.source(repr)}"
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ products of torch.
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -138,7 +138,7 @@ def forward(
     kept = keep_like(module.KEEP, current, len(states), every)
     values: dict[str, Any] = {"refractory": program.refractory, "every": every}
     if plan.draws != "none":
-        values["numbers"] = _numbers(program, current.dtype, current.device)
+        values["numbers"] = _numbers(tuple(program.surrogate.numbers()), current.dtype, current.device)
     if noise is not None:
         values["noise"] = noise
     if history is not None and synapse is not None:
@@ -186,7 +186,7 @@ def backward(
         {
             "grad_out": grad_out, "current": current, "out": out, "spikes": spikes, "left": left,
             "g_spikes": grad_spikes, "grad_current": grad_current,
-            "numbers": _numbers(program, current.dtype, current.device),
+            "numbers": _numbers(tuple(program.surrogate.numbers()), current.dtype, current.device),
             **_named("g_", states, grads),
             **_named("gp_", plan.learns, sums),
             **_named("p_", plan.equation.parameters, parameters),
@@ -219,10 +219,10 @@ def _named(prefix: str, names: tuple[str, ...] | list[str], tensors: list[Tensor
     return {prefix + name: tensor for name, tensor in zip(names, tensors, strict=True)}
 
 
-@cache
-def _numbers(program: Program, dtype: torch.dtype, device: torch.device) -> Tensor:
+@lru_cache(maxsize=256)
+def _numbers(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Gain and numbers of the surrogate."""
-    return torch.tensor(program.surrogate.numbers(), dtype=dtype, device=device)
+    return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 def _padded(weights: list[Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ While something is read, values reach keys: one program owns a sample. The gradi
 and so is that of the feedback's weight.
 """
 
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -461,7 +461,7 @@ FUSED = (back_rows, back_keys, back_sample)
 """Kernels whose sums may round once less: spikes are those of the definition, gradients need no last bit."""
 
 
-@cache
+@lru_cache(maxsize=256)
 def _numbers(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=dtype, device=device)
 

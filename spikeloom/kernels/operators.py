@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.library import custom_op
 
 from . import cpu
-from .program import find
+from .program import Program, find, trace
 
 
 def _engine(engine: str) -> Any:
@@ -58,7 +58,7 @@ def _(
 ) -> list[Tensor]:  # fmt: skip
     from . import cache, loop_numba
 
-    plan = cpu.plan(find(key), parameters, current.dtype, weight is not None, memory, learns)
+    plan = cpu.plan(trace(key), parameters, current.dtype, weight is not None, memory, learns)
     every = loop_numba.SEGMENT if memory == "lean" else 1
     kept = cpu.keep_like(cache.load(plan, loop_numba.write).KEEP, current, len(states), every)
     finals = [torch.empty_like(state, memory_format=torch.contiguous_format) for state in (left, *states)]
@@ -175,13 +175,17 @@ def _listed(rest: tuple[Any, ...], tensors: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def run(
     current: Tensor, states: list[Tensor], past: Tensor, left: Tensor, parameters: list[Tensor], history: Tensor | None,
-    weight: Tensor | None, delays: Tensor | None, noise: Tensor | None, *others: Any,
+    weight: Tensor | None, delays: Tensor | None, noise: Tensor | None, sparse: bool, memory: str, learns: str,
+    program: Program, engine: str,
 ) -> list[Tensor]:  # fmt: skip
     """`spikes`, as fast as it goes."""
     if torch.compiler.is_compiling():
-        found: list[Tensor] = spikes(current, states, past, left, parameters, history, weight, delays, noise, *others)
+        found: list[Tensor] = spikes(
+            current, states, past, left, parameters, history, weight, delays, noise, sparse, memory, learns,
+            program.key, engine,
+        )  # fmt: skip
         return found
-    rest = (len(states), *others)
+    rest = (len(states), sparse, memory, learns, program, engine)
     return list(_Spikes.apply(rest, current, past, left, history, weight, delays, noise, *states, *parameters))
 
 

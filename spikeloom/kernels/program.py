@@ -1,14 +1,19 @@
 """What a loop runs: an equation with the frame around it, known to the operators by a key."""
 
 import hashlib
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from weakref import WeakValueDictionary
 
+from ..errors import ConfigError
 from ..firing import Firing
 from ..surrogate import Surrogate
-from .derive import Equation
+from .derive import Equation, slope_source
 
-_PROGRAMS: dict[str, "Program"] = {}
+_KNOWN: WeakValueDictionary[str, "Program"] = WeakValueDictionary()
+_TRACED: dict[str, "Program"] = {}
+"""Programs of compiled graphs, which may outlive the layers they were made from."""
 
 
 @dataclass(frozen=True)
@@ -31,25 +36,51 @@ class Program:
     still: bool = False
     """A `Firing` draws nothing: it spikes where a spike is more likely than not."""
 
-    @property
-    def draws(self) -> str:
-        """Where a random neuron takes its noise from: "drawn" numbers, "half", or "none"."""
-        return "none" if not isinstance(self.surrogate, Firing) else "half" if self.still else "drawn"
+    draws: str = field(init=False, compare=False, repr=False)
+    """Where a random neuron takes its noise from: "drawn" numbers, "half", or "none"."""
+    key: str = field(init=False, compare=False, repr=False)
+    """The name of this program in compiled graphs, whose operators take strings, not objects. It follows from the texts
+    of the equation and the surrogate and from all numbers, never from the address of an object."""
+    known: "Program | None" = field(init=False, compare=False, repr=False)
+    """The first program of this key that is alive, if this is another one: it stays while any of them does."""
 
-    @property
-    def key(self) -> str:
-        """A name for this program; operators take strings, not objects. Asking for it makes the program known."""
-        _PROGRAMS[self._key] = self
-        return self._key
+    def __post_init__(self) -> None:
+        draws = "none" if not isinstance(self.surrogate, Firing) else "half" if self.still else "drawn"
+        numbers = (
+            self.surrogate,
+            self.surrogate.numbers(),
+            self.refractory,
+            self.detach_reset,
+            self.memory,
+            self.still,
+        )
+        try:
+            slopes = slopes_of(type(self.surrogate), draws)
+        except ConfigError:
+            slopes = repr(self.surrogate)  # the definition runs it; a kernel says why it cannot
+        text = self.equation.text + slopes + repr(numbers)
+        object.__setattr__(self, "draws", draws)
+        object.__setattr__(self, "key", hashlib.sha256(text.encode()).hexdigest()[:16])
+        first = _KNOWN.setdefault(self.key, self)
+        object.__setattr__(self, "known", None if first is self else first)
 
-    @cached_property
-    def _key(self) -> str:
-        equation = self.equation
-        parts = (equation.function.__module__, equation.function.__qualname__, id(equation.function), equation.fires)
-        text = repr((parts, equation.choices, type(self.surrogate).__qualname__, self.surrogate, self.refractory))
-        return hashlib.sha256((text + repr((self.detach_reset, self.memory, self.still))).encode()).hexdigest()[:16]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()  # makes the program known to this process
 
 
-def find(key: str) -> Program:
-    """The program with this key."""
-    return _PROGRAMS[key]
+def find(program: Program | str) -> Program:
+    """The program with this key; a program is found as it is."""
+    return program if isinstance(program, Program) else _TRACED.get(program) or _KNOWN[program]
+
+
+def trace(key: str) -> Program:
+    """The program with this key, kept for as long as the process lives: a graph names it."""
+    return _TRACED.setdefault(key, find(key))
+
+
+@lru_cache(maxsize=64)
+def slopes_of(surrogate: type[Surrogate], draws: str) -> str:
+    """The functions of a surrogate as source: its slope, and for random spikes their probability."""
+    parts = [surrogate.slope, *([surrogate.probability] if issubclass(surrogate, Firing) and draws != "none" else [])]
+    return "".join(slope_source(part, repr) for part in parts)
