@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckpointError
+from .errors import CheckpointError, ConfigError
 
 State = Any
 """A NamedTuple of tensors, nested by composition; `()` for a layer without state."""
@@ -53,6 +53,9 @@ class Structured(nn.Module):
         """Numbers and words, by name, without which the saved tensors mean something else; none by default."""
         return {}
 
+    def check(self) -> None:
+        """Raise ConfigError if a value of this module itself has left its range; nothing can by default."""
+
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         structure = self.structure()
@@ -88,6 +91,31 @@ class Structured(nn.Module):
                 f"{owner} was saved with {was}, but this one has {has}. Build it with the saved values; or, if its "
                 f'tensors are wanted with other values, leave the key "{STRUCTURE}" out of the state_dict.'
             )
+
+
+def check_values(module: nn.Module) -> None:
+    """Check that the values of all parts of a module are in their ranges: time constants, thresholds and the like.
+
+    On the CPU every call of a layer checks its own values. On a GPU that would make every call wait for the device, and
+    a compiled graph holds no checks: a training loop calls this function where it reads numbers anyway.
+
+    Raises:
+        ConfigError: a value has left its range; the message names the layer and the value.
+
+    >>> from spikeloom.neurons import LIF
+    >>> layers = nn.Sequential(LIF(tau_mem=nn.Parameter(torch.tensor(20.0))))
+    >>> check_values(layers)
+    >>> _ = layers[0].tau_mem.data.fill_(-1.0)
+    >>> check_values(layers)
+    Traceback (most recent call last):
+    spikeloom.errors.ConfigError: 0: LIF needs tau_mem > 0 and finite, but it is -1.0 now. ...
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, Structured):
+            try:
+                part.check()
+            except ConfigError as error:
+                raise ConfigError(f"{name}: {error}" if name else str(error)) from error
 
 
 class Stateful(Structured, ABC):

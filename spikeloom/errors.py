@@ -12,6 +12,12 @@ Each is also a ValueError or a RuntimeError, so code that knows nothing of spike
 says what was expected, what came, where, and what to do.
 """
 
+import math
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import torch
 from torch import Tensor
 
 
@@ -43,11 +49,44 @@ class TrainingError(SpikeloomError, RuntimeError):
     """Training cannot go on: a loss or a gradient is not a number."""
 
 
-def check_positive(owner: str, **values: float) -> None:
+def as_number(owner: str, name: str, value: Any, needs: str, fits: Callable[[float], bool]) -> float:
+    """Return an argument as a float; ConfigError unless it is one number that fits. A bool or a text is no number.
+
+    >>> as_number("LIF", "refractory", 2, ">= 0 and finite", lambda x: 0 <= x < math.inf)
+    2.0
+    """
+    scalar = isinstance(value, Tensor) and value.dim() == 0 and value.dtype is not torch.bool
+    if not (scalar or (isinstance(value, Real) and not isinstance(value, bool))) or not fits(float(value)):
+        raise ConfigError(f"{owner} needs {name} {needs}, but got {value!r}. Pass a number {needs}.")
+    return float(value)
+
+
+def check_positive(owner: str, **values: Any) -> None:
     """Raise ConfigError unless every value is a finite number above zero."""
     for name, value in values.items():
-        if not 0.0 < value < float("inf"):
-            raise ConfigError(f"{owner} needs {name} > 0 and finite, but got {value}. Pass a positive number.")
+        as_number(owner, name, value, "> 0 and finite", lambda x: 0.0 < x < math.inf)
+
+
+def check_count(owner: str, least: int = 1, **values: Any) -> None:
+    """Raise ConfigError unless every value is a whole number of at least `least`."""
+    for name, value in values.items():
+        as_number(owner, name, value, f"of at least {least} and whole", lambda x: x >= least and x % 1 == 0)
+
+
+def check_flag(owner: str, **values: Any) -> None:
+    """Raise ConfigError unless every value is True or False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ConfigError(f"{owner} needs {name} True or False, but got {value!r}.")
+
+
+def check_generator(owner: str, generator: Any) -> None:
+    """Raise ConfigError unless a generator is a torch.Generator or None."""
+    if not (generator is None or isinstance(generator, torch.Generator)):
+        raise ConfigError(
+            f"{owner} needs generator as a torch.Generator or None, but got {generator!r}. Pass "
+            "torch.Generator().manual_seed(0), for example."
+        )
 
 
 def check_sequence(owner: str, xs: Tensor, features: int | None = None) -> None:
@@ -71,8 +110,29 @@ def check_sequence(owner: str, xs: Tensor, features: int | None = None) -> None:
         )
 
 
+def check_state(owner: str, state: Any, kind: type[Any], count: int = 0) -> None:
+    """Raise ShapeError unless a state is of the class that a layer returns: a NamedTuple, or a tuple of `count`."""
+    fields = getattr(kind, "_fields", None)
+    if type(state) is kind and (fields is not None or len(state) == count):
+        return
+    wanted = f"a tuple of {count} tensors" if fields is None else f"a state {kind.__name__}({', '.join(fields)})"
+    found = type(state).__name__
+    if isinstance(state, tuple):
+        inside = getattr(state, "_fields", None)
+        found = f"a tuple of {len(state)}" if inside is None else f"{found}({', '.join(inside)})"
+    raise ShapeError(
+        f"{owner} needs {wanted}, but got {found}. Pass state=None to start afresh, or the state that this layer "
+        "returned."
+    )
+
+
 def check_like(owner: str, name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
     """Raise ShapeError unless part `name` of a state has this shape and the dtype and device of `like`."""
+    if not isinstance(tensor, Tensor):
+        raise ShapeError(
+            f"{owner} got a state whose {name} is {type(tensor).__name__}, not a tensor of shape {list(shape)}. Pass "
+            "state=None to start afresh, or the state that this layer returned."
+        )
     if tuple(tensor.shape) != shape:
         raise ShapeError(
             f"{owner} got a state whose {name} has shape {list(tensor.shape)}, but its input {list(like.shape)} needs "

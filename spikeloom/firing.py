@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import ConfigError, check_positive
+from .errors import as_number, check_positive
 from .surrogate import Surrogate
 from .vocabulary import Value, exp, log1p, maximum, minimum, sigmoid, tanh, where
 
@@ -143,14 +143,12 @@ class TemperedGumbelSoftmax(Firing):
 
 def _check_p_max(firing: Firing) -> None:
     """Raise ConfigError unless p_max is at most 1."""
-    if firing.p_max > 1.0:
-        raise ConfigError(f"{type(firing).__name__} needs p_max in (0, 1], but got {firing.p_max}.")
+    as_number(type(firing).__name__, "p_max", firing.p_max, "in (0, 1]", lambda x: 0.0 < x <= 1.0)
 
 
 def _check_weighted(firing: Firing, weighted: float) -> None:
     """Raise ConfigError unless `weighted` is from 0 to 1 and all else is positive; p_max is at most 1."""
-    if not 0.0 <= weighted <= 1.0:
-        raise ConfigError(f"{type(firing).__name__} needs weighted from 0 to 1, but got {weighted}.")
+    as_number(type(firing).__name__, "weighted", weighted, "from 0 to 1", lambda x: 0.0 <= x <= 1.0)
     check_positive(type(firing).__name__, gain=firing.gain, p_max=firing.p_max)
     _check_p_max(firing)
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import check_positive
+from .errors import ConfigError, check_positive
 from .vocabulary import Value, abs, exp, maximum, sigmoid
 
 
@@ -122,6 +122,23 @@ class Gaussian(Surrogate):
     @staticmethod
     def slope(x: Value, width: Value) -> Value:
         return 0.3989422804014327 / width * exp(-0.5 * (x / width) ** 2)
+
+
+def check_surrogate(owner: str, surrogate: Any) -> None:
+    """Raise ConfigError unless `surrogate` is an instance of `Surrogate`."""
+    if isinstance(surrogate, Surrogate):
+        return
+    known = {kind.__name__: kind for kind in (Triangle, FastSigmoid, Arctan, Sigmoid, Gaussian)}
+    words = {"atan": "Arctan", "superspike": "FastSigmoid", "linear": "Triangle"}
+    if isinstance(surrogate, type) and issubclass(surrogate, Surrogate):
+        meant, shown = surrogate.__name__, f"the class {surrogate.__name__}"
+    else:
+        word, shown = str(surrogate).lower().replace("_", "").replace(" ", ""), repr(surrogate)
+        meant = words.get(word, next((name for name in known if name.lower() == word), ""))
+    example = f"{meant}()" if meant else f"one of {', '.join(f'{name}()' for name in known)}"
+    raise ConfigError(
+        f"{owner} needs surrogate as an instance of spikeloom.surrogate.Surrogate, but got {shown}. Pass {example}."
+    )
 
 
 def fields_of(function: Callable[..., Any]) -> list[str]:

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_flag
 from ..kernels import Equation
 from ..surrogate import Surrogate, Triangle
 from ..vocabulary import Value, where
-from .neuron import Neuron, Number
+from .neuron import Neuron
+from .values import Learn, Number
 
 
 class ALIFState(NamedTuple):
@@ -65,6 +66,7 @@ class Dynamics:
         for name, known in words.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"Dynamics needs {name} from {', '.join(known)}, but got {getattr(self, name)!r}.")
+        check_flag("Dynamics", current_gain=self.current_gain, adaptation_gain=self.adaptation_gain)
 
 
 DYNAMICS = {
@@ -101,8 +103,11 @@ class ALIF(Neuron):
     Args:
         tau_mem: membrane time constant, > 0.
         tau_adapt: time constant of the adaptation, > 0.
-        adapt_strength: rise of the threshold per kHz of recent firing; a number or one per neuron.
+        adapt_strength: rise of the threshold per kHz of recent firing; a number or one per neuron. Not negative where
+            the distance to the threshold is in units of the moving threshold, which could then reach 0.
         threshold: baseline threshold, > 0.
+        learn: which of these four are learned, such as ("tau_adapt", "adapt_strength"): they start at the values given
+            and stay in their range. A strength of 0 stays 0.
         dynamics: "standard", "legacy", "eprop", or a `Dynamics`.
         refractory: time without spikes after a spike.
         detach_reset: no gradient through the reset; the one through the adaptation stays.
@@ -112,7 +117,7 @@ class ALIF(Neuron):
         generator: draws for a random `Firing`; by default torch's own.
 
     Raises:
-        ConfigError: a value is out of range or an option unknown.
+        ConfigError: a value is out of range, also at a call, or an option is unknown.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> import torch
@@ -128,6 +133,7 @@ class ALIF(Neuron):
         adapt_strength: Number = 1.6,
         threshold: Number = 0.01,
         *,
+        learn: Learn = (),
         dynamics: str | Dynamics = "standard",
         refractory: float = 0.0,
         detach_reset: bool = False,
@@ -136,10 +142,10 @@ class ALIF(Neuron):
         memory: str = "fast",
         generator: torch.Generator | None = None,
     ) -> None:
-        if isinstance(dynamics, str) and dynamics not in DYNAMICS:
+        if not isinstance(dynamics, Dynamics) and not (isinstance(dynamics, str) and dynamics in DYNAMICS):
             raise ConfigError(f"ALIF needs dynamics from {', '.join(DYNAMICS)}, or a Dynamics, but got {dynamics!r}.")
         self_dynamics = DYNAMICS[dynamics] if isinstance(dynamics, str) else dynamics
-        chosen = asdict(self_dynamics)
+        self.dynamics, chosen = self_dynamics, asdict(self_dynamics)
         choices = {
             "from_new": chosen["spike_from"] == "new",
             "by_baseline": chosen["reset_by"] == "baseline",
@@ -150,18 +156,28 @@ class ALIF(Neuron):
         }
         super().__init__(
             Equation(alif, choices=tuple(choices.items())), surrogate, refractory=refractory, detach_reset=detach_reset,
-            dt=dt, memory=memory, generator=generator, tau_mem=tau_mem, tau_adapt=tau_adapt,
+            dt=dt, memory=memory, generator=generator, learn=learn, tau_mem=tau_mem, tau_adapt=tau_adapt,
             adapt_strength=adapt_strength, threshold=threshold,
         )  # fmt: skip
-        self.dynamics = self_dynamics
 
     def pack(self, *parts: Tensor) -> ALIFState:
         return ALIFState(*parts)
 
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {**super().structure(), **asdict(self.dynamics)}
+
+    def _range(self, name: str) -> tuple[str, str]:
+        if name == "adapt_strength" and self.dynamics.normalise_by == "adaptive":
+            return ">= 0", (
+                "These dynamics divide by the moving threshold, which it would bring to 0 and below. Pass a strength "
+                'that is not negative, or dynamics=Dynamics(normalise_by="baseline").'
+            )
+        return super()._range(name)
+
     def constants(self) -> dict[str, Number]:
         result = super().constants()
         if self.dynamics.adaptation_gain:  # b is in spikes per step, adapt_strength in kHz
-            result["adapt_strength"] = result["adapt_strength"] / self.dt
+            result["adapt_strength"] = self.value("adapt_strength", per=self.dt)
         return result
 
     def moving_threshold(self, adaptation: Tensor) -> Tensor:

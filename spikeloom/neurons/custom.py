@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..kernels import Equation
 from ..surrogate import Surrogate, Triangle
-from .neuron import Neuron, Number
+from .neuron import Neuron
+from .values import Learn, Number
 
 
 class FromEquation(Neuron):
@@ -30,10 +31,14 @@ class FromEquation(Neuron):
         dt: length of one step.
         memory: "fast" or "lean"; see `LIF`.
         generator: draws for a random `Firing`; by default torch's own.
-        values: numbers, tensors per neuron, or nn.Parameters, which are learned.
+        learn: names of values to be learned, in coordinates that keep them in their range: `tau_x` stays positive,
+            `threshold` and names that end with `_strength` keep their sign and are learned in proportion to where
+            they start, others are real numbers. A dictionary such as {"slope": "positive", "rest": "real"} says it.
+        values: numbers, or tensors with one entry per neuron.
 
     Raises:
-        ConfigError: the function cannot be derived, or a value is missing or unknown.
+        ConfigError: the function cannot be derived, or a value is missing, unknown, or out of range (time constants
+            and `threshold` are positive, also at a call).
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> import torch
@@ -55,12 +60,16 @@ class FromEquation(Neuron):
         dt: float = 1.0,
         memory: str = "fast",
         generator: torch.Generator | None = None,
+        learn: Learn = (),
         **values: Number,
     ) -> None:
         super().__init__(
             Equation(function, fires), surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt,
-            memory=memory, generator=generator, **values,
+            memory=memory, generator=generator, learn=learn, fixed=(), **values,
         )  # fmt: skip
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {**super().structure(), "fires": self.program.equation.fires}
 
     def pack(self, *parts: Tensor) -> tuple[Tensor, ...]:
         return parts

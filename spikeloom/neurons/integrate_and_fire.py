@@ -17,7 +17,8 @@ from ..kernels import Equation
 from ..surrogate import Surrogate, Triangle
 from ..vocabulary import Value, where
 from .lif import LIFState
-from .neuron import Neuron, Number
+from .neuron import Neuron
+from .values import Learn, Number
 
 
 def integrate(current: Value, voltage: Value, reset: Value, threshold: Value, *, subtract: bool = True) -> Value:
@@ -35,7 +36,8 @@ class IntegrateAndFire(Neuron):
     Units: refractory and dt in ms; voltage and threshold in one unit, current in that unit per step.
 
     Args:
-        threshold: voltage above which a neuron spikes, > 0; an nn.Parameter is learned, a tensor is saved.
+        threshold: voltage above which a neuron spikes, > 0; a number, or a tensor with one entry per neuron.
+        learn: "threshold" if it is learned: it starts at the value given and stays positive.
         refractory: time without spikes after a spike.
         reset: what a spike does to the voltage: "subtract" the threshold, or set it to "zero".
         detach_reset: no gradient through the reset.
@@ -45,7 +47,7 @@ class IntegrateAndFire(Neuron):
         generator: draws for a random `Firing`; by default torch's own.
 
     Raises:
-        ConfigError: the threshold is not positive, or an option is unknown.
+        ConfigError: the threshold is not positive, also at a call, or an option is unknown.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> spikes, state = IntegrateAndFire()(torch.full((10, 2, 3), 0.5))
@@ -57,6 +59,7 @@ class IntegrateAndFire(Neuron):
         self,
         threshold: Number = 1.0,
         *,
+        learn: Learn = (),
         refractory: float = 0.0,
         reset: str = "subtract",
         detach_reset: bool = False,
@@ -70,8 +73,12 @@ class IntegrateAndFire(Neuron):
         equation = Equation(integrate, choices=(("subtract", reset == "subtract"),))
         super().__init__(
             equation, surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt, memory=memory,
-            generator=generator, threshold=threshold,
+            generator=generator, learn=learn, threshold=threshold,
         )  # fmt: skip
+        self.reset = reset
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {**super().structure(), "reset": self.reset}
 
     def pack(self, *parts: Tensor) -> LIFState:
         return LIFState(*parts)

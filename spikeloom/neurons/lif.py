@@ -18,7 +18,8 @@ from ..errors import ConfigError
 from ..kernels import Equation
 from ..surrogate import Surrogate, Triangle
 from ..vocabulary import Value, where
-from .neuron import Neuron, Number
+from .neuron import Neuron
+from .values import Learn, Number
 
 
 class LIFState(NamedTuple):
@@ -47,8 +48,10 @@ class LIF(Neuron):
     Units: tau_mem, refractory and dt in ms; current, voltage and threshold in units of the threshold.
 
     Args:
-        tau_mem: membrane time constant, > 0; an nn.Parameter is learned.
-        threshold: voltage above which a neuron spikes, > 0; an nn.Parameter is learned.
+        tau_mem: membrane time constant, > 0; a number, or a tensor with one entry per neuron.
+        threshold: voltage above which a neuron spikes, > 0; likewise.
+        learn: which of the two are learned, such as "tau_mem" or ("tau_mem", "threshold"): they start at the values
+            given and stay in their range. `layer.tau_mem` is the value at present.
         refractory: time without spikes after a spike.
         reset: what a spike does to the voltage: "subtract" the threshold, or set it to "zero".
         detach_reset: no gradient through the reset.
@@ -58,13 +61,15 @@ class LIF(Neuron):
         generator: draws for a random `Firing`; by default torch's own.
 
     Raises:
-        ConfigError: a time constant or the threshold is not positive, or an option is unknown.
+        ConfigError: a time constant or the threshold is not positive, also at a call, or an option is unknown.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> import torch
     >>> spikes, state = LIF(tau_mem=20.0)(torch.full((100, 2, 3), 1.5))
     >>> spikes.shape, int(spikes[:, 0, 0].sum())
     (torch.Size([100, 2, 3]), 4)
+    >>> [name for name, _ in LIF(learn=("tau_mem", "threshold")).named_parameters()]
+    ['log_tau_mem', 'raw_threshold']
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class LIF(Neuron):
         tau_mem: Number = 20.0,
         threshold: Number = 1.0,
         *,
+        learn: Learn = (),
         refractory: float = 0.0,
         reset: str = "subtract",
         detach_reset: bool = False,
@@ -85,8 +91,12 @@ class LIF(Neuron):
         equation = Equation(lif, choices=(("subtract", reset == "subtract"),))
         super().__init__(
             equation, surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt, memory=memory,
-            generator=generator, tau_mem=tau_mem, threshold=threshold,
+            generator=generator, learn=learn, tau_mem=tau_mem, threshold=threshold,
         )  # fmt: skip
+        self.reset = reset
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {**super().structure(), "reset": self.reset}
 
     def pack(self, *parts: Tensor) -> LIFState:
         return LIFState(*parts)

@@ -1,28 +1,36 @@
 """What all neurons written as an equation share: values, states, and the way into the kernels.
 
-A value is a number, a tensor with one entry per neuron, or an nn.Parameter, which is learned. Time constants are passed
-and decays derived: the equation's `decay_mem` is exp(-dt / tau_mem).
+A value is a number, a tensor with one entry per neuron, or an nn.Parameter; what `learn` names is learned in a
+coordinate that keeps it in its range (see `values`). Time constants are passed and decays derived: the equation's
+`decay_mem` is exp(-dt / tau_mem).
 """
 
-import math
 from abc import ABC, abstractmethod
-from numbers import Real
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import kernels
-from ..core import State, Stateful
-from ..errors import ConfigError, ShapeError, check_like, check_positive, check_sequence
+from ..core import State
+from ..errors import (
+    ConfigError,
+    ShapeError,
+    as_number,
+    check_flag,
+    check_generator,
+    check_like,
+    check_positive,
+    check_sequence,
+    check_state,
+)
 from ..kernels.noise import keys
-from ..surrogate import Surrogate
-
-Number = float | Tensor
-"""A number, a tensor that has one entry per neuron, or an nn.Parameter to be learned."""
+from ..surrogate import Surrogate, check_surrogate
+from .values import Learn, Number, Valued
 
 
-class Neuron(Stateful, ABC):
+class Neuron(Valued, ABC):
     """Interface and frame of a population that an equation describes; the leaves name its values and its state.
 
     Shapes: currents [T, B, *N] -> spikes [T, B, *N], 0 or 1 (for an equation that never fires, its output).
@@ -36,6 +44,8 @@ class Neuron(Stateful, ABC):
         dt: length of one step.
         memory: "fast" keeps what the backward pass reads, "lean" one state in 32 steps.
         generator: draws a key per sample where the surrogate is a random `Firing`; by default torch's own.
+        learn: names of values to be learned, such as ("tau_mem", "threshold"); they stay in their ranges.
+        fixed: names of values that cannot be learned.
         values: what the equation's parameters are made of, `tau_x` for a parameter `decay_x`.
 
     Raises:
@@ -53,64 +63,57 @@ class Neuron(Stateful, ABC):
         dt: float = 1.0,
         memory: str = "fast",
         generator: torch.Generator | None = None,
+        learn: Learn = (),
+        fixed: Iterable[str] = (),
         **values: Number,
     ) -> None:
         super().__init__()
         owner = type(self).__name__
         check_positive(owner, dt=dt)
-        steps = round(refractory / dt) if math.isfinite(refractory) else -1
-        if steps < 0 or abs(steps * dt - refractory) > 1e-6 * dt:
-            raise ConfigError(f"{owner} needs refractory >= 0 in whole steps of {dt} ms, but got {refractory} ms.")
+        dt = float(dt)
+        steps = refractory_steps(owner, refractory, dt)
+        check_surrogate(owner, surrogate)
+        check_flag(owner, detach_reset=detach_reset)
+        check_generator(owner, generator)
         if memory not in ("fast", "lean"):
             raise ConfigError(f'{owner} needs memory "fast" or "lean", but got {memory!r}.')
         wanted = {"tau_" + name[6:] if name.startswith("decay_") else name for name in equation.parameters}
         if wanted != set(values):
             raise ConfigError(f"{owner} needs values for {sorted(wanted)} but got {sorted(values)}.")
-        self.dt, self.values = dt, list(values)
-        for name, value in values.items():
-            self._hold(name, value)
+        self.dt, self.generator = dt, generator
         self.program = kernels.Program(equation, surrogate, steps, detach_reset, memory)
-        self.generator = generator
-
-    def _hold(self, name: str, value: Number) -> None:
-        """Keep a value: numbers as they are, tensors as buffers, nn.Parameters to be learned."""
-        owner = type(self).__name__
-        if isinstance(value, nn.Parameter):
-            self.register_parameter(name, value)
-        elif isinstance(value, Tensor):
-            self.register_buffer(name, value)
-        elif isinstance(value, Real):
-            setattr(self, name, float(value))
-        else:
-            raise ConfigError(
-                f"{owner} needs {name} as a number or a tensor, but got {value!r}. Pass a number such as 20.0, or a "
-                "tensor with one entry per neuron."
-            )
-        numbers = value if isinstance(value, Tensor) else torch.as_tensor(float(value))
-        if not (numbers.is_floating_point() and bool(torch.isfinite(numbers).all())):
-            raise ConfigError(
-                f"{owner} needs {name} finite and of a floating point type, but got {value}. Pass a finite number, or "
-                "call .float() on the tensor."
-            )
-        if (name.startswith("tau_") or name == "threshold") and not bool((numbers > 0).all()):
-            raise ConfigError(f"{owner} needs {name} > 0, but got {value}. Pass a positive number.")
+        self._hold(values, learn, fixed)
 
     @abstractmethod
     def pack(self, *parts: Tensor) -> State:
         """The state: the equation's states, the spikes of the step before, the steps left without, key and step."""
 
     def constants(self) -> dict[str, Number]:
-        """What the equation reads, by name: values, and decays made of time constants."""
+        """What the equation reads, by name: values, and decays made of time constants.
+
+        Raises:
+            ConfigError: a value has left its range; see `spikeloom.core.check_values` for values on a GPU.
+        """
+        self._check_call()
         result: dict[str, Number] = {}
         for name in self.values:
-            value = getattr(self, name)
-            if not name.startswith("tau_"):
-                result[name] = value
-            elif isinstance(value, Tensor):
-                result["decay_" + name[4:]] = torch.exp(-self.dt / value)
+            if name.startswith("tau_"):
+                result["decay_" + name[4:]] = self.decay(name, self.dt)
             else:
-                result["decay_" + name[4:]] = math.exp(-self.dt / value)
+                result[name] = self.value(name)
         return result
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {**self._numbers(), "dt": self.dt, "refractory": self.program.refractory * self.dt}
+
+    def check(self) -> None:
+        check_positive(type(self).__name__, dt=self.dt)
+        super().check()
+
+    def _check_call(self) -> None:
+        if not (type(self.dt) is float and 0.0 < self.dt < float("inf")):
+            check_positive(type(self).__name__, dt=self.dt)
+        super()._check_call()
 
     def initial_state(self, x: Tensor) -> State:
         equation = self.program.equation
@@ -138,6 +141,9 @@ class Neuron(Stateful, ABC):
     def moving(self, xs: Tensor, state: State) -> kernels.Moving:
         """A state as the kernels take it, [B, N]; ShapeError if it does not fit the input."""
         names = self.program.equation.states
+        fires = self.program.equation.fires != "never"
+        count = len(names) + 2 * fires + (self.program.draws == "drawn")
+        check_state(type(self).__name__, state, type(self.pack(*[xs] * count)), count)
         for name, part in zip((*names, "spikes", "refractory"), state, strict=False):
             check_like(type(self).__name__, name, part, tuple(xs.shape[1:]), xs)
         count = len(names)
@@ -181,9 +187,16 @@ class Neuron(Stateful, ABC):
         return result
 
     def extra_repr(self) -> str:
-        shown: dict[str, Any] = {name: getattr(self, name) for name in self.values}
-        parts = [f"{k}={tuple(v.shape) if isinstance(v, Tensor) and v.dim() else float(v)}" for k, v in shown.items()]
-        return ", ".join([*parts, f"surrogate={self.program.surrogate}", f"dt={self.dt}"])
+        return ", ".join([*self._shown(), f"surrogate={self.program.surrogate}", f"dt={self.dt}"])
+
+
+def refractory_steps(owner: str, refractory: float, dt: float) -> int:
+    """A refractory time in steps; ConfigError unless it is a whole number of them."""
+
+    def whole(time: float) -> bool:
+        return 0.0 <= time < float("inf") and abs(round(time / dt) * dt - time) <= 1e-6 * dt
+
+    return round(as_number(owner, "refractory", refractory, f">= 0 in whole steps of {dt} ms", whole) / dt)
 
 
 def check_noise(owner: str, noise: Any, xs: Tensor) -> None:

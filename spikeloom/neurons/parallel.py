@@ -30,8 +30,9 @@ from ..kernels import Equation, Program
 from ..surrogate import Surrogate
 from ..vocabulary import Value, maximum, sigmoid, tanh, where
 from .filters import integrate
-from .neuron import Number, full_precision
+from .neuron import full_precision
 from .synaptic import STEEP, SynapticNeuron, membrane
+from .values import Learn, Number
 
 FiringName = Literal["SB", "TRB", "GS", "T", "ST", "TT", "TRT", "D", "SD", "TD", "TRD"]
 FIRING: tuple[str, ...] = get_args(FiringName)
@@ -95,10 +96,11 @@ class ParaLIF(SynapticNeuron):
 
     Args:
         firing: one of the names in the table above.
-        tau_mem, tau_syn: time constants of membrane and synapse, > 0; None for no filter; an nn.Parameter is learned.
-        threshold: by default 1.0, or 0.1 for differences; an nn.Parameter is learned and counts as 0 where it becomes
-            negative. SB, TRB and GS have none.
-        learn_tau: learn both time constants, starting where they are.
+        tau_mem, tau_syn: time constants of membrane and synapse, > 0; None for no filter.
+        threshold: by default 1.0, or 0.1 for differences; SB, TRB and GS have none. An nn.Parameter is learned as it
+            is and counts as 0 where it becomes negative; with `learn` it stays positive.
+        learn: which of these three are learned: they start at the values given and stay in their range.
+        learn_tau: learn both time constants.
         integration: "kernel" integrates and fires in one pass over time, "scan" in chunks, "toeplitz" by one triangular
             matrix, "fft" by a fast convolution.
         evaluation: what random neurons do in eval mode: draw a "sample", give the "mean" (the probability), or spike
@@ -114,7 +116,7 @@ class ParaLIF(SynapticNeuron):
         generator: draws a key per sample where spikes are random; by default torch's own.
 
     Raises:
-        ConfigError: a value is out of range, an option unknown or without meaning for this firing function.
+        ConfigError: a value is out of range, also at a call, an option unknown or without meaning for this firing.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> xs = torch.tensor([1.0, 0, 0, 2, 0, 0, -1, 0]).reshape(8, 1, 1)
@@ -132,6 +134,7 @@ class ParaLIF(SynapticNeuron):
         tau_syn: Number | None = 20.0,
         threshold: Number | None = None,
         *,
+        learn: Learn = (),
         learn_tau: bool = False,
         integration: str = "kernel",
         evaluation: str = "sample",
@@ -166,9 +169,15 @@ class ParaLIF(SynapticNeuron):
             values["threshold"] = (0.1 if "D" in firing else 1.0) if threshold is None else threshold
         super().__init__(
             _equation(firing, given=False), _firing(firing, p_max, temperature, weighted) if random else surrogate,
-            tau_mem=tau_mem, tau_syn=tau_syn, learn_tau=learn_tau, dt=dt, memory=memory, generator=generator, **values,
+            tau_mem=tau_mem, tau_syn=tau_syn, learn_tau=learn_tau, learn=learn, dt=dt, memory=memory,
+            generator=generator, **values,
         )  # fmt: skip
         self.firing, self.integration, self.evaluation = firing, integration, evaluation
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        surrogate = self.program.surrogate
+        chance = {"p_max": surrogate.p_max} if isinstance(surrogate, Firing) else {}
+        return {**super().structure(), "firing": self.firing, **chance}
 
     def pack(self, *parts: Tensor) -> ParaLIFState | DifferenceState:
         return DifferenceState(*parts) if "D" in self.firing else ParaLIFState(*parts)

@@ -37,7 +37,8 @@ from ..kernels.noise import keys, later, uniform
 from ..surrogate import Triangle
 from ..vocabulary import Value, clip, floor, maximum, where
 from .curves import Curve, LIFCurve, QCFSCurve, ReLUCurve
-from .neuron import Number, check_noise, full_precision
+from .neuron import check_noise, full_precision
+from .values import Number
 
 Mode = Literal["auto", "rate", "spiking", "hybrid"]
 MODES: tuple[str, ...] = get_args(Mode)

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..kernels import Equation
 from ..surrogate import Triangle
 from ..vocabulary import Value
-from .neuron import Neuron, Number
+from .neuron import Neuron
+from .values import Learn, Number
 
 
 class LeakyState(NamedTuple):
@@ -35,12 +36,13 @@ class LeakyReadout(Neuron):
     Units: tau_mem and dt in ms.
 
     Args:
-        tau_mem: time constant of the filter, > 0; an nn.Parameter is learned.
+        tau_mem: time constant of the filter, > 0; a number, or a tensor with one entry per channel.
+        learn: "tau_mem" if it is learned: it starts at the value given and stays positive.
         dt: length of one step.
         memory: see `LIF`; with a fixed time constant nothing is kept.
 
     Raises:
-        ConfigError: a time constant is not positive.
+        ConfigError: a time constant is not positive, also at a call.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> import torch
@@ -49,8 +51,10 @@ class LeakyReadout(Neuron):
     [0.0, 0.048771, 0.046392]
     """
 
-    def __init__(self, tau_mem: Number = 20.0, *, dt: float = 1.0, memory: str = "fast") -> None:
-        super().__init__(Equation(leak, fires="never"), Triangle(), dt=dt, memory=memory, tau_mem=tau_mem)
+    def __init__(
+        self, tau_mem: Number = 20.0, *, learn: Learn = (), dt: float = 1.0, memory: str = "fast"
+    ) -> None:  # fmt: skip
+        super().__init__(Equation(leak, fires="never"), Triangle(), dt=dt, memory=memory, learn=learn, tau_mem=tau_mem)
 
     def pack(self, *parts: Tensor) -> LeakyState:
         return LeakyState(*parts)

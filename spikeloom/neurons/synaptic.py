@@ -9,27 +9,26 @@ Source: Yarga and Wood, Accelerating SNN training with stochastic parallelizable
 this LIF neuron is; refractory period and learned values as in their ParaLIF code.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, check_positive
+from ..errors import check_flag, check_positive
 from ..kernels import Equation
 from ..surrogate import FastSigmoid, Surrogate, Triangle
 from ..vocabulary import Value, maximum, where
-from .neuron import Neuron, Number
+from .neuron import Neuron, refractory_steps
+from .values import Learn, Number, names_of
 
 STEEP = FastSigmoid(steepness=100.0)
 """The slope of the originals."""
 
 
 class SynapticNeuron(Neuron):
-    """What neurons with a synaptic current share: time constants that may be absent, or learned.
+    """What neurons with a synaptic current share: time constants that may be absent.
 
-    With `learn_tau` the logarithm of each time constant is learned, relative to where it starts (0): the time constant
-    stays positive, and the first output is exactly that of a fixed one.
+    `learn_tau` is short for `learn` with the names of all time constants that are present.
     """
 
     def __init__(
@@ -40,41 +39,35 @@ class SynapticNeuron(Neuron):
         tau_mem: Number | None,
         tau_syn: Number | None,
         learn_tau: bool,
+        learn: Learn,
         dt: float,
         **rest: Any,
     ) -> None:
         owner = type(self).__name__
         check_positive(owner, dt=dt)
+        check_flag(owner, learn_tau=learn_tau)
         taus = {"tau_mem": tau_mem, "tau_syn": tau_syn}
-        fixed = {name: value for name, value in taus.items() if isinstance(value, (int, float))}
+        absent = [name for name, value in taus.items() if value is None]
         none = dt / 1000  # exp(-1000) is 0
         held: dict[str, Any] = {name: none if value is None else value for name, value in taus.items()}
-        super().__init__(equation, surrogate, dt=dt, **rest, **held)
-        if learn_tau and len(fixed) < sum(value is not None for value in taus.values()):
-            raise ConfigError(f"{owner} got learn_tau and a tensor as time constant. Pass numbers, or learn_tau=False.")
-        self.learned = sorted(fixed) if learn_tau else []
-        for name in self.learned:
-            self.register_parameter("log_" + name, nn.Parameter(torch.zeros(())))
+        if learn_tau:
+            learn = list(dict.fromkeys([*names_of(owner, learn), *(name for name in taus if name not in absent)]))
+        super().__init__(equation, surrogate, dt=dt, learn=learn, fixed=(*absent, "steps"), **rest, **held)
+
+    def _range(self, name: str) -> tuple[str, str]:
+        if isinstance(self._parameters.get(name), nn.Parameter) and name == "threshold":
+            return "", ""  # learned as it is, it counts as 0 where it becomes negative: the rule of the originals
+        return super()._range(name)
 
     def constants(self) -> dict[str, Number]:
         result = super().constants()
-        for name in self.learned:
-            ratio = torch.exp(-getattr(self, "log_" + name))
-            start = math.exp(-self.dt / getattr(self, name))
-            result["decay_" + name[4:]] = torch.full_like(ratio, start) ** ratio
         if isinstance(self._parameters.get("threshold"), nn.Parameter):
             result["threshold"] = torch.relu(self.get_parameter("threshold"))
         return result
 
     def time_constants(self) -> dict[str, float | list[float]]:
         """tau_mem and tau_syn [ms] as they are now."""
-        found: dict[str, float | list[float]] = {}
-        for name in ("tau_mem", "tau_syn"):
-            value = torch.as_tensor(getattr(self, name)).detach()
-            if name in self.learned:
-                value = value * torch.exp(getattr(self, "log_" + name).detach())
-            found[name] = value.tolist()
-        return found
+        return {name: torch.as_tensor(self.value(name)).detach().tolist() for name in ("tau_mem", "tau_syn")}
 
 
 class MembraneState(NamedTuple):
@@ -100,13 +93,14 @@ class SynapticReadout(SynapticNeuron):
     Units: time constants and dt in ms.
 
     Args:
-        tau_mem, tau_syn: time constants of membrane and synapse, > 0; None for no filter; an nn.Parameter is learned.
-        learn_tau: learn both, starting where they are.
+        tau_mem, tau_syn: time constants of membrane and synapse, > 0; None for no filter.
+        learn: which of them are learned: they start at the values given and stay positive.
+        learn_tau: learn both.
         dt: length of one step.
         memory: see `LIF`; with fixed time constants nothing is kept.
 
     Raises:
-        ConfigError: a time constant is not positive.
+        ConfigError: a time constant is not positive, also at a call.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> xs = torch.tensor([1.0, 0.0, 0.0, 2.0]).reshape(4, 1, 1)
@@ -119,14 +113,16 @@ class SynapticReadout(SynapticNeuron):
         tau_mem: Number | None = 20.0,
         tau_syn: Number | None = 20.0,
         *,
+        learn: Learn = (),
         learn_tau: bool = False,
         dt: float = 1.0,
         memory: str = "fast",
     ) -> None:
         equation = Equation(membrane, "never", choices=(("given", False),))
         super().__init__(
-            equation, Triangle(), tau_mem=tau_mem, tau_syn=tau_syn, learn_tau=learn_tau, dt=dt, memory=memory
-        )
+            equation, Triangle(), tau_mem=tau_mem, tau_syn=tau_syn, learn_tau=learn_tau, learn=learn, dt=dt,
+            memory=memory,
+        )  # fmt: skip
 
     def pack(self, *parts: Tensor) -> MembraneState:
         return MembraneState(*parts)
@@ -183,10 +179,11 @@ class SynapticLIF(SynapticNeuron):
     Units: tau_mem, tau_syn, refractory and dt in ms; current, voltage and threshold in one unit.
 
     Args:
-        tau_mem, tau_syn: time constants of membrane and synapse, > 0; None for no filter; an nn.Parameter is learned.
-        threshold: voltage above which a neuron spikes, > 0; a number or one per neuron; an nn.Parameter is learned,
-            and counts as 0 where it becomes negative.
-        learn_tau: learn both time constants, starting where they are.
+        tau_mem, tau_syn: time constants of membrane and synapse, > 0; None for no filter.
+        threshold: voltage above which a neuron spikes, > 0; a number or one per neuron. An nn.Parameter is learned as
+            it is and counts as 0 where it becomes negative; with `learn` it stays positive.
+        learn: which of these three are learned: they start at the values given and stay in their range.
+        learn_tau: learn both time constants.
         refractory: time after a spike in which the membrane stays empty.
         detach_reset: no gradient through the reset.
         surrogate: slope of the spike used in the backward pass, at v - threshold; or a random `Firing`.
@@ -196,7 +193,7 @@ class SynapticLIF(SynapticNeuron):
         generator: draws for a random `Firing`; by default torch's own.
 
     Raises:
-        ConfigError: a value is out of range or an option unknown.
+        ConfigError: a value is out of range, also at a call, or an option is unknown.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> xs = torch.tensor([0.0, 0, 6, 6, 6, 6]).reshape(6, 1, 1)
@@ -210,6 +207,7 @@ class SynapticLIF(SynapticNeuron):
         tau_syn: Number | None = 20.0,
         threshold: Number = 1.0,
         *,
+        learn: Learn = (),
         learn_tau: bool = False,
         refractory: float = 0.0,
         detach_reset: bool = True,
@@ -219,13 +217,11 @@ class SynapticLIF(SynapticNeuron):
         generator: torch.Generator | None = None,
     ) -> None:
         check_positive("SynapticLIF", dt=dt)
-        steps = refractory / dt
-        if not (0 <= steps < math.inf) or abs(round(steps) - steps) > 1e-6:
-            raise ConfigError(f"SynapticLIF needs refractory >= 0 in whole steps of {dt} ms, but got {refractory} ms.")
-        more: dict[str, Number] = {"steps": float(round(steps))} if refractory else {}
+        steps = refractory_steps("SynapticLIF", refractory, float(dt))
+        more: dict[str, Number] = {"steps": float(steps)} if refractory else {}
         super().__init__(
             Equation(waiting_lif if refractory else synaptic_lif), surrogate, tau_mem=tau_mem, tau_syn=tau_syn,
-            learn_tau=learn_tau, detach_reset=detach_reset, dt=dt, memory=memory, generator=generator,
+            learn_tau=learn_tau, learn=learn, detach_reset=detach_reset, dt=dt, memory=memory, generator=generator,
             threshold=threshold, **more,
         )  # fmt: skip
 
