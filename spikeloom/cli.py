@@ -5,6 +5,7 @@ loaded only when a command needs it: help and the list of tasks come at once.
 """
 
 import ast
+import importlib.metadata
 import os
 import pkgutil
 import sys
@@ -13,31 +14,91 @@ from pathlib import Path
 
 TASKS = Path(__file__).parent / "tasks"
 
-USAGE = """usage: spikeloom COMMAND ...
-
-commands:
-  tasks                 list the experiments
-  train TASK [options]  train, evaluate, plot and report into a new run folder, whose name is the last line printed
-                        (`spikeloom train TASK --help` lists the options of a task)
-  table TASK [NAME]     train every configuration of one of the task's tables, with several seeds, and write the table
-  resume DIR            go on with a run that was interrupted, with several seeds of one, or with a table
-  evaluate DIR          test the best checkpoint again and rewrite result.json
-                        (options belong to a run: given after DIR they must be those of the run)
-  plot DIR              draw the figures again
-  report DIR            write report.html again; of an unfinished table, what there is
-  compare DIR DIR ...   options that differ, test values with their spread, curves in one page (--out FILE)
-  export DIR            write the best checkpoint for other programs: --format nir (--out FILE)
-  data fetch NAME       download a data set and check its files
-
-several processes: torchrun --nproc-per-node 2 -m spikeloom train TASK (the batch size is that of each process)
+COMMANDS = {
+    "tasks": ("", "list the experiments"),
+    "train": (
+        "TASK [options]",
+        "train, evaluate, plot and report into a new run folder, whose name is the last line printed\n"
+        "(`spikeloom train TASK --help` lists the options of a task)",
+    ),
+    "table": (
+        "TASK [NAME]",
+        "train every configuration of one of the task's tables, with several seeds, and write the table\n"
+        "(`spikeloom table TASK --help` lists the options)",
+    ),
+    "resume": ("DIR", "go on with a run that was interrupted, with several seeds of one, or with a table"),
+    "evaluate": (
+        "DIR",
+        "test the best checkpoint again and rewrite result.json\n"
+        "(options belong to a run: given after DIR they must be those of the run)",
+    ),
+    "plot": ("DIR", "draw the figures again"),
+    "report": ("DIR", "write report.html again; of an unfinished table, what there is"),
+    "compare": (
+        "DIR DIR ...",
+        "options that differ, test values with their spread, curves in one page (--out FILE)",
+    ),
+    "export": ("DIR", "write the best checkpoint for other programs: --format nir (--out FILE)"),
+    "data": ("fetch NAME", "download a data set and check its files"),
+}
+"""Every command: what it takes, and what it does."""
+OF_FOLDERS = ("resume", "evaluate", "plot", "report", "export")
+OWN_TASK = """\
+  --task FILE           the Python file of the run's task, where it is one of your own: such a file is code, so it runs
+                        only if you name it
 """
 
 
+def usage() -> str:
+    """Return the list of all commands."""
+    lines = ["usage: spikeloom COMMAND ...", "", "commands:"]
+    for name, (takes, does) in COMMANDS.items():
+        first, *rest = does.splitlines()
+        lines += [f"  {f'{name} {takes}':<21} {first}", *(f"{'':<24}{line}" for line in rest)]
+    lines += ["", "options:", "  -h, --help            this text; after a command, that of the command"]
+    lines += ["  --version             the version of spikeloom"]
+    lines += [f"after {', '.join(OF_FOLDERS)}:", f"{OWN_TASK}"]
+    end = "several processes: torchrun --nproc-per-node 2 -m spikeloom train TASK (the batch size is that of each process)"
+    return "\n".join([*lines, f"{end}\n"])
+
+
+def usage_of(name: str) -> str:
+    """Return the help of one command."""
+    takes, does = COMMANDS[name]
+    options = f"\noptions:\n{OWN_TASK}" if name in OF_FOLDERS else ""
+    return f"usage: spikeloom {name} {takes}".rstrip() + f"\n\n{does}\n{options}"
+
+
+def version() -> str:
+    """Return the version of the installed package."""
+    try:
+        return importlib.metadata.version("spikeloom")
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version: it is not installed"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0, 1 after an error with a message, 130 after Ctrl-C."""
+    """Run one command; the exit status: 0, 1 after an error with a message, 130 after Ctrl-C, 141 without a reader."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return answer(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # or Python would complain once more when it ends
+        os.close(nowhere)
+        return 141
+
+
+def answer(arguments: list[str]) -> int:
+    """Run one command, its errors as a message; the exit status."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        print(usage(), end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"spikeloom {version()}")
         return 0
     try:
         run_command(arguments[0], arguments[1:])
@@ -61,16 +122,19 @@ def run_command(name: str, arguments: list[str]) -> None:
     Raises:
         ConfigError: there is no such command, or its arguments are wrong.
     """
-    if name == "tasks":
+    help_asked = "-h" in arguments or "--help" in arguments
+    of_task = name in ("train", "table")
+    if name in COMMANDS and help_asked and not (of_task and not arguments[0].startswith("-")):
+        print(usage_of(name), end="")
+        if of_task:
+            print("\ntasks:")
+            list_tasks()
+    elif name == "tasks" and not arguments:
         list_tasks()
-        return
-    if name in ("train", "table") and arguments in (["-h"], ["--help"]):
-        print(USAGE)
-        list_tasks()
-        return
-    from . import commands
+    else:
+        from . import commands
 
-    commands.run(name, arguments)
+        commands.run(name, arguments)
 
 
 def list_tasks() -> None:

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import io
 import math
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .cli import tasks
+from .cli import COMMANDS, tasks
 from .data.fetch import fetch
 from .errors import ConfigError, ExportError
-from .options import check_old_flags, parse_changes, parse_options, parse_table
+from .options import check_old_flags, parse_changes, parse_options, parse_table, take
 from .report import compare as comparison
 from .report.energy import mean_rate
 from .report.report import render
@@ -31,6 +32,8 @@ LOST = (
     "A process was lost, and torchrun has started all of them again, but without --out nobody knows which run to go on "
     "with. Go on by `torchrun ... -m spikeloom resume DIR`; pass --out when you start."
 )
+DESCRIPTIONS = ("config.json", "environment.json", "seeds.json", "table.json")
+"""What a folder holds before anything is trained in it."""
 PARTS = ("Config", "PRESETS", "PUBLISHED", "train", "evaluate", "plot")
 
 
@@ -41,6 +44,8 @@ def run(name: str, arguments: list[str]) -> None:
         ConfigError: there is no such command, or its arguments are wrong.
     """
     folders = {"resume": resume, "evaluate": evaluate, "plot": plot, "report": report}
+    if name == "tasks":
+        raise ConfigError(f"tasks takes nothing after it, but got {' '.join(arguments)}: spikeloom tasks.")
     if name == "train":
         if not arguments or arguments[0].startswith("-"):
             raise ConfigError(f"train needs a task first: spikeloom train TASK. There is: {', '.join(tasks())}.")
@@ -58,14 +63,15 @@ def run(name: str, arguments: list[str]) -> None:
     elif name == "export":
         export(arguments)
     elif name in folders:
-        if not arguments or arguments[0].startswith("-"):
+        words, flags = take(f"spikeloom {name}", arguments, ("task",))
+        if not words or words[0].startswith("-"):
             raise ConfigError(f"{name} needs the folder of a run first: spikeloom {name} DIR.")
-        if arguments[1:]:
-            check_options(name, Path(arguments[0]), arguments[1:])
-        folders[name](Path(arguments[0]))
+        place, own = Path(words[0]), flags.get("task")
+        if words[1:]:
+            check_options(name, place, own, words[1:])
+        folders[name](place, own)
     else:
-        known = ["tasks", "train", "table", *folders, "compare", "export", "data"]
-        raise ConfigError(f"There is no command {name!r}. {choices(name, known)}")
+        raise ConfigError(f"There is no command {name!r}. {choices(name, COMMANDS)}")
 
 
 def find_task(name: str) -> Task:
@@ -91,6 +97,30 @@ def find_task(name: str) -> Task:
     return module
 
 
+def task_of(folder: Path, recorded: str, own: str | None) -> Task:
+    """The task that a run folder names. A Python file is run only if the user names it as well.
+
+    Args:
+        recorded: the name in the folder.
+        own: the file of `--task`, if there is one.
+
+    Raises:
+        ConfigError: the folder names a file and the user none, or the other way round.
+    """
+    if own is None and recorded.endswith(".py"):
+        raise ConfigError(
+            f"{folder} names a Python file as its task, {recorded}, and opening the folder would run it. If you trust "
+            f"that file, name it: --task {shlex.quote(recorded)}."
+        )
+    if own is None:
+        return find_task(recorded)
+    if not recorded.endswith(".py"):
+        raise ConfigError(f"{folder} is of spikeloom's task {recorded}, not of a file such as {own}. Leave out --task.")
+    if not own.endswith(".py"):
+        raise ConfigError(f"--task takes the Python file of the task of {folder}, {recorded}, but got {own}.")
+    return find_task(own)
+
+
 def train(name: str, arguments: list[str]) -> None:
     """`spikeloom train NAME ...`."""
     task = find_task(name)
@@ -108,16 +138,18 @@ def train(name: str, arguments: list[str]) -> None:
         place = (ranks.local_device(), rank, world)
         if chosen.seeds > 1:
             several = Series(recorded, chosen.preset, seeds, config.to_json(options))
-            if rank == 0 and not (again and series.read(folder) == several):
+            new = ranks.shared(not (again and series.read(folder) == several))
+            if rank == 0 and new:
                 series.create(folder, several)
-            train_series(task, folder, several, rank, world)
+            with refusable(folder, new and rank == 0):
+                train_series(task, folder, several, rank, world)
         else:
             settings = RunConfig(recorded, chosen.preset, chosen.seed, config.to_json(options))
             begun = ranks.shared(again and (folder / "config.json").exists() and config.read(folder) == settings)
             run = experiment.reopen(folder, *place) if begun else experiment.create(folder, settings, *place)
             if begun:
                 print_changes(run)
-            train_run(task, run)
+            train_run(task, run, new=not begun)
         if rank == 0:
             print(folder, flush=True)
 
@@ -129,22 +161,37 @@ def default_folder(task: str, preset: str, seeds: list[int]) -> Path:
 
 
 @contextlib.contextmanager
-def resumable(folder: Path) -> Iterator[None]:
+def resumable(folder: Path, recorded: str) -> Iterator[None]:
     """Let Ctrl-C say how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"What was saved is kept; go on with `spikeloom resume {folder}`.") from None
+        words = f"spikeloom resume {folder}" + (f" --task {recorded}" if recorded.endswith(".py") else "")
+        raise KeyboardInterrupt(f"What was saved is kept; go on with `{words}`.") from None
 
 
-def train_run(task: Task, run: Run) -> None:
+@contextlib.contextmanager
+def refusable(folder: Path, new: bool) -> Iterator[None]:
+    """Take a new folder away again if the options in it are refused before anything was trained."""
+    try:
+        yield
+    except ConfigError:
+        inside = list(folder.rglob("*")) if new else []
+        if inside and {path.name for path in inside if not path.is_dir()} <= set(DESCRIPTIONS):
+            for path in sorted(inside, reverse=True):  # what is inside a folder before the folder
+                path.rmdir() if path.is_dir() else path.unlink()
+            folder.rmdir()
+        raise
+
+
+def train_run(task: Task, run: Run, new: bool = False) -> None:
     """Train, evaluate and plot one run, and write its report."""
     options = experiment.options(task, run.folder)
     keep_freed_memory()
     if run.rank == 0:
         print(f"{run.task}, preset {run.preset}, seed {run.seed}: {environment.where(run.device)}", flush=True)
     alone = files.locked(run.folder) if run.rank == 0 else contextlib.nullcontext()
-    with alone, resumable(run.folder):
+    with alone, resumable(run.folder, run.task), refusable(run.folder, new and run.rank == 0):
         experiment.train(task, options, run)
         if run.rank == 0:
             write_report(task, run.folder)
@@ -160,8 +207,8 @@ def train_series(task: Task, folder: Path, several: Series, rank: int, world: in
         place = (ranks.local_device(), rank, world)
         new = not ranks.shared((member / "config.json").exists())
         run = experiment.create(member, several.member(seed), *place) if new else experiment.reopen(member, *place)
-        with resumable(folder):
-            train_run(task, run)
+        with resumable(folder, several.task):
+            train_run(task, run, new)
     if rank == 0:
         print(series.table(series.summarise(folder, several)), flush=True)
 
@@ -178,14 +225,19 @@ def train_table(name: str, arguments: list[str]) -> None:
         raise ConfigError(f"--seeds must be at least 1, but is {asked.seeds}.")
     recorded = str(Path(name).resolve()) if name.endswith(".py") else name
     seeds = list(range(asked.seed, asked.seed + asked.seeds))
+    plan = table.Plan(recorded, chosen, seeds, asked.changes())
+    for _, _, _, several in table.members(task, table.find(task, f"Task {name}", chosen), plan):
+        check = getattr(task, "check", lambda _: None)
+        check(config.from_json(task.Config, several.options, f"table {chosen}: options"))  # before there is a folder
     with ranks.joined() as (rank, world):
         if ranks.restarted() and asked.out is None:
             raise ConfigError(LOST)
-        plan = table.Plan(recorded, chosen, seeds, asked.changes())
         place = ranks.shared(asked.out or default_folder(Path(name).stem, f"table-{chosen}", seeds))
+        new = rank == 0 and not place.exists()
         if rank == 0:
             table.create(place, plan)
-        fill_table(task, place, plan, rank, world)
+        with refusable(place, new):
+            fill_table(task, place, plan, rank, world)
 
 
 def fill_table(task: Task, folder: Path, plan: table.Plan, rank: int, world: int) -> None:
@@ -253,18 +305,18 @@ def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
     files.write_atomic(folder / "figures" / "table.png", lambda stream: stream.write(picture.getvalue()))
 
 
-def resume(folder: Path) -> None:
+def resume(folder: Path, own: str | None) -> None:
     """Go on with a run, a series or a table; a finished one is only reported."""
     with ranks.joined() as (rank, world):
         plan = table.read(folder)
         if plan is not None:
-            fill_table(find_task(plan.task), folder, plan, rank, world)
+            fill_table(task_of(folder, plan.task, own), folder, plan, rank, world)
             return
         several = series.read(folder)
         if several is not None:
-            train_series(find_task(several.task), folder, several, rank, world)
+            train_series(task_of(folder, several.task, own), folder, several, rank, world)
         else:
-            task = find_task(config.read(folder).task)
+            task = task_of(folder, config.read(folder).task, own)
             run = experiment.reopen(folder, ranks.local_device(), rank, world)
             ready = (folder / "report.html").exists()
             ranks.barrier()
@@ -297,11 +349,11 @@ def runs(folder: Path) -> list[Path]:
     return [folder] if several is None else [folder / f"seed{seed}" for seed in several.seeds]
 
 
-def evaluate(folder: Path) -> None:
+def evaluate(folder: Path, own: str | None) -> None:
     """Test the best checkpoint of every run in a folder; write result.json, the report and the summary."""
     for one in runs(folder):
         run = experiment.reopen(one, ranks.local_device())
-        task = find_task(run.task)
+        task = task_of(one, run.task, own)
         experiment.evaluate(task, experiment.options(task, one), run)
         write_report(task, one)
         print_result(run)
@@ -309,14 +361,16 @@ def evaluate(folder: Path) -> None:
         print(series.table(series.summarise(folder, several)))
 
 
-def check_options(name: str, folder: Path, arguments: list[str]) -> None:
+def check_options(name: str, folder: Path, file: str | None, arguments: list[str]) -> None:
     """Options after a folder change nothing: they must be those of its runs.
 
     Raises:
         ConfigError: some differ, or there are no such options.
     """
+    if table.read(folder):
+        raise ConfigError(f"{folder} is a table, whose options are in it. Leave out {' '.join(arguments)}.")
     for one in runs(folder):
-        task = find_task(config.read(one).task)
+        task = task_of(one, config.read(one).task, file)
         own = experiment.options(task, one)
         command = f"spikeloom train {config.read(one).task}"
         asked, rest = parse_changes(own, arguments, command)
@@ -335,36 +389,34 @@ def check_options(name: str, folder: Path, arguments: list[str]) -> None:
             )
 
 
-def plot(folder: Path) -> None:
+def plot(folder: Path, own: str | None) -> None:
     """Draw the figures of every run in a folder, and its report."""
     for one in runs(folder):
         run = experiment.reopen(one, ranks.local_device())
-        task = find_task(run.task)
+        task = task_of(one, run.task, own)
         task.plot(experiment.options(task, one), run.fresh())
         write_report(task, one)
         print_layers(run)
         print(one / "figures")
 
 
-def report(folder: Path) -> None:
+def report(folder: Path, own: str | None) -> None:
     """Write report.html of every run in a folder; of a table, what is finished."""
     if plan := table.read(folder):
-        show_table(find_task(plan.task), folder, plan)
+        show_table(task_of(folder, plan.task, own), folder, plan)
         return
     for one in runs(folder):
-        write_report(find_task(config.read(one).task), one)
+        write_report(task_of(one, config.read(one).task, own), one)
         print(one / "report.html")
 
 
 def compare(arguments: list[str]) -> None:
     """`spikeloom compare RUN RUN ... [--out FILE]`: print the comparison and write it as HTML."""
-    flags = [place for place, word in enumerate(arguments) if word.startswith("-")]
-    out = Path("runs") / f"compare-{datetime.now().astimezone():%Y%m%d-%H%M%S}.html"
-    if flags:
-        if arguments[flags[0]] != "--out" or flags != [len(arguments) - 2]:
-            raise ConfigError("compare takes run folders, then --out FILE: spikeloom compare RUN RUN ... --out FILE.")
-        arguments, out = arguments[:-2], Path(arguments[-1])
-    compared = comparison.groups([one for folder in arguments for one in runs(Path(folder))])
+    folders, flags = take("spikeloom compare", arguments, ("out",))
+    if any(word.startswith("-") for word in folders):
+        raise ConfigError("compare takes run folders and --out FILE: spikeloom compare RUN RUN ... --out FILE.")
+    out = Path(flags.get("out", Path("runs") / f"compare-{datetime.now().astimezone():%Y%m%d-%H%M%S}.html"))
+    compared = comparison.groups([one for folder in folders for one in runs(Path(folder))])
     print(comparison.text(compared))
     files.write_atomic(out, lambda stream: stream.write(comparison.render(compared).encode()))
     print(out)
@@ -372,16 +424,16 @@ def compare(arguments: list[str]) -> None:
 
 def export(arguments: list[str]) -> None:
     """`spikeloom export RUN --format nir [--out FILE]`: write the best checkpoint for other programs."""
-    words = dict(zip(arguments[1::2], arguments[2::2], strict=False))
-    folder = Path(arguments[0]) if len(arguments) % 2 and not arguments[0].startswith("-") else None
-    if folder is None or words.get("--format") != "nir" or not set(words) <= {"--format", "--out"}:
+    folders, flags = take("spikeloom export", arguments, ("format", "out", "task"))
+    if len(folders) != 1 or folders[0].startswith("-") or flags.get("format") != "nir":
         raise ConfigError(
             "export needs the folder of a run and a format: spikeloom export DIR --format nir (--out FILE)."
         )
+    folder = Path(folders[0])
     from .convert.nir import to_nir, write_nir
 
     run = experiment.reopen(folder)
-    task = find_task(run.task)
+    task = task_of(folder, run.task, flags.get("task"))
     if "network_of" not in vars(task):
         raise ExportError(
             f"Task {run.task} has no network_of(config, run), so there is nothing to export. Add one to the task: it "
@@ -389,7 +441,7 @@ def export(arguments: list[str]) -> None:
         )
     model, shape = vars(task)["network_of"](experiment.options(task, folder), run.fresh())
     run.load_best(model=model)
-    out = Path(words.get("--out", folder / "model.nir"))
+    out = Path(flags.get("out", folder / "model.nir"))
     write_nir(to_nir(model, shape), out)
     print(out)
 

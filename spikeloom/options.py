@@ -82,6 +82,42 @@ def check_old_flags(command: str, word: str, arguments: list[str]) -> None:
         )
 
 
+def take(command: str, arguments: list[str], names: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """Split off the options of these names, `--NAME VALUE` or `--NAME=VALUE`; the words that remain, and the values.
+
+    Raises:
+        ConfigError: one is given twice or has no value.
+
+    >>> take("export", ["runs/a", "--format", "nir", "--out=b"], ("format", "out"))
+    (['runs/a'], {'format': 'nir', 'out': 'b'})
+    """
+    check_repeated(command, arguments)
+    rest, found, words = list[str](), dict[str, str](), iter(arguments)
+    for word in words:
+        if not word.startswith("--") or flag(word) not in names:
+            rest.append(word)
+            continue
+        value = word.partition("=")[2] if "=" in word else next(words, "")
+        if not value or value.startswith("--"):
+            raise ConfigError(f"{command}: {word} needs a value, but none follows. Write {word.rstrip('=')} VALUE.")
+        found[flag(word)] = value
+    return rest, found
+
+
+def check_repeated(command: str, arguments: list[str]) -> None:
+    """Raise ConfigError if an option is given twice: which one is meant?"""
+    seen = dict[str, str]()
+    for word in arguments:
+        if word.startswith("--"):
+            name = flag(word).removeprefix("no_")
+            if name in seen:
+                other = "" if seen[name] == word else f" ({seen[name]} and {word})"
+                raise ConfigError(
+                    f"{command} has the option --{name.replace('_', '-')} twice{other}. Give it once, with all values."
+                )
+            seen[name] = word
+
+
 def is_value(word: str) -> bool:
     """Whether a word is the value of an option, as a negative number is."""
     return not word.startswith("-") or word[1:].isdigit()
@@ -127,23 +163,26 @@ class TableOptions:
     out: Path | None = None
     """Folder of the table: a new one, or one to go on with; by default runs/TASK-table-NAME-seedsN-M-TIME."""
     set: tuple[str, ...] = ()
-    """Options to change in all cells, as NAME=VALUE."""
+    """Options to change in all cells, as NAME=VALUE; several after one --set, or each after its own."""
 
     def changes(self) -> dict[str, Any]:
         """The options of `--set`, as in config.json.
 
         Raises:
-            ConfigError: one is not NAME=VALUE.
+            ConfigError: one is not NAME=VALUE, or a name is given twice.
         """
-        found = {}
+        found = dict[str, Any]()
         for word in self.set:
             name, sign, value = word.partition("=")
+            name = name.removeprefix("--").replace("-", "_")
             if not sign or not name:
                 raise ConfigError(f"--set takes options as NAME=VALUE, for example epochs=10, but got {word!r}.")
+            if name in found:
+                raise ConfigError(f"--set has {name} twice, as {found[name]!r} and as {value!r}. Give it once.")
             try:
-                found[name.replace("-", "_")] = json.loads(value)
+                found[name] = json.loads(value)
             except ValueError:
-                found[name.replace("-", "_")] = value
+                found[name] = value
         return found
 
 
@@ -154,7 +193,7 @@ def parse_table(name: str, arguments: list[str]) -> TableOptions:
         ConfigError: an option or its value is wrong.
     """
     command = f"spikeloom table {name}"
-    found, rest = parse(TableOptions, TableOptions(), arguments, command)
+    found, rest = parse(TableOptions, TableOptions(), together("set", arguments), command)
     if rest:
         names = [f"--{field.name}" for field in dataclasses.fields(TableOptions) if field.name != "table"]
         raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], names)}")
@@ -162,8 +201,26 @@ def parse_table(name: str, arguments: list[str]) -> TableOptions:
     return table
 
 
+def together(name: str, arguments: list[str]) -> list[str]:
+    """The values of an option that may be given several times, behind one flag at the end.
+
+    >>> together("set", ["--set", "a=1", "--seeds", "2", "--set=b=2"])
+    ['--seeds', '2', '--set', 'a=1', 'b=2']
+    """
+    rest, values, inside = list[str](), list[str](), False
+    for word in arguments:
+        if word.startswith("--"):
+            inside = flag(word) == name
+            if inside:
+                values += [word.partition("=")[2]] if "=" in word else []
+                continue
+        (values if inside else rest).append(word)
+    return [*rest, f"--{name}", *values] if values or len(rest) < len(arguments) else rest
+
+
 def parse(kind: Any, default: Any, arguments: list[str], command: str, **keywords: Any) -> tuple[Any, list[str]]:
     """tyro.cli with what it does not know left over, and its complaint as a ConfigError."""
+    check_repeated(command, arguments)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

@@ -12,6 +12,7 @@ from spikeloom.options import first_words
 from spikeloom.train import files
 
 TINY = str(Path(__file__).with_name("tiny_task.py"))
+OWN = ("--task", TINY)
 ROOT = Path(__file__).parents[1]
 
 
@@ -61,13 +62,13 @@ def test_commands_that_take_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
     before = (folder / "result.json").read_text()
     for name in ("result.json", "report.html", "figures/descent.png"):
         (folder / name).unlink()
-    assert spikeloom("plot", folder) == 0
+    assert spikeloom("plot", folder, *OWN) == 0
     assert (folder / "figures" / "descent.png").exists()
     assert "not been evaluated yet" in (folder / "report.html").read_text()
-    assert spikeloom("evaluate", folder) == 0
+    assert spikeloom("evaluate", folder, *OWN) == 0
     assert (folder / "result.json").read_text() == before
     (folder / "report.html").unlink()
-    assert spikeloom("report", folder) == 0
+    assert spikeloom("report", folder, *OWN) == 0
     assert "not been evaluated yet" not in (folder / "report.html").read_text()
     assert capsys.readouterr().err == ""
 
@@ -75,7 +76,7 @@ def test_commands_that_take_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = trained(tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    assert spikeloom("resume", folder) == 0
+    assert spikeloom("resume", folder, *OWN) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"{folder} is finished; nothing is left to do." in lines
     assert lines[-1] == str(folder)
@@ -93,10 +94,10 @@ def test_several_seeds_are_summarised_and_resumed(tmp_path: Path, capsys: pytest
     for path in sorted((folder / "seed6").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     untouched = (folder / "seed4" / "checkpoints" / "last.pt").stat().st_mtime_ns
-    assert spikeloom("resume", folder) == 0
+    assert spikeloom("resume", folder, *OWN) == 0
     assert json.loads((folder / "summary.json").read_text()) == summary
     assert (folder / "seed4" / "checkpoints" / "last.pt").stat().st_mtime_ns == untouched
-    assert spikeloom("evaluate", folder) == 0
+    assert spikeloom("evaluate", folder, *OWN) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"solved: {summary['solved']} of 3 seeds"
 
 
@@ -127,7 +128,7 @@ def test_old_flags_for_several_processes_are_answered_with_torchrun(
 def test_old_flags_after_resume_are_answered_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = trained(tmp_path / "run")
     line = f"--rdzv-endpoint FIRST_MACHINE:29500 -m spikeloom resume {folder}"
-    assert line in complaint(capsys, "resume", folder, "--world_size", 2, "--rank", 1)
+    assert line in complaint(capsys, "resume", folder, *OWN, "--world_size", 2, "--rank", 1)
 
 
 def test_options_after_a_folder_must_be_those_of_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,13 +136,13 @@ def test_options_after_a_folder_must_be_those_of_the_run(tmp_path: Path, capsys:
     options = json.loads((folder / "config.json").read_text())["options"]
     (name, value), (other, kept), *_ = ((k, v) for k, v in options.items() if type(v) in (int, float))
     flag, second = (f"--{word.replace('_', '-')}" for word in (name, other))
-    assert spikeloom("evaluate", folder, flag, value) == 0
+    assert spikeloom("evaluate", folder, *OWN, flag, value) == 0
     for command in ("resume", "evaluate", "plot", "report"):
-        said = complaint(capsys, command, folder, flag, value + 1, second, kept + 1)
+        said = complaint(capsys, command, folder, *OWN, flag, value + 1, second, kept + 1)
         assert f"{folder} was trained with other options: " in said
         assert f"{name} is {value!r}, not {value + 1!r}" in said
         assert f"{other} is {kept!r}, not {kept + 1!r}" in said
-    assert "has no option '--colour'" in complaint(capsys, "evaluate", folder, "--colour", "red")
+    assert "has no option '--colour'" in complaint(capsys, "evaluate", folder, *OWN, "--colour", "red")
 
 
 def test_a_resumed_run_says_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +150,7 @@ def test_a_resumed_run_says_what_changed(tmp_path: Path, capsys: pytest.CaptureF
     (folder / "report.html").unlink()
     environment = json.loads((folder / "environment.json").read_text())
     (folder / "environment.json").write_text(json.dumps({**environment, "python": "2.7"}))
-    assert spikeloom("resume", folder) == 0
+    assert spikeloom("resume", folder, *OWN) == 0
     assert "Note: python was 2.7, is " in capsys.readouterr().out
     assert (folder / "report.html").exists()
 
@@ -189,8 +190,8 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, capsys: pytest
     folder = trained(tmp_path / "run")
     (folder / "report.html").unlink()
     with files.locked(folder):
-        assert f"another process is training in {folder}. Wait for it" in complaint(capsys, "resume", folder)
-    assert spikeloom("resume", folder) == 0
+        assert f"another process is training in {folder}. Wait for it" in complaint(capsys, "resume", folder, *OWN)
+    assert spikeloom("resume", folder, *OWN) == 0
 
 
 def test_data_sets_are_fetched_by_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,10 +205,10 @@ def test_the_best_checkpoint_is_exported(tmp_path: Path, capsys: pytest.CaptureF
     nir = pytest.importorskip("nir", reason="needs the extra nir")
     folder = trained(tmp_path / "run")
     capsys.readouterr()
-    assert spikeloom("export", folder, "--format", "nir") == 0
+    assert spikeloom("export", folder, "--format", "nir", *OWN) == 0
     assert capsys.readouterr().out == f"{folder / 'model.nir'}\n"
     other = tmp_path / "new" / "other.nir"
-    assert spikeloom("export", folder, "--out", other, "--format", "nir") == 0
+    assert spikeloom("export", folder, "--out", other, *OWN, "--format", "nir") == 0
     saved = torch.load(folder / "checkpoints" / "best.pt", weights_only=False)
     for path in (folder / "model.nir", other):
         node = nir.read(path).nodes["Linear"]
@@ -219,7 +220,7 @@ def test_what_cannot_be_exported(tmp_path: Path, capsys: pytest.CaptureFixture[s
     task = tmp_path / "closed.py"
     task.write_text(Path(TINY).read_text().replace("def network_of", "def unused"))
     assert spikeloom("train", task, "--preset", "smoke", "--out", tmp_path / "run") == 0
-    message = complaint(capsys, "export", tmp_path / "run", "--format", "nir")
+    message = complaint(capsys, "export", tmp_path / "run", "--format", "nir", "--task", task)
     assert message.startswith("ExportError: Task ")
     assert "has no network_of(config, run), so there is nothing to export. Add one to the task" in message
     for wrong in (
@@ -303,9 +304,10 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
     task.write_text(Path(TINY).read_text().replace("        x, y", interrupt, 1))
     assert spikeloom("train", task, "--preset", "smoke", "--out", tmp_path / "run") == 130
     error = capsys.readouterr().err
-    assert error == f"Interrupted. What was saved is kept; go on with `spikeloom resume {tmp_path / 'run'}`.\n"
+    words = f"spikeloom resume {tmp_path / 'run'} --task {task}"
+    assert error == f"Interrupted. What was saved is kept; go on with `{words}`.\n"
     task.write_text(Path(TINY).read_text())
-    assert spikeloom("resume", tmp_path / "run") == 0
+    assert spikeloom(*words.split()[1:]) == 0
 
 
 def test_a_box_of_tyro_becomes_a_sentence() -> None:

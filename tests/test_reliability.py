@@ -96,7 +96,7 @@ def test_killed_ten_times_and_resumed_it_ends_with_the_same_bytes(tmp_path: Path
         while_writing += unfinished.exists()
         assert kills < 30, f"only {while_writing} kills hit a checkpoint being written"
         unfinished.unlink(missing_ok=True)
-        process = start("resume", broken)
+        process = start("resume", broken, "--task", TINY)
     status, out, err = finish(process)
     assert (status, err) == (0, "")
     assert out.splitlines()[-1] == str(broken)
@@ -145,7 +145,7 @@ def copy(interrupted: Path, tmp_path: Path) -> Path:
 
 
 def test_an_interrupted_run_is_resumed(copy: Path) -> None:
-    status, out, err = finish(start("resume", copy))
+    status, out, err = finish(start("resume", copy, "--task", TINY))
     assert (status, err) == (0, "")
     assert "test error" in out
 
@@ -164,7 +164,7 @@ def test_a_damaged_checkpoint_is_refused(copy: Path, damage: str) -> None:
     else:
         path.write_bytes(b"cos\nsystem\n(S'echo pwned'\ntR.")
     before = path.read_bytes()
-    message = failure("resume", copy)
+    message = failure("resume", copy, "--task", TINY)
     assert message.startswith(f"CheckpointError: {path} is ")
     assert "copy that over last.pt" in message
     assert path.read_bytes() == before
@@ -173,15 +173,15 @@ def test_a_damaged_checkpoint_is_refused(copy: Path, damage: str) -> None:
 def test_the_best_checkpoint_replaces_a_damaged_last_one(copy: Path) -> None:
     (copy / "checkpoints" / "last.pt").write_bytes(b"damaged")
     shutil.copy(copy / "checkpoints" / "best.pt", copy / "checkpoints" / "last.pt")
-    assert finish(start("resume", copy))[0] == 0
+    assert finish(start("resume", copy, "--task", TINY))[0] == 0
 
 
 def test_a_typo_in_the_configuration_is_named(copy: Path) -> None:
     text = (copy / "config.json").read_text()
     (copy / "config.json").write_text(text.replace('"lr"', '"lt"'))
-    assert "options has an unknown key 'lt'. Did you mean 'lr'?" in failure("resume", copy)
+    assert "options has an unknown key 'lt'. Did you mean 'lr'?" in failure("resume", copy, "--task", TINY)
     (copy / "config.json").write_text(text.replace('"lr": 0.05', '"lr": "fast"'))
-    assert "options: lr must be float, but is 'fast'. Correct the value." in failure("resume", copy)
+    assert "options: lr must be float, but is 'fast'. Correct the value." in failure("resume", copy, "--task", TINY)
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_three_ranks_go_on_as_two(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["options"]["updates"] += 4
     (folder / "config.json").write_text(json.dumps(config))
-    resumed = torchrun("--standalone", "--nproc-per-node", 2, "-m", "spikeloom", "resume", folder)
+    resumed = torchrun("--standalone", "--nproc-per-node", 2, "-m", "spikeloom", "resume", folder, "--task", TINY)
     said, _ = resumed.communicate(timeout=SECONDS)
     assert resumed.returncode == 0, said
     assert "ranks was 3, is 2" in said

@@ -96,11 +96,11 @@ def test_resuming_trains_only_what_is_missing(task: Path, tmp_path: Path, capsys
     for name in ("report.html", "result.json", "checkpoints/last.pt", "seconds.json", "metrics.jsonl"):  # killed early
         (out / CELLS[1] / "seed1" / name).unlink()
     (out / "table.txt").unlink()
-    assert run("report", out) == 0  # of the cell that is finished
+    assert run("report", out, "--task", task) == 0  # of the cell that is finished
     (cell,) = json.loads((out / "result.json").read_text())["cells"]
     assert cell == result["cells"][2]
     assert (out / "table.txt").read_text().splitlines()[3].startswith("wide")
-    assert run("resume", out) == 0
+    assert run("resume", out, "--task", task) == 0
     assert (out / "table.txt").read_text() == text
     after = {cell: (out / cell / checkpoint).stat().st_mtime_ns for cell in CELLS}
     assert [cell for cell in CELLS if before[cell] != after[cell]] == [CELLS[1]]
@@ -127,7 +127,7 @@ def test_unfinished_cells_are_left_out(task: Path, tmp_path: Path) -> None:
 
 def test_nothing_to_report_is_said(task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table.create(tmp_path / "table", plan(task))
-    assert run("report", tmp_path / "table") == 1
+    assert run("report", tmp_path / "table", "--task", task) == 1
     assert f"Nothing is finished in the table {tmp_path / 'table'}. Go on with it by" in capsys.readouterr().err
 
 
