@@ -18,19 +18,25 @@ COMMANDS = {
     "tasks": ("", "list the experiments"),
     "train": (
         "TASK [options]",
-        "train, evaluate, plot and report into a new run folder, whose name is the last line printed\n"
-        "(`spikeloom train TASK --help` lists the options of a task)",
+        (
+            "train, evaluate, plot and report into a new run folder, whose name is the last line printed\n"
+            "(`spikeloom train TASK --help` lists the options of a task)"
+        ),
     ),
     "table": (
         "TASK [NAME]",
-        "train every configuration of one of the task's tables, with several seeds, and write the table\n"
-        "(`spikeloom table TASK --help` lists the options)",
+        (
+            "train every configuration of one of the task's tables, with several seeds, and write the table\n"
+            "(`spikeloom table TASK --help` lists the options)"
+        ),
     ),
     "resume": ("DIR", "go on with a run that was interrupted, with several seeds of one, or with a table"),
     "evaluate": (
         "DIR",
-        "test the best checkpoint again and rewrite result.json\n"
-        "(options belong to a run: given after DIR they must be those of the run)",
+        (
+            "test the best checkpoint again and rewrite result.json\n"
+            "(options belong to a run: given after DIR they must be those of the run)"
+        ),
     ),
     "plot": ("DIR", "draw the figures again"),
     "report": ("DIR", "write report.html again; of an unfinished table, what there is"),
@@ -58,8 +64,8 @@ def usage() -> str:
     lines += ["", "options:", "  -h, --help            this text; after a command, that of the command"]
     lines += ["  --version             the version of spikeloom"]
     lines += [f"after {', '.join(OF_FOLDERS)}:", f"{OWN_TASK}"]
-    end = "several processes: torchrun --nproc-per-node 2 -m spikeloom train TASK (the batch size is that of each process)"
-    return "\n".join([*lines, f"{end}\n"])
+    lines += ["several processes (the batch size is that of each): torchrun --nproc-per-node 2 -m spikeloom train TASK"]
+    return "\n".join([*lines, ""])
 
 
 def usage_of(name: str) -> str:

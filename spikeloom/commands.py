@@ -16,10 +16,13 @@ from typing import Any
 from .cli import COMMANDS, tasks
 from .data.fetch import fetch
 from .errors import ConfigError, ExportError
+from .made_up import MADE_UP, NOTICE
 from .options import check_old_flags, parse_changes, parse_options, parse_table, take
 from .report import compare as comparison
 from .report.energy import mean_rate
+from .report.read import read
 from .report.report import render
+from .report.sections import Folder
 from .train import config, environment, experiment, files, ranks, series, table
 from .train.allocator import keep_freed_memory
 from .train.config import RunConfig, Task, choices
@@ -190,6 +193,7 @@ def train_run(task: Task, run: Run, new: bool = False) -> None:
     keep_freed_memory()
     if run.rank == 0:
         print(f"{run.task}, preset {run.preset}, seed {run.seed}: {environment.where(run.device)}", flush=True)
+        print_notice(run)
     alone = files.locked(run.folder) if run.rank == 0 else contextlib.nullcontext()
     with alone, resumable(run.folder, run.task), refusable(run.folder, new and run.rank == 0):
         experiment.train(task, options, run)
@@ -396,7 +400,7 @@ def plot(folder: Path, own: str | None) -> None:
         task = task_of(one, run.task, own)
         task.plot(experiment.options(task, one), run.fresh())
         write_report(task, one)
-        print_layers(run)
+        print_layers(read(one))
         print(one / "figures")
 
 
@@ -453,25 +457,36 @@ def write_report(task: Task, folder: Path) -> None:
     files.write_atomic(folder / "report.html", lambda stream: stream.write(page.encode()))
 
 
+def print_notice(run: Run) -> None:
+    """Say so if a run is given made-up data."""
+    if run.made_up:
+        print(NOTICE, flush=True)
+
+
 def print_result(run: Run) -> None:
     """The test values, beside what they are compared with."""
-    result = run.read_json("result.json")
-    for name, value in result["test"].items():
-        published = result["published"].get(name)
-        about = f"{published['source']}: {published['note']}" if published else ""
-        beside = f"   (to compare: {published['value']}, {about})" if published else ""
-        print(f"test {name} {value:.4g}{beside}")
-    print_layers(run)
+    found = read(run.folder)
+    for note in found.notes:
+        print(f"Note: {note}")
+    if found.result is None:
+        print(f"There is no result. `spikeloom evaluate {run.folder}` writes it.")
+        return
+    for name, value in found.result["test"].items():
+        published = {} if run.made_up else found.result["published"].get(name, {})
+        about = f"{published.get('source', '')}: {published.get('note', '')}"
+        beside = f"   (to compare: {published['value']}, {about})" if "value" in published else ""
+        print(f"test {name} {value:.4g}{beside}{f'   ({MADE_UP})' if run.made_up else ''}")
+    print_layers(found)
+    print_notice(run)
     print(f"report {run.folder / 'report.html'}", flush=True)
 
 
-def print_layers(run: Run) -> None:
+def print_layers(found: Folder) -> None:
     """How many neurons each layer has and how often they fire, where the task says so."""
-    if not (run.folder / "activity.json").exists():
+    if found.activity is None:
         return
-    activity = run.read_json("activity.json")
-    lines = [(layer["name"], layer["neurons"], layer["rate_hz"]) for layer in activity["layers"]]
-    if (total := mean_rate(activity)) is not None:
+    lines = [(layer["name"], layer["neurons"], layer["rate_hz"]) for layer in found.activity["layers"]]
+    if (total := mean_rate(found.activity)) is not None:
         lines.append(("all of these that spike", *total))
     for name, neurons, hertz in lines:
         print(f"layer {name}: {neurons:,} neurons" + ("" if hertz is None else f", mean rate {hertz:.4g} Hz"))

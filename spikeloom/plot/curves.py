@@ -41,32 +41,45 @@ def learning_curves(charts: Sequence[Panel], title: str = "Learning") -> Figure:
     >>> learning_curves([Panel("loss", {"training": ([1, 2], [0.7, 0.6])})]).axes[0].get_ylabel()
     'loss'
     """
-    figure, axes = panels([2.0] * len(charts), title)
+    figure, axes = panels([2.0] * len(charts), plain(title))
     for one, chart in zip(axes, charts, strict=True):
-        for number, (name, (updates, values)) in enumerate(chart.curves.items()):
+        for number, (key, (updates, values)) in enumerate(chart.curves.items()):
+            name = plain(key)
             colour = CYCLE[number % len(CYCLE)]
             marker = "o" if len(updates) <= 40 else None
             window = points(updates, chart.smooth)
+            window = window if len(updates) >= 2 * window else 1
             smoothed = running_mean(values, window)
-            band = (chart.bands or {}).get(name)
+            band = (chart.bands or {}).get(key)
             if band is not None:
                 low, high = (running_mean(edge, window) for edge in band)
                 one.fill_between(updates, low, high, color=colour, alpha=0.2, linewidth=0)
-            if window > 1 and len(updates) >= 2 * window:
+            if window > 1:
                 one.plot(updates, values, color=colour, linewidth=0.6, alpha=0.3)
-                one.plot(updates, smoothed, color=colour, linewidth=1.6, label=f"{name} (mean of {window})")
+                one.plot(
+                    updates, smoothed, color=colour, linewidth=1.6, label=f"{name}, moving average of {window} points"
+                )
             else:
                 one.plot(updates, values, color=colour, linewidth=1.4, marker=marker, markersize=3, label=name)
         for dashes, (name, level) in zip(cycle(("--", ":", "-.")), (chart.lines or {}).items(), strict=False):
-            one.axhline(level, color="#555555", linestyle=dashes, linewidth=1.1, label=f"{name} {level:g}")
+            one.axhline(level, color="#555555", linestyle=dashes, linewidth=1.1, label=f"{plain(name)} {level:g}")
         if chart.logarithmic:
             one.set_yscale("log")
-        one.set_ylabel(chart.label)
+        one.set_ylabel(plain(chart.label))
         one.grid(axis="y", alpha=0.25)
         one.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False, fontsize=9)
     axes[-1].set_xlabel("update")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def plain(name: str) -> str:
+    """A name as matplotlib draws it letter by letter: dollars are no formula, and no name is left out of a legend.
+
+    >>> plain("$x_0$"), plain("_hidden")
+    ('\\\\$x_0\\\\$', ' _hidden')
+    """
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def points(updates: Sequence[float] | Array, smooth: int) -> int:

@@ -149,6 +149,11 @@ class Film:
     seconds: float = 1.0
     """Each of them, the last twice as long."""
 
+    def text(self, x: float, y: float, s: str, **style: Any) -> None:
+        """The same text in every figure."""
+        for figure in self.figures:
+            figure.text(x, y, s, **style)
+
     def savefig(self, fname: Any, *, dpi: float, bbox_inches: str = "") -> None:
         """To a file or stream. All pictures keep the size of their figure, whatever `bbox_inches` is."""
         pictures = []

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..made_up import MADE_UP, NOTICE
 from ..plot.curves import Panel, learning_curves
-from .page import Piece, page, paragraph, section, table
-from .report import read
+from .page import bullets, html, page, paragraph, section, table
+from .read import read
 from .sections import Folder, duration, number
 
 SMOOTH = 60
@@ -35,6 +36,16 @@ class Group:
         """The options they share, with the task and the preset they began with."""
         config = self.runs[0].config
         return {"task": Path(config["task"]).stem, "preset": config["preset"], **config["options"]}
+
+    @property
+    def title(self) -> str:
+        """The name, and whether they were given made-up data."""
+        return f"{self.name} ({MADE_UP})" if self.made_up else self.name
+
+    @property
+    def made_up(self) -> bool:
+        """Whether they were given made-up data."""
+        return self.runs[0].made_up
 
     def values(self, name: str) -> list[float]:
         """A test value of every run that has it."""
@@ -128,32 +139,34 @@ def figure(compared: Sequence[Group]) -> Any:
     lines = [line for group in compared for run in group.runs for line in run.metrics]
     logged = dict.fromkeys(name for line in lines for name in line if name != "update")
     wanted = [name for name in logged if name.startswith("validation_")] or list(logged)
-    panels = [_panel(name, compared) for name in wanted]
-    return (
-        learning_curves(panels, "Mean over seeds while all of them train; shaded: least to greatest")
-        if panels
-        else None
-    )
+    panels = [panel for name in wanted if (panel := _panel(name, compared)).curves]
+    title = "Learning curves"
+    if any(panel.bands for panel in panels):
+        title = "Means over runs, as far as all of them have come; shaded: least to greatest"
+    return learning_curves(panels, title) if panels else None
 
 
 def _panel(name: str, compared: Sequence[Group]) -> Panel:
     curves, bands = {}, {}
     for group in compared:
-        tracks = [{line["update"]: line[name] for line in run.metrics if name in line} for run in group.runs]
-        updates = sorted(set.intersection(*(set(track) for track in tracks)))
+        logged = [{line["update"]: line[name] for line in run.metrics if name in line} for run in group.runs]
+        tracks = [track for track in logged if track]
+        updates = sorted(set.intersection(*(set(track) for track in tracks))) if tracks else []
         if not updates:
             continue
         values = [[track[update] for track in tracks] for update in updates]
-        curves[group.name] = (updates, [statistics.fmean(several) for several in values])
+        count = f"{len(tracks)} of {len(logged)}" if len(tracks) < len(logged) else f"{len(logged)}"
+        label = f"{group.title} (mean of {count} runs)" if len(logged) > 1 else group.title
+        curves[label] = (updates, [statistics.fmean(several) for several in values])
         if len(tracks) > 1:
-            bands[group.name] = ([min(several) for several in values], [max(several) for several in values])
+            bands[label] = ([min(several) for several in values], [max(several) for several in values])
     smooth = max(1, math.ceil(max((len(updates) for updates, _ in curves.values()), default=0) / SMOOTH))
     return Panel(name.replace("_", " "), curves, bands=bands, smooth=smooth)
 
 
 def text(compared: Sequence[Group]) -> str:
-    """The comparison for a terminal; groups stand below one another where they are too wide."""
-    head = ("", *(group.name for group in compared))
+    """The comparison for a terminal."""
+    head = ("", *(group.title for group in compared))
     return "\n\n".join(_aligned([head, *rows]) for rows in (differences(compared), results(compared)))
 
 
@@ -166,23 +179,30 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def render(compared: Sequence[Group]) -> str:
     """The comparison as one self-contained HTML page."""
-    head = ("", *(group.name for group in compared))
+    head = ("", *(group.title for group in compared))
     published: dict[str, Any] = {}
-    for run in (run for group in compared for run in group.runs):
+    for run in (run for group in compared if not group.made_up for run in group.runs):
         published |= run.result["published"] if run.result else {}
     beside = [
-        (name.replace("_", " "), number(name, entry["value"]), entry.get("source", ""), entry.get("note", ""))
+        (name.replace("_", " "), number(name, entry.get("value", "–")), entry.get("source", ""), entry.get("note", ""))
         for name, entry in published.items()
     ]
     drawn = figure(compared)
+    notes = [f"{run.path}: {note}" for group in compared for run in group.runs for note in run.notes]
+    made_up = [group.name for group in compared if group.made_up]
+    if made_up:
+        notes.append(f"{NOTICE} So it is for {', '.join(made_up)}.")
     parts = [
+        section("Note", bullets(notes)) if notes else "",
         section("Results", table(head, results(compared)), paragraph("Mean ± standard deviation of the sample.")),
         section("Options that differ", table(head, differences(compared))),
         section("Curves", _picture(drawn)) if drawn is not None else "",
         section("Published", table(("value", "reference", "source", "note"), beside)) if beside else "",
     ]
     title = " and ".join(dict.fromkeys(str(group.options["task"]) for group in compared))
-    header = f'<p class="eyebrow">spikeloom comparison</p><h1>{Piece(title)}</h1>'
+    if made_up:
+        title += f" ({MADE_UP})" if len(made_up) == len(compared) else f" (in part {MADE_UP})"
+    header = f'<p class="eyebrow">spikeloom comparison</p><h1>{html(title)}</h1>'
     return page(f"Comparison: {title}", header, [part for part in parts if part])
 
 

@@ -64,12 +64,13 @@ def prose(docstring: str) -> str:
     )
 
 
-def picture(path: Path, caption: str) -> str:
+def picture(file: str, content: bytes, caption: str) -> str:
     """A PNG or GIF file, inside the page."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    name = path.stem.replace("_", " ")
+    data = base64.b64encode(content).decode()
+    stem, _, kind = file.rpartition(".")
+    name = stem.replace("_", " ")
     return (
-        f'<figure><img src="data:image/{path.suffix[1:]};base64,{data}" alt="{escape(name)}">'
+        f'<figure><img src="data:image/{escape(kind)};base64,{data}" alt="{escape(name)}">'
         f"<figcaption><b>{escape(name)}</b> {escape(caption)}</figcaption></figure>"
     )
 

@@ -1,10 +1,12 @@
 """The sections of a report, each from the part of the run folder that it shows."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..made_up import MADE_UP, NOTICE
 from . import curves, energy
 from .page import Piece, bullets, code, html, paragraph, picture, section, table
 
@@ -19,19 +21,29 @@ class Folder:
     result: dict[str, Any] | None
     activity: dict[str, Any] | None
     costs: list[energy.Cost]
+    layers: list[dict[str, Any]] | None
     metrics: list[dict[str, Any]]
-    figures: dict[Path, str]
+    figures: dict[str, tuple[bytes, str]]  # bytes and caption, by the name of the file
+    made_up: bool = False
+    notes: Sequence[str] = ()
+    """What is left out, and why."""
 
 
 def header(run: Folder, name: str, title: str) -> str:
     """Name, title, and where the run stands."""
     state = "evaluated" if run.result else "not evaluated yet"
     chips = [f"preset {run.config['preset']}", f"seed {run.config['seed']}", f"{_updates(run):,} updates"]
+    chips += [MADE_UP] * run.made_up
     if run.result:
         chips.append(f"{duration(run.result['seconds'])} of training")
     listed = "".join(f'<span class="chip">{html(chip)}</span>' for chip in chips)
     listed += f'<span class="chip{"" if run.result else " open"}">{state}</span>'
     return f'<p class="eyebrow">spikeloom run · {html(name)}</p><h1>{html(title or name)}</h1>{listed}'
+
+
+def left_out(run: Folder) -> str:
+    """What could not be shown."""
+    return section("Left out", bullets(run.notes)) if run.notes else ""
 
 
 def _updates(run: Folder) -> int:
@@ -47,7 +59,7 @@ def results(run: Folder) -> str:
                 "This run has not been evaluated yet. `spikeloom resume` finishes it, `spikeloom evaluate` tests it."
             ),
         )
-    test, published = run.result["test"], run.result["published"]
+    test, published = run.result["test"], {} if run.made_up else run.result["published"]
     cards = "".join(
         f'<div class="card"><b>{html(number(name, value))}</b><span>{html(_words(name))}</span></div>'
         for name, value in test.items()
@@ -63,7 +75,8 @@ def results(run: Folder) -> str:
         for name, entry in published.items()
     ]
     beside = table(("value", "this run", "reference", "source", "note"), rows) if rows else ""
-    return section("Result", f'<div class="cards">{cards}</div>', beside)
+    notice = paragraph(NOTICE, "note") if run.made_up else ""
+    return section("Result", f'<div class="cards">{cards}</div>', notice, beside)
 
 
 def _words(name: str) -> str:
@@ -97,7 +110,7 @@ def duration(seconds: float) -> str:
 
 def learning(run: Folder) -> str:
     """Learning curves: the task's figure if it drew one, else drawn from metrics.jsonl."""
-    drawn = [picture(path, caption) for path, caption in run.figures.items() if _is_curve(path)]
+    drawn = [_picture(run, name) for name in run.figures if _is_curve(name)]
     if drawn:
         return section("Learning curves", *drawn)
     if not run.metrics:
@@ -105,14 +118,40 @@ def learning(run: Folder) -> str:
     return section("Learning curves", f'<div class="charts">{curves.charts(run.metrics)}</div>')
 
 
-def _is_curve(path: Path) -> bool:
-    return any(word in path.stem for word in ("curve", "learning"))
+def _is_curve(name: str) -> bool:
+    return any(word in Path(name).stem for word in ("curve", "learning"))
+
+
+def _picture(run: Folder, name: str) -> str:
+    data, caption = run.figures[name]
+    return picture(name, data, f"{MADE_UP.capitalize()}. {caption}" if run.made_up else caption)
 
 
 def pictures(run: Folder) -> str:
     """Rasters and whatever else the task drew."""
-    drawn = [picture(path, caption) for path, caption in run.figures.items() if not _is_curve(path)]
+    drawn = [_picture(run, name) for name in run.figures if not _is_curve(name)]
     return section("Figures", *drawn) if drawn else ""
+
+
+def layers(run: Folder) -> str:
+    """Which layers fire, as seen at the first update and in the last validation."""
+    if not run.layers:
+        return ""
+    rows = [
+        (
+            f"{one['during']}, update {one['update']:,}",
+            layer["name"],
+            f"{layer['neurons']:,}",
+            f"{layer['rate']:.4f}",
+            f"{100 * layer['silent']:.1f} %",
+            f"{100 * layer['saturated']:.1f} %",
+        )
+        for one in run.layers
+        for layer in one["layers"]
+    ]
+    said = "Silent neurons never spiked while this was observed, saturated ones in more than 95 % of the steps."
+    head = ("seen in", "layer", "neurons", "spikes per step", "silent", "saturated")
+    return section("Layers", table(head, rows), paragraph(said, "note"))
 
 
 def rates(run: Folder) -> str:
@@ -198,7 +237,12 @@ def data(run: Folder) -> str:
 
 def environment(run: Folder) -> str:
     """Versions and machine."""
-    shown = {name: value for name, value in run.environment.items() if name != "data" and value not in (None, [], "")}
+    found = dict(run.environment)
+    if found and found.get("commit") is None:  # nothing is known about changes of an unknown commit
+        found |= {"commit": "unknown", "uncommitted_changes": "unknown"}
+    elif found.get("uncommitted_changes", 0) is None:
+        found["uncommitted_changes"] = "unknown"
+    shown = {name: value for name, value in found.items() if name != "data" and value not in (None, [], "")}
     rows = [(_words(name), _environment(value)) for name, value in shown.items()]
     return section("Environment", table((), rows)) if rows else ""
 
@@ -215,8 +259,11 @@ def regenerate(run: Folder, preset: Mapping[str, Any]) -> str:
     """What to type to get this run again."""
     commit = run.environment.get("commit")
     changed = "   # there were uncommitted changes" if run.environment.get("uncommitted_changes") else ""
-    lines = [f"git checkout {commit}{changed}"] if commit else []
-    lines += [command(run.config, preset), f"spikeloom report {run.path.name}   # this page again, from the folder"]
+    lines = [f"git checkout {shlex.quote(str(commit))}{changed}"] if commit else []
+    task = str(run.config["task"])
+    own = f" --task {shlex.quote(task)}" if task.endswith(".py") else ""
+    again = f"spikeloom report {shlex.quote(run.path.name)}{own}   # this page again, from the folder"
+    lines += [command(run.config, preset), again]
     return section("How to get it again", code("\n".join(lines)))
 
 
@@ -227,11 +274,12 @@ def command(config: Mapping[str, Any], preset: Mapping[str, Any]) -> str:
     >>> command(config, {"lr": 0.2, "bias": True})
     'spikeloom train t --preset smoke --seed 1 --lr 0.1 --no-bias'
     """
-    words = ["spikeloom train", config["task"], f"--preset {config['preset']}", f"--seed {config['seed']}"]
+    words = [config["task"], "--preset", config["preset"], "--seed", config["seed"]]
     for name, value in config["options"].items():
         if name in preset and value != preset[name]:
             option = name.replace("_", "-")
-            words.append(
-                f"--{'' if value else 'no-'}{option}" if isinstance(value, bool) else f"--{option} {_option(value)}"
-            )
-    return " ".join(words)
+            if isinstance(value, bool):
+                words.append(f"--{'' if value else 'no-'}{option}")
+            else:
+                words += [f"--{option}", *(value if isinstance(value, list) else [value])]
+    return " ".join(["spikeloom train", *(shlex.quote(str(word)) for word in words)])

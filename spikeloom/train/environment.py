@@ -1,9 +1,10 @@
-"""What a run was computed with: versions, machine, commit. No host or user names."""
+"""Versions, machine and commit of a run. No host or user names."""
 
 import importlib.metadata
 import os
 import platform
 import subprocess
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -70,17 +71,36 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _commit() -> tuple[str | None, bool]:
-    """The commit this package is checked out from and whether files differ from it; None if it is not in git."""
-    here = Path(__file__).resolve().parents[1]
-    if _git(here, "ls-files", "--error-unmatch", "__init__.py") is None:
-        return None, False
-    return _git(here, "rev-parse", "HEAD"), bool(_git(here, "status", "--porcelain", "--", "."))
+def _commit() -> tuple[str | None, bool | None]:
+    """The commit this package is checked out from, and whether files differ from it; None where that is not known.
+
+    A repository of somebody else's, around an installed or copied package, is not taken for ours.
+    """
+    package = Path(__file__).resolve().parents[1]
+    root = _git(package, "rev-parse", "--show-toplevel")
+    if root is None or Path(root).resolve() != package.parent or not _is_ours(package.parent):
+        return None, None
+    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None, None
+    status = _git(package, "status", "--porcelain", "--", ".")
+    return _git(package, "rev-parse", "HEAD"), None if status is None else bool(status)
+
+
+def _is_ours(root: Path) -> bool:
+    """Whether a folder holds the project file of spikeloom."""
+    try:
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+    except (OSError, ValueError):
+        return False
+    return isinstance(project, dict) and project.get("name") == "spikeloom"
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # GIT_DIR names another
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, env=own
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

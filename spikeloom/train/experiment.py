@@ -1,12 +1,14 @@
 """From a task to a finished run folder: create or open, train, evaluate, plot."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import ConfigError, TrainingError
+from ..made_up import MADE_UP, is_made_up
 from . import config, environment, ranks
 from .config import RunConfig, Task
 from .run import Run
@@ -55,7 +57,8 @@ def reopen(folder: Path, device: torch.device | None = None, rank: int = 0, worl
 
 def _run(folder: Path, settings: RunConfig, device: torch.device | None, rank: int, world: int) -> Run:
     place = device if device is not None else torch.device("cpu")
-    return Run(folder, settings.task, settings.preset, settings.seed, place, rank, world)
+    made_up = is_made_up(settings.options)
+    return Run(folder, settings.task, settings.preset, settings.seed, place, rank, world, made_up=made_up)
 
 
 def options(task: Task, folder: Path) -> Any:
@@ -92,12 +95,24 @@ def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
         "preset": run.preset,
         "seed": run.seed,
         "test": test,
-        "published": {name: dict(values) for name, values in task.PUBLISHED.items()},
+        "published": {name: dict(values) for name, values in published(task, settings, run).items()},
         "seconds": run.seconds(),
+        **({"data": MADE_UP} if run.made_up else {}),
     }
     run.write_json("result.json", result)
     add_data(run)
     return result
+
+
+def published(task: Task, settings: Any, run: Run) -> Mapping[str, Mapping[str, Any]]:
+    """The numbers that a run with these options can be compared with; none for made-up data.
+
+    They are `task.PUBLISHED`, or what the task's own `published(config)` leaves of them.
+    """
+    if run.made_up:
+        return {}
+    chosen: Mapping[str, Mapping[str, Any]] = getattr(task, "published", lambda _: task.PUBLISHED)(settings)
+    return chosen
 
 
 def add_data(run: Run) -> None:

@@ -1,5 +1,6 @@
-"""What a user sees while a run trains: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a training run: a bar on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ INTERVAL = 5.0
 """Seconds between two plain lines."""
 VALIDATION_INTERVAL = 1.0
 """The same after a validation."""
+BAR, CLOCK = 40, len("0:00:00")
+"""Characters of the bar at most, and of the time that is left."""
 
 
 class Reporter:
@@ -21,6 +24,7 @@ class Reporter:
         self.began: tuple[float, int] | None = None
         self.last_line = -INTERVAL
         self.bar: Progress | None = None
+        self.drawn = BarColumn()
         self.bar_task = TaskID(0)
 
     def show(self, update: int, total: int, values: Mapping[str, float]) -> None:
@@ -30,7 +34,7 @@ class Reporter:
         now = time.monotonic()
         if self.began is None:
             self.began = (now, update)
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):  # which cannot draw twice
             self._bar(update, total, values)
             return
         validated = any(name.startswith("validation") for name in values)
@@ -52,14 +56,26 @@ class Reporter:
             self.bar = Progress(
                 TextColumn("update"),
                 MofNCompleteColumn(),
-                BarColumn(),
+                self.drawn,
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[values]}"),
+                TextColumn("{task.fields[values]}", markup=False),
                 console=Console(file=sys.stdout),
             )
             self.bar_task = self.bar.add_task("", total=total, completed=update, values="")
             self.bar.start()
-        self.bar.update(self.bar_task, completed=update, total=total, values=describe(values))
+        width = self.bar.console.width
+        self.drawn.bar_width = min(BAR, max(width // 4, 4))
+        taken = len("update") + 2 * len(str(total)) + 1 + self.drawn.bar_width + CLOCK + 5  # a space after each column
+        self.bar.update(self.bar_task, completed=update, total=total, values=fitting(values, width - taken))
+
+    def tell(self, text: str) -> None:
+        """Print a sentence, above the bar if there is one."""
+        if self.quiet:
+            return
+        if self.bar is None:
+            print(text, flush=True)
+        else:
+            self.bar.console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -75,3 +91,18 @@ def describe(values: Mapping[str, float]) -> str:
     '  loss 0.25  validation_error 0.1'
     """
     return "".join(f"  {name} {value:.4g}" for name, value in values.items())
+
+
+def fitting(values: Mapping[str, float], width: int) -> str:
+    """The first values that fit into a width, and dots if there are more.
+
+    >>> fitting({"loss": 0.25, "accuracy": 0.1, "rate": 10.0}, 26), fitting({"loss": 0.25}, 3)
+    ('loss 0.25  accuracy 0.1  …', '')
+    """
+    parts = [f"{name} {value:.4g}" for name, value in values.items()]
+    whole = "  ".join(parts)
+    if len(whole) <= width:
+        return whole
+    while parts and len("  ".join([*parts, "…"])) > width:
+        parts.pop()
+    return "  ".join([*parts, "…"]) if parts else ""

@@ -22,6 +22,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..errors import CheckpointError
+from ..made_up import MADE_UP
 from . import checkpoint, files, metrics, ranks
 from .checkpoint import Carry
 from .progress import Reporter
@@ -44,6 +45,8 @@ class Figure(Protocol):
 
     def savefig(self, fname: Any, *, dpi: float, bbox_inches: str) -> Any: ...
 
+    def text(self, x: float, y: float, s: str, **style: Any) -> Any: ...
+
 
 @dataclass
 class Run:
@@ -55,6 +58,7 @@ class Run:
         device: where the parts live.
         rank, world: this process and their number (see `spikeloom.train.ranks`); only rank 0 writes.
         quiet: no progress lines.
+        made_up: it is given made-up data in place of a data set, which its figures say.
 
     >>> run = Run(Path("runs/example"), task="example", preset="smoke", seed=3)
     >>> run.generator("input") is run.generator("input")
@@ -69,6 +73,7 @@ class Run:
     rank: int = 0
     world: int = 1
     quiet: bool = False
+    made_up: bool = False
     _generators: dict[str, torch.Generator] = field(default_factory=dict, init=False, repr=False)
     _shared: set[str] = field(default_factory=set, init=False, repr=False)
     _reporter: Reporter = field(init=False, repr=False)
@@ -175,6 +180,8 @@ class Run:
         """Write `figures/NAME.png`, or .gif for a film; the report shows it above its caption."""
         if self.rank > 0:
             return
+        if self.made_up:
+            figure.text(0.995, 0.99, MADE_UP, ha="right", va="top", fontsize=9, color="#c23b34")
         buffer = io.BytesIO()
         figure.savefig(buffer, dpi=120.0, bbox_inches="tight")
         files.write_atomic(self.folder / "figures" / f"{name}.{kind}", lambda stream: stream.write(buffer.getvalue()))
@@ -202,6 +209,10 @@ class Run:
     def progress(self, update: int, total: int, **values: float) -> None:
         """Tell the user: a bar on a terminal, plain lines otherwise."""
         self._reporter.show(update, total, values)
+
+    def tell(self, text: str) -> None:
+        """Tell the user a sentence; on all ranks but the first, nothing."""
+        self._reporter.tell(text)
 
     def close(self) -> None:
         """End the progress bar, if there is one."""

@@ -1,16 +1,20 @@
-"""The same configuration with several seeds: a folder of run folders, and what they say together.
+"""The same configuration with several seeds: a folder of run folders, and a summary of their results.
 
 seeds.json  seedN/  seedN+1/ ...  summary.json
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import CheckpointError
+from ..made_up import MADE_UP, NOTICE, is_made_up
 from . import config, experiment, files, metrics
 from .config import RunConfig
+
+STATISTICS = ("mean", "sd", "min", "max")
 
 
 @dataclass(frozen=True)
@@ -45,20 +49,68 @@ def read(folder: Path) -> Series | None:
 
 def summarise(folder: Path, series: Series) -> dict[str, Any]:
     """Write summary.json: mean, spread, least and greatest of every test value over the seeds, and the solved count."""
-    results = [
-        json.loads((folder / f"seed{seed}" / "result.json").read_text(encoding="utf-8")) for seed in series.seeds
-    ]
-    names = list(results[0]["test"])
+    results = [result(folder / f"seed{seed}") for seed in series.seeds]
+    names = [name for name in results[0]["test"] if all(name in other["test"] for other in results)]
     summary: dict[str, Any] = {
         "task": series.task,
         "preset": series.preset,
         "seeds": series.seeds,
-        "test": {name: statistics([result["test"][name] for result in results]) for name in names},
+        "test": {name: statistics([one["test"][name] for one in results]) for name in names},
     }
+    if is_made_up(series.options):
+        summary["data"] = MADE_UP
     if "solved" in names:
-        summary["solved"] = sum(result["test"]["solved"] == 1.0 for result in results)
+        summary["solved"] = sum(one["test"]["solved"] == 1.0 for one in results)
     files.write_json(folder / "summary.json", summary)
     return summary
+
+
+def result(run: Path) -> dict[str, Any]:
+    """The result.json of a finished run, with its `test` values.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    return _numbers(run / "result.json", run, lambda found: found["test"])
+
+
+def seconds(run: Path) -> float:
+    """The seconds of training in the result.json of a finished run.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    return float(_numbers(run / "result.json", run, lambda found: {"seconds": found["seconds"]})["seconds"])
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """The summary.json of a finished series, with the statistics of its `test` values.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+
+    def values(found: Any) -> dict[Any, Any]:
+        each: dict[Any, Any] = {(name, kind): one[kind] for name, one in found["test"].items() for kind in STATISTICS}
+        listed = {(name, i): value for name, one in found["test"].items() for i, value in enumerate(one["values"])}
+        return {**each, **listed}
+
+    return _numbers(folder / "summary.json", folder, values)
+
+
+def _numbers(path: Path, folder: Path, values: Callable[[Any], Mapping[Any, Any]]) -> dict[str, Any]:
+    """The JSON object of a file, if these values of it are numbers."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        wrong = [name for name, value in values(found).items() if not isinstance(value, int | float)]
+        if wrong:
+            raise TypeError(f"{wrong[0]} is no number")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is missing or damaged: {error or type(error).__name__}. `spikeloom evaluate {folder}` writes it "
+            "again."
+        ) from error
+    return found
 
 
 def statistics(values: Sequence[float]) -> dict[str, Any]:
@@ -73,7 +125,7 @@ def statistics(values: Sequence[float]) -> dict[str, Any]:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """summary.json as plain text: a line per seed, then the statistics.
+    """summary.json as plain text: a line per seed, then the statistics. Made-up data are said above.
 
     >>> one = {"mean": 0.5, "sd": 0.1, "min": 0.4, "max": 0.6, "values": [0.4, 0.6]}
     >>> print(table({"seeds": [0, 1], "test": {"error": one}, "solved": 1}))
@@ -91,9 +143,11 @@ def table(summary: Mapping[str, Any]) -> str:
     rows += [
         [str(seed), *(f"{test[name]['values'][i]:.4g}" for name in test)] for i, seed in enumerate(summary["seeds"])
     ]
-    rows += [[kind, *(f"{test[name][kind]:.4g}" for name in test)] for kind in ("mean", "sd", "min", "max")]
+    rows += [[kind, *(f"{test[name][kind]:.4g}" for name in test)] for kind in STATISTICS]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["".join(f"{cell:<{width + 2}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if "data" in summary:
+        lines.insert(0, NOTICE)
     if "solved" in summary:
         lines.append(f"solved: {summary['solved']} of {len(summary['seeds'])} seeds")
     return "\n".join(lines)

@@ -1,19 +1,19 @@
-"""A table of configurations: rows, columns, several seeds a cell, and what they reached beside what was published.
+"""A table of configurations: rows, columns, several seeds a cell, and their results beside published ones.
 
     table.json  ROW-COLUMN/seedN/ ...  result.json  table.txt  figures/table.png
 
 A task declares its tables in `TABLES`. Every cell is a folder of several seeds as `spikeloom train --seeds` makes it.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
-from . import config, experiment, files, metrics
+from ..errors import CheckpointError, ConfigError
+from ..made_up import MADE_UP, is_made_up
+from . import config, experiment, files, metrics, series
 from .config import Task, choices, preset
 from .series import Series, statistics
 
@@ -114,14 +114,33 @@ def members(task: Task, table: Table, plan: Plan) -> Iterator[tuple[str, str, st
     """Row, column, name of the folder and the runs of every cell.
 
     Raises:
-        ConfigError: a change names no option, or has a value of another type.
+        ConfigError: a change names no option, has a value of another type, or is of an option by whose values the rows
+            or columns are named.
     """
+    _check_names(task, table, plan)
     for row, cells in table.cells.items():
         for column, (name, changes) in cells.items():
             start = config.to_json(preset(task, name, f"Task {plan.task}"))
             options = {**start, **changes, **plan.changes}
             config.from_json(task.Config, options, f"table {plan.table}: options")
             yield row, column, slug(f"{row}-{column}"), Series(plan.task, name, plan.seeds, options)
+
+
+def _check_names(task: Task, table: Table, plan: Plan) -> None:
+    """Raise ConfigError if a change makes the names of rows or columns wrong, as lr = 0.1 in a column 0.01."""
+    cells = [
+        ((row, column), {**config.to_json(preset(task, name, f"Task {plan.task}")), **changes})
+        for row, columns in table.cells.items()
+        for column, (name, changes) in columns.items()
+    ]
+    for key in plan.changes:
+        for place, what in enumerate(("row", "column")):
+            named = list(dict.fromkeys(names[place] for names, _ in cells))
+            if len(named) > 1 and all(slug(str(own.get(key, ""))) == slug(names[place]) for names, own in cells):
+                raise ConfigError(
+                    f"table {plan.table} compares {key}: its {what}s are {', '.join(named)}. Change another option, or "
+                    f"train single runs with --{key.replace('_', '-')}."
+                )
 
 
 def slug(text: str) -> str:
@@ -136,17 +155,21 @@ def slug(text: str) -> str:
 def collect(folder: Path, task: Task, table: Table, plan: Plan) -> dict[str, Any]:
     """Write result.json from the summaries of all cells that are finished; what it holds."""
     rows: list[dict[str, Any]] = []
-    for row, column, name, series in members(task, table, plan):
+    made_up = False
+    for row, column, name, several in members(task, table, plan):
+        made_up = made_up or is_made_up(several.options)
         path = folder / name / "summary.json"
         if path.exists():
-            test = json.loads(path.read_text(encoding="utf-8"))["test"]
-            seconds = [
-                json.loads((folder / name / f"seed{seed}" / "result.json").read_text(encoding="utf-8"))["seconds"]
-                for seed in series.seeds
-            ]
+            test = series.summary(folder / name)["test"]
+            if missing := [value for value in (table.value, *table.besides) if value not in test]:
+                raise CheckpointError(
+                    f"{path} lacks {missing[0]!r}, which the table shows. `spikeloom evaluate {folder / name}` writes "
+                    "it again."
+                )
+            seconds = [series.seconds(folder / name / f"seed{seed}") for seed in several.seeds]
             rows.append(
                 {
-                    "row": row, "column": column, "folder": name, "preset": series.preset, **test[table.value],
+                    "row": row, "column": column, "folder": name, "preset": several.preset, **test[table.value],
                     "published": table.published.get((row, column)), "seconds": seconds,
                     **({"besides": {other: test[other]["mean"] for other in table.besides}} if table.besides else {}),
                 }
@@ -155,7 +178,12 @@ def collect(folder: Path, task: Task, table: Table, plan: Plan) -> dict[str, Any
         rows += [
             _mean(table, column, [cell for cell in rows if cell["column"] == column]) for column in table.columns()
         ]
-    result = {"title": table.title, "value": table.value, "source": table.source, "seeds": plan.seeds, "cells": rows}
+    if made_up:
+        rows = [{**cell, "published": None} for cell in rows]
+    result = {
+        "title": f"{MADE_UP.capitalize()}, in place of: {table.title}" if made_up else table.title,
+        "value": table.value, "source": "" if made_up else table.source, "seeds": plan.seeds, "cells": rows,
+    }  # fmt: skip
     files.write_json(folder / "result.json", result)
     return result
 

@@ -1,0 +1,251 @@
+"""Files of a run folder, read with care: the folder may be damaged, or made by somebody else.
+
+Only regular files that lie in the folder are read, none through a link. A file that informs and is damaged is left out
+and named, so that the rest can still be shown.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError, ConfigError, DataError
+from ..made_up import is_made_up
+from . import energy
+from .sections import Folder
+
+PICTURES = (".png", ".gif")
+LARGEST = {".png": 2**26, ".gif": 2**26, ".json": 2**26, ".jsonl": 2**30}
+"""Bytes above which a file is left out."""
+DEPTH = 8
+"""Lists and objects inside each other, at most."""
+
+
+class Damaged(Exception):
+    """Why a file is left out."""
+
+
+def read(folder: Path) -> Folder:
+    """Read every file of a run that a report shows.
+
+    Raises:
+        ConfigError: config.json is damaged: without it nothing says what the run is.
+        CheckpointError: a file is a link, or no regular file.
+    """
+    notes = list[str]()
+
+    def informative(name: str, check: Callable[[Any], Any], default: Any) -> Any:
+        try:
+            found = _json(folder, name)
+            return default if found is None else check(found)
+        except Damaged as error:
+            notes.append(f"{name} is left out: {error}.")
+            return default
+
+    try:
+        found = _json(folder, "config.json")
+        config = {"task": folder.name, "preset": "", "seed": "", "options": {}} if found is None else _config(found)
+    except Damaged as error:
+        raise ConfigError(f"{folder / 'config.json'} is damaged: {error}. Restore it from a copy.") from error
+    activity, costs = informative("activity.json", _activity, (None, []))
+    captions = informative("figures/captions.json", _captions, {})
+    return Folder(
+        path=folder,
+        config=config,
+        environment=informative("environment.json", _environment, {}),
+        result=informative("result.json", _result, None),
+        activity=activity,
+        costs=costs,
+        layers=informative("layers.json", _layers, None),
+        metrics=_metrics(folder, notes),
+        figures=_figures(folder, captions, notes),
+        made_up=is_made_up(config["options"]),
+        notes=notes,
+    )
+
+
+def contents(folder: Path, name: str) -> bytes | None:
+    """The bytes of a file of the folder, or None if there is none.
+
+    Raises:
+        CheckpointError: it is a link, lies behind one, or is no regular file.
+        Damaged: it is too large, or cannot be read.
+    """
+    path = folder / name
+    for part in (path, *path.parents[: len(Path(name).parts) - 1]):
+        if part.is_symlink():
+            raise CheckpointError(
+                f"{part} is a link. Only files that lie in the folder of a run are shown: replace it by a copy of the "
+                "file, or remove it."
+            )
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise CheckpointError(f"{path} is not a regular file. Remove it: a run writes none such.")
+        most = LARGEST[path.suffix]
+        if about.st_size > most:
+            raise Damaged(f"it has {about.st_size:,} bytes, more than {most:,}")
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
+            return stream.read(most)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Damaged(f"it cannot be read, {error.strerror}") from error
+
+
+def _json(folder: Path, name: str) -> Any:
+    data = contents(folder, name)
+    return None if data is None else _parse(data)
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        value = json.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise Damaged("it is not text in UTF-8") from error
+    except ValueError as error:
+        raise Damaged(f"it is not JSON, {error}") from error
+    except RecursionError as error:
+        raise Damaged("it is nested too deeply") from error
+    _check_depth(value, DEPTH)
+    return value
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if isinstance(value, dict | list):
+        if not left:
+            raise Damaged("it is nested too deeply")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_depth(item, left - 1)
+
+
+def _number(value: Any) -> bool:
+    """Whether a value is a finite number that can be computed with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
+
+
+def _need(value: Any, kind: type[Any], where: str, *keys: str) -> None:
+    """Raise Damaged unless a value is of a kind and has these keys."""
+    if not isinstance(value, kind):
+        raise Damaged(f"{where} is {type(value).__name__}, not {kind.__name__}")
+    if missing := [key for key in keys if key not in value]:
+        raise Damaged(f"{where} lacks {', '.join(missing)}")
+
+
+def _numbers(values: dict[str, Any], where: str, *keys: str) -> None:
+    """Raise Damaged unless these values are numbers."""
+    if wrong := [key for key in keys if not _number(values[key])]:
+        raise Damaged(f"{wrong[0]} in {where} is no finite number")
+
+
+def _config(value: Any) -> dict[str, Any]:
+    _need(value, dict, "it", "task", "preset", "seed", "options")
+    _need(value["options"], dict, "options")
+    _need(value["task"], str, "task")
+    _need(value["seed"], int, "seed")
+    found: dict[str, Any] = value
+    return found
+
+
+def _environment(value: Any) -> dict[str, Any]:
+    _need(value, dict, "it")
+    for entry in _list(value, "data"):
+        _data(entry)
+    found: dict[str, Any] = value
+    return found
+
+
+def _list(value: dict[str, Any], key: str) -> list[Any]:
+    found = value.get(key) or []
+    _need(found, list, key)
+    return list(found)
+
+
+def _data(entry: Any) -> None:
+    _need(entry, dict, "an entry of data", "file", "note", "sha256")
+
+
+def _result(value: Any) -> dict[str, Any]:
+    _need(value, dict, "it", "test", "published", "seconds")
+    _need(value["test"], dict, "test")
+    _numbers(value["test"], "test", *value["test"])
+    _numbers(value, "it", "seconds")
+    _need(value["published"], dict, "published")
+    for name, entry in value["published"].items():
+        _need(entry, dict, f"published {name}")
+        _need(entry.get("of", name), str, f"of in published {name}")
+    found: dict[str, Any] = value
+    return found
+
+
+def _activity(value: Any) -> tuple[dict[str, Any], list[energy.Cost]]:
+    _need(value, dict, "it", "dt_ms", "steps", "layers")
+    _numbers(value, "it", "dt_ms", "steps")
+    for layer in _list(value, "layers"):
+        _need(layer, dict, "a layer", "name", "neurons", "rate_hz", "input_rate_hz", "synapses")
+        optional = [name for name in ("inputs", "recurrent_synapses") if name in layer]
+        rates = [name for name in ("rate_hz", "input_rate_hz") if layer[name] is not None]
+        _numbers(layer, "a layer", "neurons", "synapses", *optional, *rates)
+        if layer.get("recurrent_synapses") and layer["rate_hz"] is None:
+            raise Damaged("a layer has recurrent synapses but no rate")
+    for entry in _list(value, "data"):
+        _data(entry)
+    try:
+        return value, energy.costs(value)
+    except DataError as error:
+        raise Damaged(str(error)) from error
+
+
+def _layers(value: Any) -> list[dict[str, Any]]:
+    _need(value, dict, "it", "observed")
+    found = _list(value, "observed")
+    for one in found:
+        _need(one, dict, "an observation", "update", "during", "layers")
+        _numbers(one, "an observation", "update")
+        for layer in _list(one, "layers"):
+            _need(layer, dict, "a layer", "name", "neurons", "rate", "silent", "saturated")
+            _numbers(layer, "a layer", "neurons", "rate", "silent", "saturated")
+    return found
+
+
+def _captions(value: Any) -> dict[str, str]:
+    _need(value, dict, "it")
+    return {str(name): str(text) for name, text in value.items()}
+
+
+def _metrics(folder: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """The complete lines of metrics.jsonl up to the first that is damaged."""
+    found = list[dict[str, Any]]()
+    try:
+        lines = (contents(folder, "metrics.jsonl") or b"").split(b"\n")[:-1]
+        for number, line in enumerate(lines, 1):
+            try:
+                value = _parse(line)
+                _need(value, dict, "it", "update")
+                _numbers(value, "it", "update")
+            except Damaged as error:
+                raise Damaged(f"line {number} is damaged, {error}") from error
+            found.append({name: item for name, item in value.items() if _number(item)})
+    except Damaged as error:
+        notes.append(f"metrics.jsonl is left out from there: {error}." if found else f"metrics.jsonl: {error}.")
+    return found
+
+
+def _figures(folder: Path, captions: dict[str, str], notes: list[str]) -> dict[str, tuple[bytes, str]]:
+    """Name, bytes and caption of every figure."""
+    found = dict[str, tuple[bytes, str]]()
+    if (folder / "figures").is_symlink():
+        contents(folder, "figures/any.png")
+    for path in sorted((folder / "figures").glob("*.*")):
+        if path.suffix in PICTURES:
+            name = f"figures/{path.name}"
+            try:
+                data = contents(folder, name)
+            except Damaged as error:
+                notes.append(f"{name} is left out: {error}.")
+                continue
+            if data is not None:
+                found[path.name] = data, captions.get(path.stem, "")
+    return found
