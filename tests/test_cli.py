@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from spikeloom import cli, commands
-from spikeloom.options import first_words
+from spikeloom.options import first_words, parse_table
 from spikeloom.train import files
 
 TINY = str(Path(__file__).with_name("tiny_task.py"))
@@ -253,6 +254,142 @@ def test_help_lists_the_options_of_the_task(capsys: pytest.CaptureFixture[str]) 
     text = capsys.readouterr().out
     for expected in ("Optimiser steps", "(default: 4)", "--lr FLOAT", "--seeds INT", "Presets: paper, smoke"):
         assert expected in text
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_help(command: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert spikeloom(command, word) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"usage: spikeloom {command}")
+    assert said.err == ""
+    assert ("--task FILE" in said.out) == (command in cli.OF_FOLDERS)
+    assert f"  {command} " in cli.usage()
+
+
+def test_the_version_and_help_after_other_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert spikeloom("--version") == 0
+    assert capsys.readouterr().out == f"spikeloom {importlib.metadata.version('spikeloom')}\n"
+    for words in (["resume", tmp_path, "--help"], ["data", "fetch", "-h"], ["train", "--preset", "smoke", "--help"]):
+        assert spikeloom(*words) == 0
+        assert capsys.readouterr().out.startswith(f"usage: spikeloom {words[0]}")
+    assert "tasks takes nothing after it, but got all" in complaint(capsys, "tasks", "all")
+
+
+@pytest.mark.parametrize("words", [["tasks"], ["--help"], ["train", TINY, "--help"], ["train", TINY, "--out", "RUN"]])
+def test_a_reader_that_goes_is_no_error(words: list[str], tmp_path: Path) -> None:
+    arguments = [str(tmp_path / "run") if word == "RUN" else word for word in words]
+    command = [sys.executable, "-m", "spikeloom", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 141
+
+
+def test_values_of_a_repeated_option_are_not_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = parse_table("t", ["--set", "a=1", "--seeds", "2", "--set=b=0.5", "--set", "c=x", "d=-1", "name"][:-1])
+    assert found.changes() == {"a": 1, "b": 0.5, "c": "x", "d": -1}
+    assert (found.seeds, found.table) == (2, "")
+    monkeypatch.chdir(tmp_path)
+    assert "--set has a twice, as 1 and as '2'. Give it once." in complaint(
+        capsys, "table", "babi", "--set", "a=1", "--set", "a=2"
+    )
+    assert "unknown key 'lrr'. Did you mean 'lr'?" in complaint(capsys, "table", "babi", "--set", "lrr=1")
+    assert "--set takes options as NAME=VALUE" in complaint(capsys, "table", "babi", "--set", "lr")
+    message = complaint(capsys, "train", TINY, "--lr", 1, "--batch", 4, "--lr=2")
+    assert "has the option --lr twice (--lr and --lr=2). Give it once, with all values." in message
+    assert "the option --bias twice (--bias and --no-bias)" in complaint(capsys, "train", TINY, "--bias", "--no-bias")
+    assert "the option --out twice. Give" in complaint(capsys, "compare", "a", "--out", "b", "--out", "c")
+    assert "the option --task twice." in complaint(capsys, "report", "a", "--task", "b", "--task", "c")
+    assert "--format needs a value" in complaint(capsys, "export", "a", "--format")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_of_a_task_is_run_only_if_it_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = tmp_path / "planted.py"
+    task.write_text(Path(TINY).read_text())
+    for words in (["--seeds", 1], ["--seeds", 2]):
+        folder = tmp_path / f"run{words[1]}"
+        assert spikeloom("train", task, "--preset", "smoke", "--out", folder, *words) == 0
+    trace = tmp_path / "was_run"
+    task.write_text(f"import pathlib\npathlib.Path({str(trace)!r}).touch()\n" + Path(TINY).read_text())
+    for command in cli.OF_FOLDERS:
+        for folder in (tmp_path / "run1", tmp_path / "run2"):
+            if command == "export" and folder.name == "run2":
+                continue
+            extra = ["--format", "nir"] if command == "export" else []
+            message = complaint(capsys, command, folder, *extra)
+            assert "names a Python file as its task" in message
+            assert f"--task {task}" in message
+    assert not trace.exists()
+    assert spikeloom("report", tmp_path / "run1", "--task", task) == 0
+    assert trace.exists()
+    assert "but got babi" in complaint(capsys, "report", tmp_path / "run1", "--task", "babi")
+    assert "There is no file nowhere.py" in complaint(capsys, "report", tmp_path / "run1", "--task", "nowhere.py")
+    config = json.loads((tmp_path / "run1" / "config.json").read_text())
+    (tmp_path / "run1" / "config.json").write_text(json.dumps({**config, "task": "babi"}))
+    message = complaint(capsys, "report", tmp_path / "run1", "--task", task)
+    assert "is of spikeloom's task babi, not of a file" in message
+
+
+@pytest.mark.parametrize("words", [["train"], ["train", "--seeds", 2], ["table"]])
+def test_refused_options_leave_no_folder(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = tmp_path / "strict.py"
+    text = (
+        Path(TINY)
+        .read_text()
+        .replace("    model = build", "    raise ConfigError('lr is too high')\n    model = build")
+    )
+    tables = 'TABLES = {"one": Table("T", {"a": {"b": ("smoke", {})}}, value="error")}\n'
+    imports = "from spikeloom.errors import ConfigError\nfrom spikeloom.train.table import Table\n"
+    task.write_text(
+        text.replace("from spikeloom.train import ranks\n", f"from spikeloom.train import ranks\n{imports}") + tables
+    )
+    options = ["--preset", "smoke"] if words[0] == "train" else []
+    message = complaint(capsys, words[0], task, *words[1:], *options, "--out", tmp_path / "run")
+    assert message == "ConfigError: lr is too high"
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "config.json").write_text("{}")  # of somebody else
+    assert "is not empty" in complaint(capsys, words[0], task, *words[1:], *options, "--out", tmp_path / "used")
+    assert (tmp_path / "used" / "config.json").exists()
+
+
+def test_a_table_takes_no_options_when_it_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = {"task": "babi", "table": "a", "seeds": [0], "changes": {}}
+    (tmp_path / "table.json").write_text(json.dumps(plan))
+    assert "is a table, whose options are in it. Leave out --lr 1." in complaint(capsys, "resume", tmp_path, "--lr", 1)
+
+
+def test_made_up_data_are_said_on_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = tmp_path / "planes.py"
+    task.write_text(
+        Path(TINY).read_text().replace("    updates: int = 60", "    made_up: bool = False\n    updates: int = 60")
+    )
+    assert spikeloom("train", task, "--preset", "smoke", "--made-up", "--out", tmp_path / "run") == 0
+    said = capsys.readouterr().out
+    assert said.count("Made-up data in place of the data set") == 2
+    assert "to compare" not in said
+    assert "(made-up data)" in said
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["published"], result["data"]) == ({}, "made-up data")
+
+
+def test_damaged_results_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(tmp_path / "run")
+    (folder / "activity.json").write_text("[]")
+    capsys.readouterr()
+    assert spikeloom("resume", folder, *OWN) == 0
+    assert "Note: activity.json is left out: it is list, not dict." in capsys.readouterr().out
+    (folder / "result.json").write_text("{}")
+    assert spikeloom("resume", folder, *OWN) == 0
+    said = capsys.readouterr().out
+    assert "Note: result.json is left out: it lacks test, published, seconds." in said
+    assert f"There is no result. `spikeloom evaluate {folder}` writes it." in said
 
 
 def test_tasks_are_the_files_in_the_folder(

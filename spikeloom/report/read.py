@@ -44,9 +44,10 @@ def read(folder: Path) -> Folder:
             notes.append(f"{name} is left out: {error}.")
             return default
 
+    config: dict[str, Any] = {"task": folder.name, "preset": "", "seed": "", "options": {}}
     try:
         found = _json(folder, "config.json")
-        config = {"task": folder.name, "preset": "", "seed": "", "options": {}} if found is None else _config(found)
+        config = config if found is None else _config(found)
     except Damaged as error:
         raise ConfigError(f"{folder / 'config.json'} is damaged: {error}. Restore it from a copy.") from error
     activity, costs = informative("activity.json", _activity, (None, []))

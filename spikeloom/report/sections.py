@@ -76,7 +76,8 @@ def results(run: Folder) -> str:
     ]
     beside = table(("value", "this run", "reference", "source", "note"), rows) if rows else ""
     notice = paragraph(NOTICE, "note") if run.made_up else ""
-    return section("Result", f'<div class="cards">{cards}</div>', notice, beside)
+    title = f"Result on {MADE_UP}" if run.made_up else "Result"
+    return section(title, f'<div class="cards">{cards}</div>', notice, beside)
 
 
 def _words(name: str) -> str:

@@ -7,14 +7,16 @@ import pytest
 
 from spikeloom.cli import main
 from spikeloom.errors import ConfigError
-from spikeloom.report.compare import differences, groups, render, results, spread, text
+from spikeloom.report.compare import differences, figure, groups, render, results, spread, text
 
 
-def make(folder: Path, seed: int, accuracy: float | None, lr: float = 0.1, **options: object) -> Path:
+def make(folder: Path, seed: int, accuracy: float | None, lr: float = 0.1, updates: int = 4, **options: object) -> Path:
     folder.mkdir(parents=True)
     config = {"task": "sequential_mnist", "preset": "cpu", "seed": seed, "options": {"lr": lr, "size": 3, **options}}
     (folder / "config.json").write_text(json.dumps(config))
-    lines = [{"update": n, "loss": 1.0 / n, "validation_accuracy": 0.1 * n + 0.01 * seed} for n in range(1, 5)]
+    lines = [
+        {"update": n, "loss": 1.0 / n, "validation_accuracy": 0.1 * n + 0.01 * seed} for n in range(1, updates + 1)
+    ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     if accuracy is not None:
         published = {"accuracy": {"value": 0.942, "source": "a paper", "note": "mean of 12"}}
@@ -57,6 +59,70 @@ def test_the_page_holds_tables_curves_and_the_published_number(tmp_path: Path) -
         "<td>lr</td>",
     ):
         assert piece in page, piece
+
+
+def labels(*runs: Path) -> list[str]:
+    return [str(line.get_label()) for line in figure(groups(runs)).axes[0].lines if str(line.get_label())[0] != "_"]
+
+
+def test_a_legend_counts_the_runs_and_says_apart_what_is_smoothed(tmp_path: Path) -> None:
+    several = [make(tmp_path / "ten" / f"seed{seed}", seed, 0.9, updates=240) for seed in range(10)]
+    other = make(tmp_path / "one" / "alone", 0, 0.7, lr=0.2, updates=240)
+    (tmp_path / "ten" / "seeds.json").write_text("{}")
+    assert labels(*several, other) == [
+        "ten (mean of 10 runs), moving average of 4 points",
+        "alone, moving average of 4 points",
+    ]
+    assert figure(groups([*several, other]))._suptitle.get_text().startswith("Means over runs")
+    assert figure(groups([other]))._suptitle.get_text() == "Learning curves"
+    (several[3] / "metrics.jsonl").unlink()
+    assert labels(*several)[0] == "ten (mean of 9 of 10 runs), moving average of 4 points"
+    short = [make(tmp_path / "short" / f"{seed}", seed, 0.9, updates=4) for seed in range(3)]
+    assert labels(*short) == ["0 (mean of 3 runs)"]
+
+
+def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    run = make(tmp_path / "_$x", 0, 0.9)
+    assert labels(run) == [r" _\$x"]
+    assert "data:image/png" in render(groups([run]))
+
+
+def test_what_comes_from_files_is_escaped(tmp_path: Path) -> None:
+    bad = "<script>alert(1)</script>"
+    folder = make(tmp_path / "a<b>", 0, 0.9, bad=bad)
+    config = json.loads((folder / "config.json").read_text()) | {"task": bad, "preset": bad}
+    (folder / "config.json").write_text(json.dumps(config))
+    entry = {"value": bad, "source": bad, "note": bad}
+    result = {"test": {bad: 1.0}, "published": {bad: entry}, "seconds": 1}
+    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "metrics.jsonl").write_text(json.dumps({"update": 1, bad: 0.5}) + "\n")
+    page = render(groups([folder, make(tmp_path / "b", 0, 0.9)]))
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_made_up_data_are_said_and_compared_with_nothing(tmp_path: Path) -> None:
+    one, other = make(tmp_path / "a", 0, 0.9, made_up=True), make(tmp_path / "b", 0, 0.9, made_up=False)
+    page, words = render(groups([one])), text(groups([one]))
+    assert "a paper" not in page
+    assert "sequential_mnist (made-up data)" in page
+    assert "these numbers say nothing about it, and are compared with nothing. So it is for a." in page
+    assert "a (made-up data)" in words
+    both = render(groups([one, other]))
+    assert "a paper" in both
+    assert "(in part made-up data)" in both
+    assert labels(one, other) == ["a (made-up data)", "b"]
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    run = make(tmp_path / "a", 0, 0.9)
+    (run / "result.json").write_text("[]")
+    page = render(groups([run]))
+    assert f"{run}: result.json is left out: it is list, not dict." in page
+    assert "runs not evaluated yet" in page
+    (run / "config.json").write_text("[]")
+    with pytest.raises(ConfigError, match=r"config\.json is damaged: it is list, not dict"):
+        groups([run])
 
 
 def test_names_tell_folders_apart(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 import base64
 import json
+import os
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from spikeloom.errors import CheckpointError
+from spikeloom.errors import CheckpointError, ConfigError
 from spikeloom.report.report import render
 from spikeloom.report.sections import command
 from spikeloom.train import config, experiment
@@ -153,14 +155,117 @@ def test_every_text_of_a_run_is_escaped(tmp_path: Path) -> None:
     assert Checker(page).text.count(bad) > 20
 
 
-def test_damaged_files_are_named(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text("nonsense\n")
-    with pytest.raises(CheckpointError, match=r"metrics.jsonl is damaged.*Remove it and evaluate or train again"):
-        render(tmp_path, "", {})
-    (tmp_path / "metrics.jsonl").unlink()
-    (tmp_path / "result.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"result.json is damaged"):
-        render(tmp_path, "", {})
+LAYER = b'{"name": "a", "neurons": 1, "rate_hz": 1, "input_rate_hz": 1, "synapses": 1, "recurrent_synapses": 1}'
+DAMAGE: dict[str, list[bytes]] = {
+    "metrics.jsonl": [b"nonsense\n", b"\xff\n", b"[]\n", b"{}\n", b'{"update": "1"}\n', b"[" * 5000 + b"\n"],
+    "result.json": [
+        b"{", b"{}", b"[]", b"\xff", b"[" * 5000, b'{"test": [], "published": {}, "seconds": 1}',
+        b'{"test": {"a": "b"}, "published": {}, "seconds": 1}', b'{"test": {"a": NaN}, "published": {}, "seconds": 1}',
+        b'{"test": {}, "published": {"a": 1}, "seconds": 1}',
+        b'{"test": {}, "published": {"a": {"of": []}}, "seconds": 1}',
+        b'{"test": {}, "published": {}, "seconds": "long"}',
+        b'{"test": {"a": 1' + b"0" * 400 + b'}, "published": {}, "seconds": 1}',
+    ],
+    "environment.json": [
+        b"{", b"[]", b"1", b"\xff", b'{"a": ' * 500 + b"1" + b"}" * 500, b'{"data": [1]}', b'{"data": 1}',
+    ],
+    "activity.json": [
+        b"{", b"[]", b"{}", b'{"dt_ms": 1, "steps": 2, "layers": [1]}', b'{"dt_ms": "1", "steps": 2, "layers": []}',
+        b'{"dt_ms": 1, "steps": 2, "layers": 3}', b'{"dt_ms": 1, "steps": 2, "layers": [], "data": [{}]}',
+        b'{"dt_ms": 1, "steps": 2, "layers": [%s]}' % LAYER.replace(b"1", b'"x"'),
+        b'{"dt_ms": 1, "steps": 2, "layers": [%s]}' % LAYER.replace(b'"rate_hz": 1', b'"rate_hz": null'),
+    ],
+    "layers.json": [b"{", b"[]", b'{"observed": [1]}', b'{"observed": [{"update": 0, "during": "a", "layers": [{}]}]}'],
+    "figures/captions.json": [b"{", b"[]"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(name, content) for name, contents in DAMAGE.items() for content in contents],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_damaged_files_are_named_and_left_out(name: str, content: bytes, finished: Path) -> None:
+    (finished / name).write_bytes(content)
+    text = Checker(render(finished, DOCSTRING, PRESET)).text
+    assert "Left out" in text
+    assert name in text[text.index("Left out") :][:200]
+    assert "Configuration" in text
+
+
+def test_metrics_up_to_the_damage_are_shown(finished: Path) -> None:
+    path = finished / "metrics.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]) + b"{\n")
+    page = render(finished, DOCSTRING, PRESET)
+    assert "metrics.jsonl is left out from there: line 3 is damaged, it is not JSON" in Checker(page).text
+    assert "<polyline" in page
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b"{}", b'{"task": 1, "preset": "", "seed": 1, "options": {}}', b"\xff", b"[" * 9999]
+)
+def test_without_a_sound_config_there_is_no_report(content: bytes, finished: Path) -> None:
+    (finished / "config.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config\.json is damaged: .* Restore it from a copy"):
+        render(finished, DOCSTRING, PRESET)
+
+
+@pytest.mark.parametrize("name", ["figures/leak.png", "environment.json", "metrics.jsonl", "figures"])
+def test_what_lies_outside_the_folder_is_not_shown(name: str, finished: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "secret.png", finished / name
+    if name == "figures":
+        shutil.move(link, tmp_path / "elsewhere")
+        target = tmp_path / "elsewhere"
+    else:
+        target.write_text("{}")
+        link.unlink(missing_ok=True)
+    link.symlink_to(target)
+    with pytest.raises(CheckpointError, match=rf"{name} is a link\. Only files that lie in the folder of a run are"):
+        render(finished, DOCSTRING, PRESET)
+
+
+def test_what_is_no_file_is_not_read(finished: Path) -> None:
+    os.mkfifo(finished / "figures" / "pipe.png")
+    with pytest.raises(CheckpointError, match=r"pipe\.png is not a regular file\. Remove it"):
+        render(finished, DOCSTRING, PRESET)
+
+
+def test_a_huge_figure_is_left_out(finished: Path) -> None:
+    with (finished / "figures" / "huge.png").open("wb") as stream:
+        stream.truncate(2**26 + 1)
+    text = Checker(render(finished, DOCSTRING, PRESET)).text
+    assert "figures/huge.png is left out: it has 67,108,865 bytes, more than 67,108,864." in text
+
+
+def test_made_up_data_are_said_everywhere_and_compared_with_nothing(finished: Path) -> None:
+    config = json.loads((finished / "config.json").read_text())
+    config["options"]["made_up"] = True
+    write(finished, config=config)
+    page = render(finished, "Digits of a data set.\n\nOthers reach 99 %.", PRESET)
+    text = Checker(page).text
+    assert "T. Author" not in text
+    assert "99 %" not in text
+    assert "tiny: Made-up data, in place of: Digits of a data set." in text
+    assert "Result on made-up data" in text
+    assert "Made-up data. The loss of every update <falls>." in text
+    assert text.count("Made-up data in place of the data set: these numbers say nothing about it") == 2
+
+
+def test_an_unknown_commit_is_said(finished: Path) -> None:
+    def environment(**values: object) -> str:
+        write(finished, environment=values)
+        return Checker(render(finished, DOCSTRING, PRESET)).text
+
+    assert "uncommitted changesunknown" in environment(commit=None, uncommitted_changes=False)
+    assert "commitunknown" in environment(commit=None, uncommitted_changes=None)
+    assert "uncommitted changesunknown" in environment(commit="a" * 40, uncommitted_changes=None)
+    assert "uncommitted changesno" in environment(commit="a" * 40, uncommitted_changes=False)
+
+
+def test_layers_are_listed(finished: Path) -> None:
+    layer = {"name": "hidden", "neurons": 1280, "rate": 0.0125, "silent": 0.25, "saturated": 0.0}
+    write(finished, layers={"observed": [{"update": 0, "during": "training", "layers": [layer]}]})
+    assert "training, update 0hidden1,2800.012525.0 %0.0 %" in Checker(render(finished, DOCSTRING, PRESET)).text
 
 
 def test_a_curve_of_one_value_and_of_many(tmp_path: Path) -> None:
@@ -173,6 +278,12 @@ def test_a_curve_of_one_value_and_of_many(tmp_path: Path) -> None:
     assert "nan" not in page
     tracks = re.findall(r'points="([^"]*)"', page)
     assert all(200 < len(track.split()) <= 301 for track in tracks)
+
+
+def test_words_of_a_command_are_quoted() -> None:
+    run = {"task": "a; rm -rf", "preset": "p", "seed": 0, "options": {"name": "$(x)", "sizes": [1, 2]}}
+    line = command(run, {"name": "", "sizes": []})
+    assert line == "spikeloom train 'a; rm -rf' --preset p --seed 0 --name '$(x)' --sizes 1 2"
 
 
 def test_the_command_names_only_what_differs() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from spikeloom.errors import ConfigError
+from spikeloom.errors import CheckpointError, ConfigError
 from spikeloom.train import series
 from spikeloom.train.series import Series
 
@@ -50,3 +50,28 @@ def test_the_summary_has_mean_spread_extremes_and_solved(tmp_path: Path) -> None
 def test_a_task_without_criterion_counts_no_solved_runs(tmp_path: Path) -> None:
     results(tmp_path, solved=False)
     assert "solved" not in series.summarise(tmp_path, THREE)
+
+
+def test_made_up_data_are_said(tmp_path: Path) -> None:
+    results(tmp_path, solved=False)
+    summary = series.summarise(tmp_path, Series("tiny", "smoke", [4, 5, 6], {"made_up": True}))
+    assert summary["data"] == "made-up data"
+    assert series.table(summary).splitlines()[0].startswith("Made-up data in place of the data set")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"test": {"error": "x"}}', "[" * 9999, '{"test": []}'])
+def test_a_damaged_result_is_named(content: str, tmp_path: Path) -> None:
+    results(tmp_path, solved=False)
+    (tmp_path / "seed5" / "result.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"seed5/result\.json is missing or damaged: .* writes it again"):
+        series.summarise(tmp_path, THREE)
+
+
+def test_what_a_table_reads_is_checked(tmp_path: Path) -> None:
+    for content in ("{", '{"test": {"error": {}}}', '{"test": {"error": 1}}'):
+        (tmp_path / "summary.json").write_text(content)
+        with pytest.raises(CheckpointError, match=r"summary\.json is missing or damaged"):
+            series.summary(tmp_path)
+    (tmp_path / "result.json").write_text('{"test": {}}')
+    with pytest.raises(CheckpointError, match=r"result\.json is missing or damaged: 'seconds'"):
+        series.seconds(tmp_path)

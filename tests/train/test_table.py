@@ -7,7 +7,7 @@ import pytest
 
 from spikeloom.cli import main
 from spikeloom.commands import find_task
-from spikeloom.errors import ConfigError
+from spikeloom.errors import CheckpointError, ConfigError
 from spikeloom.train import series, table
 from spikeloom.train.table import Plan, Table
 
@@ -178,6 +178,37 @@ def test_changes_must_be_options_of_the_task(task: Path) -> None:
         list(table.members(module, found, plan(task, lr="high")))
     with pytest.raises(ConfigError, match=r"Task planes has no table 'size'\. Did you mean 'sizes'\?"):
         table.find(module, "Task planes", "size")
+
+
+def test_a_change_must_not_make_the_names_of_the_table_wrong(task: Path) -> None:
+    module = find_task(str(task))
+    rates = {"plane": {f"{lr:g}": ("smoke", {"lr": lr}) for lr in (0.1, 0.01)}}
+    with pytest.raises(
+        ConfigError, match=r"table sizes compares lr: its columns are 0\.1, 0\.01\. Change another option"
+    ):
+        list(table.members(module, Table("Rates", rates), plan(task, lr=0.5)))
+    assert len(list(table.members(module, Table("Rates", rates), plan(task, inputs=5)))) == 2
+
+
+def test_made_up_data_stand_beside_no_published_number(task: Path, tmp_path: Path) -> None:
+    task.write_text(
+        task.read_text().replace("    updates: int = 60", "    made_up: bool = False\n    updates: int = 60")
+    )
+    out = tmp_path / "table"
+    assert run("table", task, "--seeds", 1, "--set", "made_up=true", "--out", out) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert [cell["published"] for cell in result["cells"]] == [None, None, None]
+    assert result["source"] == ""
+    assert (out / "table.txt").read_text().startswith("Made-up data, in place of: Error of a plane: one seed\n")
+
+
+def test_a_damaged_cell_is_an_error(task: Path, tmp_path: Path) -> None:
+    module = find_task(str(task))
+    found = table.find(module, "Task planes", "sizes")
+    (tmp_path / CELLS[0]).mkdir()
+    (tmp_path / CELLS[0] / "summary.json").write_text('{"test": {}}')
+    with pytest.raises(CheckpointError, match=r"summary\.json lacks 'error', which the table shows"):
+        table.collect(tmp_path, module, found, plan(task))
 
 
 def test_a_damaged_table_is_an_error(tmp_path: Path) -> None:
