@@ -56,6 +56,10 @@ class Structured(nn.Module):
     def check(self) -> None:
         """Raise ConfigError if a value of this module itself has left its range; nothing can by default."""
 
+    def structure_fits(self, name: str, saved: Any, own: Any) -> bool:
+        """Whether a saved entry of the structure serves this module; by default only if it is the same."""
+        return bool(saved == own)
+
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         structure = self.structure()
@@ -75,7 +79,7 @@ class Structured(nn.Module):
         if structure and key in unexpected:
             unexpected.remove(key)
 
-    def _check_structure(self, owner: str, saved: Any, structure: dict[str, Any]) -> None:
+    def _check_structure(self, owner: str, saved: Any, structure: dict[str, Any]) -> dict[str, Any]:
         try:
             found = json.loads(bytes(saved.cpu().tolist()))
             if not isinstance(found, dict):
@@ -84,13 +88,15 @@ class Structured(nn.Module):
             raise CheckpointError(
                 f"{owner} was saved with a structure that cannot be read. The checkpoint is damaged: load another one."
             ) from error
-        differing = [name for name in {**found, **structure} if found.get(name) != structure.get(name)]
+        names = {**found, **structure}
+        differing = [name for name in names if not self.structure_fits(name, found.get(name), structure.get(name))]
         if differing:
             was, has = (", ".join(f"{name}={part.get(name)}" for name in differing) for part in (found, structure))
             raise CheckpointError(
                 f"{owner} was saved with {was}, but this one has {has}. Build it with the saved values; or, if its "
                 f'tensors are wanted with other values, leave the key "{STRUCTURE}" out of the state_dict.'
             )
+        return found
 
 
 def check_values(module: nn.Module) -> None:

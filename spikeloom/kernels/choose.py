@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from . import loop_torch
+from .bounds import check_delays
 from .loop_torch import Moving
 from .noise import later
 from .program import Program
@@ -70,6 +71,7 @@ def recurrent(
 
     If `sparse`, nobody asks for the gradient of a weight that is zero, and the CPU leaves these synapses out.
     """
+    check_delays(delays, weight, 1 + len(moving.history))
     if engine_for(xs) == "torch":
         return loop_torch.recurrent(program, xs, moving, parameters, weight, delays)
     return _operate(program, xs, moving, parameters, weight, delays, sparse)
@@ -80,6 +82,7 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, spa
 
     On the CPU sparse inputs go event by event, others through dense products: both sum in another order.
     """
+    check_delays(delays, weight, 1 + past.shape[0])
     if engine_for(xs) != "numba" or (delays is None and _density(xs) > _SPARSE):
         return loop_torch.project(xs, past, weight, delays)
     from . import operators

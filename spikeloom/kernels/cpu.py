@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from . import cache, loop_numba, synapses, threads
+from .bounds import check_range
 from .lanes import LANES
 from .loop_numba import Plan
 from .program import Program
@@ -28,8 +29,9 @@ class Lists(NamedTuple):
     weight: Array  # [synapses]
     pairs: Array | None = None  # [synapses], places in weight [pre, post] flattened; None: all of them
 
-    def places(self, stride: int) -> Array:
-        """Where each synapse leads, in an array with `stride` elements a step."""
+    def places(self, stride: int, slots: int) -> Array:
+        """Where each synapse leads, in an array with `stride` elements a step; ShapeError if beyond `slots` steps."""
+        check_range(torch.from_numpy(self.delay), slots)
         return self.delay * stride + self.post
 
 
@@ -173,7 +175,7 @@ def weight_gradient(inputs: list[tuple[Tensor, int]], grad: Tensor, synapse: Lis
     """
     blocks = -(-grad.shape[1] // LANES)
     sums = np.zeros((blocks, len(synapse.weight)), array(grad).dtype)
-    rest = [slots, synapse.dense, synapse.first, synapse.places(grad.shape[2]), sums]
+    rest = [slots, synapse.dense, synapse.first, synapse.places(grad.shape[2], slots), sums]
     for xs, offset in inputs:
         threads.run(synapses.weight_gradient, [array(xs), array(grad), offset, *rest], blocks, xs.numel())
     total = sums.sum(0)
@@ -187,7 +189,8 @@ def weight_gradient(inputs: list[tuple[Tensor, int]], grad: Tensor, synapse: Lis
 def project(xs: Tensor, past: Tensor, width: int, synapse: Lists) -> Tensor:
     """Currents [T, B, width] of input synapses; `past` are the inputs of the steps before."""
     out = torch.empty(*xs.shape[:2], width, dtype=xs.dtype)
-    rest = [past.shape[0] + 1, synapse.dense, synapse.first, synapse.places(width), synapse.weight]
+    slots = past.shape[0] + 1
+    rest = [slots, synapse.dense, synapse.first, synapse.places(width, slots), synapse.weight]
     threads.run(synapses.project, [array(past), array(xs), out.numpy(), *rest], xs.shape[1], xs.numel())
     return out
 
@@ -218,14 +221,15 @@ def _noise(noise: Tensor | None, width: int) -> dict[str, Any]:
 def _synapses(history: Tensor | None, synapse: Lists | None) -> dict[str, Any]:
     if history is None or synapse is None:
         return {}
-    size = history.shape[2]
-    places = {"lead": synapse.places(LANES * size), "line": synapse.places(size)}
+    slots, size = history.shape[0], history.shape[2]
+    lead, line = (synapse.places(stride, slots) for stride in (LANES * size, size))
     return {
         "history": array(history),
         "dense": synapse.dense,
         "first": synapse.first,
         "weight": synapse.weight,
-        **places,
+        "lead": lead,
+        "line": line,
     }
 
 

@@ -8,14 +8,14 @@ Source: Bellec et al., 2018.
 """
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .. import kernels
-from ..core import Stateful
-from ..errors import ConfigError, ShapeError, check_like, check_sequence
+from ..core import STRUCTURE, Stateful
+from ..errors import CheckpointError, ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..neurons.neuron import full_precision
 
 
@@ -26,7 +26,13 @@ class DelayState(NamedTuple):
 
 
 class DelayedSynapses(Stateful):
-    """What all synapses with delays share; a subclass has a `weight` [n_out, n_in], then calls `draw_delays`."""
+    """What all synapses with delays share; a subclass has a `weight` [n_out, n_in], then calls `draw_delays`.
+
+    A `state_dict` with fewer delay slots loads: delays are as they were saved. One with more is an error.
+
+    Raises:
+        CheckpointError: a `state_dict` is loaded whose delays are longer than those of this layer.
+    """
 
     delay: Tensor | None
     bias: nn.Parameter | None
@@ -37,9 +43,11 @@ class DelayedSynapses(Stateful):
 
     def __init__(self, n_in: int, n_out: int, delays: int) -> None:
         super().__init__()
-        if min(n_in, n_out, delays) < 1:
+        sizes = (n_in, n_out, delays)
+        if not all(isinstance(size, int) for size in sizes) or min(sizes) < 1:
             raise ConfigError(
-                f"{type(self).__name__} needs n_in, n_out and delays of at least 1, but got {n_in}, {n_out}, {delays}."
+                f"{type(self).__name__} needs n_in, n_out and delays of at least 1, but got {n_in}, {n_out}, {delays}. "
+                "They are counts: pass whole numbers."
             )
         self.n_in, self.n_out, self.delays = n_in, n_out, delays
         self.register_parameter("bias", None)
@@ -54,6 +62,33 @@ class DelayedSynapses(Stateful):
         shape = self.n_out, self.n_in
         drawn = torch.randint(0, self.delays, shape, generator=generator) if self.delays > 1 else None
         self.register_buffer("delay", drawn)
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {**super().structure(), "delays": self.delays}
+
+    def structure_fits(self, name: str, saved: Any, own: Any) -> bool:
+        if name == "delays":
+            return isinstance(saved, int) and saved <= self.delays
+        return super().structure_fits(name, saved, own)
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: Any, unexpected: Any, errors: Any
+    ) -> None:
+        owner = f"{type(self).__name__}{f' ({prefix[:-1]})' * bool(prefix)}"
+        key, structure = prefix + "delay", state_dict.get(prefix + STRUCTURE)
+        if structure is not None:
+            found = self._check_structure(owner, structure, self.structure())
+            if found["delays"] == 1 and self.delay is not None:
+                state_dict[key] = torch.zeros_like(self.delay)  # a layer without delays saves none
+        delay = state_dict.get(key)
+        if isinstance(delay, Tensor) and delay.numel():
+            low, high = (float(value) for value in delay.aminmax())
+            if delay.is_floating_point() or low < 0 or high >= self.delays:
+                raise CheckpointError(
+                    f"{owner} has delays={self.delays}, but the state_dict holds delays from {low:g} to {high:g} as "
+                    f"{delay.dtype}. Build it with the delays it was saved with, at least {high + 1:g}, in whole steps."
+                )
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
 
     def initial_state(self, x: Tensor) -> DelayState:
         return DelayState(x.new_zeros(self.delays - 1, *x.shape))
@@ -72,6 +107,7 @@ class DelayedSynapses(Stateful):
         xs = full_precision(owner, xs)
         check_like(owner, "weight", weight, (self.n_out, self.n_in), xs)
         state = self.initial_state(xs[0]) if state is None else state
+        check_state(owner, state, DelayState)
         check_like(owner, "past", state.past, (self.delays - 1, *xs.shape[1:]), xs)
         out = kernels.project(xs, state.past, weight, self.delay, self.sparse)
         if self.bias is not None:

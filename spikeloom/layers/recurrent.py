@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from .. import kernels
 from ..core import State, Stateful
-from ..errors import ConfigError, ShapeError, check_like, check_sequence
+from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..neurons import Neuron
 from ..neurons.neuron import full_precision
 from .delay import DelayedSynapses
-from .sparse import SparseDelayedLinear
+from .sparse import SignedSparseLinear, SparseDelayedLinear
 
 
 class RecurrentState(NamedTuple):
@@ -52,8 +52,18 @@ class Recurrent(Stateful):
     (torch.Size([20, 2, 5]), torch.Size([2, 2, 5]))
     """
 
-    def __init__(self, neuron: Neuron, synapse: DelayedSynapses | nn.Linear, *, autapses: bool = False) -> None:
+    def __init__(self, neuron: Neuron, synapse: DelayedSynapses | nn.Linear | SignedSparseLinear, *, autapses: bool = False) -> None:
         super().__init__()
+        if not isinstance(neuron, Neuron):
+            raise ConfigError(
+                f"Recurrent needs a Neuron such as LIF(), but got {type(neuron).__name__}. Neurons come first, then their "
+                "synapse; torch.compile the whole network, not its neurons."
+            )
+        if not isinstance(synapse, DelayedSynapses | nn.Linear | SignedSparseLinear):
+            raise ConfigError(
+                f"Recurrent needs a synapse that is a DelayedLinear, SparseDelayedLinear or nn.Linear, but got "
+                f"{type(synapse).__name__}. Only its weight is used, nothing that it computes beside."
+            )
         post, pre = synapse.weight.shape
         if post != pre or synapse.bias is not None:
             raise ConfigError(
@@ -74,6 +84,9 @@ class Recurrent(Stateful):
     def delays(self) -> int:
         """Delay slots of the synapses."""
         return self.synapse.delays if isinstance(self.synapse, DelayedSynapses) else 1
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {"autapses": self.autapses}
 
     def weight(self) -> Tensor:
         """What the synapses weigh in effect [N, N]."""
@@ -99,6 +112,7 @@ class Recurrent(Stateful):
         weight = self.weight()
         check_like("Recurrent", "weight", weight, (size, size), xs)
         state = self.initial_state(xs[0]) if state is None else state
+        check_state("Recurrent", state, RecurrentState)
         check_like("Recurrent", "history", state.history, (self.delays - 1, *xs.shape[1:]), xs)
         moving = self.neuron.moving(xs, state.neuron)._replace(history=state.history.unbind(0))
         delayed = self.synapse if isinstance(self.synapse, DelayedSynapses) else None

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, ShapeError
+from ..core import Structured
+from ..errors import CheckpointError, ConfigError, ShapeError
 from ..rules.deep_r import budget
 from .delay import DelayedSynapses
 
@@ -39,7 +40,7 @@ class Signed(torch.autograd.Function):
 signed: Callable[..., Tensor] = Signed.apply
 
 
-class SignedSparse(nn.Module):
+class SignedSparse(Structured):
     """Makes the weight [n_out, n_in] of a layer signed and sparse. Base of the two layers below.
 
     Attributes:
@@ -48,6 +49,10 @@ class SignedSparse(nn.Module):
         allowed: buffer [n_out, n_in], false where a synapse may never exist, or None.
         connectivity: share of the synapses that exist at first, and the share that DeepR keeps.
         dormant_gradients: whether theta gets gradients where it is dormant too; then nothing is saved by sparsity.
+
+    Raises:
+        CheckpointError: a `state_dict` is loaded of another connectivity, with signs that are not -1 or 1, or with
+            autapses where there must be none.
     """
 
     theta: Tensor
@@ -90,6 +95,27 @@ class SignedSparse(nn.Module):
         self.register_buffer("sign", sign)
         self.register_buffer("allowed", None if autapses else allowed, persistent=False)
 
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {**super().structure(), "connectivity": self.connectivity, "autapses": self.allowed is None}
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: Any, unexpected: Any, errors: Any
+    ) -> None:
+        owner, parts = type(self).__name__, [state_dict.get(prefix + name) for name in ("sign", "theta")]
+        if all(isinstance(part, Tensor) and part.shape == self.theta.shape for part in parts):
+            sign, theta = parts
+            if not bool((sign.abs() == 1).all()):
+                raise CheckpointError(
+                    f"{owner} has signs -1 and 1, but sign in the state_dict goes from {float(sign.min()):g} to "
+                    f"{float(sign.max()):g}. Load what a {owner} saved."
+                )
+            if self.allowed is not None and bool((theta.to(self.allowed.device)[~self.allowed] > 0).any()):
+                raise CheckpointError(
+                    f"{owner} was made with autapses=False, but theta in the state_dict has some on its diagonal. Build it "
+                    "with autapses=True, as it was saved."
+                )
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
+
     @property
     def weight(self) -> Tensor:
         """What the synapses weigh [n_out, n_in]."""
@@ -122,7 +148,7 @@ class SignedSparseLinear(SignedSparse):
 
     Raises:
         ConfigError: connectivity is not in (0, 1].
-        ShapeError: neuron_sign is not a vector of +1 and -1 of length n_in.
+        ShapeError: neuron_sign is not a vector of +1 and -1 of length n_in; an input of another width, dtype or device.
 
     >>> layer = SignedSparseLinear(100, 20, connectivity=0.1)
     >>> layer.active(), layer(torch.rand(5, 100)).shape
@@ -141,13 +167,25 @@ class SignedSparseLinear(SignedSparse):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if min(n_in, n_out) < 1:
+        if not isinstance(n_in, int) or not isinstance(n_out, int) or min(n_in, n_out) < 1:
             raise ConfigError(f"SignedSparseLinear needs n_in and n_out of at least 1, but got {n_in}, {n_out}.")
         self.in_features, self.out_features = n_in, n_out
         self.make_synapses(n_in, n_out, connectivity, neuron_sign, True, dormant_gradients, generator)
         self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor) or x.dim() == 0 or x.shape[-1] != self.in_features:
+            shape = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ShapeError(
+                f"SignedSparseLinear has {self.in_features} inputs, but got {shape}. Pass a tensor [..., {self.in_features}]."
+            )
+        if x.device != self.theta.device or (
+            x.dtype != self.theta.dtype and not torch.is_autocast_enabled(x.device.type)
+        ):
+            raise ShapeError(
+                f"SignedSparseLinear got input of {x.dtype} on {x.device} but its theta is {self.theta.dtype} on "
+                f"{self.theta.device}. Move one to the other with .to(dtype=..., device=...)."
+            )
         return nn.functional.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:

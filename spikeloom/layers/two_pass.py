@@ -15,8 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from ..core import State, Stateful
-from ..errors import ConfigError, ShapeError, check_like, check_sequence
+from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..neurons import ParaLIF, SynapticLIF
+from ..neurons.neuron import full_precision
+from ..neurons.synaptic import SynapticLIFState, WaitingLIFState
+from .sparse import SignedSparseLinear
+
+Synapse = nn.Linear | SignedSparseLinear
 
 
 class TwoPassState(NamedTuple):
@@ -41,7 +46,7 @@ class TwoPass(Stateful):
 
     Args:
         neuron: the population; both passes use its time constants, threshold and firing function, and draw anew.
-        synapse: nn.Linear(N, N); its bias enters in every step.
+        synapse: Synapse(N, N); its bias enters in every step.
         by_voltage: recurrence by relu(u0) instead of spikes.
 
     Raises:
@@ -53,10 +58,15 @@ class TwoPass(Stateful):
     torch.Size([20, 2, 5])
     """
 
-    def __init__(self, neuron: ParaLIF, synapse: nn.Linear, *, by_voltage: bool = False) -> None:
+    def __init__(self, neuron: ParaLIF, synapse: Synapse, *, by_voltage: bool = False) -> None:
         super().__init__()
         check_square("TwoPass", synapse)
+        if not isinstance(neuron, ParaLIF):
+            raise ConfigError(f"TwoPass needs a ParaLIF, but got {type(neuron).__name__}. Use Recurrent for other neurons.")
         self.neuron, self.synapse, self.by_voltage = neuron, synapse, by_voltage
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {"by_voltage": self.by_voltage}
 
     def initial_state(self, x: Tensor) -> TwoPassState:
         return TwoPassState(self.neuron.initial_state(x), self.neuron.initial_state(x), torch.zeros_like(x))
@@ -75,8 +85,10 @@ class TwoPass(Stateful):
         if xs.dim() != 3:
             raise ShapeError(f"TwoPass needs currents [T, B, N], but got {list(xs.shape)}. Flatten the neurons first.")
         state = self.initial_state(xs[0]) if state is None else state
+        check_state("TwoPass", state, TwoPassState)
         check_like("TwoPass", "last", state.last, tuple(xs.shape[1:]), xs)
         if self.by_voltage:
+            self.neuron.moving(xs, state.hidden)  # an error if it does not fit; `integrate` does not look
             voltages, (syn_current, voltage) = self.neuron.integrate(xs, state.hidden)
             hidden, moved = torch.relu(voltages), state.hidden._replace(syn_current=syn_current, voltage=voltage)
         else:
@@ -93,7 +105,7 @@ class RectifiedRecurrent(Stateful):
 
     Args:
         neuron: the population.
-        synapse: nn.Linear(N, N); its bias enters in every step.
+        synapse: Synapse(N, N); its bias enters in every step.
 
     Raises:
         ConfigError: the synapse is not square.
@@ -104,21 +116,37 @@ class RectifiedRecurrent(Stateful):
     torch.Size([20, 2, 5])
     """
 
-    def __init__(self, neuron: SynapticLIF, synapse: nn.Linear) -> None:
+    def __init__(self, neuron: SynapticLIF, synapse: Synapse) -> None:
         super().__init__()
         check_square("RectifiedRecurrent", synapse)
+        if not isinstance(neuron, SynapticLIF):
+            raise ConfigError(
+                f"RectifiedRecurrent needs a SynapticLIF, but got {type(neuron).__name__}. Use Recurrent for other neurons."
+            )
         self.neuron, self.synapse = neuron, synapse
 
     def initial_state(self, x: Tensor) -> State:
         return self.neuron.initial_state(x)
 
+    def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        check_sequence("RectifiedRecurrent", xs, self.synapse.in_features)
+        return super().forward(full_precision("RectifiedRecurrent", xs), state)
+
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        waits = len(self.neuron.program.equation.states) == 3
+        check_state("RectifiedRecurrent", state, WaitingLIFState if waits else SynapticLIFState)
+        check_like("RectifiedRecurrent", "voltage", state.voltage, tuple(x.shape), x)
+        check_like("RectifiedRecurrent", "spikes", state.spikes, tuple(x.shape), x)
         after_reset = state.voltage * (1 - state.spikes.detach())
         return self.neuron.step(x + self.synapse(torch.relu(after_reset)), state)
 
 
-def check_square(owner: str, synapse: nn.Linear) -> None:
-    """Raise ConfigError unless a synapse connects a population with itself."""
+def check_square(owner: str, synapse: Synapse) -> None:
+    """Raise ConfigError unless a synapse connects a population with itself, by a matrix and nothing else."""
+    if not isinstance(synapse, nn.Linear | SignedSparseLinear):
+        raise ConfigError(
+            f"{owner} needs a synapse without time, nn.Linear or SignedSparseLinear, but got {type(synapse).__name__}."
+        )
     if synapse.in_features != synapse.out_features:
         raise ConfigError(
             f"{owner} needs a square synapse, but got one from {synapse.in_features} to {synapse.out_features} "
