@@ -14,6 +14,7 @@ __all__ = [
     "LSNN",
     "PSN",
     "STDP",
+    "Branches",
     "DeepR",
     "DelayedLinear",
     "DiehlCook",
@@ -29,6 +30,8 @@ __all__ = [
     "RateNeuron",
     "ReLUCurve",
     "Recurrent",
+    "Residual",
+    "SequenceDropout",
     "Sequential",
     "SignedSparseLinear",
     "SlidingPSN",
@@ -60,7 +63,7 @@ def __getattr__(name: str) -> object:
     homes["neurons"] += ("LIFCurve", "Lowpass", "RateNeuron", "ReLUCurve")
     homes["convert"] = ("present", "to_hybrid", "to_rate", "to_spiking")
     homes["layers"] = ("DelayedLinear", "Recurrent", "Sequential", "SignedSparseLinear", "SparseDelayedLinear")
-    homes["layers"] += ("TwoPass",)
+    homes["layers"] += ("TwoPass", "Branches", "Residual", "SequenceDropout")
     for home, names in homes.items():
         if name in names:
             return getattr(import_module(f".{home}", __name__), name)

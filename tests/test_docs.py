@@ -22,6 +22,15 @@ def test_the_example_of_the_readme_runs() -> None:
         assert "state" in scope
 
 
+@pytest.mark.parametrize("page", ["blocks-of-your-own"])
+def test_the_examples_of_a_page_run(page: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / f"docs/how-to/{page}.md").read_text(), re.DOTALL)
+    assert len(blocks) > 3
+    scope: dict[str, object] = {}
+    for block in blocks:
+        exec(block, scope)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())

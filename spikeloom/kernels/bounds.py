@@ -32,7 +32,7 @@ def check_delays(delays: Tensor | None, weight: Tensor, slots: int) -> None:
         raise ShapeError(
             f"synapses have a weight on {weight.device} but delays on {delays.device}. Move them with .to(device)."
         )
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return
     now = None if delays.is_cpu or delays.is_inference() else (delays._version, slots)
     if now is None or _seen.get(delays) != now:
@@ -49,5 +49,6 @@ def check_range(delays: Tensor, slots: int) -> None:
     if low < 0 or high >= slots:
         hint = f"Build the layer with delays={high + 1}, or set smaller ones." if low >= 0 else "Set none below 0."
         raise ShapeError(
-            f"delays must be from 0 to {slots - 1} steps in a layer with delays={slots}, but go from {low} to {high}. {hint}"
+            f"delays must be from 0 to {slots - 1} steps in a layer with delays={slots}, but go from {low} to "
+            f"{high}. {hint}"
         )

@@ -5,18 +5,31 @@ from .cost import activity_cost, rate_cost
 from .delay import DelayedLinear, DelayedSynapses, DelayState
 from .encode import poisson
 from .recurrent import Recurrent, RecurrentState
-from .sequential import Sequential, folded
+from .sequential import (
+    Branches,
+    Residual,
+    ResidualState,
+    SequenceDropout,
+    SequenceDropoutState,
+    Sequential,
+    folded,
+)
 from .sparse import SignedSparse, SignedSparseLinear, SparseDelayedLinear
 from .two_pass import RectifiedRecurrent, TwoPass, TwoPassState
 
 __all__ = [
     "ANSWERS",
+    "Branches",
     "DelayState",
     "DelayedLinear",
     "DelayedSynapses",
     "RectifiedRecurrent",
     "Recurrent",
     "RecurrentState",
+    "Residual",
+    "ResidualState",
+    "SequenceDropout",
+    "SequenceDropoutState",
     "Sequential",
     "SignedSparse",
     "SignedSparseLinear",

@@ -52,11 +52,14 @@ class Recurrent(Stateful):
     (torch.Size([20, 2, 5]), torch.Size([2, 2, 5]))
     """
 
-    def __init__(self, neuron: Neuron, synapse: DelayedSynapses | nn.Linear | SignedSparseLinear, *, autapses: bool = False) -> None:
+    def __init__(
+        self, neuron: Neuron, synapse: DelayedSynapses | nn.Linear | SignedSparseLinear, *, autapses: bool = False
+    ) -> None:
         super().__init__()
         if not isinstance(neuron, Neuron):
             raise ConfigError(
-                f"Recurrent needs a Neuron such as LIF(), but got {type(neuron).__name__}. Neurons come first, then their "
+                f"Recurrent needs a Neuron such as LIF(), but got {type(neuron).__name__}. Neurons come first, "
+                "then their "
                 "synapse; torch.compile the whole network, not its neurons."
             )
         if not isinstance(synapse, DelayedSynapses | nn.Linear | SignedSparseLinear):

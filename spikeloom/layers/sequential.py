@@ -1,12 +1,23 @@
-"""Layers one after the other, those that live in time and those that do not."""
+"""Layers one after the other or side by side, those that live in time and those that do not.
 
-from collections.abc import Callable
-from typing import Any
+A `Stateful` layer gets the sequence [T, B, *N] and its state. A module without time, such as nn.Linear or nn.Conv2d,
+gets all steps folded into its batch [T B, *N]: it must not hold anything that lives in time, since samples and steps
+would mix without a word. `check_layer` refuses what does.
+"""
 
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple, overload
+
+import torch
 from torch import Tensor, nn
 
-from ..core import State, Stateful
-from ..errors import ShapeError
+from ..core import State, Stateful, check_state, described
+from ..errors import ConfigError, ShapeError, check_like, check_sequence
+from ..kernels.noise import keys, uniform
+from ..neurons import PSN
+
+_IN_TIME = (Stateful, PSN, nn.RNNBase, nn.RNNCellBase)
 
 
 def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
@@ -15,69 +26,460 @@ def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
     Shapes: xs [T, B, *N], each constant or not -> [T, B, *M]. What is no tensor, such as a size, comes back as it is.
 
     Raises:
-        ShapeError: the function does not keep the samples apart.
+        ShapeError: an input is no sequence, or the function does not keep the samples apart.
 
-    >>> import torch
     >>> ys = folded(torch.add, torch.ones(2, 3).expand(5, 2, 3), torch.ones(2, 3).expand(5, 2, 3))
     >>> ys.shape, ys.stride(0)
     (torch.Size([5, 2, 3]), 0)
     """
+    place = place or (type(function).__name__ if isinstance(function, nn.Module) else "A function")
+    for x in xs:
+        check_timed(place, x)
     steps, batch = xs[0].shape[:2]
     random = isinstance(function, nn.Module) and function.training
     once = steps > 1 and not random and all(x.stride(0) == 0 for x in xs)
-    out = function(*(x[0] if once else x.flatten(0, 1) for x in xs))
+    try:
+        out = function(*(x[0] if once else x.flatten(0, 1) for x in xs))
+    except RuntimeError as error:
+        own = next(function.parameters(), None) if isinstance(function, nn.Module) else None
+        if own is None or own.dtype == xs[0].dtype:
+            raise
+        raise ShapeError(
+            f"{place} has parameters of {own.dtype} but got {xs[0].dtype}. Convert its input with .to({own.dtype})."
+        ) from error
     if not isinstance(out, Tensor):
         return out
     samples = batch if once else steps * batch
     if out.dim() == 0 or len(out) != samples:
         raise ShapeError(
-            f"{place or 'A function'} turned {samples} samples into {list(out.shape)}. The first dimension must stay "
+            f"{place} turned {samples} samples into {list(out.shape)}. The first dimension must stay "
             "that of the samples: reduce, reshape and join along the others."
         )
     return out.expand(steps, *out.shape) if once else out.reshape(steps, batch, *out.shape[1:])
 
 
-class Sequential(Stateful):
+def check_timed(owner: str, xs: Tensor) -> None:
+    """Raise ShapeError unless `xs` is a sequence [T, B, *N] of any dtype, with at least one step."""
+    if not isinstance(xs, Tensor):
+        raise ShapeError(
+            f"{owner} needs a tensor [T, B, *N], but got {type(xs).__name__}. If it comes from a layer that "
+            "returns more "
+            "than a tensor, take the part that goes on."
+        )
+    if xs.dim() < 2 or xs.shape[0] == 0:
+        raise ShapeError(f"{owner} needs input [T, B, *N], time first, with T >= 1, but got {list(xs.shape)}.")
+
+
+def check_layer(owner: str, layer: object) -> None:
+    """Raise ConfigError unless a layer is `Stateful` itself, or a module without anything that lives in time.
+
+    >>> check_layer("Sequential", nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4)))
+    Traceback (most recent call last):
+    spikeloom.errors.ConfigError: Sequential got Sequential, which holds a layer that lives in time, 1 (LSTM), ...
+    """
+    if isinstance(layer, Stateful):
+        return
+    if not isinstance(layer, nn.Module):
+        kind = f"the class {layer.__name__}" if isinstance(layer, type) else described(layer)
+        raise ConfigError(f"{owner} needs modules as its layers, but got {kind}. Pass an instance of nn.Module.")
+    found = next(_in_time(layer), None)
+    if found is None:
+        return
+    path, part = found
+    name, kind = type(layer).__name__, type(part).__name__
+    if isinstance(part, PSN):
+        how = "A PSN sees its future and has no state: call it outside, or use SlidingPSN or MaskedPSN."
+    elif not isinstance(part, Stateful):
+        how = "Wrap it in a Stateful layer that carries its state, as LSTMBaseline does."
+    elif hasattr(layer, "_orig_mod"):
+        how = f"Pass the layer as it is and compile the whole: torch.compile({owner}(...))."
+    else:
+        how = (
+            "Use Sequential of spikeloom, Residual or Branches instead, or derive it from Stateful "
+            "(docs/how-to/blocks-of-your-own.md)."
+        )
+    what = f"which holds a layer that lives in time, {path} ({kind})," if path else "which lives in time"
+    raise ConfigError(
+        f"{owner} got {name}, {what} but is not Stateful itself: all steps would be folded into its batch, and "
+        "steps and "
+        f"samples would mix. {how}"
+    )
+
+
+def _in_time(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """What lives in time in a module, by path; in lists, tuples and dicts that it holds, too."""
+    for path, module in layer.named_modules():
+        if isinstance(module, _IN_TIME):
+            yield path, module
+        for name, value in vars(module).items():
+            held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            for part in held if not name.startswith("_") else ():
+                if isinstance(part, nn.Module):
+                    yield from ((f"{path}.{name}".lstrip("."), inner) for _, inner in _in_time(part))
+
+
+def start(layer: nn.Module, x: Tensor) -> tuple[Tensor, State]:
+    """What a layer makes of the first slice [B, *N], and its state before it."""
+    if isinstance(layer, Stateful):
+        state = layer.initial_state(x)
+        return layer.step(x, state)[0], state
+    buffers = {name: value.clone() for name, value in layer.named_buffers()} if layer.training else {}
+    if buffers:  # a batch norm counts what it sees, and this is seen again
+        return torch.func.functional_call(layer, buffers, (x,)), ()
+    return layer(x), ()
+
+
+def step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """One step of a layer that lives in time or not."""
+    return layer.step(x, state) if isinstance(layer, Stateful) else (layer(x), ())
+
+
+def run(layer: nn.Module, xs: Tensor, state: State | None) -> tuple[Tensor, State]:
+    """A sequence through a layer that lives in time or not."""
+    if isinstance(layer, Stateful):
+        moved: tuple[Tensor, State] = layer(xs, state)
+        return moved
+    out = folded(layer, xs)
+    if not isinstance(out, Tensor):
+        raise ShapeError(
+            f"{type(layer).__name__} returned {described(out)}, but a module without time must return one "
+            "tensor. If it "
+            "lives in time, derive it from Stateful."
+        )
+    return out, ()
+
+
+def check_parts(owner: str, state: State, layers: Iterable[nn.Module]) -> None:
+    """Raise ShapeError unless a state is a tuple with one part for each layer, `()` for those without time."""
+    parts = list(layers)
+    if type(state) is not tuple or len(state) != len(parts):
+        needed = ", ".join(type(layer).__name__ if isinstance(layer, Stateful) else "()" for layer in parts)
+        raise ShapeError(
+            f"{owner} got {described(state)} as its state, but needs a tuple of {len(parts)} parts, those of "
+            "its layers: "
+            f"({needed}). Pass state=None to start afresh, or the state that it returned."
+        )
+    for place, (layer, part) in enumerate(zip(parts, state, strict=True)):
+        if not isinstance(layer, Stateful) and (not isinstance(part, tuple) or part):
+            raise ShapeError(
+                f"{owner} got {described(part)} as part {place} of its state, but layer {place} "
+                f"({type(layer).__name__}) "
+                "has none: it needs (). Pass state=None to start afresh, or the state that it returned."
+            )
+
+
+class Layers(nn.Sequential):
+    """The layers of a container, by number or by name; each is checked before it enters."""
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        check_layer("Sequential", module)
+        super().add_module(name, module)
+
+    def insert(self, index: int, module: nn.Module) -> "Layers":
+        check_layer("Sequential", module)
+        super().insert(index, module)
+        return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Module) or name in self.__dict__.get("_modules", ()):
+            check_layer("Sequential", value)
+        super().__setattr__(name, value)
+
+
+class _Container(Stateful):
+    """What `Sequential` and `Branches` share: layers by number or name, in an order."""
+
+    def __init__(self, layers: tuple[Any, ...]) -> None:
+        super().__init__()
+        named = len(layers) == 1 and isinstance(layers[0], OrderedDict)
+        for layer in layers[0].values() if named else layers:
+            check_layer(type(self).__name__, layer)
+        self.layers = Layers(*layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self.layers)
+
+
+class Sequential(_Container):
     """Layers in a row. A module without time, such as nn.Linear or nn.Conv2d, gets all steps folded into its batch.
+
+    As with `nn.Sequential`, layers are reached by number, by a slice (a `Sequential` that shares them), by name, and by
+    iteration. A `Sequential` may stand in another one.
 
     Shapes: those of the first layer in, those of the last out; the state is a tuple with `()` for modules without time.
 
     Args:
-        layers: `Stateful` layers and ordinary modules.
+        layers: `Stateful` layers and ordinary modules; or one OrderedDict of them by name.
 
-    >>> import torch
+    Raises:
+        ConfigError: a layer is no module, or a module that is not `Stateful` holds one that is, or a recurrent layer of
+            torch: folded into the batch, its samples and steps would mix. Use `Residual`, `Branches` or a `Sequential`
+            inside.
+        ShapeError: the input is no sequence, or the state that of another network.
+
     >>> from spikeloom.neurons import LIF
     >>> net = Sequential(nn.Linear(4, 8), LIF(), nn.Linear(8, 2))
     >>> out, state = net(torch.rand(10, 3, 4))
     >>> out.shape, len(state)
     (torch.Size([10, 3, 2]), 3)
+    >>> net[0].weight.shape, len(net[:2])
+    (torch.Size([8, 4]), 2)
     """
 
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
+    @overload
+    def __init__(self, layers: "OrderedDict[str, nn.Module]", /) -> None: ...
+
+    @overload
+    def __init__(self, *layers: nn.Module) -> None: ...
+
+    def __init__(self, *layers: Any) -> None:
+        super().__init__(layers)
+
+    @overload
+    def __getitem__(self, place: int | str) -> nn.Module: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Sequential": ...
+
+    def __getitem__(self, place: int | str | slice) -> nn.Module:
+        named = list(self.layers.named_children())
+        if isinstance(place, slice):
+            return Sequential(OrderedDict(named[place]))
+        if isinstance(place, str):
+            return self.layers.get_submodule(place)
+        return named[place][1]
+
+    def __setitem__(self, place: int, layer: nn.Module) -> None:
+        """Replace a layer."""
+        self.layers[place] = layer
+
+    def append(self, layer: nn.Module) -> "Sequential":
+        """Add a layer at the end."""
+        return self.insert(len(self), layer)
+
+    def extend(self, layers: Iterable[nn.Module]) -> "Sequential":
+        """Add layers at the end."""
+        for layer in list(layers):
+            self.append(layer)
+        return self
+
+    def insert(self, place: int, layer: nn.Module) -> "Sequential":
+        """Add a layer before the one at `place`; layers without names are numbered again."""
+        named = list(self.layers.named_children())
+        named.insert(place, (str(len(named)), layer))
+        numbered = all(name.isdigit() for name, _ in named)
+        named = [(str(index) if numbered else name, part) for index, (name, part) in enumerate(named)]
+        self.layers = Layers(OrderedDict(named))
+        return self
 
     def initial_state(self, x: Tensor) -> tuple[State, ...]:
         states: list[State] = []
         for layer in self.layers:
-            states.append(layer.initial_state(x) if isinstance(layer, Stateful) else ())
-            x = layer.step(x, states[-1])[0] if isinstance(layer, Stateful) else layer(x)
+            x, state = start(layer, x)
+            states.append(state)
         return tuple(states)
 
     def step(self, x: Tensor, state: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
+        check_parts("Sequential", state, self.layers)
         new: list[State] = []
         for layer, old in zip(self.layers, state, strict=True):
-            x, old = layer.step(x, old) if isinstance(layer, Stateful) else (layer(x), old)
-            new.append(old)
+            x, moved = step(layer, x, old)
+            new.append(moved)
         return x, tuple(new)
 
     def forward(self, xs: Tensor, state: tuple[State, ...] | None = None) -> tuple[Tensor, tuple[State, ...]]:
+        check_timed("Sequential", xs)
+        if state is not None:
+            check_parts("Sequential", state, self.layers)
         new: list[State] = []
         for index, layer in enumerate(self.layers):
-            if isinstance(layer, Stateful):
-                xs, moved = layer(xs, None if state is None else state[index])
-                new.append(moved)
-            else:
-                xs = folded(layer, xs)
-                new.append(())
+            xs, moved = run(layer, xs, None if state is None else state[index])
+            new.append(moved)
         return xs, tuple(new)
+
+
+class Branches(_Container):
+    """Layers side by side: each gets the same input, and their outputs are summed or concatenated.
+
+    Shapes: xs [T, B, *N]; every output [T, B, *M] of one shape to be summed; to be concatenated they may differ in the
+    first dimension after the batch (the features, or the channels of an image). The state is a tuple, a part per layer.
+
+    Args:
+        layers: `Stateful` layers and ordinary modules; or one OrderedDict of them by name.
+        reduce: "sum" or "concatenate".
+
+    Raises:
+        ConfigError: no layer, an unknown `reduce`, or a layer that `Sequential` would refuse.
+        ShapeError: outputs that do not fit together, or the state of another network.
+
+    >>> from spikeloom.neurons import LIF
+    >>> fast, slow = (Sequential(nn.Linear(4, 3), LIF(tau_mem)) for tau_mem in (5.0, 50.0))
+    >>> Branches(fast, slow, reduce="concatenate")(torch.rand(10, 2, 4))[0].shape
+    torch.Size([10, 2, 6])
+    """
+
+    def __init__(self, *layers: Any, reduce: Literal["sum", "concatenate"] = "sum") -> None:
+        super().__init__(layers)
+        if reduce not in ("sum", "concatenate"):
+            raise ConfigError(f'Branches needs reduce "sum" or "concatenate", but got {reduce!r}.')
+        if not len(self):
+            raise ConfigError("Branches needs at least one layer, but got none.")
+        self.reduce = reduce
+
+    def initial_state(self, x: Tensor) -> tuple[State, ...]:
+        return tuple(start(layer, x)[1] for layer in self.layers)
+
+    def step(self, x: Tensor, state: tuple[State, ...]) -> tuple[Tensor, tuple[State, ...]]:
+        check_parts("Branches", state, self.layers)
+        outs, new = zip(*(step(layer, x, old) for layer, old in zip(self.layers, state, strict=True)), strict=True)
+        return self._joined(outs, 1), new
+
+    def forward(self, xs: Tensor, state: tuple[State, ...] | None = None) -> tuple[Tensor, tuple[State, ...]]:
+        check_timed("Branches", xs)
+        if state is not None:
+            check_parts("Branches", state, self.layers)
+        old = (None,) * len(self) if state is None else state
+        outs, new = zip(*(run(layer, xs, part) for layer, part in zip(self.layers, old, strict=True)), strict=True)
+        return self._joined(outs, 2), new
+
+    def _joined(self, outs: tuple[Tensor, ...], dim: int) -> Tensor:
+        """All outputs as one; `dim` is that of the features."""
+        add_up = self.reduce == "sum"
+        shapes = [out.shape if add_up else (*out.shape[:dim], *out.shape[dim + 1 :]) for out in outs]
+        if len(set(shapes)) > 1:
+            raise ShapeError(
+                f"Branches cannot {self.reduce} outputs {', '.join(str(list(out.shape)) for out in outs)}. They must "
+                f"{'be of one shape' if add_up else f'differ in dimension {dim} alone'}: end each branch with a "
+                "layer that "
+                "makes them so."
+            )
+        return sum(outs[1:], outs[0]) if add_up else torch.cat(outs, dim)
+
+    def extra_repr(self) -> str:
+        return f"reduce={self.reduce!r}"
+
+
+class ResidualState(NamedTuple):
+    """State of a `Residual`."""
+
+    layer: State
+    shortcut: State
+
+
+class Residual(Stateful):
+    """A layer around which its input is added: `x + layer(x)`, or `shortcut(x) + layer(x)`.
+
+    Shapes: xs [T, B, *N] -> [T, B, *M]; without a shortcut M = N.
+
+    Args:
+        layer: for example `Sequential(conv, LIF())`.
+        shortcut: what the input passes on its way around, for example nn.Conv2d(8, 16, 1); None for nothing.
+
+    Raises:
+        ConfigError: a layer that `Sequential` would refuse.
+        ShapeError: layer and shortcut return different shapes, or the state is that of another network.
+
+    >>> from spikeloom.neurons import LIF
+    >>> block = Residual(Sequential(nn.Conv2d(2, 2, 3, padding=1), LIF()))
+    >>> block(torch.rand(5, 1, 2, 8, 8))[0].shape
+    torch.Size([5, 1, 2, 8, 8])
+    """
+
+    def __init__(self, layer: nn.Module, shortcut: nn.Module | None = None) -> None:
+        super().__init__()
+        shortcut = nn.Identity() if shortcut is None else shortcut
+        for part in (layer, shortcut):
+            check_layer("Residual", part)
+        self.layer, self.shortcut = layer, shortcut
+
+    def initial_state(self, x: Tensor) -> ResidualState:
+        return ResidualState(start(self.layer, x)[1], start(self.shortcut, x)[1])
+
+    def step(self, x: Tensor, state: ResidualState) -> tuple[Tensor, ResidualState]:
+        self._check(state)
+        out, layer = step(self.layer, x, state.layer)
+        around, shortcut = step(self.shortcut, x, state.shortcut)
+        return self._sum(around, out), ResidualState(layer, shortcut)
+
+    def forward(self, xs: Tensor, state: ResidualState | None = None) -> tuple[Tensor, ResidualState]:
+        check_timed("Residual", xs)
+        if state is not None:
+            self._check(state)
+        old = ResidualState(None, None) if state is None else state
+        out, layer = run(self.layer, xs, old.layer)
+        around, shortcut = run(self.shortcut, xs, old.shortcut)
+        return self._sum(around, out), ResidualState(layer, shortcut)
+
+    def _check(self, state: ResidualState) -> None:
+        check_state("Residual", state, ResidualState)
+        check_parts("Residual", tuple(state), (self.layer, self.shortcut))
+
+    def _sum(self, around: Tensor, out: Tensor) -> Tensor:
+        if around.shape != out.shape:
+            raise ShapeError(
+                f"Residual adds its layer's output {list(out.shape)} to {list(around.shape)}, which differ. "
+                "Pass a shortcut "
+                "that makes the second like the first, for example nn.Linear or nn.Conv2d(..., kernel_size=1, "
+                "stride=...)."
+            )
+        return around + out
+
+
+class SequenceDropoutState(NamedTuple):
+    """State of a `SequenceDropout`."""
+
+    mask: Tensor  # [B, *N], 0 or 1 / (1 - p)
+
+
+class SequenceDropout(Stateful):
+    """Dropout with one mask for the whole sequence: what is dropped in a step is dropped in all of them.
+
+    nn.Dropout in a `Sequential` draws anew in every step. In train() a sample's mask is drawn with its initial state
+    and travels in it, so that chunks equal the whole; in eval() the input passes as it is.
+
+    Shapes: xs [T, B, *N] -> [T, B, *N].
+
+    Args:
+        p: share of the values that are dropped, in [0, 1); the others are scaled by 1 / (1 - p).
+        generator: draws a key for each sample; by default torch's own.
+
+    Raises:
+        ConfigError: p is out of range.
+        ShapeError: the input is no sequence, or the state of another shape, dtype or device.
+
+    >>> out, _ = SequenceDropout(0.5, generator=torch.Generator().manual_seed(0))(torch.ones(3, 1, 6))
+    >>> out[:, 0].tolist()
+    [[...], [...], [...]]
+    >>> bool((out == out[0]).all())
+    True
+    """
+
+    def __init__(self, p: float = 0.5, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        if not 0.0 <= p < 1.0:
+            raise ConfigError(f"SequenceDropout needs p in [0, 1), but got {p}.")
+        self.p, self.generator = p, generator
+
+    def initial_state(self, x: Tensor) -> SequenceDropoutState:
+        if not self.training or not self.p:
+            return SequenceDropoutState(torch.ones_like(x, requires_grad=False))
+        drawn = uniform(keys(len(x), x.device, self.generator), x[:1].numel(), torch.float32).view(x.shape)
+        return SequenceDropoutState((drawn >= self.p).to(x.dtype) / (1.0 - self.p))
+
+    def step(self, x: Tensor, state: SequenceDropoutState) -> tuple[Tensor, SequenceDropoutState]:
+        check_state("SequenceDropout", state, SequenceDropoutState)
+        check_like("SequenceDropout", "mask", state.mask, tuple(x.shape), x)
+        return x * state.mask if self.training else x, state
+
+    def forward(self, xs: Tensor, state: SequenceDropoutState | None = None) -> tuple[Tensor, SequenceDropoutState]:
+        check_sequence("SequenceDropout", xs)
+        state = self.initial_state(xs[0]) if state is None else state
+        check_state("SequenceDropout", state, SequenceDropoutState)
+        check_like("SequenceDropout", "mask", state.mask, tuple(xs.shape[1:]), xs)
+        return xs * state.mask if self.training else xs, state
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

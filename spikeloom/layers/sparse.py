@@ -111,7 +111,8 @@ class SignedSparse(Structured):
                 )
             if self.allowed is not None and bool((theta.to(self.allowed.device)[~self.allowed] > 0).any()):
                 raise CheckpointError(
-                    f"{owner} was made with autapses=False, but theta in the state_dict has some on its diagonal. Build it "
+                    f"{owner} was made with autapses=False, but theta in the state_dict has some on its "
+                    "diagonal. Build it "
                     "with autapses=True, as it was saved."
                 )
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
@@ -177,7 +178,8 @@ class SignedSparseLinear(SignedSparse):
         if not isinstance(x, Tensor) or x.dim() == 0 or x.shape[-1] != self.in_features:
             shape = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise ShapeError(
-                f"SignedSparseLinear has {self.in_features} inputs, but got {shape}. Pass a tensor [..., {self.in_features}]."
+                f"SignedSparseLinear has {self.in_features} inputs, but got {shape}. Pass a tensor [..., "
+                f"{self.in_features}]."
             )
         if x.device != self.theta.device or (
             x.dtype != self.theta.dtype and not torch.is_autocast_enabled(x.device.type)

@@ -62,7 +62,9 @@ class TwoPass(Stateful):
         super().__init__()
         check_square("TwoPass", synapse)
         if not isinstance(neuron, ParaLIF):
-            raise ConfigError(f"TwoPass needs a ParaLIF, but got {type(neuron).__name__}. Use Recurrent for other neurons.")
+            raise ConfigError(
+                f"TwoPass needs a ParaLIF, but got {type(neuron).__name__}. Use Recurrent for other neurons."
+            )
         self.neuron, self.synapse, self.by_voltage = neuron, synapse, by_voltage
 
     def structure(self) -> dict[str, float | str | bool | None]:
@@ -121,7 +123,8 @@ class RectifiedRecurrent(Stateful):
         check_square("RectifiedRecurrent", synapse)
         if not isinstance(neuron, SynapticLIF):
             raise ConfigError(
-                f"RectifiedRecurrent needs a SynapticLIF, but got {type(neuron).__name__}. Use Recurrent for other neurons."
+                f"RectifiedRecurrent needs a SynapticLIF, but got {type(neuron).__name__}. Use Recurrent for "
+                "other neurons."
             )
         self.neuron, self.synapse = neuron, synapse
 

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from examples.own_neuron import neurons
 from spikeloom.core import Stateful, detach, map_state, record, scan
 from spikeloom.layers import (
+    Branches,
     DelayedLinear,
     RectifiedRecurrent,
     Recurrent,
+    Residual,
+    SequenceDropout,
     Sequential,
     SparseDelayedLinear,
     TwoPass,
@@ -81,6 +84,14 @@ LAYERS: dict[str, Callable[[], Stateful]] = {
         SparseDelayedLinear(6, 6, delays=4, connectivity=0.4, autapses=False, generator=seeded()),
     ),
     "Sequential": lambda: Sequential(linear(6, 8), LIF(threshold=0.2), linear(8, 3), LeakyReadout()),
+    "Sequential nested": lambda: Sequential(
+        Residual(Sequential(linear(6, 6), LIF(threshold=0.2)), linear(6, 6)),
+        SequenceDropout(0.3, generator=seeded()),
+        Branches(Sequential(linear(6, 4), ALIF(threshold=0.2)), linear(6, 3), reduce="concatenate"),
+    ),
+    "Residual": lambda: Residual(LIF(threshold=0.2)),
+    "Branches": lambda: Branches(LIF(5.0, threshold=0.2), LIF(50.0, threshold=0.2)),
+    "SequenceDropout": lambda: SequenceDropout(0.5, generator=seeded()),
     "LSNN": lambda: LSNN(6, 5, 4, 3, delays=3, refractory=2.0, generator=seeded()),
     "LSNN sparse": lambda: LSNN(
         6, 5, 4, 3, delays=3, refractory=2.0, connectivity=0.4, excitatory=0.7, generator=seeded()
