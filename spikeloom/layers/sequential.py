@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from ..core import State, Stateful, check_state, described
-from ..errors import ConfigError, ShapeError, check_like, check_sequence
+from ..core import State, Stateful
+from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..kernels.noise import keys, uniform
 from ..neurons import PSN
 
@@ -166,6 +166,20 @@ def check_parts(owner: str, state: State, layers: Iterable[nn.Module]) -> None:
                 f"({type(layer).__name__}) "
                 "has none: it needs (). Pass state=None to start afresh, or the state that it returned."
             )
+
+
+def described(thing: object) -> str:
+    """A state or what was passed in its place in a few words, for messages.
+
+    >>> described(torch.zeros(2, 3)), described((1, 2)), described(None)
+    ('a tensor [2, 3]', 'a tuple of 2 parts', 'NoneType')
+    """
+    name = type(thing).__name__
+    if isinstance(thing, Tensor):
+        return f"a tensor {list(thing.shape)}"
+    if isinstance(thing, tuple) and hasattr(thing, "_fields"):
+        return f"a {name}({', '.join(thing._fields)})"
+    return f"a {name} of {len(thing)} parts" if isinstance(thing, tuple | list) else name
 
 
 class Layers(nn.Sequential):

@@ -204,13 +204,13 @@ def test_a_state_of_another_network_is_refused(name: str) -> None:
 def test_residual_and_branches_refuse_states_too() -> None:
     xs = torch.rand(5, 2, 4)
     _, state = Residual(LIF())(xs)
-    with pytest.raises(ShapeError, match=r"Residual got a tuple of 1 parts .*needs a ResidualState\(layer, shortcut\)"):
+    with pytest.raises(ShapeError, match=r"Residual needs a state ResidualState\(layer, shortcut\), but got a tuple"):
         Residual(LIF())(xs, state[:1])  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match=r"part 1 of its state, but layer 1 \(Identity\) has none"):
         Residual(LIF())(xs, state._replace(shortcut=state.layer))
     with pytest.raises(ShapeError, match="Branches got a ResidualState"):
         Branches(LIF(), LIF())(xs, state)
-    with pytest.raises(ShapeError, match="SequenceDropout got a LIFState"):
+    with pytest.raises(ShapeError, match=r"SequenceDropout needs a state .*but got LIFState"):
         SequenceDropout()(xs, state.layer)
     with pytest.raises(ShapeError, match=r"whose mask has shape \[3, 4\]"):
         SequenceDropout()(xs, SequenceDropout().initial_state(torch.ones(3, 4)))
