@@ -118,6 +118,7 @@ def test_the_longest_delay_that_fits_arrives() -> None:
     assert layer(xs)[0].flatten().tolist() == [0, 0, 0, 0, 0, 0, 1, 0, 0]
 
 
+@torch.no_grad()
 def test_a_compiled_layer_refuses_them_too() -> None:
     layer = DelayedLinear(3, 3, delays=5)
     compiled = torch.compile(layer, backend="eager")
