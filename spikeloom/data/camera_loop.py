@@ -12,12 +12,12 @@ Source of the draws: Steele, Lea and Flood, Fast splittable pseudorandom number 
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from .. import compiled
 from .spike_trains import Array
 
-njit = numba.njit(nogil=True, cache=True, error_model="numpy")
+njit = compiled.njit()
 
 GOLDEN, FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 HALF = np.uint64(0xFFFFFFFF)

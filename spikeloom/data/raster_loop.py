@@ -6,12 +6,12 @@ Imported when a raster is first made, because numba is slow to load.
 
 import math
 
-import numba
 import numpy as np
 
+from .. import compiled
 from .spike_trains import Array
 
-njit = numba.njit(nogil=True, cache=True, error_model="numpy")
+njit = compiled.njit()
 
 
 @njit

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import kept
 from ..errors import ConfigError, DataError
 from .spike_trains import Array, SpikeTrains
 
@@ -26,9 +27,7 @@ DAMAGE = (OSError, EOFError, KeyError, NotImplementedError, ValueError, zlib.err
 
 def folder() -> Path:
     """Where spike trains are kept: below $SPIKELOOM_CACHE, or the user's cache folder."""
-    named = os.environ.get("SPIKELOOM_CACHE")
-    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "spikeloom"
-    return base / "spikes"
+    return kept.folder("spikes")
 
 
 def stored(name: str, key: str, make: Callable[[], SpikeTrains], empty: bool = False) -> SpikeTrains:

@@ -12,9 +12,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from .. import compiled
 from .noise import GOLDEN, SPLIT, STRIDE, TRIPLE
 
-njit = numba.njit(nogil=True, cache=True, error_model="numpy")
+njit = compiled.njit()
 word = numba.njit(inline="always", error_model="numpy")
 Array = Any
 

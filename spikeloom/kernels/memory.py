@@ -10,12 +10,12 @@ segment by segment. What a synapse is changed by is written with factors, so tha
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .. import compiled
 from . import gpu, threads
 from .choose import engine_for
 from .draws import njit
@@ -23,7 +23,7 @@ from .draws import njit
 Array = Any
 SEGMENT = 100
 """Steps between two memories that are kept for the way back: an item of the paper."""
-sums = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+sums = compiled.njit(fastmath={"reassoc", "contract"})
 
 # Places in the array of numbers; its dtype is that of the voltages.
 (

@@ -9,9 +9,9 @@ current at inputs, and t + 1 + delay in recurrence.
 from typing import Any
 
 import llvmlite.binding
-import numba
 import numpy as np
 
+from .. import compiled
 from .lanes import LANES, ROWS, dense_row, dense_rows, listed_rows, lowest_bit, nonzero_lanes
 
 # LLVM gives up on vector instructions when it must compare more than 8 pairs of arrays for overlap. Ours never do.
@@ -20,7 +20,7 @@ llvmlite.binding.set_option("spikeloom", "-runtime-memory-check-threshold=1000")
 TILE = 256
 """Rows (steps times samples) whose events `dense_gradient` sorts at once."""
 
-njit = numba.njit(nogil=True, cache=True, error_model="numpy")
+njit = compiled.njit()
 Array = Any
 
 

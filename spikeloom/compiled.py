@@ -1,0 +1,115 @@
+"""Machine code on disk: compiled once, found by every later process, and never believed unseen.
+
+A file for each function and types of arguments, named by the hash of all that its machine code follows from: the text
+of the function's file and of everything in `kernels`, the types, the processor, the versions of Python and Numba and
+the switches of Numba that change code. Damaged files are compiled again, with a warning; where none can be written,
+every process compiles for itself, after one warning.
+"""
+
+import hashlib
+import linecache
+import pickle
+import sys
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import config
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+from . import kept
+from .errors import ConfigError, DataError
+
+_told: list[str] = []
+"""The warning that nothing can be kept, once there was one."""
+
+
+def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator: `numba.njit` for loops without the interpreter's lock, whose machine code is kept on disk.
+
+    >>> @njit()
+    ... def twice(x):
+    ...     return 2 * x
+    >>> twice(4)
+    8
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        made = numba.njit(nogil=True, error_model="numpy", **options)(function)
+        if not config.DISABLE_JIT:
+            made._cache = _Kept(function, repr(sorted(options.items())))
+        return made
+
+    return decorate
+
+
+class _Kept(NullCache):  # type: ignore[misc]
+    """The overloads of one function, as Numba asks for them: a file each."""
+
+    def __init__(self, function: Callable[..., Any], options: str) -> None:
+        self.function, self.options = function, options
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The machine code for these types, or None."""
+        target_context.refresh()
+        content = load(self._name(sig, target_context.codegen()))
+        return None if content is None else CompileResult._rebuild(target_context, *pickle.loads(content))
+
+    def save_overload(self, sig: Any, result: Any) -> None:
+        """Keep the machine code for these types, unless it holds addresses of this process."""
+        if not result.lifted and not result.library.has_dynamic_globals:
+            save(self._name(sig, result.codegen), dumps(result._reduce()))
+
+    def _name(self, sig: Any, codegen: Any) -> str:
+        code, function = self.function.__code__, self.function
+        closed = tuple(cell.cell_contents for cell in function.__closure__ or ())
+        text = repr((
+            str(sig), codegen.magic_tuple(), self.options, code.co_firstlineno, dumps(closed) if closed else "",
+            config.BOUNDSCHECK, config.OPT, config.DEBUGINFO_DEFAULT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE,
+        ))  # fmt: skip
+        source = "".join(linecache.getlines(code.co_filename, function.__globals__))
+        digest = hashlib.sha256((text + source + sources()).encode()).hexdigest()[:24]
+        return f"{function.__module__.removeprefix('spikeloom.')}.{function.__name__}-{digest}.nbc"
+
+
+@cache
+def sources() -> str:
+    """The text of all that turns an equation into a module and into machine code, and the versions of what helps."""
+    texts = [path.read_text() for path in sorted((Path(__file__).parent / "kernels").glob("*.py"))]
+    return "".join([numba.__version__, sys.version, *texts])
+
+
+def load(name: str) -> bytes | None:
+    """The content of a file of the kernel cache; None if it is not there, damaged, or not to be trusted."""
+    try:
+        path = kept.folder("kernels") / name
+        kept.check_trusted(path.parent)
+        return kept.read(path)
+    except DataError as error:
+        warnings.warn(f"{error} It is made again.", stacklevel=2)
+    except (OSError, ConfigError):
+        pass  # `save` says why, if it fails too
+    return None
+
+
+def save(name: str, content: bytes) -> Path | None:
+    """Keep a file in the kernel cache and return its path; None, and a warning the first time, where that fails."""
+    try:
+        path = kept.folder("kernels") / name
+        kept.check_trusted(path.parent)
+        kept.write(path, content)
+        return path
+    except OSError as error:
+        why = f"cannot keep compiled kernels in {path.parent}: {error.strerror}. Set SPIKELOOM_CACHE to a folder you "
+        why += "can write to"
+    except ConfigError as error:
+        why = str(error).removesuffix(".")
+    if not _told:
+        _told.append(why)
+        warnings.warn(f"{why}; until then every process compiles them again.", stacklevel=2)
+    return None
