@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..errors import ConfigError, TrainingError
+from ..errors import CheckpointError, ConfigError, TrainingError
 
 NEWBORN = 1e-12
 """Theta of a synapse that was just created."""
@@ -154,6 +154,10 @@ class DeepR:
             )
         self.optimizer, self.l1, self.temperature, self.soft = optimizer, l1, temperature, soft
         self.budget, self.resample_sign, self.reset_moments = budget, resample_sign, reset_moments
+        if generator is not None and generator.device.type != "cpu":
+            raise ConfigError(
+                f"DeepR draws on the CPU, but its generator is on {generator.device}. Pass a CPU generator."
+            )
         if generator is None:
             generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         self.generator = generator
@@ -181,6 +185,7 @@ class DeepR:
                 )
             if any(theta is other.theta for other in self.layers[:place]):
                 raise ConfigError(f"DeepR layer {layer.name!r} is there twice. Pass every layer once.")
+            self._check_values(layer)
             if torch.finfo(theta.dtype).tiny > NEWBORN:
                 raise ConfigError(
                     f"DeepR layer {layer.name!r}: a new synapse of size {NEWBORN} is zero in {theta.dtype}. Keep theta "
@@ -191,6 +196,29 @@ class DeepR:
                     f"DeepR layer {layer.name!r}: resample_sign gives synapses new signs, but those of a neuron are "
                     "all alike there (Dale's law). Leave out neuron_sign or resample_sign."
                 )
+
+    def _check_values(self, layer: _Layer) -> None:
+        """Raise ConfigError unless a layer holds numbers that can be rewired."""
+        theta, sign, allowed = layer.theta, layer.module.sign, layer.module.allowed
+        if not theta.is_floating_point() or not bool(theta.isfinite().all()):
+            raise ConfigError(
+                f"DeepR layer {layer.name!r}: theta must hold finite floating point numbers, but is {theta.dtype} with "
+                f"{int((~theta.isfinite()).sum())} that are not. Draw the layer afresh, or load a sound state."
+            )
+        if sign.shape != theta.shape or not bool((sign.abs() == 1).all()):
+            raise ConfigError(
+                f"DeepR layer {layer.name!r}: sign must be -1 or 1 for each theta {list(theta.shape)}, but is "
+                f"{list(sign.shape)} with {int((sign.abs() != 1).sum())} others: no synapse is without a sign."
+            )
+        if allowed is not None and (allowed.shape != theta.shape or allowed.dtype != torch.bool):
+            raise ConfigError(
+                f"DeepR layer {layer.name!r}: allowed must be None or boolean {list(theta.shape)}, but is "
+                f"{allowed.dtype} {list(allowed.shape)}."
+            )
+        if not 0.0 < layer.module.connectivity <= 1.0:
+            raise ConfigError(
+                f"DeepR layer {layer.name!r} needs connectivity in (0, 1], but has {layer.module.connectivity}."
+            )
 
     def _check_budget(self) -> None:
         for layers, room in self._budgets():
@@ -223,7 +251,8 @@ class DeepR:
         """Rewire once; what happened to each layer.
 
         Raises:
-            TrainingError: the optimiser has not moved since the last call, or theta is no longer a number.
+            TrainingError: the optimiser has not moved since the last call, theta is no longer a number, or the learning
+            rate is negative or not a number.
         """
         before, self._before = self._before, None
         if before is None:
@@ -232,6 +261,13 @@ class DeepR:
                 "leaves it out after an overflow: leave out DeepR.step() then, too.)"
             )
         for layer in self.layers:
+            lr = self._lr(layer)
+            if lr is None or not 0.0 <= lr < math.inf:
+                raise TrainingError(
+                    f"DeepR layer {layer.name!r}: its learning rate must be >= 0 and finite, but "
+                    + ("its theta has left the optimiser. " if lr is None else f"is {lr}. ")
+                    + "Make DeepR again after changing the parameter groups of the optimiser."
+                )
             if not bool(torch.isfinite(layer.theta).all()):
                 raise TrainingError(
                     f"DeepR layer {layer.name!r}: theta is no longer a finite number after the optimiser's step. "
@@ -307,8 +343,9 @@ class DeepR:
                     value[chosen] = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Generator, counters and which synapses exist (which the layers' theta says too: the two are compared)."""
+        """Generator, counters, budgets, and which synapses exist: to be compared with the layers' theta."""
         return {
+            "budgets": self._saved_budgets(),
             "generator": self.generator.get_state(),
             "counters": [self.updates, self.created, self.pruned],
             "active": {layer.name: layer.theta > 0 for layer in self.layers},
@@ -318,17 +355,34 @@ class DeepR:
         """Go on where `state` was taken; load the layers first.
 
         Raises:
-            ConfigError: the synapses of the layers are others than those of `state`.
+            ConfigError: the layers, their budgets or their synapses are others than those of `state`.
+            CheckpointError: it is no state of DeepR.
         """
+        if missing := [part for part in ("generator", "counters", "active") if part not in state]:
+            raise CheckpointError(f"This is no state of DeepR: it has no {', '.join(missing)}. Load what it saved.")
+        if (names := sorted(layer.name for layer in self.layers)) != sorted(state["active"]):
+            raise ConfigError(
+                f"DeepR was saved with layers {', '.join(state['active'])}, but has {', '.join(names)}. Make it with "
+                "the layers that were saved."
+            )
+        if (budgets := state.get("budgets", self._saved_budgets())) != self._saved_budgets():  # none before 0.2
+            raise ConfigError(
+                f"DeepR was saved with budgets {budgets}, but has {self._saved_budgets()}. Make it with the same "
+                "layers, connectivity, `budget` and `soft`."
+            )
         for layer in self.layers:
-            active = state["active"].get(layer.name)
-            if active is None or not torch.equal(active.to(layer.theta.device), layer.theta > 0):
+            active = state["active"][layer.name]
+            if not torch.equal(active.to(layer.theta.device), layer.theta > 0):
                 raise ConfigError(
                     f"DeepR layer {layer.name!r}: its synapses are not those that were saved. Load the state of the "
                     "layers first, from the same checkpoint."
                 )
         self.generator.set_state(state["generator"])
         self.updates, self.created, self.pruned = state["counters"]
+
+    def _saved_budgets(self) -> dict[str, int]:
+        """How many synapses each group of layers has, by their names; soft DEEP R keeps none."""
+        return {} if self.soft else {" ".join(layer.name for layer in part): room for part, room in self._budgets()}
 
 
 def _named(layers: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, ShapeError, check_positive
+from .local import like_weight, zeros
 
 Forgets = Literal["pre", "post", "never"]
 FORGETS: tuple[Forgets, ...] = ("pre", "post", "never")
@@ -83,17 +84,24 @@ class Hebbian:
 
     def initial_traces(self, pre: Tensor, post: Tensor) -> HebbianTraces:
         """Traces of samples that have seen nothing."""
-        return HebbianTraces(torch.zeros_like(pre), torch.zeros_like(post))
+        return HebbianTraces(*zeros(pre, post))
 
     def update(self, weight: Tensor, pre: Tensor, post: Tensor, traces: HebbianTraces) -> tuple[Tensor, HebbianTraces]:
-        """One step of all synapses."""
-        if tuple(weight.shape) != (len(pre), post.shape[-1], pre.shape[-1]) or len(pre) != len(post):
+        """One step of all synapses, in the dtype of the weight; the activity may be of any real type."""
+        two = pre.dim() == post.dim() == 2
+        if not two or tuple(weight.shape) != (len(pre), post.shape[-1], pre.shape[-1]) or len(pre) != len(post):
             raise ShapeError(
                 f"Hebbian got weight {list(weight.shape)} for spikes {list(pre.shape)} and {list(post.shape)}. They "
                 "must be [B, N, I], [B, I] and [B, N]: every sample has weights of its own."
             )
+        if not isinstance(traces, tuple) or len(traces) != 2:
+            raise ShapeError(
+                f"Hebbian needs traces of both sides, but got {traces!r}. Start with initial_traces(pre, post)."
+            )
+        named = {"trace_pre": traces[0], "trace_post": traces[1]}
+        pre, post, *traced = like_weight("Hebbian", weight, {"pre": pre, "post": post}, named)
         decay = self.decay_trace
-        x, y = ((1 - decay) * spikes + decay * trace for spikes, trace in zip((pre, post), traces, strict=True))
+        x, y = ((1 - decay) * spikes + decay * trace for spikes, trace in zip((pre, post), traced, strict=True))
         gain = (self.potentiation * y.unsqueeze(2) * x.unsqueeze(1)).clamp(max=1.0)
         kept = 1.0 - gain if self.soft_bound else torch.ones_like(gain)
         if self.forgets != "never":

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ..core import constant
 from ..errors import ConfigError, ShapeError, check_positive
+from .local import like_weight, zeros
 
 SoftBound = Literal["none", "post", "both", "original"]
 Reduction = Literal["sum", "mean", "max"]
@@ -65,8 +66,8 @@ class STDP:
             in size, for each synapse ("max").
 
     Raises:
-        ConfigError: a value is out of range.
-        ShapeError: weight and spikes do not fit.
+        ConfigError: a value is out of range, a weight out of bounds, or a spike negative or NaN.
+        ShapeError: weight, spikes and traces do not fit, or the weight is of whole numbers.
 
     >>> rule = post_stdp(lr=0.05, target=0.4, power=0.2, soft_bound="original")
     >>> pre, post, weight = torch.ones(1, 1), torch.ones(1, 1), torch.full((1, 1), 0.3)
@@ -114,20 +115,47 @@ class STDP:
 
     def initial_traces(self, pre: Tensor, post: Tensor) -> STDPTraces:
         """Traces of samples without a spike so far."""
-        return STDPTraces(torch.zeros_like(pre), torch.zeros_like(post), torch.zeros_like(post))
+        return STDPTraces(*zeros(pre, post, post))
 
     def update(self, weight: Tensor, pre: Tensor, post: Tensor, traces: STDPTraces) -> tuple[Tensor, STDPTraces]:
-        """One step of all synapses."""
+        """One step of all synapses, in the dtype of the weight; spikes may be of any real type."""
+        for name, spikes in (("pre", pre), ("post", post)):
+            if not bool((spikes >= 0).all()):  # nor NaN
+                raise ConfigError(
+                    f"STDP needs spikes or counts, 0 or above, but {name} holds {float(spikes.min()):g}. Pass spikes, "
+                    "not voltages or rates with a sign."
+                )
+        self.check_weight("STDP", weight)
         weight = weight.clone()
         return weight, self.update_(weight, pre, post, traces)
 
+    def check_weight(self, owner: str, weight: Tensor) -> None:
+        """Raise ConfigError unless all weights are numbers within the bounds of this rule."""
+        if not weight.numel() or not weight.is_floating_point():
+            return
+        low, high = weight.aminmax()
+        bounds = torch.tensor((self.w_min, self.w_max), dtype=weight.dtype)  # as `clamp` rounds them
+        if not bool((low.cpu() >= bounds[0]) & (high.cpu() <= bounds[1])):
+            raise ConfigError(
+                f"{owner} keeps weights from {self.w_min:g} to {self.w_max:g}, but got weights from {float(low):g} to "
+                f"{float(high):g}. Clamp them, or give the rule the bounds w_min and w_max of these weights."
+            )
+
     def update_(self, weight: Tensor, pre: Tensor, post: Tensor, traces: STDPTraces) -> STDPTraces:
-        """The same, with the new weight in place of the old one."""
-        if weight.shape != (post.shape[-1], pre.shape[-1]) or len(pre) != len(post):
+        """The same, with the new weight in place of the old one; values are not looked at."""
+        two = pre.dim() == post.dim() == 2
+        if not two or weight.shape != (post.shape[-1], pre.shape[-1]) or len(pre) != len(post):
             raise ShapeError(
                 f"STDP got weight {list(weight.shape)} for spikes {list(pre.shape)} and {list(post.shape)}. They must "
                 "be [N, I], [B, I] and [B, N]."
             )
+        if not isinstance(traces, STDPTraces):
+            raise ShapeError(
+                f"STDP needs STDPTraces, but got {type(traces).__name__}. Start with initial_traces(pre, post)."
+            )
+        named = {"trace_pre": traces.pre, "trace_post": traces.post, "slow": traces.slow}
+        pre, post, *traced = like_weight("STDP", weight, {"pre": pre, "post": post}, named)
+        traces = STDPTraces(*traced)
         x_pre = traces.pre * constant(math.exp(-self.dt / self.tau_pre), pre)
         x_post = traces.post * constant(math.exp(-self.dt / self.tau_post), post)
         slow = traces.slow * constant(math.exp(-self.dt / self.tau_slow), post) if self.triplet else traces.slow
@@ -265,13 +293,23 @@ def normalise(weight: Tensor, total: float, w_min: float = -math.inf, w_max: flo
     What would pass `w_max` stays there, and the others make up for it. A neuron without weights stays so.
 
     Raises:
-        ConfigError: the total is not positive, or more than all weights at `w_max`.
+        ConfigError: the total is not positive, or more than all weights at `w_max`; a weight is not finite.
+        ShapeError: the weights are not [N, I] of a floating point type.
 
     >>> [round(w, 4) for w in normalise(torch.tensor([[0.1, 0.2, 0.3]]), 78.4)[0].tolist()]
     [13.0667, 26.1333, 39.2]
     >>> normalise(torch.tensor([[0.25, 0.25, 1.0]]), 2.0, w_max=1.0).tolist()
     [[0.5, 0.5, 1.0]]
     """
+    if weight.dim() != 2 or not weight.is_floating_point():
+        raise ShapeError(
+            f"normalise needs weights [N, I] of a floating point type, but got {weight.dtype} {list(weight.shape)}. "
+            "Reshape them, or call .float() first."
+        )
+    if not w_min < w_max:
+        raise ConfigError(f"normalise needs w_min < w_max, but got {w_min} and {w_max}.")
+    if not bool(weight.isfinite().all()):
+        raise ConfigError("normalise got weights that are not finite. Look for what made them so.")
     check_total("normalise", total, weight.shape[1], w_max)
     free, left = torch.ones_like(weight, dtype=torch.bool), weight.new_full((len(weight), 1), total)
     for _ in range(weight.shape[1]):

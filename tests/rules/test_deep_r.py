@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spikeloom.errors import ConfigError, TrainingError
+from spikeloom.errors import CheckpointError, ConfigError, TrainingError
 from spikeloom.layers import SignedSparseLinear, SparseDelayedLinear
 from spikeloom.rules import DeepR
 
@@ -417,3 +417,71 @@ def test_wrong_use_is_explained() -> None:
         layer.theta.fill_(1.0)
     with pytest.raises(ConfigError, match="keeps 20 synapses in 0, but 100 exist"):
         DeepR(optimizer, [layer])
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("theta", float("nan"), r"layer '0': theta must hold finite floating point numbers, but is .* with 1 that are"),
+        ("theta", float("inf"), r"theta must hold finite floating point numbers"),
+        ("sign", 0.0, r"layer '0': sign must be -1 or 1 for each theta \[30, 20\], but is \[30, 20\] with 1 others"),
+        ("sign", float("nan"), r"sign must be -1 or 1 for each theta"),
+    ],
+)
+def test_values_that_cannot_be_rewired_are_refused(part: str, value: float, message: str) -> None:
+    layer = one_layer()
+    getattr(layer, part).data[0, 0] = value
+    with pytest.raises(ConfigError, match=message):
+        DeepR(torch.optim.SGD(layer.parameters(), lr=0.1), [layer])
+
+
+def test_a_mask_that_is_none_and_a_share_that_is_none_are_refused() -> None:
+    layer = one_layer()
+    layer.allowed = torch.ones(30, 20)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    with pytest.raises(ConfigError, match=r"allowed must be None or boolean \[30, 20\], but is .* \[30, 20\]"):
+        DeepR(optimizer, [layer])
+    layer.allowed, layer.connectivity = None, float("nan")
+    with pytest.raises(ConfigError, match=r"layer '0' needs connectivity in \(0, 1\], but has nan"):
+        DeepR(optimizer, [layer])
+
+
+def test_learning_rates_that_are_none_are_refused() -> None:
+    layer = one_layer()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    rewire = DeepR(optimizer, [layer], l1=0.01)
+    for lr in (-0.1, float("nan")):
+        optimizer.step()
+        optimizer.param_groups[0]["lr"] = lr
+        with pytest.raises(TrainingError, match=rf"must be >= 0 and finite, but is {lr}. Make DeepR again"):
+            rewire.step()
+    optimizer.param_groups[0]["lr"] = 0.0  # as a warm-up starts
+    optimizer.step()
+    assert rewire.step()["0"].pruned == 0
+    optimizer.step()
+    optimizer.param_groups.clear()
+    with pytest.raises(TrainingError, match=r"but its theta has left the optimiser\. Make DeepR again"):
+        rewire.step()
+
+
+def test_a_state_of_other_layers_or_budgets_is_refused() -> None:
+    def made(names: str, **options: Any) -> DeepR:
+        layers = nn.ModuleDict({name: one_layer() for name in names.split()})
+        return DeepR(torch.optim.SGD(layers.parameters(), lr=0.1), dict(layers.items()), **options)
+
+    saved = made("a b").state_dict()
+    before = (other := made("a")).state_dict()
+    with pytest.raises(ConfigError, match=r"was saved with layers a, b, but has a. Make it with the layers"):
+        other.load_state_dict(saved)
+    assert torch.equal(other.state_dict()["generator"], before["generator"])
+    with pytest.raises(
+        ConfigError, match=r"budgets \{'a b': 240\}, but has \{'a': 120, 'b': 120\}\. Make it with the same"
+    ):
+        made("a b", budget="per_matrix").load_state_dict(saved)
+    with pytest.raises(CheckpointError, match=r"no state of DeepR: it has no generator, counters, active. Load what"):
+        other.load_state_dict({})
+    old = {name: part for name, part in saved.items() if name != "budgets"}  # as version 0.1 saved it
+    (same := made("a b")).load_state_dict(old)
+    same.layers[0].theta.data.zero_()
+    with pytest.raises(ConfigError, match="its synapses are not those that were saved"):
+        same.load_state_dict(old)
