@@ -260,6 +260,7 @@ class DiehlCookNetwork(Stateful):
         rows = self._check_events(events, batch)
         if engine_for(state.weight) != "numba" or not self._compiled(batch):
             return self._by_definition(events, state)
+        self._check_weight(state)
         before = events_of(state.inputs.unsqueeze(0))
         first = torch.cat([before.first, before.first[-1] + events.first[1:]])
         unit = torch.cat([before.unit, events.unit])
@@ -359,9 +360,17 @@ class DiehlCookNetwork(Stateful):
 
     def _in_steps(self, xs: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """The definition, which changes the weight of `state`; without counters of versions it takes a sixth less."""
+        self._check_weight(state)
         with torch.inference_mode():
             spikes, after = scan(self._step, xs, state)
         return spikes.clone(), copied(after)
+
+    def _check_weight(self, state: NetworkState) -> None:
+        """Raise ConfigError unless the weights are finite, and within the bounds of the rule while that learns."""
+        if self.rule is not None and self.training:
+            self.rule.check_weight("DiehlCookNetwork", state.weight)
+        elif not bool(state.weight.isfinite().all()):
+            raise ConfigError("DiehlCookNetwork got weights that are not finite. Look for what made them so.")
 
     def _compiled(self, batch: int) -> bool:
         """Whether the compiled loop can do it: not where the order of changes within a step would matter."""

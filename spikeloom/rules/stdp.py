@@ -36,6 +36,10 @@ REDUCTIONS = ("sum", "mean", "max")
 SOFT_BOUNDS = ("none", "post", "both", "original")
 
 
+ROUNDING = 1e-6
+"""Of a bound in float32, as a share of it: weights may be that far outside."""
+
+
 class STDPTraces(NamedTuple):
     """Low-passed spikes of both sides; `slow` is a second trace of the postsynaptic side."""
 
@@ -134,8 +138,8 @@ class STDP:
         if not weight.numel() or not weight.is_floating_point():
             return
         low, high = weight.aminmax()
-        bounds = torch.tensor((self.w_min, self.w_max), dtype=weight.dtype)  # as `clamp` rounds them
-        if not bool((low.cpu() >= bounds[0]) & (high.cpu() <= bounds[1])):
+        room = ROUNDING * max(abs(bound) for bound in (self.w_min, self.w_max, 0.0) if math.isfinite(bound))
+        if not self.w_min - room <= float(low) <= float(high) <= self.w_max + room:
             raise ConfigError(
                 f"{owner} keeps weights from {self.w_min:g} to {self.w_max:g}, but got weights from {float(low):g} to "
                 f"{float(high):g}. Clamp them, or give the rule the bounds w_min and w_max of these weights."

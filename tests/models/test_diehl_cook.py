@@ -548,3 +548,19 @@ def test_rules_that_make_no_sense(options: dict[str, Any], said: str) -> None:
 def test_neurons_that_make_no_sense(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         DiehlCook(**{"size": 2, **options})
+
+
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+@pytest.mark.parametrize(
+    ("value", "learns", "message"),
+    [
+        (float("nan"), True, r"DiehlCookNetwork keeps weights from 0 to 1, but got weights from nan to nan"),
+        (2.0, True, r"keeps weights from 0 to 1, but got weights from .* to 2. Clamp them"),
+        (float("inf"), False, r"DiehlCookNetwork got weights that are not finite"),
+    ],
+)
+def test_weights_that_are_none_are_refused(engine: str, value: float, learns: bool, message: str) -> None:
+    network = DiehlCookNetwork(4, DiehlCook(3), post_stdp(), generator=torch.Generator().manual_seed(0)).train(learns)
+    network.weight[0, 0] = value
+    with kernels.use(engine), pytest.raises(ConfigError, match=message):
+        network(torch.ones(2, 1, 4))
