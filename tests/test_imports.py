@@ -2,7 +2,8 @@
 
    cli -> tasks -> models -> convert -> layers -> rules -> neurons -> kernels -> firing -> surrogate
        -> core, vocabulary -> compiled -> kept -> errors
-    data -> compiled, kept, errors      train -> core, made_up, errors      plot -> numpy, matplotlib only
+    inspect -> layers and what is right of them      train -> core, inspect, made_up, errors
+    data -> compiled, kept, errors      plot -> numpy, matplotlib only
     report -> plot, made_up, errors
 
 Each may import anything to its right. Only tasks and the command line bring data, train and plot together.
@@ -35,14 +36,15 @@ CHAIN = [
 ]
 APART = {
     "data": {"compiled", "kept", "errors"},
-    "train": {"core", "made_up", "errors"},
+    "train": {"core", "inspect", "made_up", "errors"},
     "plot": set[str](),
     "report": {"plot", "made_up", "errors"},
     "made_up": set[str](),
 }
 CLI = {"__main__", "cli", "commands", "options"}  # one room: the command line
 ALLOWED = {part: set(CHAIN[place + 1 :]) for place, part in enumerate(CHAIN)} | APART
-ALLOWED |= {"tasks": {*CHAIN, *APART}, "cli": {"tasks", *CHAIN, *APART}, "__init__": set(CHAIN)}
+ALLOWED |= {"inspect": set(CHAIN[CHAIN.index("layers") :])}  # what a person asks of any network
+ALLOWED |= {"tasks": {"inspect", *CHAIN, *APART}, "cli": {"tasks", "inspect", *CHAIN, *APART}, "__init__": set(CHAIN)}
 
 THIRD_PARTY = {
     "tyro": {"cli"},

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..data.batches import Batches
 from ..data.spike_trains import SpikeTrains
 from ..errors import ConfigError, check_positive
+from ..inspect import of_counts
 from ..kernels.noise import keys
 from ..layers.events import Events, poisson_events
 from ..layers.lateral import growing_starts, som_inhibition
@@ -27,6 +28,7 @@ from ..models.presentation import Repeats, chosen, present_, put_back_
 from ..models.votes import VOTES, Assignment, accuracy, assign
 from ..neurons.diehl_cook import DiehlCook, MembraneLIF
 from ..rules import STDP, hebbian, pair_stdp, post_stdp, triplet_stdp, weight_dependent_stdp
+from ..train.firing import Firing
 from ..train.run import Run
 from ..train.supervised import fit
 
@@ -383,7 +385,7 @@ def train(options: Options, run: Run, splits: Splits) -> None:
     known = Known(options.n_neurons, len(splits.classes))
     total = options.epochs * -(-len(used) // batches.batch)
     each = -(-total // options.intervals)
-    rule = net.rule
+    rule, firing = net.rule, Firing(run, {})
     assert rule is not None
 
     def step(finished: int) -> dict[str, float]:
@@ -406,6 +408,7 @@ def train(options: Options, run: Run, splits: Splits) -> None:
             counts.append(found.counts)
         net.consolidate(state)
         told, spikes = torch.cat(labels), torch.cat(counts)
+        firing.keep(finished, "training", [of_counts("excitatory", spikes.sum(0), len(spikes) * steps(options))])
         named = known.assignment()
         values = {f"accuracy_{name}": accuracy(vote(spikes, named).predictions, told) for name, vote in VOTES.items()}
         known.add(spikes, told, options.alpha)

@@ -5,13 +5,20 @@
 
 `step` is the task's: batch, forward, backward, `ranks.average_gradients(model)`, optimiser. Everything the loop decides
 depends on the number of finished updates and on the logged history only, so a resumed run takes the same path.
+
+Spiking layers of the parts are observed in the first update and in every validation. One that never fires, or fires in
+every step, is told once, with what to try; `layers.json` holds the rates.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from torch import nn
+
 from ..errors import ConfigError
 from . import metrics, ranks
+from .firing import Firing
 from .run import Part, Run
 
 History = list[dict[str, Any]]
@@ -52,12 +59,15 @@ def fit(
     history = _history(run)
     sign = 1.0 if better == "lower" else -1.0
     lowest = min((sign * line[best] for line in history if best in line), default=float("inf"))
+    firing = Firing(run, {name: part for name, part in parts.items() if isinstance(part, nn.Module)})
     try:
         while finished < updates and not (stop is not None and stop(finished, history)):
-            values = dict(step(finished))
+            with contextlib.nullcontext() if finished else firing.watching(finished, "training"):
+                values = dict(step(finished))
             finished += 1
             if validate is not None and (finished % validate_every == 0 or finished == updates):
-                values.update(validate(finished))
+                with firing.watching(finished, "validation"):
+                    values.update(validate(finished))
             values = ranks.mean(values)
             metrics.check_finite(values, finished)
             run.log(finished, **values)

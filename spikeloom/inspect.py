@@ -1,0 +1,215 @@
+"""Which layers of a network fire: mean rate, silent and saturated neurons of each spiking layer.
+
+    for layer in activity(net, xs):
+        print(layer)
+
+A layer that never fires passes nothing on, and one that fires in every step passes nothing but a constant: in both
+cases nothing is learned through it, while the loss looks like any other. `activity` runs a network once; `Watch`
+observes the calls that are made anyway.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .core import Stateful
+from .layers.memory import HebbianRead, HebbianWrite
+from .layers.recurrent import Recurrent
+from .layers.two_pass import RectifiedRecurrent
+from .neurons import DiehlCook, MaskedPSN, MembraneLIF, RateNeuron, SlidingPSN
+from .neurons.neuron import Neuron
+from .neurons.psn import PSN
+
+SATURATED = 0.95
+"""A neuron that spikes in more than this share of the steps is saturated, and so is a layer of this mean rate."""
+SILENT = 0.99
+"""A layer with at least this share of silent neurons is silent."""
+
+
+@dataclass(frozen=True)
+class LayerActivity:
+    """How much a layer fired in a batch.
+
+    Args:
+        name: of the layer, as in `named_modules`.
+        neurons: in the layer.
+        rate: spikes per neuron and step.
+        silent: share of the neurons that never spiked.
+        saturated: share of the neurons that spiked in more than 95 % of the steps.
+    """
+
+    name: str
+    neurons: int
+    rate: float
+    silent: float
+    saturated: float
+
+    @property
+    def state(self) -> str:
+        """ "silent", "saturated", or "" for a layer that works."""
+        if self.silent >= SILENT:
+            return "silent"
+        return "saturated" if self.rate > SATURATED else ""
+
+    @property
+    def advice(self) -> str:
+        """What is wrong with the layer and what to try; "" for one that works."""
+        if self.state == "silent":
+            never = "none of its" if self.silent == 1.0 else f"only {1 - self.silent:.1%} of its"
+            return (
+                f"layer {self.name} is silent: {never} {self.neurons:,} neurons spiked, so almost nothing is learned "
+                "through it. Try larger inputs or weights, a lower threshold, or a longer time constant."
+            )
+        if self.state == "saturated":
+            return (
+                f"layer {self.name} is saturated: its {self.neurons:,} neurons spike in {self.rate:.1%} of the steps, "
+                "so it passes on almost nothing but a constant. Try smaller inputs or weights, a higher threshold, or "
+                "a shorter time constant."
+            )
+        return ""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.neurons:,} neurons, {self.rate:.4f} spikes per step, {self.silent:.1%} silent, "
+            f"{self.saturated:.1%} saturated"
+        )
+
+
+class Watch:
+    """Observes the spiking layers of some modules in the calls that are made anyway.
+
+    Shapes: a spiking layer returns spikes [T, B, *N]; the neurons are counted over all steps, samples and calls.
+
+    Args:
+        modules: by name; the name stands before those of their layers unless it is empty.
+
+    >>> from spikeloom.neurons import LIF
+    >>> from spikeloom.layers import Sequential
+    >>> net = Sequential(nn.Linear(4, 8), LIF())
+    >>> watch = Watch({"": net})
+    >>> with watch.watching():
+    ...     _ = net(torch.zeros(10, 3, 4))
+    >>> [(layer.name, layer.neurons, layer.silent) for layer in watch.layers()]
+    [('layers.1', 8, 1.0)]
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        self.watched: dict[nn.Module, str] = {}
+        for prefix, module in modules.items():
+            for name, layer in module.named_modules():
+                if _may_spike(layer) and layer not in self.watched:
+                    self.watched[layer] = ".".join(part for part in (prefix, name) if part) or type(layer).__name__
+        self.counts: dict[tuple[str, int], tuple[Tensor, int]] = {}
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Observe the calls inside this block, and nothing of those before."""
+        self.counts = {}
+        hooks = [layer.register_forward_hook(self._see) for layer in self.watched]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def layers(self) -> list[LayerActivity]:
+        """What was observed, layer by layer; a layer with several sizes of input has several lines."""
+        several = [name for name, _ in self.counts]
+        return [
+            of_counts(name if several.count(name) == 1 else f"{name} ({neurons})", fired, cells)
+            for (name, neurons), (fired, cells) in self.counts.items()
+        ]
+
+    @torch.no_grad()
+    def _see(self, layer: nn.Module, _: Any, out: Any) -> None:
+        spikes = out[0] if isinstance(out, tuple) else out
+        if torch.compiler.is_compiling() or not isinstance(spikes, Tensor) or spikes.dim() < 3:
+            return
+        columns = spikes.detach().flatten(0, 1).flatten(1)
+        if isinstance(layer, RateNeuron):
+            if not layer.spikes:
+                return
+            columns = (columns != 0).float()  # its spikes have a height
+        elif not _spikes(layer) and not _is_binary(columns):
+            return
+        fired = (columns.new_ones(len(columns)) @ columns).double()  # a product is faster than a sum
+        key = self.watched[layer], columns.shape[1]
+        before, cells = self.counts.get(key, (torch.zeros((), device=fired.device), 0))
+        self.counts[key] = before + fired, cells + len(columns)
+
+
+def activity(network: nn.Module, *inputs: Any) -> list[LayerActivity]:
+    """Run a network once and return how much each of its spiking layers fired.
+
+    Without gradients; parameters, buffers, generators, hooks and the mode (training or evaluation) are as before.
+
+    Args:
+        network: any module with spiking layers, or one that returns spikes itself.
+        inputs: what it is called with, for example a sequence [T, B, *N].
+
+    >>> from spikeloom.neurons import LIF
+    >>> from spikeloom.layers import Sequential
+    >>> print(*activity(Sequential(nn.Linear(4, 8), LIF(threshold=0.1)), torch.zeros(10, 3, 4)))
+    layers.1: 8 neurons, ... spikes per step, ... silent, 0.0% saturated
+    """
+    watch = Watch({"": network})
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    generators = [
+        (value, value.get_state())
+        for layer in network.modules()
+        for value in vars(layer).values()
+        if isinstance(value, torch.Generator)
+    ]
+    devices = list({part.device.index for part in (*network.parameters(), *network.buffers()) if part.is_cuda})
+    with torch.no_grad(), torch.random.fork_rng(devices=devices), watch.watching():
+        try:
+            out = network(*inputs)
+        finally:
+            for buffer, value in buffers:
+                buffer.copy_(value)
+            for generator, state in generators:
+                generator.set_state(state)
+    spikes = out[0] if isinstance(out, tuple) else out
+    if not watch.counts and isinstance(spikes, Tensor) and spikes.dim() > 2 and _is_binary(spikes):
+        columns = spikes.flatten(0, 1).flatten(1)
+        return [of_counts(type(network).__name__, columns.sum(0), len(columns))]
+    return watch.layers()
+
+
+def of_counts(name: str, fired: Tensor, cells: int) -> LayerActivity:
+    """The activity of a layer from the spikes of each neuron [N] in so many steps of samples."""
+    share = fired.double() / max(cells, 1)
+    return LayerActivity(
+        name,
+        share.numel(),
+        float(share.mean()),
+        float((share == 0).double().mean()),
+        float((share > SATURATED).double().mean()),
+    )
+
+
+def advice(layers: Iterable[LayerActivity]) -> list[str]:
+    """What is wrong with some layers, a sentence each; empty if they all work."""
+    return [layer.advice for layer in layers if layer.advice]
+
+
+def _spikes(layer: nn.Module) -> bool:
+    """Whether a layer of the library returns spikes."""
+    if isinstance(layer, Neuron):
+        return layer.program.equation.fires != "never"
+    spiking = (Recurrent, RectifiedRecurrent, HebbianWrite, HebbianRead, PSN, MaskedPSN, SlidingPSN, RateNeuron)
+    return isinstance(layer, (*spiking, DiehlCook, MembraneLIF))
+
+
+def _may_spike(layer: nn.Module) -> bool:
+    """Whether a layer returns spikes, or is a layer in time of the user's own that might."""
+    own = isinstance(layer, Stateful) and not type(layer).__module__.startswith("spikeloom.")
+    return _spikes(layer) or (own and not any(isinstance(part, Stateful) for part in list(layer.modules())[1:]))
+
+
+def _is_binary(values: Tensor) -> bool:
+    return bool(((values == 0) | (values == 1)).all())
