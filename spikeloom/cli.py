@@ -84,7 +84,10 @@ def version() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status: 0, 1 after an error with a message, 130 after Ctrl-C, 141 without a reader."""
+    """Run one command; the exit status.
+
+    0; 1 after an error with a message, 130 after Ctrl-C, 141 without a reader, 143 after SIGTERM.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         try:
@@ -119,6 +122,12 @@ def answer(arguments: list[str]) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"Interrupted. {interrupt}".rstrip(), file=sys.stderr, flush=True)
         return 130
+    except SystemExit as end:  # of SIGTERM, or the help of an option
+        if (message := getattr(end, "message", None)) is None:
+            raise
+        if os.environ.get("RANK", "0") == "0":
+            print(f"Terminated. {message}".rstrip(), file=sys.stderr, flush=True)
+        return 143
     return 0
 
 

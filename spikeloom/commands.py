@@ -15,7 +15,7 @@ from typing import Any
 
 from .cli import COMMANDS, tasks
 from .data.fetch import fetch
-from .errors import ConfigError, ExportError
+from .errors import ConfigError, DataError, ExportError
 from .made_up import MADE_UP, NOTICE
 from .options import check_old_flags, parse_changes, parse_options, parse_table, take
 from .report import compare as comparison
@@ -23,7 +23,7 @@ from .report.energy import mean_rate
 from .report.read import read
 from .report.report import render
 from .report.sections import Folder
-from .train import config, environment, experiment, files, ranks, series, table
+from .train import config, environment, experiment, files, ranks, series, table, termination
 from .train.allocator import keep_freed_memory
 from .train.config import RunConfig, Task, choices
 from .train.run import Run
@@ -134,6 +134,8 @@ def train(name: str, arguments: list[str]) -> None:
     seeds = list(range(chosen.seed, chosen.seed + chosen.seeds))
     recorded = str(Path(name).resolve()) if name.endswith(".py") else name
     with ranks.joined() as (rank, world):
+        about = {"preset": chosen.preset, "seed": chosen.seed, "seeds": chosen.seeds, "out": str(chosen.out)}
+        ranks.check_same(command="train", task=Path(name).name, **about, options=config.to_json(options))
         again = ranks.restarted()
         if again and chosen.out is None:
             raise ConfigError(LOST)
@@ -142,8 +144,8 @@ def train(name: str, arguments: list[str]) -> None:
         if chosen.seeds > 1:
             several = Series(recorded, chosen.preset, seeds, config.to_json(options))
             new = ranks.shared(not (again and series.read(folder) == several))
-            if rank == 0 and new:
-                series.create(folder, several)
+            if new:
+                ranks.of_first(lambda: series.create(folder, several))
             with refusable(folder, new and rank == 0):
                 train_series(task, folder, several, rank, world)
         else:
@@ -165,20 +167,24 @@ def default_folder(task: str, preset: str, seeds: list[int]) -> Path:
 
 @contextlib.contextmanager
 def resumable(folder: Path, recorded: str) -> Iterator[None]:
-    """Let Ctrl-C say how to go on."""
+    """Let Ctrl-C and SIGTERM say how to go on."""
+    words = f"spikeloom resume {folder}" + (f" --task {recorded}" if recorded.endswith(".py") else "")
     try:
-        yield
+        with termination.ends():
+            yield
     except KeyboardInterrupt:
-        words = f"spikeloom resume {folder}" + (f" --task {recorded}" if recorded.endswith(".py") else "")
         raise KeyboardInterrupt(f"What was saved is kept; go on with `{words}`.") from None
+    except termination.Terminated as ended:
+        wrote = "What was saved is kept" if ended.update is None else f"Update {ended.update} was saved"
+        raise termination.Terminated(f"{wrote}; go on with `{words}`.", ended.update) from None
 
 
 @contextlib.contextmanager
 def refusable(folder: Path, new: bool) -> Iterator[None]:
-    """Take a new folder away again if the options in it are refused before anything was trained."""
+    """Take a new folder away again if its options or data are refused before anything was trained."""
     try:
         yield
-    except ConfigError:
+    except (ConfigError, DataError):
         inside = list(folder.rglob("*")) if new else []
         if inside and {path.name for path in inside if not path.is_dir()} <= set(DESCRIPTIONS):
             for path in sorted(inside, reverse=True):  # what is inside a folder before the folder
@@ -238,8 +244,7 @@ def train_table(name: str, arguments: list[str]) -> None:
             raise ConfigError(LOST)
         place = ranks.shared(asked.out or default_folder(Path(name).stem, f"table-{chosen}", seeds))
         new = rank == 0 and not place.exists()
-        if rank == 0:
-            table.create(place, plan)
+        ranks.of_first(lambda: table.create(place, plan))
         with refusable(place, new):
             fill_table(task, place, plan, rank, world)
 
@@ -312,6 +317,7 @@ def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
 def resume(folder: Path, own: str | None) -> None:
     """Go on with a run, a series or a table; a finished one is only reported."""
     with ranks.joined() as (rank, world):
+        ranks.check_same(command="resume", folder=folder.name)
         plan = table.read(folder)
         if plan is not None:
             fill_table(task_of(folder, plan.task, own), folder, plan, rank, world)
@@ -322,9 +328,7 @@ def resume(folder: Path, own: str | None) -> None:
         else:
             task = task_of(folder, config.read(folder).task, own)
             run = experiment.reopen(folder, ranks.local_device(), rank, world)
-            ready = (folder / "report.html").exists()
-            ranks.barrier()
-            if ready:
+            if ranks.of_first(lambda: experiment.finished(run)):
                 print_finished(run)
             else:
                 print_changes(run)
@@ -398,6 +402,7 @@ def plot(folder: Path, own: str | None) -> None:
     for one in runs(folder):
         run = experiment.reopen(one, ranks.local_device())
         task = task_of(one, run.task, own)
+        experiment.prepare(run)
         task.plot(experiment.options(task, one), run.fresh())
         write_report(task, one)
         print_layers(read(one))
@@ -410,7 +415,9 @@ def report(folder: Path, own: str | None) -> None:
         show_table(task_of(folder, plan.task, own), folder, plan)
         return
     for one in runs(folder):
-        write_report(task_of(one, config.read(one).task, own), one)
+        task = task_of(one, config.read(one).task, own)
+        experiment.reopen(one).check()
+        write_report(task, one)
         print(one / "report.html")
 
 
@@ -443,6 +450,7 @@ def export(arguments: list[str]) -> None:
             f"Task {run.task} has no network_of(config, run), so there is nothing to export. Add one to the task: it "
             "returns the module whose weights are saved as `model`, and the shape of one input without time and batch."
         )
+    run.check()
     model, shape = vars(task)["network_of"](experiment.options(task, folder), run.fresh())
     run.load_best(model=model)
     out = Path(flags.get("out", folder / "model.nir"))

@@ -386,10 +386,13 @@ def test_damaged_results_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert spikeloom("resume", folder, *OWN) == 0
     assert "Note: activity.json is left out: it is list, not dict." in capsys.readouterr().out
     (folder / "result.json").write_text("{}")
-    assert spikeloom("resume", folder, *OWN) == 0
-    said = capsys.readouterr().out
-    assert "Note: result.json is left out: it lacks test, published, seconds." in said
-    assert f"There is no result. `spikeloom evaluate {folder}` writes it." in said
+    assert spikeloom("report", folder, *OWN) == 0
+    assert "it lacks test, published, seconds" in (folder / "report.html").read_text()
+    capsys.readouterr()
+    assert spikeloom("resume", folder, *OWN) == 0  # which tests again
+    said = capsys.readouterr()
+    assert f"Warning: {folder / 'result.json'} is damaged and was moved to result.json.damaged." in said.err
+    assert "test error " in said.out
 
 
 def test_tasks_are_the_files_in_the_folder(

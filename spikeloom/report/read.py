@@ -89,7 +89,7 @@ def contents(folder: Path, name: str) -> bytes | None:
         if about.st_size > most:
             raise Damaged(f"it has {about.st_size:,} bytes, more than {most:,}")
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
-            return stream.read(most)
+            return stream.read(about.st_size)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -310,7 +310,7 @@ def vocabulary(config: Config, run: Run, files: Files) -> Vocabulary:
     known: Vocabulary | None = as_json.from_file(Vocabulary, path)
     if known is None:
         known = Vocabulary.of([files.train, files.test], config.time_words)
-        run.write_json(path.name, as_json.to_json(known))
+        run.write_json(path.name, as_json.to_json(known), kept=True)
     return known
 
 

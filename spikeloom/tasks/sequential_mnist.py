@@ -255,7 +255,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
             "data": [*mnist.describe("train"), *mnist.describe("test")],
         },
     )
-    validation = next(line["validation_accuracy"] for line in run.metrics() if line["update"] == update)
+    validation = run.logged(update, "validation_accuracy")
     return {
         "accuracy": share(found.logits, labels),
         "validation_accuracy": validation,

@@ -206,6 +206,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     found = layers(model, config, config.n_in, 2, metrics.mean(hertz), metrics.mean(input_hertz))
     steps = config.symbols * symbol_steps(config.symbol_ms, config.dt)
     run.write_json("activity.json", {"dt_ms": config.dt, "steps": steps, "layers": found, "data": []})
+    run.logged(updates, "validation_error")
     last = recent(run.metrics())
     return {
         "error": metrics.mean(errors),

@@ -2,14 +2,15 @@
 
     file = zip archive of torch.save | "spikeloom sha256 " | 64 hexadecimal digits of all bytes before them
 
-The seal stands in the comment of the archive, so `torch.load(path, weights_only=True)` reads the file as it is.
+The seal stands in the comment of the archive, so `torch.load(path, weights_only=True)` reads the file as it is; it is
+read here by `archive`, which checks what the file announces before anything is made of it.
 Before writing, every value is rebuilt from scratch (strings interned, tensors copied to the CPU): two equal contents
 give two equal files, whatever they shared in memory before.
 """
 
 import hashlib
 import io
-import pickle
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .files import write_atomic
+from . import archive, files
 
 SEAL = b"spikeloom sha256 "
 DIGITS = 64
@@ -38,7 +39,7 @@ def save(path: Path, contents: dict[str, Any]) -> None:
         CheckpointError: the contents hold something else, or the file cannot be written.
     """
     data = seal(contents)
-    write_atomic(path, lambda stream: stream.write(data))
+    files.write_atomic(path, lambda stream: stream.write(data))
 
 
 def seal(contents: dict[str, Any]) -> bytes:
@@ -59,21 +60,29 @@ def load(path: Path) -> dict[str, Any]:
         CheckpointError: it is missing, damaged, or not a checkpoint of spikeloom.
     """
     try:
-        data = path.read_bytes()
+        with files.opened(path) as stream:
+            ending = DIGITS + len(SEAL)
+            stream.seek(-min(ending, os.fstat(stream.fileno()).st_size), os.SEEK_END)
+            if not stream.read(ending).startswith(SEAL):
+                raise CheckpointError(
+                    f"{path} is cut short or was not written by spikeloom: its seal is missing. {REMEDY}"
+                )
+            stream.seek(0)
+            data = stream.read()
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{path} does not exist: this run has not saved it yet. Train or resume the run first."
         ) from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}. {REMEDY}") from error
-    if data[-DIGITS - len(SEAL) : -DIGITS] != SEAL:
-        raise CheckpointError(f"{path} is cut short or was not written by spikeloom: its seal is missing. {REMEDY}")
-    if hashlib.sha256(data[:-DIGITS]).hexdigest().encode() != data[-DIGITS:]:
+    except (OSError, MemoryError) as error:
+        raise CheckpointError(f"{path} cannot be read: {files.reason(error)}. {REMEDY}") from error
+    if hashlib.sha256(memoryview(data)[:-DIGITS]).hexdigest().encode() != data[-DIGITS:]:
         raise CheckpointError(f"{path} is damaged: its SHA-256 does not match its seal. {REMEDY}")
     try:
-        contents = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path} holds more than tensors and numbers and is not opened. {REMEDY}") from error
+        contents = archive.read(data)
+    except archive.ArchiveError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors and numbers and is not opened: {error}. {REMEDY}"
+        ) from error
     if not isinstance(contents, dict):
         raise CheckpointError(f"{path} holds a {type(contents).__name__}, not a checkpoint. {REMEDY}")
     return contents

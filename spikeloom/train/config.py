@@ -7,7 +7,7 @@ A key that is missing, unknown or of another type is an error: a run is never re
 
 import dataclasses
 import difflib
-import json
+import reprlib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
+from . import files
 from .run import Run
 
 
@@ -98,12 +99,14 @@ def from_file(kind: type[Any], path: Path) -> Any:
     Raises:
         ConfigError: it is no JSON, or does not fit.
     """
-    if not path.exists():
-        return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}. Correct it there.") from error
+        values = files.read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except files.UNREADABLE as error:
+        said = files.reason(error)
+        said = said.removeprefix("it ") if said.startswith("it ") else f"cannot be read: {said}"
+        raise ConfigError(f"{path} {said}. Correct it there.") from error
     return from_json(kind, values, str(path))
 
 
@@ -117,18 +120,32 @@ def from_json(cls: type[Any], values: Any, where: str) -> Any:
         ConfigError: a key is missing or unknown, or a value has the wrong type.
     """
     if not isinstance(values, dict):
-        raise ConfigError(f"{where} must be an object with the fields of {cls.__name__}, but is {values!r}.")
+        raise ConfigError(
+            f"{where} must be an object with the fields of {cls.__name__}, but is {shown(values)}. Correct it there."
+        )
     hints = get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     check_keys(values, names, where)
     return cls(**{name: _value(hints[name], values[name], f"{where}: {name}") for name in names})
 
 
+def shown(value: Any) -> str:
+    """A value for a message, shortened if it is long or deep.
+
+    >>> shown("x" * 500)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'"
+    """
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = brief.maxlong = 64
+    return brief.repr(value)
+
+
 def check_keys(values: Mapping[str, Any], names: list[str], where: str) -> None:
     """Raise ConfigError unless `values` has exactly these keys."""
     for key in values:
         if key not in names:
-            raise ConfigError(f"{where} has an unknown key {key!r}. {choices(key, names)} Correct or remove it.")
+            near = choices(key[:64], names)
+            raise ConfigError(f"{where} has an unknown key {shown(key)}. {near} Correct or remove it.")
     missing = [name for name in names if name not in values]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(map(repr, missing))}. Add what is missing.")
@@ -146,7 +163,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is Literal:
         if value in inside:
             return value
-        raise ConfigError(f"{where} must be one of {', '.join(map(repr, inside))}, but is {value!r}.")
+        raise ConfigError(f"{where} must be one of {', '.join(map(repr, inside))}, but is {shown(value)}.")
     if dataclasses.is_dataclass(hint):
         return from_json(typing.cast("type[Any]", hint), value, where)
     if origin in (tuple, list) and isinstance(value, list):
@@ -165,7 +182,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         hint = type(None)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where} must be {getattr(hint, '__name__', hint)}, but is {value!r}. Correct the value.")
+    raise ConfigError(f"{where} must be {getattr(hint, '__name__', hint)}, but is {shown(value)}. Correct the value.")
 
 
 def _union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -175,7 +192,7 @@ def _union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
         except ConfigError:
             continue
     names = " or ".join("None" if kind is type(None) else getattr(kind, "__name__", str(kind)) for kind in kinds)
-    raise ConfigError(f"{where} must be {names}, but is {value!r}. Correct the value.")
+    raise ConfigError(f"{where} must be {names}, but is {shown(value)}. Correct the value.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """From a task to a finished run folder: create or open, train, evaluate, plot."""
 
+import contextlib
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,58 +9,80 @@ from typing import Any
 
 import torch
 
-from ..errors import ConfigError, TrainingError
+from ..errors import CheckpointError, ConfigError, TrainingError
 from ..made_up import MADE_UP, is_made_up
-from . import config, environment, ranks
+from . import config, environment, files, ranks, termination
 from .config import RunConfig, Task
+from .informative import DIGESTS, RESULT, sound, tidy
 from .run import Run
+
+ENVIRONMENT = "environment.json"
 
 
 def create(folder: Path, settings: RunConfig, device: torch.device | None = None, rank: int = 0, world: int = 1) -> Run:
     """A new run in an empty or new folder, with config.json and environment.json.
 
+    Of several processes that ask for the same folder at the same time, one gets it.
+
     Raises:
-        ConfigError: the folder is in use, or cannot be made.
+        ConfigError: the folder is in use, or cannot be made; or the ranks were started with other options.
     """
     run = _run(folder, settings, device, rank, world)
-    if rank == 0:
-        make_empty(folder)
-        run.write_json("config.json", config.to_json(settings))
-        run.write_json("environment.json", environment.describe(run.device, world))
-    ranks.barrier()
+
+    def make() -> None:
+        made = make_empty(folder)
+        try:
+            with files.locked(folder):
+                make_empty(folder)  # once more: another process may have been faster
+                run.write_json("config.json", config.to_json(settings))
+                run.write_json(ENVIRONMENT, environment.describe(run.device, world))
+        except CheckpointError as error:
+            if made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise ConfigError(f"{error} Or choose another folder with --out.") from error
+
+    ranks.of_first(make)
     return run
 
 
-def make_empty(folder: Path) -> None:
-    """Make a folder for a run, or accept an empty one.
+def make_empty(folder: Path) -> bool:
+    """Make a folder for a run, or accept an empty one; whether it was made.
 
     Raises:
         ConfigError: there is something in it, or it cannot be made.
     """
     try:
+        new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        used = any(not path.name.endswith(".tmp") for path in folder.iterdir())
+        used = any(path.is_symlink() or not path.name.endswith(".tmp") for path in folder.iterdir())
     except OSError as error:
         raise ConfigError(f"{folder} cannot be made: {error.strerror}. Choose another folder with --out.") from error
     if used:
         raise ConfigError(
             f"{folder} is not empty. Go on with what is there by `spikeloom resume {folder}`, or choose another --out."
         )
+    return new
 
 
 def reopen(folder: Path, device: torch.device | None = None, rank: int = 0, world: int = 1) -> Run:
     """The run of an existing folder.
 
     Raises:
-        ConfigError: it is not a run folder, or its config.json is wrong.
+        ConfigError: it is not a run folder, or its config.json is wrong; or the ranks see other options.
     """
     return _run(folder, config.read(folder), device, rank, world)
 
 
 def _run(folder: Path, settings: RunConfig, device: torch.device | None, rank: int, world: int) -> Run:
+    if world > 1:
+        ranks.check_same(**config.to_json(settings))
     place = device if device is not None else torch.device("cpu")
     made_up = is_made_up(settings.options)
-    return Run(folder, settings.task, settings.preset, settings.seed, place, rank, world, made_up=made_up)
+    kept = json.loads(json.dumps(settings.options))  # as they come back from config.json
+    return Run(
+        folder, settings.task, settings.preset, settings.seed, place, rank, world, made_up=made_up, options=kept
+    )  # fmt: skip
 
 
 def options(task: Task, folder: Path) -> Any:
@@ -72,12 +96,19 @@ def options(task: Task, folder: Path) -> Any:
 
 def note_resumption(run: Run) -> list[str]:
     """Add this restart to environment.json; what changed since the run began."""
+    tidy(run.folder)
     now = environment.describe(run.device, run.world)
-    before = run.read_json("environment.json") if (run.folder / "environment.json").exists() else dict(now)
+    before = _environment(run) or dict(now)
     changed = environment.differences(before, now)
-    before.setdefault("resumed", []).append({"time": now["started"], "changed": changed})
-    run.write_json("environment.json", before)
+    entry = {"time": now["started"], "changed": changed}
+    run.write_json(ENVIRONMENT, {**before, "resumed": [*before.get("resumed", []), entry]})
     return changed
+
+
+def _environment(run: Run) -> dict[str, Any]:
+    """environment.json, or nothing if it was lost: no result depends on it."""
+    known: dict[str, Any] = run.read_json(ENVIRONMENT) if (run.folder / ENVIRONMENT).exists() else {}
+    return known
 
 
 def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
@@ -85,8 +116,12 @@ def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
 
     Raises:
         TrainingError: a test value is not finite.
+        CheckpointError: the checkpoint is missing, damaged, or was saved with other options.
     """
-    test = {name: float(value) for name, value in task.evaluate(settings, run.fresh()).items()}
+    prepare(run)
+    files.discard(run.folder / DIGESTS)
+    fresh = run.fresh()
+    test = {name: float(value) for name, value in task.evaluate(settings, fresh).items()}
     for name, value in test.items():
         if not math.isfinite(value):
             raise TrainingError(f"the test gave {name} = {value}. The checkpoints are kept; look at metrics.jsonl.")
@@ -99,7 +134,8 @@ def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
         "seconds": run.seconds(),
         **({"data": MADE_UP} if run.made_up else {}),
     }
-    run.write_json("result.json", result)
+    fresh.write_json(RESULT, result)
+    run.write_json(DIGESTS, fresh.written)
     add_data(run)
     return result
 
@@ -119,14 +155,39 @@ def add_data(run: Run) -> None:
     """Copy what the task says about its data files (activity.json) into environment.json."""
     if (run.folder / "activity.json").exists():
         data = run.read_json("activity.json").get("data", [])
-        run.write_json("environment.json", {**run.read_json("environment.json"), "data": data})
+        run.write_json(ENVIRONMENT, {**_environment(run), "data": data})
 
 
 def train(task: Task, settings: Any, run: Run) -> None:
-    """Train to the end, then on rank 0 evaluate and plot. Goes on where the folder is, whatever that is."""
-    if not (run.folder / "result.json").exists():
-        task.train(settings, run)
+    """Train to the end, then on rank 0 evaluate and plot. Goes on where the folder is, whatever that is.
+
+    Raises:
+        CheckpointError: a file of the run is damaged, or was saved with other options.
+        Terminated: SIGTERM came.
+    """
+    with termination.ends():
+        ranks.of_first(lambda: prepare(run, exact=False))
+        if not ranks.shared((run.folder / RESULT).exists()):
+            task.train(settings, run)
+            if run.rank == 0:
+                evaluate(task, settings, run)
         if run.rank == 0:
-            evaluate(task, settings, run)
-    if run.rank == 0:
-        task.plot(settings, run.fresh())
+            task.plot(settings, run.fresh())
+
+
+def finished(run: Run) -> bool:
+    """Whether nothing is left to do in a folder: there are a report, and a result that is not damaged."""
+    return all((run.folder / name).exists() for name in ("report.html", RESULT)) and sound(run.folder, RESULT)
+
+
+def prepare(run: Run, *, exact: bool = True) -> None:
+    """Move damaged informative files aside, and check that the folder is what its checkpoint was saved with.
+
+    Args:
+        exact: options that may change when a run goes on count as well.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    tidy(run.folder)
+    run.check(exact=exact)

@@ -1,14 +1,19 @@
-"""Writing into a run folder so that a reader never sees half a file.
+"""Reading and writing in a run folder so that a reader never sees half a file.
 
 A file is written beside its destination, synced, and renamed over it: one rename, so that a process killed at any
-moment leaves either the old file or the new one.
+moment leaves either the old file or the new one. Files of a run folder are regular files: a link is neither read nor
+written through, because the folder may come from somebody else.
 """
 
 import contextlib
 import errno
 import fcntl
+import functools
+import hashlib
 import json
 import os
+import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +21,8 @@ from typing import Any, BinaryIO
 from ..errors import CheckpointError, ConfigError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LARGEST_JSON = 1 << 28
+"""Bytes of the largest JSON file that is read."""
 
 
 def temporary(path: Path) -> Path:
@@ -27,12 +34,20 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Create or replace `path` with what `write(stream)` puts into the stream, or leave it as it was.
 
     Raises:
-        CheckpointError: the file cannot be written, for example because the disk is full.
+        CheckpointError: the file cannot be written, for example because the disk is full, or it is a link.
     """
     unfinished = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as stream:
+        for place in (path, unfinished):
+            if place.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        unfinished.unlink(missing_ok=True)  # what a killed process left
+        created = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        with os.fdopen(created, "wb") as stream:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
@@ -71,10 +86,15 @@ def sync(path: Path) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from training in `folder` meanwhile; a killed process leaves no lock behind.
 
+    Where the file system knows no locks, as some network file systems do not, nothing is kept out, which is said.
+
     Raises:
-        ConfigError: another process is training there.
+        ConfigError: another process is training there, or the folder cannot be opened.
     """
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be opened: {error.strerror}. Name the folder of a run.") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,15 +102,91 @@ def locked(folder: Path) -> Iterator[None]:
             raise ConfigError(
                 f"another process is training in {folder}. Wait for it or end it, then resume."
             ) from error
+        except OSError as error:
+            warn(f"{folder} cannot be locked: {error.strerror}. See to it that one process at a time trains there.")
         yield
     finally:
         os.close(handle)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_atomic(path, lambda stream: stream.write(text.encode()))
+@functools.cache
+def warn(sentence: str) -> None:
+    """Tell the user once what does not end a command."""
+    print(f"Warning: {sentence}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A regular file, for reading.
+
+    Raises:
+        OSError: it is missing, a link, a folder or a device, or cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe without a writer would never open
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise (
+                OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+                if stat.S_ISDIR(mode)
+                else OSError(errno.EINVAL, "it is no regular file")
+            )
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            yield stream
+    finally:
+        os.close(handle)
+
+
+def read_bytes(path: Path, largest: int | None = None) -> bytes:
+    """The contents of a regular file; of one with more than `largest` bytes, an error.
+
+    Raises:
+        OSError: as `opened`, or it is too large.
+    """
+    with opened(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if largest is not None and size > largest:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {largest:,}")
+        return stream.read()
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be read, in words."""
+    if isinstance(error, OSError):
+        return "it is a link, which is not followed" if error.errno == errno.ELOOP else error.strerror or str(error)
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
+    return "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"it is not JSON: {error}"
+
+
+UNREADABLE = (OSError, ValueError, RecursionError, MemoryError)
+"""What `read_json` and `parse_json` raise."""
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        OSError, ValueError, RecursionError, MemoryError: it cannot be read; `reason` puts that into words.
+    """
+    return json.loads(read_bytes(path, LARGEST_JSON).decode())
+
+
+def write_json(path: Path, value: Any) -> str:
+    """Write `value` as indented JSON, atomically; the SHA-256 of the file."""
+    data = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    write_atomic(path, lambda stream: stream.write(data))
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(read_bytes(path)).hexdigest()
+    except (OSError, MemoryError):
+        return ""
 
 
 def append(path: Path, text: str) -> None:
@@ -100,7 +196,8 @@ def append(path: Path, text: str) -> None:
         CheckpointError: the file cannot be written.
     """
     try:
-        with path.open("ab", buffering=0) as stream:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        with os.fdopen(handle, "ab", buffering=0) as stream:
             data = text.encode()
             while data:
                 data = data[stream.write(data) :]
@@ -110,6 +207,11 @@ def append(path: Path, text: str) -> None:
 
 def cannot_write(path: Path, error: OSError) -> CheckpointError:
     """The error for a file of a run that could not be written, with what to do about it."""
+    if error.errno == errno.ELOOP:
+        return CheckpointError(
+            f"{path} cannot be written: it, or .{path.name}.tmp beside it, is a link, which is not followed. "
+            "Remove the link, then go on with `spikeloom resume`."
+        )
     remedy = "Free some space" if error.errno in FULL else "Make the folder writable"
     return CheckpointError(
         f"{path} cannot be written: {error.strerror or error}. What was saved before is kept. "

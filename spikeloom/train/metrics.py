@@ -7,52 +7,107 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, TrainingError
-from .files import append, write_atomic
+from .files import append, read_bytes, reason
 
 
-def write(path: Path, update: int, values: Mapping[str, float]) -> None:
-    """Append `{"update": update, **values}`.
+def line(update: int, values: Mapping[str, float]) -> str:
+    """The line `{"update": update, **values}`.
 
     Raises:
         TrainingError: a value is not finite.
     """
     numbers = {name: float(value) for name, value in values.items()}
     check_finite(numbers, update)
-    append(path, json.dumps({"update": update, **numbers}) + "\n")
+    return json.dumps({"update": update, **numbers}) + "\n"
 
 
-def check_finite(values: Mapping[str, float], update: int) -> None:
-    """Raise TrainingError if a value is infinite or not a number."""
+def write(path: Path, update: int, values: Mapping[str, float]) -> None:
+    """Append one line.
+
+    Raises:
+        TrainingError: a value is not finite.
+    """
+    append(path, line(update, values))
+
+
+def check_finite(values: Mapping[str, float], update: int, where: str = "") -> None:
+    """Raise TrainingError if a value is infinite or not a number.
+
+    Args:
+        where: what else is not a number, to be named as well.
+    """
     wrong = {name: value for name, value in values.items() if not math.isfinite(value)}
     if wrong:
         listed = ", ".join(f"{name} = {value}" for name, value in wrong.items())
-        raise TrainingError(
-            f"training stopped at update {update}: {listed}. The last checkpoint is kept. "
-            "Train again with a lower learning rate, or look for a division by zero in the loss."
-        )
+        raise TrainingError(f"training stopped at update {update}: {listed}{where}. {KEPT}")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
     """Every line; none if there is no file. A last line that was cut off by a crash is left out.
 
     Raises:
-        CheckpointError: another line is not JSON.
+        CheckpointError: the file cannot be read, or a line is not one of metrics.
     """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return parse(contents(path), path)
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of the file; none if there is no file.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise CheckpointError(f"{path} is damaged: {error}. Restore it from a copy, or train again.") from error
+        return read_bytes(path)
+    except FileNotFoundError:
+        return b""
+    except (OSError, MemoryError) as error:
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}. {REMEDY}") from error
 
 
-def cut(path: Path, update: int) -> None:
-    """Drop every line after `update`, so that a resumed run writes them again."""
-    lines = read(path)
-    kept = "".join(json.dumps(line) + "\n" for line in lines if line["update"] <= update)
-    if path.exists() and kept != path.read_text(encoding="utf-8"):
-        write_atomic(path, lambda stream: stream.write(kept.encode()))
+def parse(data: bytes, path: Path) -> list[dict[str, Any]]:
+    """The lines in the contents of a file.
+
+    Raises:
+        CheckpointError: a line is not `{"update": N, name: number, ...}`.
+    """
+    found = list[dict[str, Any]]()
+    for number, text in enumerate(data.split(b"\n")[:-1], 1):
+        try:
+            values = json.loads(text.decode())
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} is damaged in line {number}: {reason(error)}. {REMEDY}") from error
+        if not _is_line(values):
+            raise CheckpointError(
+                f'{path} is damaged in line {number}: it is not an object of "update" and finite numbers. {REMEDY}'
+            )
+        found.append(values)
+    return found
+
+
+KEPT = (
+    "The last checkpoint is kept. Train again with a lower learning rate, or look for a division by zero in the loss."
+)
+REMEDY = "Restore it from a copy, or train again in a new folder."
+
+
+def _is_line(values: Any) -> bool:
+    return (
+        isinstance(values, dict)
+        and type(values.get("update")) is int
+        and all(type(value) in (int, float) and abs(value) < math.inf for value in values.values())
+    )
+
+
+def up_to(data: bytes, update: int, path: Path) -> bytes:
+    """The lines up to an update: what a resumed run does not write again.
+
+    Raises:
+        CheckpointError: a line is not one of metrics.
+    """
+    lines = parse(data, path)
+    kept = [text for text, values in zip(data.split(b"\n"), lines, strict=False) if values["update"] <= update]
+    return b"".join(text + b"\n" for text in kept)
 
 
 def column(lines: Iterable[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:

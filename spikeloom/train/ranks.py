@@ -7,9 +7,10 @@ writes. Without torchrun each function does nothing.
 """
 
 import os
+import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, SpikeloomError, TrainingError
 
 if TYPE_CHECKING:  # some builds of torch have none
     from torch.distributed.distributed_c10d import Store
@@ -34,7 +35,9 @@ def joined() -> Iterator[tuple[int, int]]:
     """Join the processes that torchrun started; gives (rank, world), which is (0, 1) without torchrun.
 
     Raises:
-        ConfigError: the variables of torchrun are incomplete, or there are more processes than accelerators.
+        ConfigError: the variables of torchrun are incomplete or no numbers, the processes cannot meet, or there are
+            more of them than accelerators.
+        TrainingError: one of the others is lost.
     """
     if "WORLD_SIZE" not in os.environ:
         yield 0, 1
@@ -42,6 +45,8 @@ def joined() -> Iterator[tuple[int, int]]:
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
         raise ConfigError(f"WORLD_SIZE is set, {', '.join(missing)} is not. Start with torchrun, or unset WORLD_SIZE.")
+    processes = _number("WORLD_SIZE", 1, 1 << 20)
+    rank, port = _number("RANK", 0, processes - 1), _number("MASTER_PORT", 0, 65_535)
     # an optimiser imports this module, whose default arguments keep whatever group there is then: a group that is kept
     # keeps its threads, and a process that ends with them may be aborted
     from torch.distributed.nn import functional  # noqa: F401
@@ -49,20 +54,51 @@ def joined() -> Iterator[tuple[int, int]]:
     if torch.cuda.is_available():
         torch.cuda.set_device(local_device())
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        from torch._C._distributed_c10d import TCPStore
-
-        rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        address = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-        place = meeting(address, rank, processes)
+    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    try:
+        store = _store(os.environ["MASTER_ADDR"], port, processes, host=rank == 0 and not agent)
+        place = meeting(store, rank, processes) if agent else store
         dist.init_process_group(backend, store=place, rank=rank, world_size=processes, timeout=PATIENCE)
-    else:
-        dist.init_process_group(backend, timeout=PATIENCE)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"process {rank} of {processes} could not meet the others at {os.environ['MASTER_ADDR']}:{port}: "
+            f"{_first_words(error)}. Choose a port that is free, and start as many processes as you announce."
+        ) from error
     try:
         yield dist.get_rank(), dist.get_world_size()
         barrier()  # rank 0 evaluates last; all leave together
     finally:
         dist.destroy_process_group()
+
+
+def _store(address: str, port: int, processes: int, host: bool) -> "Store":
+    """Where processes find one another."""
+    from torch._C._distributed_c10d import TCPStore
+
+    return TCPStore(
+        address, port, processes, is_master=host, timeout=timedelta(seconds=ARRIVAL), wait_for_workers=False
+    )
+
+
+def _number(name: str, least: int, most: int) -> int:
+    """The whole number in a variable of torchrun.
+
+    Raises:
+        ConfigError: it is none, or out of range.
+    """
+    text = os.environ[name]
+    if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most and len(text) < 9):
+        raise ConfigError(
+            f"{name} must be a whole number from {least} to {most}, but is {text!r:.80}. Start with torchrun, which "
+            "sets it, or unset WORLD_SIZE to train in one process."
+        )
+    return int(text)
+
+
+def _first_words(error: BaseException) -> str:
+    """The first sentence of a message of torch, without the places in its source."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return re.sub(r"^\[[^\]]*\]\s*", "", line)[:200].rstrip(". ")
 
 
 def meeting(store: "Store", rank: int, processes: int, patience: float = ARRIVAL) -> "Store":
@@ -106,7 +142,8 @@ def local_device() -> torch.device:
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    count = torch.cuda.device_count()
+    index = _number("LOCAL_RANK", 0, 1 << 20) if "LOCAL_RANK" in os.environ else 0
     if index >= count:
         raise ConfigError(
             f"process {index} of this machine has no GPU of its own: there are {count}. "
@@ -125,6 +162,62 @@ def world() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+@contextmanager
+def _together() -> Iterator[None]:
+    """Make a sentence of what torch says when a process is lost.
+
+    Raises:
+        TrainingError: one of the others does not answer any more.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise TrainingError(
+            f"process {dist.get_rank()} of {world()} lost another one, which has ended or cannot be reached "
+            f"({_first_words(error)}); what that one says is the cause. What was saved is kept: go on with "
+            "`torchrun ... -m spikeloom resume`."
+        ) from error
+
+
+def of_first(function: Callable[[], Any]) -> Any:
+    """What a function returns on rank 0, on every rank; if it raises an error of spikeloom there, all raise it."""
+    if world() == 1:
+        return function()
+    value, error = None, None
+    if dist.get_rank() == 0:
+        try:
+            value = function()
+        except SpikeloomError as raised:
+            error = raised
+    value, kind, text = shared((value, type(error), str(error)) if error else (value, None, ""))
+    if error is not None:
+        raise error
+    if kind is not None:
+        raise kind(text)
+    return value
+
+
+def check_same(**values: Any) -> None:
+    """Raise ConfigError unless every rank was started with the same values; dictionaries are compared item by item."""
+    flat = {
+        (f"{name}.{key}" if name != "options" else key): item
+        for name, value in values.items()
+        for key, item in (value.items() if isinstance(value, dict) else [("", value)])
+    }
+    flat = {name.rstrip("."): repr(value) for name, value in flat.items()}
+    everyone = gather(flat)
+    for other, theirs in enumerate(everyone):
+        differing = [name for name in {**everyone[0], **theirs} if everyone[0].get(name) != theirs.get(name)]
+        if differing:
+            listed = "; ".join(
+                f"{name} {theirs.get(name)} there and {everyone[0].get(name)} in process 0" for name in differing
+            )
+            raise ConfigError(
+                f"process {other} was started with other options: {listed}. Start all with the same command, as "
+                "torchrun does."
+            )
+
+
 def average_gradients(parameters: nn.Module | Iterable[Tensor]) -> None:
     """Replace every gradient by its mean over the ranks: call it between `backward()` and `optimizer.step()`.
 
@@ -141,7 +234,8 @@ def average_gradients(parameters: nn.Module | Iterable[Tensor]) -> None:
         kinds.setdefault((parameter.grad.dtype, parameter.grad.device), []).append(parameter.grad)
     for gradients in kinds.values():
         total = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(total)
+        with _together():
+            dist.all_reduce(total)
         total /= world()
         parts = torch.split(total, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
@@ -154,7 +248,8 @@ def average_buffers(module: nn.Module) -> None:
         return
     for buffer in module.buffers():
         if buffer.is_floating_point():
-            dist.all_reduce(buffer)
+            with _together():
+                dist.all_reduce(buffer)
             buffer /= world()
 
 
@@ -163,7 +258,8 @@ def mean(values: Mapping[str, float]) -> dict[str, float]:
     if world() == 1:
         return dict(values)
     totals = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64)
-    dist.all_reduce(totals)
+    with _together():
+        dist.all_reduce(totals)
     return dict(zip(sorted(values), (totals / world()).tolist(), strict=True))
 
 
@@ -175,7 +271,8 @@ def mean_of(tensor: Tensor) -> Tensor:
     if world() == 1:
         return tensor
     total = tensor.detach().clone()
-    dist.all_reduce(total)
+    with _together():
+        dist.all_reduce(total)
     return tensor + (total / world() - tensor.detach())
 
 
@@ -184,7 +281,8 @@ def copy_from_first(module: nn.Module) -> None:
     if world() == 1:
         return
     for tensor in [*module.parameters(), *module.buffers()]:
-        dist.broadcast(tensor.detach(), src=0)
+        with _together():
+            dist.broadcast(tensor.detach(), src=0)
 
 
 def gather(value: Any) -> list[Any]:
@@ -192,7 +290,8 @@ def gather(value: Any) -> list[Any]:
     if world() == 1:
         return [value]
     found: list[Any] = [None] * world()
-    dist.all_gather_object(found, value)
+    with _together():
+        dist.all_gather_object(found, value)
     return found
 
 
@@ -201,11 +300,13 @@ def shared(value: Any) -> Any:
     if world() == 1:
         return value
     found = [value]
-    dist.broadcast_object_list(found, src=0)
+    with _together():
+        dist.broadcast_object_list(found, src=0)
     return found[0]
 
 
 def barrier() -> None:
     """Wait until every rank is here."""
     if world() > 1:
-        dist.barrier()
+        with _together():
+            dist.barrier()

@@ -2,15 +2,15 @@
 
     config.json  environment.json  metrics.jsonl  checkpoints/{last,best}.pt  result.json  figures/  report.html
 
-A checkpoint holds the `state_dict` of every part, every generator and the number of finished updates. A run that was
-killed at any moment goes on from there and ends with the same bytes as one that was not. Elapsed time is no part of
-that and lives in `seconds.json`.
+A checkpoint holds the `state_dict` of every part, every generator, the number of finished updates, the options, the
+best value so far, and a digest of metrics.jsonl up to there (see `saved`): whatever decides how training goes on. A run
+that was killed at any moment goes on from there and ends with the same bytes as one that was not. Elapsed time is no
+part of that and lives in `seconds.json`.
 """
 
 import dataclasses
 import hashlib
 import io
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,9 +21,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ..errors import CheckpointError
+from ..core import check_values
+from ..errors import CheckpointError, ConfigError, TrainingError
 from ..made_up import MADE_UP
-from . import checkpoint, files, metrics, ranks
+from . import checkpoint, files, metrics, ranks, saved
 from .checkpoint import Carry
 from .progress import Reporter
 
@@ -59,6 +60,12 @@ class Run:
         rank, world: this process and their number (see `spikeloom.train.ranks`); only rank 0 writes.
         quiet: no progress lines.
         made_up: it is given made-up data in place of a data set, which its figures say.
+        options: those of the task, as in config.json; they become part of every checkpoint, and a checkpoint that was
+            saved with others is refused.
+
+    Attributes:
+        written: digests of what `write_json` wrote, by name.
+        best: the value by which `checkpoints/best.pt` was chosen; set it before `save_best`. None: by none.
 
     >>> run = Run(Path("runs/example"), task="example", preset="smoke", seed=3)
     >>> run.generator("input") is run.generator("input")
@@ -74,6 +81,12 @@ class Run:
     world: int = 1
     quiet: bool = False
     made_up: bool = False
+    options: Mapping[str, Any] | None = None
+    best: float | None = field(default=None, init=False, repr=False)
+    _logged: Any = field(default=None, init=False, repr=False)
+    _logged_bytes: int = field(default=0, init=False, repr=False)
+    written: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[str, str] = field(default_factory=dict, init=False, repr=False)
     _generators: dict[str, torch.Generator] = field(default_factory=dict, init=False, repr=False)
     _shared: set[str] = field(default_factory=set, init=False, repr=False)
     _reporter: Reporter = field(init=False, repr=False)
@@ -109,17 +122,19 @@ class Run:
         """
         self._mark = time.monotonic()
         finished = 0
+        contents: dict[str, Any] | None = None
         if ranks.shared(self._path("last").exists()):  # others may look before it is written, or from another machine
             contents = self._load("last", parts, exact=True)
-            finished = int(contents["update"])
-            shared, saved = set(contents.get("shared", ())), contents["ranks"]
-            for purpose, state in self._of_rank(saved)["generators"].items():
+            finished = contents["update"]
+            shared, everyone = set(contents.get("shared", ())), contents["ranks"]
+            for purpose, state in self._of_rank(everyone)["generators"].items():
                 generator = self.generator(purpose, shared=purpose in shared)
-                if self.rank < len(saved) or purpose in shared:
-                    generator.set_state(state)
+                if self.rank < len(everyone) or purpose in shared:
+                    self._set_state(purpose, generator, state)
                 else:
                     self._generators[purpose] = _stream(f"{generator.initial_seed()}/after {finished} updates")
-            self.last_saved = finished
+            self.last_saved, self.best = finished, contents.get("best")
+            self._kept = {**contents.get("files", {}), **self._kept}
         elif ranks.shared((self.folder / "seconds.json").exists()):  # which is written after the first checkpoint
             raise CheckpointError(
                 f"{self._path('last')} is missing, but the run had been saved. Restore the file, or train anew with "
@@ -129,10 +144,53 @@ class Run:
             for part in parts.values():
                 if isinstance(part, nn.Module):
                     ranks.copy_from_first(part)
-        if self.rank == 0:
-            metrics.cut(self._metrics_path, finished)
-        ranks.barrier()
+        ranks.of_first(lambda: self._restore_files(contents))
         return finished
+
+    def _restore_files(self, contents: dict[str, Any] | None) -> None:
+        """Check best.pt, and bring metrics.jsonl back to where the checkpoint was saved."""
+        if contents is not None:
+            if contents.get("best") is not None:
+                self._read("best")
+            for name, (was, now) in saved.changed(contents.get("options"), self.options).items():
+                print(f"Note: {name} was {was} when the run was saved, and is {now} now.", flush=True)
+            if not (self.folder / "seconds.json").exists():
+                files.warn(f"{self.folder / 'seconds.json'} is missing: the time of training counts from here.")
+        found, kept = self._metrics_until(contents)
+        if kept != found:
+            files.write_atomic(self._metrics_path, lambda stream: stream.write(kept))
+        self._logged, self._logged_bytes = hashlib.sha256(kept), len(kept)
+
+    def _metrics_until(self, contents: dict[str, Any] | None) -> tuple[bytes, bytes]:
+        """metrics.jsonl, and how it begins up to a checkpoint."""
+        path = self._metrics_path
+        found = metrics.contents(path)
+        if contents is None:
+            return found, b""
+        if (recorded := contents.get("metrics")) is None:
+            return found, metrics.up_to(found, contents["update"], path)
+        kept = found[: recorded["bytes"]]
+        if hashlib.sha256(kept).hexdigest() != recorded["sha256"]:
+            short = "is missing or lacks its last lines" if len(kept) < recorded["bytes"] else "has been changed"
+            raise CheckpointError(
+                f"{path} {short}: it is not what it was at update {contents['update']}, when {self._path('last').name} "
+                f"was saved. {metrics.REMEDY}"
+            )
+        return found, kept
+
+    def check(self, *, exact: bool = True) -> None:
+        """Check that the folder is what `checkpoints/last.pt` was saved with: options, metrics, kept files.
+
+        Args:
+            exact: options that may change when a run goes on (`saved.MAY_CHANGE`) count as well.
+
+        Raises:
+            CheckpointError: it is not, or the checkpoint is damaged.
+        """
+        if self._path("last").exists():
+            contents = checkpoint.load(self._path("last"))
+            self._check_header(self._path("last"), contents, exact=exact)
+            self._metrics_until(contents)
 
     def save(self, update: int, **parts: Part) -> None:
         """Replace `checkpoints/last.pt` after `update` finished updates.
@@ -169,12 +227,27 @@ class Run:
         """
         metrics.check_finite(values, update)
         if self.rank == 0:
+            self._digest()
+            text = metrics.line(update, values)
             self.folder.mkdir(parents=True, exist_ok=True)
-            metrics.write(self._metrics_path, update, values)
+            files.append(self._metrics_path, text)
+            self._logged.update(text.encode())
+            self._logged_bytes += len(text.encode())
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, oldest first."""
         return metrics.read(self._metrics_path)
+
+    def logged(self, update: int, name: str) -> float:
+        """A value of an update, from metrics.jsonl.
+
+        Raises:
+            CheckpointError: there is no such line.
+        """
+        for line in self.metrics():
+            if line["update"] == update and name in line:
+                return float(line[name])
+        raise CheckpointError(f"{self._metrics_path} has no {name} of update {update}. {metrics.REMEDY}")
 
     def figure(self, name: str, figure: Figure, caption: str = "", kind: Literal["png", "gif"] = "png") -> None:
         """Write `figures/NAME.png`, or .gif for a film; the report shows it above its caption."""
@@ -188,10 +261,16 @@ class Run:
         captions = self.read_json("figures/captions.json") if self._exists("figures/captions.json") else {}
         files.write_json(self.folder / "figures" / "captions.json", {**captions, name: caption})
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Write `value` as JSON into the folder, atomically (rank 0)."""
+    def write_json(self, name: str, value: Any, *, kept: bool = False) -> None:
+        """Write `value` as JSON into the folder, atomically (rank 0).
+
+        Args:
+            kept: training depends on it: from now on a checkpoint is refused if the file is another one.
+        """
         if self.rank == 0:
-            files.write_json(self.folder / name, value)
+            self.written[name] = files.write_json(self.folder / name, value)
+            if kept:
+                self._kept[name] = self.written[name]
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of the folder.
@@ -200,10 +279,11 @@ class Run:
             CheckpointError: it is missing or damaged.
         """
         try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return files.read_json(self.folder / name)
+        except files.UNREADABLE as error:
             raise CheckpointError(
-                f"{self.folder / name} cannot be read: {error}. `spikeloom evaluate {self.folder}` writes it again."
+                f"{self.folder / name} cannot be read: {files.reason(error)}. `spikeloom evaluate {self.folder}` "
+                "writes it again."
             ) from error
 
     def progress(self, update: int, total: int, **values: float) -> None:
@@ -243,6 +323,7 @@ class Run:
         return total
 
     def _save(self, name: str, update: int, parts: Mapping[str, Part]) -> None:
+        check_numbers(parts, update)
         states = {key: checkpoint.canonical(part.state_dict(), key) for key, part in parts.items()}
         common = {key: state for key, state in states.items() if _is_common(parts[key])}
         own = {key: state for key, state in states.items() if key not in common}
@@ -254,20 +335,60 @@ class Run:
                 "ranks.average_buffers(model) after it if the model keeps statistics, as batch normalisation does."
             )
         everyone = ranks.gather({"generators": generators, "parts": own})
-        if self.rank == 0:
-            files.sync(self._metrics_path)
-            header = {"format": FORMAT, "task": self.task, "preset": self.preset, "seed": self.seed, "update": update}
-            shared = sorted(self._shared)
-            checkpoint.save(self._path(name), {**header, "shared": shared, "parts": common, "ranks": everyone})
+        header = {**self._header(), "update": update, "options": self.options, "best": self.best, "files": self._kept}
 
-    def _load(self, name: str, parts: Mapping[str, Part], exact: bool) -> dict[str, Any]:
+        def write() -> None:
+            self._digest()
+            files.sync(self._metrics_path)
+            logged = {"bytes": self._logged_bytes, "sha256": self._logged.hexdigest()}
+            contents = {**header, "metrics": logged, "shared": sorted(self._shared), "parts": common, "ranks": everyone}
+            checkpoint.save(self._path(name), contents)
+
+        if self.rank == 0 or ranks.world() > 1:
+            ranks.of_first(write)
+
+    def _header(self) -> dict[str, Any]:
+        return {"format": FORMAT, "task": self.task, "preset": self.preset, "seed": self.seed}
+
+    def _digest(self) -> None:
+        """Know what metrics.jsonl holds, if nothing was restored."""
+        if self._logged is None:
+            found = metrics.contents(self._metrics_path)
+            self._logged, self._logged_bytes = hashlib.sha256(found), len(found)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """The contents of a checkpoint of this run."""
         path = self._path(name)
         contents = checkpoint.load(path)
-        for key, mine in {"format": FORMAT, "task": self.task, "preset": self.preset, "seed": self.seed}.items():
-            if contents.get(key) != mine:
+        self._check_header(path, contents, exact=False)
+        return contents
+
+    def _check_header(self, path: Path, contents: dict[str, Any], *, exact: bool) -> None:
+        if wrong := saved.flaw(contents):
+            raise CheckpointError(f"{path} is not a checkpoint of a run: {wrong}. {checkpoint.REMEDY}")
+        for key, mine in self._header().items():
+            if contents[key] != mine:
                 raise CheckpointError(
-                    f"{path} has {key} {contents.get(key)!r}, but this run has {mine!r}. Restore the file of this run."
+                    f"{path} has {key} {contents[key]!r}, but this run has {mine!r}. Restore the file of this run."
                 )
+        for name, digest in contents.get("files", {}).items():
+            if files.digest(self.folder / name) != digest:
+                raise CheckpointError(
+                    f"{self.folder / name} is missing or is not the file that {path.name} was trained with. Restore it "
+                    "from a copy, or train again in a new folder."
+                )
+        changed = saved.changed(contents.get("options"), self.options)
+        refused = {name: values for name, values in changed.items() if exact or name not in saved.MAY_CHANGE}
+        if refused:
+            listed = "; ".join(f"{name} {was!r}, not {now!r}" for name, (was, now) in refused.items())
+            raise CheckpointError(
+                f"{path} was saved with other options than {self.folder / 'config.json'} has now: {listed}. Put the "
+                f"saved {'values' if len(refused) > 1 else 'value'} back into config.json, or train a new run with "
+                "yours."
+            )
+
+    def _load(self, name: str, parts: Mapping[str, Part], exact: bool) -> dict[str, Any]:
+        path, contents = self._path(name), self._read(name)
         if exact and "shared" not in contents and len(contents["ranks"]) != self.world:
             raise CheckpointError(
                 f"{path} was saved by {len(contents['ranks'])} ranks and a version that did not know another number of "
@@ -285,23 +406,52 @@ class Run:
             self._give(path, key, part, states[key])
         return contents
 
+    def _set_state(self, purpose: str, generator: torch.Generator, state: torch.Tensor) -> None:
+        try:
+            generator.set_state(state)
+        except saved.MISFITS as error:
+            raise CheckpointError(
+                f"{self._path('last')}: the state of the generator {purpose!r} is none. {checkpoint.REMEDY}"
+            ) from error
+
     def _of_rank(self, saved: list[dict[str, Any]]) -> dict[str, Any]:
         """What this rank saved; for one that was not there, what another did."""
         return saved[self.rank % len(saved)]
 
     def _give(self, path: Path, key: str, part: Part, state: Any) -> None:
         try:
-            if isinstance(part, Carry):
-                part.load_state_dict(state, self.device)
-            else:
-                part.load_state_dict(state)
-        except (RuntimeError, ValueError, KeyError) as error:
+            saved.give(part, state, self.device)
+        except saved.MISFITS as error:
             if isinstance(error, CheckpointError):
                 raise
             reason = " ".join(str(error).split()).rstrip(".")
             raise CheckpointError(
                 f"{path}: {key} does not fit: {reason}. Use the version and the options that saved it, or train again."
             ) from error
+
+
+def check_numbers(parts: Mapping[str, Part], update: int) -> None:
+    """Check the learned values of the parts.
+
+    Raises:
+        TrainingError: a parameter is infinite or not a number, or a value of a neuron has left its range.
+        ConfigError: the latter before the first update.
+    """
+    for key, part in parts.items():
+        if isinstance(part, nn.Module) and (wrong := saved.not_a_number(part)):
+            cause = saved.wrong_gradient(part)
+            about = f", and so is the gradient of {key}.{cause}" if cause else ""
+            raise TrainingError(
+                f"training stopped at update {update}: parameter {key}.{wrong} is no longer a finite number{about}. "
+                f"{metrics.KEPT}"
+            )
+        if isinstance(part, nn.Module) and update:
+            try:
+                check_values(part)
+            except ConfigError as error:
+                raise TrainingError(f"training stopped at update {update}: {key}: {error} {metrics.KEPT}") from error
+        elif isinstance(part, nn.Module):
+            check_values(part)
 
 
 def _stream(address: str) -> torch.Generator:

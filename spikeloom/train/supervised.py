@@ -4,22 +4,24 @@
         one step; sometimes a validation; one line of metrics; sometimes a checkpoint
 
 `step` is the task's: batch, forward, backward, `ranks.average_gradients(model)`, optimiser. Everything the loop decides
-depends on the number of finished updates and on the logged history only, so a resumed run takes the same path.
+depends on the number of finished updates, the best value and the logged history only, so a resumed run takes the same
+path. SIGTERM (the time limit of a cluster) ends the loop after the update it falls into, with a checkpoint.
 
 Spiking layers of the parts are observed in the first update and in every validation. One that never fires, or fires in
 every step, is told once, with what to try; `layers.json` holds the rates.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from torch import nn
 
-from ..errors import ConfigError
-from . import metrics, ranks
+from ..errors import CheckpointError, ConfigError
+from . import metrics, ranks, saved, termination
 from .firing import Firing
-from .run import Part, Run
+from .run import Part, Run, check_numbers
 
 History = list[dict[str, Any]]
 
@@ -49,49 +51,92 @@ def fit(
         best: the value whose best update is kept in `checkpoints/best.pt`; without it, the last update is.
 
     Raises:
-        TrainingError: a value is not finite; the last checkpoint is kept.
+        TrainingError: a value or a parameter is not finite; the last checkpoint is kept.
         ConfigError: a period is not positive, or `best` is not among the values.
+        CheckpointError: a file of the run is damaged or missing, or was saved with other options.
+        Terminated: SIGTERM came; a checkpoint was written.
     """
     for name, period in {"validate_every": validate_every, "checkpoint_every": checkpoint_every}.items():
         if period < 1:
             raise ConfigError(f"fit needs {name} >= 1, but got {period}. Pass a positive number of updates.")
     finished = run.restore(**parts)
-    history = _history(run)
+    history = _history(run, finished)
     sign = 1.0 if better == "lower" else -1.0
-    lowest = min((sign * line[best] for line in history if best in line), default=float("inf"))
+    if best is not None and run.best is None:  # a new run, or one that an earlier version saved
+        run.best = min((line[best] for line in history if best in line), key=lambda value: sign * value, default=None)
+    check_numbers(parts, finished)
     firing = Firing(run, {name: part for name, part in parts.items() if isinstance(part, nn.Module)})
     try:
-        while finished < updates and not (stop is not None and stop(finished, history)):
-            with contextlib.nullcontext() if finished else firing.watching(finished, "training"):
-                values = dict(step(finished))
-            finished += 1
-            if validate is not None and (finished % validate_every == 0 or finished == updates):
-                with firing.watching(finished, "validation"):
-                    values.update(validate(finished))
-            values = ranks.mean(values)
-            metrics.check_finite(values, finished)
-            run.log(finished, **values)
-            history.append({"update": finished, **values})
-            if best in values and sign * values[best] < lowest:
-                lowest = sign * values[best]
-                run.save_best(finished, **parts)
-            if finished % checkpoint_every == 0:
+        with termination.waits() as asked:
+            while finished < updates and not (stop is not None and stop(finished, history)):
+                with contextlib.nullcontext() if finished else firing.watching(finished, "training"):
+                    values = dict(step(finished))
+                finished += 1
+                validated = validate is not None and (finished % validate_every == 0 or finished == updates)
+                if validate is not None and validated:
+                    with firing.watching(finished, "validation"):
+                        values.update(validate(finished))
+                values = ranks.mean({**values, TERMINATED: float(asked())})
+                terminated = values.pop(TERMINATED) > 0  # wherever it came: all end at the same update
+                metrics.check_finite(values, finished, _where(parts, values))
+                if validated:
+                    check_numbers(parts, finished)
+                run.log(finished, **values)
+                history.append({"update": finished, **values})
+                if best in values and (run.best is None or sign * values[best] < sign * run.best):
+                    run.best = values[best]
+                    run.save_best(finished, **parts)
+                if finished % checkpoint_every == 0 or terminated:
+                    run.save(finished, **parts)
+                run.progress(finished, updates, **values)
+                if terminated:
+                    raise termination.Terminated(f"A checkpoint of update {finished} was written.", finished)
+            if best is not None and run.best is None and finished > 0:
+                raise ConfigError(
+                    f"fit keeps the best {best!r}, but neither step nor validate returned it. Name one they do."
+                )
+            if run.last_saved != finished:
                 run.save(finished, **parts)
-            run.progress(finished, updates, **values)
-        if best is not None and lowest == float("inf") and finished > 0:
-            raise ConfigError(
-                f"fit keeps the best {best!r}, but neither step nor validate returned it. Name one they do."
-            )
-        if run.last_saved != finished:
-            run.save(finished, **parts)
-        if best is None:
-            run.save_best(finished, **parts)
+            if best is None:
+                run.save_best(finished, **parts)
     finally:
         run.close()
     return finished
 
 
-def _history(run: Run) -> History:
-    """The metrics of rank 0, on every rank."""
-    lines: History = ranks.shared(run.metrics() if run.rank == 0 else [])
+TERMINATED = "told to end"
+"""A value that travels among the others, so that all ranks know of a SIGTERM at the same update."""
+
+
+def _history(run: Run, finished: int) -> History:
+    """The metrics of rank 0, on every rank: a line for every finished update.
+
+    Raises:
+        CheckpointError: there is not.
+    """
+
+    def read() -> History:
+        lines = run.metrics()
+        if {line["update"] for line in lines} != set(range(1, finished + 1)):
+            raise CheckpointError(
+                f"{run.folder / 'metrics.jsonl'} is missing or lacks lines: it must have one for each of the "
+                f"{finished} updates that are finished. {metrics.REMEDY}"
+            )
+        return lines
+
+    lines: History = ranks.of_first(read)
     return lines
+
+
+def _where(parts: Mapping[str, Part], values: Mapping[str, float]) -> str:
+    """If a value is not finite: which parameter, or else which gradient, is not either."""
+    if all(math.isfinite(value) for value in values.values()):
+        return ""
+    modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+    for name, part in modules.items():
+        if wrong := saved.not_a_number(part):
+            return f"; so is the parameter {name}.{wrong}"
+    for name, part in modules.items():
+        if wrong := saved.wrong_gradient(part):
+            return f"; so is the gradient of {name}.{wrong}"
+    return ""

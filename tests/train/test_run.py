@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +9,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from spikeloom.errors import CheckpointError, TrainingError
+from spikeloom.errors import CheckpointError, ConfigError, TrainingError
+from spikeloom.neurons import LIF
 from spikeloom.train import checkpoint
-from spikeloom.train.run import Carry, Run
+from spikeloom.train.run import Carry, Run, check_numbers
 
 
 @pytest.fixture
@@ -213,6 +216,200 @@ def test_json_files(run: Run) -> None:
     (run.folder / "broken.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"broken.json cannot be read"):
         run.read_json("broken.json")
+
+
+def logged(run: Run, updates: int) -> Carry:
+    """A run with a checkpoint after so many updates."""
+    carry = Carry(count=0)
+    for update in range(1, updates + 1):
+        run.log(update, loss=1 / update)
+    run.best = 0.25
+    run.save_best(updates, carry=carry)
+    run.save(updates, carry=carry)
+    return carry
+
+
+@pytest.mark.parametrize("what", ["gone", "short", "empty", "changed"])
+def test_metrics_must_be_what_they_were(run: Run, what: str) -> None:
+    carry, path = logged(run, 4), run.folder / "metrics.jsonl"
+    text = path.read_text()
+    if what == "gone":
+        path.unlink()
+    else:
+        path.write_text(
+            {"short": text[: text.rindex('{"update": 4')], "empty": ""}.get(what, text.replace("1.0", "2.0"))
+        )
+    why = "has been changed" if what == "changed" else "is missing or lacks its last lines"
+    message = rf"metrics.jsonl {why}: it is not what it was at update 4, when last.pt was saved. Restore it from a copy"
+    for look in (dataclasses.replace(run).check, lambda: dataclasses.replace(run).restore(carry=carry)):
+        with pytest.raises(CheckpointError, match=message):
+            look()
+    path.write_text(text + "half a li")
+    again = dataclasses.replace(run)
+    assert again.restore(carry=carry) == 4
+    assert again.best == 0.25
+    assert path.read_text() == text
+
+
+def test_the_best_checkpoint_is_missed(run: Run) -> None:
+    carry = logged(run, 2)
+    (run.folder / "checkpoints" / "best.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"best.pt does not exist"):
+        dataclasses.replace(run).restore(carry=carry)
+
+
+def test_options_are_part_of_a_checkpoint(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    first = dataclasses.replace(run, options={"lr": 0.1, "updates": 4, "sizes": [3, 4], "nothing": float("nan")})
+    carry = logged(first, 2)
+    edited = dataclasses.replace(first, options={**(first.options or {}), "lr": 0.2, "sizes": [3], "updates": 8})
+    message = r"last.pt was saved with other options than .*config.json has now: lr 0.1, not 0.2; sizes \[3, 4\], not "
+    message += r"\[3\]. Put the saved values back into config.json, or train a new run with yours"
+    with pytest.raises(CheckpointError, match=message):
+        edited.restore(carry=carry)
+    with pytest.raises(CheckpointError, match=r"best.pt was saved with other options .*lr 0.1, not 0.2"):
+        edited.load_best(carry=carry)
+    longer = dataclasses.replace(first, options={**(first.options or {}), "updates": 8, "data_seed": -1})
+    assert longer.restore(carry=carry) == 2
+    assert "Note: updates was 4 when the run was saved, and is 8 now." in capsys.readouterr().out
+    with pytest.raises(CheckpointError, match=r"updates 4, not 8. Put the saved value back"):
+        longer.check()
+    longer.check(exact=False)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_loaded(run: Run) -> None:
+    first = dataclasses.replace(run, options={"lr": 0.1})
+    carry = logged(first, 3)
+    path = run.folder / "checkpoints" / "last.pt"
+    old = {"options", "metrics", "best", "files"}
+    checkpoint.save(path, {key: value for key, value in checkpoint.load(path).items() if key not in old})
+    again = dataclasses.replace(first, options={"lr": 0.2})
+    assert again.restore(carry=carry) == 3
+    assert (again.best, len(again.metrics())) == (None, 3)
+
+
+def test_files_that_training_depends_on_must_be_what_they_were(run: Run) -> None:
+    run.write_json("words.json", ["a", "b"], kept=True)
+    carry = logged(run, 2)
+    assert dataclasses.replace(run).restore(carry=carry) == 2
+    (run.folder / "words.json").write_text('["b", "a"]')
+    message = r"words.json is missing or is not the file that (last|best).pt was trained with. Restore it from a copy"
+    with pytest.raises(CheckpointError, match=message):
+        dataclasses.replace(run).restore(carry=carry)
+    with pytest.raises(CheckpointError, match=message):
+        dataclasses.replace(run).load_best(carry=carry)
+
+
+def test_what_is_no_longer_a_number_is_named_and_never_saved(run: Run) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    run.save(1, model=model)
+    before = (run.folder / "checkpoints" / "last.pt").read_bytes()
+    model[0].bias.data[1] = float("nan")
+    model[0].weight.grad = torch.full((2, 2), float("inf"))
+    message = (
+        r"training stopped at update 2: parameter model.0.bias is no longer a finite number, and so is the gradient of "
+        r"model.0.weight. The last checkpoint is kept. Train again with a lower learning rate"
+    )
+    for save in (run.save, run.save_best):
+        with pytest.raises(TrainingError, match=message):
+            save(2, model=model)
+    assert (run.folder / "checkpoints" / "last.pt").read_bytes() == before
+    assert not (run.folder / "checkpoints" / "best.pt").exists()
+
+
+def test_a_value_out_of_range_is_named(run: Run) -> None:
+    model = torch.nn.Sequential(LIF(tau_mem=torch.nn.Parameter(torch.tensor(5.0))))
+    model[0].tau_mem.data.fill_(-1.0)
+    with pytest.raises(
+        TrainingError, match=r"stopped at update 3: model: 0: LIF needs tau_mem > 0 .*last checkpoint is"
+    ):
+        run.save(3, model=model)
+    with pytest.raises(ConfigError, match=r"LIF needs tau_mem > 0"):
+        check_numbers({"model": model}, 0)
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "update": (-1, "its update is -1"), "seed": ("3", "its 'seed' is a str"), "parts": ([], "its 'parts' is a list"),
+    "ranks": ([], "it does not hold the generators and parts of every process"), "best": (float("nan"), "its best"),
+    "metrics": ({"bytes": "1"}, "it does not say what metrics.jsonl held"), "options": (3, "its 'options' is a int"),
+    "files": ({"../config.json": ""}, "one of its files is not in the folder of the run"),
+    "shared": ([1], "a part, a generator or a file has no name"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_sound_file_with_other_contents_is_no_checkpoint_of_a_run(run: Run, name: str) -> None:
+    carry, path = logged(run, 2), run.folder / "checkpoints" / "last.pt"
+    value, why = WRONG[name]
+    contents = checkpoint.load(path)
+    checkpoint.save(path, {**contents, name: value})
+    with pytest.raises(CheckpointError, match=rf"last.pt is not a checkpoint of a run: {re.escape(why)}"):
+        dataclasses.replace(run).restore(carry=carry)
+    if name in ("update", "seed", "parts", "ranks"):
+        del contents[name]
+        checkpoint.save(path, contents)
+        with pytest.raises(CheckpointError, match=rf"is not a checkpoint of a run: it has no '{name}'"):
+            dataclasses.replace(run).restore(carry=carry)
+
+
+def test_states_of_other_types_and_shapes_do_not_fit(run: Run) -> None:
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    run.generator("input")
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
+    run.save(1, **parts)
+    path = run.folder / "checkpoints" / "last.pt"
+
+    def misfit(change: Callable[[Any], Any], message: str) -> None:
+        contents = checkpoint.load(path)
+        before = path.read_bytes()
+        change(contents)
+        checkpoint.save(path, contents)
+        with pytest.raises(CheckpointError, match=message):
+            dataclasses.replace(run).restore(**parts)
+        path.write_bytes(before)
+
+    def moments(contents: Any) -> Any:
+        return contents["parts"]["optimizer"]["state"]
+
+    misfit(
+        lambda c: moments(c)[0].update(exp_avg=torch.ones(3)), r"optimizer does not fit: its exp_avg does not have the"
+    )
+    misfit(lambda c: moments(c).update({9: {}}), r"optimizer does not fit: it is of other parameters")
+    misfit(lambda c: c["parts"]["optimizer"]["param_groups"][0].update(lr="fast"), r"its lr is 'fast' and not a number")
+    misfit(lambda c: c["parts"].update(optimizer={}), r"optimizer does not fit: it is not the state of an optimiser")
+    misfit(lambda c: c["parts"].update(optimizer=5), r"optimizer does not fit: it is a int")
+    weights = r"model does not fit: weight is torch.float64 there and torch.float32 here"
+    misfit(lambda c: c["parts"]["model"].update(weight=torch.ones(2, 2, dtype=torch.float64)), weights)
+    wrong = r"model does not fit: bias is no longer a number there"
+    misfit(lambda c: c["parts"]["model"].update(bias=torch.tensor([1.0, float("inf")])), wrong)
+    short = r"the state of the generator 'input' is none"
+    misfit(lambda c: c["ranks"][0]["generators"].update(input=torch.ones(3, dtype=torch.uint8)), short)
+
+
+def test_links_are_not_followed(run: Run, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    inside = dataclasses.replace(run, folder=folder)
+    for name in (".config.json.tmp", "config.json", "metrics.jsonl", "activity.json"):
+        (folder / name).symlink_to(secret)
+    for write in (
+        lambda: inside.write_json("config.json", {}),
+        lambda: inside.write_json("activity.json", {}),
+        lambda: inside.log(1, loss=1.0),
+    ):
+        with pytest.raises(CheckpointError, match=r"is a link, which is not followed"):
+            write()
+    with pytest.raises(CheckpointError, match=r"activity.json cannot be read: it is a link, which is not followed"):
+        inside.read_json("activity.json")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.pt").symlink_to(secret)
+    with pytest.raises(CheckpointError, match=r"last.pt cannot be read: it is a link, which is not followed"):
+        inside.load_last(carry=Carry(count=1))
+    assert secret.read_text() == "mine"
 
 
 def test_elapsed_time_is_no_part_of_a_checkpoint(run: Run) -> None:

@@ -2,8 +2,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from spikeloom.errors import ConfigError, TrainingError
+from spikeloom.errors import CheckpointError, ConfigError, TrainingError
+from spikeloom.train import checkpoint
 from spikeloom.train.run import Carry, Run
 from spikeloom.train.supervised import fit
 from tests import tiny_task
@@ -103,3 +105,64 @@ def test_periods_are_positive(tmp_path: Path, name: str) -> None:
 def test_an_unknown_best_value_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"fit keeps the best 'accuracy', but neither step nor validate returned it"):
         count(run_in(tmp_path), best="accuracy")
+
+
+def test_the_best_value_lives_in_the_checkpoint(tmp_path: Path) -> None:
+    count(run_in(tmp_path), best="validation_error", updates=6)
+    run = run_in(tmp_path)
+    assert run.restore(carry=Carry(steps=0)) == 6
+    assert run.best == 0.0
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(CheckpointError, match=r"metrics.jsonl is missing or lacks its last lines"):
+        count(run_in(tmp_path), best="validation_error", updates=8)
+    assert run_in(tmp_path).load_best(carry=Carry(steps=0)) == 5
+
+
+@pytest.mark.parametrize("lost", ["all", "last", "middle"])
+def test_a_checkpoint_of_an_earlier_version_needs_its_metrics(tmp_path: Path, lost: str) -> None:
+    count(run_in(tmp_path), best="validation_error", updates=6)
+    last = tmp_path / "checkpoints" / "last.pt"
+    new = {"options", "metrics", "best", "files"}
+    checkpoint.save(last, {key: value for key, value in checkpoint.load(last).items() if key not in new})
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join({"all": [], "last": lines[:-1], "middle": [*lines[:3], *lines[4:]]}[lost]))
+    message = r"metrics.jsonl is missing or lacks lines: it must have one for each of the 6 updates that are finished"
+    with pytest.raises(CheckpointError, match=message):
+        count(run_in(tmp_path), best="validation_error", updates=8)
+    path.write_text("".join(lines))
+    count(run_in(tmp_path), best="validation_error", updates=8)
+    assert run_in(tmp_path).load_best(carry=Carry(steps=0)) == 5
+
+
+@pytest.mark.parametrize("what", ["parameter", "gradient"])
+def test_what_else_is_no_number_is_named(tmp_path: Path, what: str) -> None:
+    model = torch.nn.Linear(2, 1)
+
+    def step(finished: int) -> dict[str, float]:
+        if finished == 1:
+            with torch.no_grad():
+                model.weight.grad = torch.full_like(model.weight, float("nan"))
+                model.weight.add_(float("inf") if what == "parameter" else 0.0)
+            return {"loss": float("nan")}
+        return {"loss": 1.0}
+
+    expected = rf"stopped at update 2: loss = nan; so is the {'' if what == 'parameter' else 'gradient of '}"
+    expected += "parameter model.weight" if what == "parameter" else "model.weight"
+    with pytest.raises(TrainingError, match=expected):
+        fit(run_in(tmp_path), parts={"model": model}, updates=3, step=step)
+
+
+def test_parameters_are_looked_at_before_the_first_update_and_when_validating(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 1)
+
+    def step(finished: int) -> dict[str, float]:
+        if finished == 1:
+            model.bias.data.fill_(float("nan"))
+        return {"loss": 1.0}
+
+    options: dict[str, Any] = {"parts": {"model": model}, "updates": 9, "step": step}
+    with pytest.raises(TrainingError, match=r"stopped at update 2: parameter model.bias is no longer a finite number"):
+        fit(run_in(tmp_path / "one"), validate=lambda finished: {"validation_error": 0.0}, **options)
+    with pytest.raises(TrainingError, match=r"stopped at update 0: parameter model.bias is no longer a finite number"):
+        fit(run_in(tmp_path / "two"), **options)
