@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckpointError, ConfigError
+from .errors import CheckpointError, ConfigError, ShapeError
 
 State = Any
 """A NamedTuple of tensors, nested by composition; `()` for a layer without state."""
@@ -149,6 +149,12 @@ class Stateful(Structured, ABC):
 
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Any, State]:
         """The whole sequence: by default `scan(self.step, ...)`; may be faster, never different."""
+        if not isinstance(xs, Tensor) or xs.dim() == 0 or len(xs) == 0:
+            found = list(xs.shape) if isinstance(xs, Tensor) else type(xs).__name__
+            raise ShapeError(
+                f"{type(self).__name__} needs input [T, B, *N], time first, with T >= 1, but got {found}. Leave "
+                "out empty sequences, or use step() for a single slice."
+            )
         return scan(self.step, xs, self.initial_state(xs[0]) if state is None else state)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, ShapeError, check_positive
+from ..errors import ConfigError, ShapeError, check_count, check_positive
 from ..kernels.noise import later, uniform
 
 MOST = 100_000_000
@@ -29,10 +29,16 @@ class Events(NamedTuple):
 def events_of(xs: Tensor) -> Events:
     """The events of a sequence [T, B, I] of spikes or counts.
 
+    Raises:
+        ShapeError: it is no sequence.
+
     >>> events_of(torch.tensor([[[0.0, 2.0]], [[1.0, 0.0]]]))
     Events(first=tensor([0, 1, 2]), unit=tensor([1, 0], dtype=torch.int32), times=tensor([2., 1.]))
     """
-    rows = xs.detach().reshape(-1, xs.shape[-1]).contiguous()
+    if xs.dim() != 3:
+        raise ShapeError(f"events_of needs a sequence [T, B, I], but got {list(xs.shape)}.")
+    short = xs.dtype in (torch.float16, torch.bfloat16)
+    rows = (xs.float() if short else xs).detach().reshape(-1, xs.shape[-1]).contiguous()
     kernels = _kernels()
     many = kernels.count_events(rows.numpy())
     kind = rows.dtype if rows.is_floating_point() else torch.float32
@@ -112,12 +118,15 @@ def poisson_counts(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
 
 def _check(owner: str, rates: Tensor, steps: int, noise: Tensor, dt: float) -> None:
     check_positive(owner, dt=dt)
-    if rates.dim() != 2 or tuple(noise.shape) != (len(rates), 2):
-        raise ShapeError(f"{owner} needs rates [B, I] and noise [B, 2], got {list(rates.shape)}, {list(noise.shape)}.")
-    if steps < 1 or not bool(((rates >= 0) & rates.isfinite()).all()):
+    if rates.dim() != 2 or tuple(noise.shape) != (len(rates), 2) or noise.dtype != torch.int64:
+        raise ShapeError(
+            f"{owner} needs rates [B, I] and noise int64 [B, 2], got {list(rates.shape)} and {noise.dtype} "
+            f"{list(noise.shape)}. Make it by keys(B, device, generator)."
+        )
+    check_count(owner, steps=steps)
+    if not bool(((rates >= 0) & rates.isfinite()).all()):
         raise ConfigError(
-            f"{owner} needs steps >= 1 and rates >= 0 Hz, but got {steps} steps and rates from "
-            f"{float(rates.min())} to {float(rates.max())} Hz."
+            f"{owner} needs rates >= 0 Hz, but got rates from {float(rates.min())} to {float(rates.max())} Hz."
         )
     expected = float(rates.sum(dtype=torch.float64)) * steps * dt / 1000
     if expected > MOST:

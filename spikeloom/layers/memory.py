@@ -14,13 +14,14 @@ Hebbian plasticity, 2022 (arXiv:2205.11276); the constants are those of the auth
 """
 
 import math
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..core import Stateful
-from ..errors import ConfigError, ShapeError, check_positive, check_sequence
+from ..errors import ConfigError, ShapeError, check_count, check_like, check_sequence, check_state
 from ..kernels import engine_for
 from ..neurons import LIF
 from ..neurons.lif import LIFState
@@ -76,22 +77,36 @@ class _MemoryLayer(Stateful):
 
     def __init__(self, n_in: int, size: int, neuron: LIF | None, rows: int, columns: int, generator: Any) -> None:
         super().__init__()
-        check_positive(type(self).__name__, n_in=n_in, size=size)
+        check_count(type(self).__name__, n_in=n_in, size=size)
         self.n_in, self.size = n_in, size
         self.neuron = memory_neuron() if neuron is None else neuron
         self.weight = nn.Parameter(xavier_(torch.empty(rows, columns), generator))
 
-    def _check(self, xs: Tensor, memory: Tensor | None) -> None:
+    def _prepared(self, xs: Tensor) -> Tensor:
+        """The input, checked."""
         name = type(self).__name__
         check_sequence(name, xs, self.n_in)
         if xs.dim() != 3:
             raise ShapeError(f"{name} needs spikes [T, B, {self.n_in}], but got {list(xs.shape)}.")
-        wanted = (xs.shape[1], self.size, self.size)
-        if memory is not None and (tuple(memory.shape) != wanted or memory.dtype != xs.dtype):
+        xs = full_precision(name, xs)
+        check_like(name, "weight", self.weight, tuple(self.weight.shape), xs)
+        return xs
+
+    def _check_state(self, xs: Tensor, state: Any, kind: type) -> None:
+        """Raise ShapeError unless a state is of this kind and its memory and neurons fit input [T, B, n_in]."""
+        name = type(self).__name__
+        check_state(name, state, kind)
+        memory, wanted = state.memory, (xs.shape[1], self.size, self.size)
+        if not isinstance(memory, Tensor) or tuple(memory.shape) != wanted or memory.dtype != xs.dtype:
+            found = f"{list(memory.shape)} of {memory.dtype}" if isinstance(memory, Tensor) else type(memory).__name__
             raise ShapeError(
-                f"{name} got a memory {list(memory.shape)} of {memory.dtype}, but its input {list(xs.shape)} of "
-                f"{xs.dtype} needs {list(wanted)}. Every sample has a memory of its own."
+                f"{name} got a memory {found}, but its input {list(xs.shape)} of {xs.dtype} needs {list(wanted)}. "
+                "Every sample has a memory of its own."
             )
+        for population, cells in (("key", state.key), ("value", state.value)):
+            check_state(f"{name} ({population})", cells, LIFState)
+            for part in ("voltage", "spikes", "refractory"):
+                check_like(name, f"{population}.{part}", getattr(cells, part), wanted[:2], xs)
 
     def _currents(self, xs: Tensor, weight: Tensor) -> Tensor:
         """All currents at once, [T, B, rows of the weight]."""
@@ -151,7 +166,14 @@ class HebbianWrite(_MemoryLayer):
         memory = x.new_zeros(len(x), self.size, self.size)
         return WriteState(memory, self.neuron.initial_state(silent), self.neuron.initial_state(silent), traces)
 
+    def structure(self) -> dict[str, float | str | bool | None]:
+        if isinstance(self.rule, Hebbian):
+            return {"recall": self.recall, **{f"rule.{name}": value for name, value in asdict(self.rule).items()}}
+        return {"recall": self.recall, "rule": None if self.rule is None else type(self.rule).__name__}
+
     def step(self, x: Tensor, state: WriteState) -> tuple[Tensor, WriteState]:
+        (x,) = xs = self._prepared(x.unsqueeze(0))
+        self._check_write(xs, state)
         return self._step(x @ self.weight.T, state)
 
     def _step(self, current: Tensor, state: WriteState) -> tuple[Tensor, WriteState]:
@@ -164,11 +186,19 @@ class HebbianWrite(_MemoryLayer):
             memory, traces = self.rule.update(memory, keys, values, traces)
         return torch.cat([keys, values], -1), WriteState(memory, key, value, traces)
 
+    def _check_write(self, xs: Tensor, state: WriteState) -> None:
+        self._check_state(xs, state, WriteState)
+        if isinstance(self.rule, Hebbian):
+            check_state("HebbianWrite (traces)", state.traces, HebbianTraces)
+            for part in ("pre", "post"):
+                check_like("HebbianWrite", f"traces.{part}", getattr(state.traces, part), (xs.shape[1], self.size), xs)
+
     def forward(self, xs: Tensor, state: WriteState | None = None) -> tuple[Tensor, WriteState]:
-        self._check(xs, None if state is None else state.memory)
+        xs = self._prepared(xs)
+        state = self.initial_state(xs[0]) if state is None else state
+        self._check_write(xs, state)
         if not self._fused(xs):
             return super().forward(xs, state)
-        state = self.initial_state(xs[0]) if state is None else state
         current = self._currents(xs, self.weight)
         traces = state.traces if self.rule is not None else state.key[:2]  # without a rule there are none
         parts = [*state.key[:3], *state.value[:3], *traces]
@@ -217,12 +247,17 @@ class HebbianRead(_MemoryLayer):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(n_in, size, neuron, size, n_in + size, generator)
-        if delay < 1:
-            raise ConfigError(f"HebbianRead needs a delay of at least one step, but got {delay}.")
+        if not isinstance(delay, int) or delay < 1:
+            raise ConfigError(f"HebbianRead needs a delay of at least one step, a whole number, but got {delay}.")
         self.delay = delay
 
     def begin(self, memory: Tensor) -> ReadState:
         """Neurons at rest before a memory [B, size, size]."""
+        if memory.dim() != 3 or tuple(memory.shape[1:]) != (self.size, self.size):
+            raise ShapeError(
+                f"HebbianRead of size {self.size} reads a memory [B, {self.size}, {self.size}], but got "
+                f"{list(memory.shape)}. Pass the memory that a HebbianWrite of this size left."
+            )
         silent = memory.new_zeros(len(memory), self.size)
         history = memory.new_zeros(self.delay, *silent.shape)
         return ReadState(memory, self.neuron.initial_state(silent), self.neuron.initial_state(silent), history)
@@ -231,7 +266,12 @@ class HebbianRead(_MemoryLayer):
         """An empty memory; use `begin` for one that was written."""
         return self.begin(x.new_zeros(len(x), self.size, self.size))
 
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {"delay": self.delay}
+
     def step(self, x: Tensor, state: ReadState) -> tuple[Tensor, ReadState]:
+        (x,) = xs = self._prepared(x.unsqueeze(0))
+        self._check_read(xs, state)
         return self._step(x @ self.weight[:, : self.n_in].T, state)
 
     def _step(self, current: Tensor, state: ReadState) -> tuple[Tensor, ReadState]:
@@ -242,14 +282,20 @@ class HebbianRead(_MemoryLayer):
         history = torch.cat([state.history[1:], values.unsqueeze(0)])
         return torch.cat([keys, values], -1), ReadState(state.memory, key, value, history)
 
-    def forward(self, xs: Tensor, state: ReadState | None = None) -> tuple[Tensor, ReadState]:
-        self._check(xs, None if state is None else state.memory)
-        state = self.initial_state(xs[0]) if state is None else state
-        if tuple(state.history.shape) != (self.delay, xs.shape[1], self.size):
+    def _check_read(self, xs: Tensor, state: ReadState) -> None:
+        self._check_state(xs, state, ReadState)
+        found = list(state.history.shape) if isinstance(state.history, Tensor) else type(state.history).__name__
+        if found != [self.delay, xs.shape[1], self.size]:
             raise ShapeError(
                 f"HebbianRead with a delay of {self.delay} needs a history [{self.delay}, {xs.shape[1]}, {self.size}], "
-                f"but got {list(state.history.shape)}. Begin with `begin(memory)`."
+                f"but got {found}. Begin with `begin(memory)`."
             )
+        check_like("HebbianRead", "history", state.history, tuple(state.history.shape), xs)
+
+    def forward(self, xs: Tensor, state: ReadState | None = None) -> tuple[Tensor, ReadState]:
+        xs = self._prepared(xs)
+        state = self.initial_state(xs[0]) if state is None else state
+        self._check_read(xs, state)
         if not compiled(self.neuron, xs, self.size):
             return super().forward(xs, state)
         current = self._currents(xs, self.weight[:, : self.n_in])

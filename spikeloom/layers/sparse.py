@@ -175,7 +175,7 @@ class SignedSparseLinear(SignedSparse):
         self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not isinstance(x, Tensor) or x.dim() == 0 or x.shape[-1] != self.in_features:
+        if not isinstance(x, Tensor) or x.dim() == 0 or x.shape[-1] != self.in_features or _no_steps(x):
             shape = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise ShapeError(
                 f"SignedSparseLinear has {self.in_features} inputs, but got {shape}. Pass a tensor [..., "
@@ -229,6 +229,11 @@ class SparseDelayedLinear(SignedSparse, DelayedSynapses):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, connectivity={self.connectivity}"
+
+
+def _no_steps(x: Tensor) -> bool:
+    """Whether this is a sequence [T, B, n_in] of no steps; a batch [0, n_in] without samples is fine."""
+    return x.dim() > 2 and x.shape[0] == 0
 
 
 def draw_mask(allowed: Tensor, count: int, generator: torch.Generator | None) -> Tensor:

@@ -86,6 +86,8 @@ class TwoPass(Stateful):
         check_sequence("TwoPass", xs, self.synapse.in_features)
         if xs.dim() != 3:
             raise ShapeError(f"TwoPass needs currents [T, B, N], but got {list(xs.shape)}. Flatten the neurons first.")
+        xs = full_precision("TwoPass", xs)
+        check_like("TwoPass", "weight", self.synapse.weight, tuple(self.synapse.weight.shape), xs)
         state = self.initial_state(xs[0]) if state is None else state
         check_state("TwoPass", state, TwoPassState)
         check_like("TwoPass", "last", state.last, tuple(xs.shape[1:]), xs)
@@ -133,7 +135,9 @@ class RectifiedRecurrent(Stateful):
 
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         check_sequence("RectifiedRecurrent", xs, self.synapse.in_features)
-        return super().forward(full_precision("RectifiedRecurrent", xs), state)
+        xs = full_precision("RectifiedRecurrent", xs)
+        check_like("RectifiedRecurrent", "weight", self.synapse.weight, tuple(self.synapse.weight.shape), xs)
+        return super().forward(xs, state)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         waits = len(self.neuron.program.equation.states) == 3

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import State, Stateful, map_state
-from ..errors import ConfigError, check_positive, check_sequence
+from ..errors import ConfigError, ShapeError, check_like, check_positive, check_sequence, check_state
 from ..kernels import engine_for
 from ..layers.memory import HebbianRead, HebbianWrite, ReadState, WriteState, xavier_
 from ..neurons import LIF
@@ -72,6 +72,19 @@ def afresh(state: State, begins: Tensor) -> State:
     if not bool(begins.any()):
         return state
     return map_state(lambda part: part.masked_fill(begins.view(-1, *[1] * (part.dim() - 1)), 0.0), state)
+
+
+def check_batch(owner: str, state: State, x: Tensor) -> None:
+    """Raise ShapeError unless all tensors of a state are of the samples of a slice [B, *N]."""
+    for part in state:
+        if isinstance(part, tuple):
+            check_batch(owner, part, x)
+        elif not isinstance(part, Tensor) or part.dim() == 0 or len(part) != len(x):
+            found = len(part) if isinstance(part, Tensor) and part.dim() else "no"
+            raise ShapeError(
+                f"{owner} got a state of {found} samples, but its input {list(x.shape)} has {len(x)}. Pass "
+                "state=None to start afresh, or the state of these samples."
+            )
 
 
 class SpikingRecall(Stateful):
@@ -132,6 +145,9 @@ class SpikingRecall(Stateful):
         inside, state = self.look(x, state)
         return self.recalled(inside), state
 
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {"steps": self.steps, "window": self.window, "input_gain": self.input_gain}
+
     def recalled(self, inside: Inside) -> Tensor:
         """Value spikes of the window, [B, size]."""
         return counts(inside.read[..., self.size :], self.window)
@@ -139,6 +155,10 @@ class SpikingRecall(Stateful):
     def look(self, x: Tensor, state: RecallState) -> tuple[Inside, RecallState]:
         """As `step`, but all spikes."""
         check_sequence("SpikingRecall", x.unsqueeze(0), self.n_in + 1)
+        check_like("SpikingRecall", "embedding", self.embedding, tuple(self.embedding.shape), x)
+        check_state("SpikingRecall", state, RecallState)
+        check_like("SpikingRecall", "history", state.history, (len(x), self.read.delay, self.size), x)
+        check_batch("SpikingRecall", state, x)
         state = afresh(state, x[:, -1] > 0.5)
         current = self.input_gain * (x[:, :-1] @ self.embedding.T)
         spikes, encoder = self.neuron(constant_current(current.unsqueeze(0), self.steps), state.encoder)
@@ -189,7 +209,13 @@ class RateRecall(Stateful):
         """An empty memory, in rows of one key as the loop leaves it."""
         return RateState(x.new_zeros(len(x), self.size, self.size).transpose(1, 2))
 
+    def _check(self, x: Tensor, state: RateState) -> None:
+        check_state("RateRecall", state, RateState)
+        check_like("RateRecall", "memory", state.memory, (len(x), self.size, self.size), x)
+
     def step(self, x: Tensor, state: RateState) -> tuple[Tensor, RateState]:
+        check_sequence("RateRecall", x.unsqueeze(0), self.n_in + 1)
+        self._check(x, state)
         (memory,) = afresh(state, x[:, -1] > 0.5)
         key, value, query = self._rates(x).chunk(3, -1)
         memory, _ = self.rule.update(memory, key, value, self.rule.initial_traces(key, value))
@@ -197,9 +223,12 @@ class RateRecall(Stateful):
 
     def forward(self, xs: Tensor, state: RateState | None = None) -> tuple[Tensor, RateState]:
         check_sequence("RateRecall", xs, self.n_in + 1)
+        check_like("RateRecall", "write", self.write, tuple(self.write.shape), xs)
+        state = self.initial_state(xs[0]) if state is None else state
+        self._check(xs[0], state)
         if engine_for(xs) != "numba":
             return super().forward(xs, state)
-        (memory,) = self.initial_state(xs[0]) if state is None else state
+        (memory,) = state
         from ..kernels.rates import rate_sequence
 
         out, memory = rate_sequence(self._rates(xs), xs[..., -1] > 0.5, memory, self.rule)

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from ..core import State, Stateful, constant, map_state, scan
-from ..errors import ConfigError, ShapeError, check_like, check_positive, check_sequence
+from ..errors import ConfigError, ShapeError, check_like, check_positive, check_sequence, check_state
 from ..kernels import engine_for
 from ..kernels.noise import keys
 from ..layers.events import Events, events_of, sequence_of
 from ..neurons.diehl_cook import DiehlCook, DiehlCookState, MembraneLIF, MembraneState
+from ..neurons.neuron import check_noise
 from ..rules import normalise
 from ..rules.stdp import SOFT_BOUNDS, STDP, STDPTraces
 
@@ -166,6 +167,10 @@ class DiehlCookNetwork(Stateful):
         fires = bool(rest + excite >= threshold) and other.rest <= other.reset
         return fires and self.neurons.refractory > other.refractory and other.lowest <= other.rest
 
+    def structure(self) -> dict[str, float | str | bool | None]:
+        two = self.inhibitory is not None
+        return {"excite": self.excite, "inhibit": self.inhibit, "scale": self.scale, "two_layers": two}
+
     def initial_state(self, x: Tensor, gain: float = 1.0, noise: torch.Generator | None = None) -> NetworkState:
         """A state of samples that have seen nothing, with the weights and the homeostasis that were kept.
 
@@ -240,7 +245,7 @@ class DiehlCookNetwork(Stateful):
         if state is not None:
             self._check_state(xs[0], state)
         state = self.initial_state(xs[0]) if state is None else copied(state)
-        if engine_for(xs) != "numba" or not self._compiled(len(xs[0])):
+        if engine_for(xs) != "numba" or not self._compiled(len(xs[0])) or not len(xs[0]):
             return self._in_steps(xs, state)
         fired = self.advance_(events_of(xs), state)
         spikes = xs.new_zeros(len(xs), *state.spikes.shape)
@@ -293,13 +298,47 @@ class DiehlCookNetwork(Stateful):
 
     def _check_state(self, x: Tensor, state: NetworkState) -> None:
         """Raise ShapeError unless the state is one of this network, for such a slice [B, I]."""
-        batch, size = len(x), self.neurons.size
-        check_like("DiehlCookNetwork", "inputs", state.inputs, (batch, self.n_in), x)
-        check_like("DiehlCookNetwork", "spikes", state.spikes, (batch, size), x)
-        check_like("DiehlCookNetwork", "weight", state.weight, (size, self.n_in), x)
+        name, batch, size = "DiehlCookNetwork", len(x), self.neurons.size
+        check_state(name, state, NetworkState)
+        check_state(f"{name} (neurons)", state.neurons, DiehlCookState)
+        check_state(f"{name} (traces)", state.traces, STDPTraces)
+        layer, inputs = (batch, size), (batch, self.n_in)
+        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "inputs": (state.inputs, inputs), "spikes": (state.spikes, layer), "spiked": (state.spiked, layer),
+            "weight": (state.weight, (size, self.n_in)), "gain": (state.gain, (batch,)),
+            "traces.pre": (state.traces[0], inputs), "traces.post": (state.traces[1], layer),
+            "traces.slow": (state.traces[2], layer), "voltage": (state.neurons.voltage, layer),
+            "refractory": (state.neurons.refractory, layer), "homeostasis": (state.neurons.homeostasis, (size,)),
+        }  # fmt: skip
+        if self.inhibitory is None:
+            check_state(f"{name} without inhibitory neurons (inhibitory)", state.inhibitory, tuple, 0)
+        else:
+            check_state(f"{name} (inhibitory)", state.inhibitory, MembraneState)
+            assert isinstance(state.inhibitory, MembraneState)
+            shapes["inhibitory.voltage"] = state.inhibitory.voltage, layer
+            shapes["inhibitory.refractory"] = state.inhibitory.refractory, layer
+            shapes["inhibited"] = state.inhibited, layer
+        for part, (tensor, shape) in shapes.items():
+            check_like(name, part, tensor, shape, x)
+        check_noise(name, state.neurons.noise, x.unsqueeze(0))
+        if self.lateral is not None and tuple(self.lateral.shape) != (size, size):
+            raise ShapeError(
+                f"Lateral inhibition of {size} neurons needs [{size}, {size}], got {list(self.lateral.shape)}. "
+                "Set it with set_lateral."
+            )
 
     def _check_events(self, events: Events, batch: int) -> int:
         """How many rows the events fill, if they are in order: the compiled loop goes where they send it."""
+        kinds = [part.dtype if isinstance(part, Tensor) else type(part).__name__ for part in events]
+        if (
+            kinds[0] != torch.int64
+            or kinds[1] not in (torch.int32, torch.int64)
+            or not isinstance(kinds[2], torch.dtype)
+        ):
+            raise ShapeError(
+                f"Events are first (int64), unit (int32) and times, all tensors, but got {', '.join(map(str, kinds))}. "
+                "Make them by events_of or poisson_events."
+            )
         first, unit, times = (part.numpy() for part in events)  # faster than tensors, where they are short
         rows = len(first) - 1
         if rows < 1 or batch < 1 or rows % batch:
@@ -318,6 +357,15 @@ class DiehlCookNetwork(Stateful):
                 f"DiehlCookNetwork has {self.n_in} inputs, but the events are of units {low} to {high}. Units count "
                 f"from 0 to {self.n_in - 1}."
             )
+        falls = unit[1:] <= unit[:-1]
+        falls[first[1:-1][(first[1:-1] > 0) & (first[1:-1] < len(unit))] - 1] = False
+        if falls.any():  # in no order: then a unit could come twice
+            where = np.repeat(np.arange(rows), np.diff(first)) * self.n_in + unit
+            if len(np.unique(where)) < len(where):
+                raise ShapeError(
+                    "A unit comes at most once in a step of a sample, but one comes twice. Say how often in `times`, "
+                    "or make events by events_of."
+                )
         least, most = times.min(), times.max()
         if not 0.0 < least <= most < math.inf:
             raise ConfigError(

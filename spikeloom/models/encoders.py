@@ -23,7 +23,7 @@ from torch.nn.functional import max_pool2d
 
 from ..convert.balance import heard
 from ..core import State, Stateful
-from ..errors import ConfigError, ShapeError, check_positive
+from ..errors import ConfigError, ShapeError, check_count, check_positive
 from ..kernels import engine_for
 from ..layers import Sequential
 from ..layers.memory import memory_neuron
@@ -265,6 +265,7 @@ class SpikingConvEncoder(Stateful):
     def _events(self, images: Tensor, steps: int, count: bool = False) -> "tuple[Tensor, Counts | None]":
         """Spikes [B, T, F], and how many there were inside."""
         check_images("SpikingConvEncoder", images)
+        check_count("SpikingConvEncoder", steps=steps)
         self.features(*images.shape[2:])
         pixels = self.layers.layers[0]
         assert isinstance(pixels, LIF)
@@ -509,6 +510,8 @@ def check_images(owner: str, images: Tensor) -> None:
     """Raise ShapeError unless these are images [B, 1, H, W]."""
     if images.dim() != 4 or images.shape[1] != 1:
         raise ShapeError(f"{owner} needs images [B, 1, H, W], but got {list(images.shape)}.")
+    if images.dtype not in (torch.float32, torch.float64):
+        raise ShapeError(f"{owner} needs images of float32 or float64, but got {images.dtype}. Call .float() on them.")
 
 
 def prototype_logits(support: Tensor, queries: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import State, Stateful, record
-from ..errors import ConfigError, check_sequence
+from ..errors import ConfigError, check_like, check_sequence, check_state
 from ..layers import (
     DelayedLinear,
     DelayedSynapses,
@@ -169,7 +169,7 @@ class LSNN(Stateful):
         return Activity(out.logits[0], out.spikes[0]), state
 
     def forward(self, xs: Tensor, state: LSNNState | None = None) -> tuple[Activity, LSNNState]:
-        state = self.initial_state(xs[0]) if state is None else state
+        state = self._begin(xs, state)
         currents, inputs = self.inputs(xs, state.inputs)
         if self.current_noise:
             noise = torch.randn(currents.shape, generator=self.generator, dtype=xs.dtype, device=xs.device)
@@ -178,10 +178,18 @@ class LSNN(Stateful):
         logits, readout = self.readout(self.output(spikes), state.readout)
         return Activity(logits, spikes), LSNNState(inputs, hidden, readout)
 
+    def _begin(self, xs: Tensor, state: LSNNState | None) -> LSNNState:
+        """The state to begin with; ShapeError if input or state do not fit."""
+        check_sequence("LSNN", xs, self.inputs.n_in)
+        if state is None:
+            return self.initial_state(xs[0])
+        check_state("LSNN", state, LSNNState)
+        return state
+
     @torch.no_grad()
     def trace(self, xs: Tensor, state: LSNNState | None = None) -> Trace:
         """The same run step by step, with voltages and thresholds; without gradients."""
-        state = self.initial_state(xs[0]) if state is None else state
+        state = self._begin(xs, state)
         currents, _ = self.inputs(xs, state.inputs)
         spikes, states = record(self.hidden.step, currents, state.hidden)
         logits, _ = self.readout(self.output(spikes), state.readout)
@@ -242,5 +250,10 @@ class LSTMBaseline(Stateful):
 
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Activity, State]:
         check_sequence("LSTMBaseline", xs, self.hidden.input_size)
+        check_like("LSTMBaseline", "weight", self.output.weight, tuple(self.output.weight.shape), xs)
+        if state is not None:
+            check_state("LSTMBaseline", state, tuple, 2)
+            for name, part in zip(("hidden", "cell"), state, strict=True):
+                check_like("LSTMBaseline", name, part, (1, xs.shape[1], self.hidden.hidden_size), xs)
         hidden, state = self.hidden(xs, self.initial_state(xs[0]) if state is None else state)
         return Activity(self.output(hidden), hidden), state

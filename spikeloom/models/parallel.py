@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import State, Stateful
-from ..errors import ConfigError
+from ..errors import ConfigError, check_state
 from ..layers import DelayedLinear, RectifiedRecurrent, Recurrent, Sequential, TwoPass
 from ..neurons import FIRING, ParaLIF, SynapticLIF, SynapticReadout
 from ..neurons.parallel import RANDOM
@@ -150,6 +150,11 @@ class ParallelNetwork(Stateful):
         return ParallelActivity(activity.logits[0], *first), state
 
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[ParallelActivity, State]:
+        if state is not None:
+            check_state("ParallelNetwork", state, tuple, 2)
+            check_state("ParallelNetwork (layers)", state[0], tuple, len(self.synapses))
+            for part in state[0]:
+                check_state("ParallelNetwork", part, Layer)
         layers, readout = (None, None) if state is None else state
         fired, hidden, moved = [], [], []
         for index, (synapse, neuron) in enumerate(zip(self.synapses, self.neurons, strict=True)):
