@@ -7,10 +7,13 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 BIN := .venv/bin
 BENCH := .venv-bench/bin
 # -qq: errors only, so that an error is the only thing to read
+# Where compiled loops run; in tests/kernels, those of Triton have no bounds to check
+BOUNDS := tests/kernels/test_bounds.py tests/kernels/test_equality.py tests/kernels/test_noise.py tests/layers tests/neurons \
+	tests/rules tests/models tests/data tests/contracts tests/golden
 PIP_INSTALL := -m pip install -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench clean
+.PHONY: help demo test bounds check fix bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -37,6 +40,9 @@ demo: .venv/.installed ## train a spiking network that remembers; ends with the 
 
 test: .venv/.installed ## all tests but those that need peers, a GPU or the network
 	$(BIN)/python -m pytest -q -m "not peers and not gpu and not network"
+
+bounds: .venv/.installed ## the quick tests of everything compiled, every index checked by Numba
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q $(BOUNDS)
 
 check: .venv/.installed ## ruff and mypy --strict
 	$(BIN)/ruff check .

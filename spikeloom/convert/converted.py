@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..core import State, Stateful
 from ..errors import ConfigError, ShapeError, check_sequence
 from ..layers import folded
+from ..layers.sequential import check_layer
 from ..neurons import RateNeuron
 from .pooling import SpikingMaxPool
 
@@ -98,6 +99,9 @@ class Converted(Stateful):
                 setattr(owner, name, part)
             else:
                 owner.register_buffer(name, part)
+        for op in ops:
+            if op.kind == "module":  # its steps are folded into the batch
+                check_layer("Converted", self.get_submodule(op.target))
 
     def _owner(self, path: str) -> tuple[nn.Module, str]:
         """The module that holds a path, made if need be."""

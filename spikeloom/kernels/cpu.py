@@ -29,10 +29,13 @@ class Lists(NamedTuple):
     weight: Array  # [synapses]
     pairs: Array | None = None  # [synapses], places in weight [pre, post] flattened; None: all of them
 
-    def places(self, stride: int, slots: int) -> Array:
-        """Where each synapse leads, in an array with `stride` elements a step; ShapeError if beyond `slots` steps."""
-        check_range(torch.from_numpy(self.delay), slots)
+    def places(self, stride: int) -> Array:
+        """Where each synapse leads, in an array with `stride` elements a step."""
         return self.delay * stride + self.post
+
+    def check(self, slots: int) -> None:
+        """Raise ShapeError if a synapse leads beyond `slots` steps."""
+        check_range(torch.from_numpy(self.delay), slots)
 
 
 def array(tensor: Tensor) -> Array:
@@ -173,9 +176,10 @@ def weight_gradient(inputs: list[tuple[Tensor, int]], grad: Tensor, synapse: Lis
 
     Delays are below `slots`. Zero for pairs that are not in the lists.
     """
+    synapse.check(slots)
     blocks = -(-grad.shape[1] // LANES)
     sums = np.zeros((blocks, len(synapse.weight)), array(grad).dtype)
-    rest = [slots, synapse.dense, synapse.first, synapse.places(grad.shape[2], slots), sums]
+    rest = [slots, synapse.dense, synapse.first, synapse.places(grad.shape[2]), sums]
     for xs, offset in inputs:
         threads.run(synapses.weight_gradient, [array(xs), array(grad), offset, *rest], blocks, xs.numel())
     total = sums.sum(0)
@@ -190,7 +194,8 @@ def project(xs: Tensor, past: Tensor, width: int, synapse: Lists) -> Tensor:
     """Currents [T, B, width] of input synapses; `past` are the inputs of the steps before."""
     out = torch.empty(*xs.shape[:2], width, dtype=xs.dtype)
     slots = past.shape[0] + 1
-    rest = [slots, synapse.dense, synapse.first, synapse.places(width, slots), synapse.weight]
+    synapse.check(slots)
+    rest = [slots, synapse.dense, synapse.first, synapse.places(width), synapse.weight]
     threads.run(synapses.project, [array(past), array(xs), out.numpy(), *rest], xs.shape[1], xs.numel())
     return out
 
@@ -221,8 +226,9 @@ def _noise(noise: Tensor | None, width: int) -> dict[str, Any]:
 def _synapses(history: Tensor | None, synapse: Lists | None) -> dict[str, Any]:
     if history is None or synapse is None:
         return {}
-    slots, size = history.shape[0], history.shape[2]
-    lead, line = (synapse.places(stride, slots) for stride in (LANES * size, size))
+    size = history.shape[2]
+    synapse.check(history.shape[0])
+    lead, line = (synapse.places(stride) for stride in (LANES * size, size))
     return {
         "history": array(history),
         "dense": synapse.dense,

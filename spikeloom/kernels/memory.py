@@ -49,6 +49,7 @@ def fire(current: Array, s: Array, numbers: Array, choices: Array, out: Array, s
         distance = (v - threshold) / threshold
         free = left <= zero
         spike = one if free and distance > zero else zero
+        spike = distance if free and distance != distance else spike  # not a number is neither 0 nor 1
         if len(slopes) > 0:
             slopes[i] = gain * max(one - abs(distance), zero) / threshold if free else zero
         s[0, i], s[1, i] = v, spike
@@ -71,6 +72,12 @@ def spikes_of(spikes: Array, found: Array) -> int:
 def recalled(w: Array, keys: Array, found: Array, out: Array) -> int:
     """out = w keys, for keys of 0 and 1; where they are 1 goes to `found`; how many there are."""
     many: int = spikes_of(keys, found)
+    certain = out.dtype.type(0)
+    for k in range(many):
+        certain += keys[found[k]]
+    if certain != certain:
+        out[:] = certain
+        return many
     for i in range(len(out)):
         row, total = w[i], out.dtype.type(0)
         for k in range(many):

@@ -77,6 +77,7 @@ def _fire(drive, v, z, left, decay, charge, threshold, gain, REFRACTORY: tl.cons
     v = decay * (v if SUBTRACT else v - v * z) + charge * drive - taken
     distance, per_threshold, free = v - threshold, 1.0 / threshold, left <= 0
     z = tl.where(free & (distance > 0), tl.full(v.shape, 1.0, v.dtype), tl.zeros_like(v))
+    z = tl.where(free & (distance != distance), distance, z)  # not a number is neither 0 nor 1
     slope = (gain * per_threshold) * tl.maximum(1.0 - tl.abs(distance) * per_threshold, 0.0)
     slope = tl.where(free, slope, tl.zeros_like(v))
     if REFRACTORY > 0:

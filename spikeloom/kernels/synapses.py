@@ -10,6 +10,7 @@ from typing import Any
 
 import llvmlite.binding
 import numpy as np
+from numba.core import config
 
 from .. import compiled
 from .lanes import LANES, ROWS, dense_row, dense_rows, listed_rows, lowest_bit, nonzero_lanes
@@ -19,6 +20,9 @@ llvmlite.binding.set_option("spikeloom", "-runtime-memory-check-threshold=1000")
 
 TILE = 256
 """Rows (steps times samples) whose events `dense_gradient` sorts at once."""
+
+CHECKED = bool(config.BOUNDSCHECK)
+"""Whether NUMBA_BOUNDSCHECK=1: numba then checks every index, but for those inside the instructions of `lanes`."""
 
 njit = compiled.njit()
 Array = Any
@@ -142,6 +146,8 @@ def pull(out: Array, size: int, source: Array, row: int, dense: bool, first: Arr
     """
     width = source.shape[1] // LANES
     flat = source.reshape(-1)[row * width * LANES :]
+    if CHECKED:
+        touch(out, size, flat, width, dense, first, line, weight)
     if dense:
         i = 0
         while i + ROWS <= size:
@@ -153,6 +159,20 @@ def pull(out: Array, size: int, source: Array, row: int, dense: bool, first: Arr
     else:
         for i in range(size):
             listed_rows(out[i * LANES :], weight, line, first[i], first[i + 1], flat)
+
+
+@njit
+def touch(
+    out: Array, size: int, flat: Array, width: int, dense: bool, first: Array, line: Array, weight: Array
+) -> None:
+    """Read the ends of all that `pull` reads and writes, with indices that numba checks."""
+    total = out[size * LANES - 1]
+    if dense:
+        total += weight[size * width - 1] + flat[width * LANES - 1]
+    else:
+        for k in range(first[0], first[size]):
+            total += weight[k] + flat[line[k] * LANES] + flat[line[k] * LANES + LANES - 1]
+    out[0] = total  # `pull` overwrites it
 
 
 @njit

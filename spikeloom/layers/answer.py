@@ -36,7 +36,8 @@ def answer(logits: Tensor, mode: str, valid: Tensor | None = None) -> Tensor:
     check_sequence("answer", logits)
     if valid is None:
         valid = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
-    if valid.shape != logits.shape[:2] or not bool(valid.any(0).all()):
+    check_valid("answer", valid, logits)
+    if not bool(valid.any(0).all()):
         raise ShapeError(
             f"answer needs valid [{logits.shape[0]}, {logits.shape[1]}] with at least one step per sample, but got "
             f"{list(valid.shape)} with {valid.sum(0).tolist()[:8]} valid steps. Leave out empty samples."
@@ -50,6 +51,18 @@ def answer(logits: Tensor, mode: str, valid: Tensor | None = None) -> Tensor:
     if mode == "mean":
         return (logits * mask).sum(0) / mask.sum(0)
     return (torch.softmax(logits, -1) * mask).sum(0)
+
+
+def check_valid(owner: str, valid: Tensor, xs: Tensor) -> None:
+    """Raise ShapeError unless `valid` is bool [T, B] for a sequence, true from a sample's first step to its last."""
+    if not isinstance(valid, Tensor) or valid.dtype != torch.bool or valid.shape != xs.shape[:2]:
+        found = f"{valid.dtype} {list(valid.shape)}" if isinstance(valid, Tensor) else type(valid).__name__
+        raise ShapeError(f"{owner} needs valid as bool {list(xs.shape[:2])} for {list(xs.shape)}, but got {found}.")
+    if bool((valid[1:] & ~valid[:-1]).any()):
+        raise ShapeError(
+            f"{owner} needs valid true from the first step of a sample to its last, but a sample begins or goes on "
+            "after a step that is false. Shift samples to step 0."
+        )
 
 
 def answer_loss(logits: Tensor, labels: Tensor, mode: str, valid: Tensor | None = None) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, ShapeError, check_positive, check_sequence
+from .answer import check_valid
 
 
 def rate_cost(
@@ -65,10 +66,10 @@ def activity_cost(layers: Sequence[Tensor], allowed: float, valid: Tensor | None
     total, neurons = layers[0].new_zeros(()), 0
     for spikes in layers:
         check_sequence("activity_cost", spikes)
-        if valid is not None and valid.shape != spikes.shape[:2]:
-            raise ShapeError(
-                f"activity_cost got valid {list(valid.shape)} for spikes {list(spikes.shape)}. Pass [T, B]."
-            )
+        if valid is not None:
+            check_valid("activity_cost", valid, spikes)
+            if not bool(valid.any()):
+                raise ShapeError("activity_cost needs at least one valid step, but `valid` is false everywhere.")
         rows = spikes.flatten(0, 1).flatten(1)
         weights = rows.new_ones(len(rows)) if valid is None else valid.flatten().to(rows.dtype)
         total = total + (weights @ rows).sum() / weights.sum()

@@ -13,16 +13,21 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, as_number, check_count
 
 
 def uniform_inhibition(size: int, strength: float) -> Tensor:
     """Weights [post, pre] in mV: -strength between any two neurons.
 
+    Raises:
+        ConfigError: no neurons, or the strength is negative or not finite.
+
     >>> uniform_inhibition(2, 17.5).tolist()
     [[0.0, -17.5], [-17.5, 0.0]]
     """
-    weight = torch.full((size, size), -strength)
+    check_count("uniform_inhibition", size=size)
+    as_number("uniform_inhibition", "strength", strength, ">= 0 and finite", lambda x: 0.0 <= x < math.inf)
+    weight = torch.full((size, size), -float(strength))
     return weight.fill_diagonal_(0.0)
 
 
@@ -35,6 +40,7 @@ def som_inhibition(size: int, start: float = -5.0, most: float = -17.5, scaling:
     >>> [round(w, 4) for w in som_inhibition(9)[0].tolist()]
     [0.0, -3.75, -5.3033, -3.75, -4.4595, -5.6076, -5.3033, -5.6076, -6.3067]
     """
+    check_count("som_inhibition", size=size)
     if not (start <= 0.0 and most <= 0.0 and scaling > 0.0):
         raise ConfigError(
             f"som_inhibition needs start and most <= 0 and scaling > 0, but got {start}, {most}, {scaling}."
@@ -52,5 +58,6 @@ def growing_starts(start: float = -5.0, most: float = -17.5, intervals: int = 60
     >>> growing_starts(intervals=3)
     [-5.0, -11.25, -17.5]
     """
+    check_count("growing_starts", intervals=intervals)
     values: list[float] = torch.linspace(start, most, intervals, dtype=torch.float64).tolist()
     return values

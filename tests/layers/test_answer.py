@@ -37,7 +37,7 @@ def test_answers_need_a_known_mode_and_a_step_per_sample() -> None:
         answer(U, "sum")
     with pytest.raises(ShapeError, match="at least one step per sample"):
         answer(U, "mean", torch.zeros(4, 1, dtype=torch.bool))
-    with pytest.raises(ShapeError, match=r"answer needs valid \[4, 1\]"):
+    with pytest.raises(ShapeError, match=r"answer needs valid as bool \[4, 1\]"):
         answer(U, "mean", torch.ones(4, 2, dtype=torch.bool))
 
 
@@ -66,10 +66,31 @@ def test_activity_cost_errors() -> None:
         activity_cost([], 0.1)
     with pytest.raises(ConfigError, match="needs allowed > 0"):
         activity_cost(layers((0.5,)), 0.0)
-    with pytest.raises(ShapeError, match=r"activity_cost got valid \[3, 2\]"):
+    with pytest.raises(ShapeError, match=r"activity_cost needs valid as bool .*but got torch.bool \[3, 2\]"):
         activity_cost(layers((0.5,)), 0.1, torch.ones(3, 2, dtype=torch.bool))
 
 
 def test_the_loss_is_the_cross_entropy_of_the_answer() -> None:
     labels = torch.tensor([2])
     assert torch.equal(answer_loss(U, labels, "max"), cross_entropy(answer(U, "max"), labels))
+
+
+@pytest.mark.parametrize(
+    ("valid", "message"),
+    [
+        (torch.ones(4, 2), r"needs valid as bool \[4, 2\] for \[4, 2, 3\], but got torch.float32 \[4, 2\]"),
+        (torch.ones(3, 2, dtype=torch.bool), r"but got torch.bool \[3, 2\]"),
+        (torch.tensor([[False, True], [True, True], [True, False], [True, False]]), "Shift samples to step 0"),
+        (torch.tensor([[True, True], [False, True], [True, False], [False, False]]), "Shift samples to step 0"),
+    ],
+)
+def test_a_mask_that_would_pick_a_wrong_step_is_refused(valid: torch.Tensor, message: str) -> None:
+    with pytest.raises(ShapeError, match=f"answer.*{message}"):
+        answer(torch.rand(4, 2, 3), "last", valid)
+    with pytest.raises(ShapeError, match=f"activity_cost.*{message}"):
+        activity_cost([torch.rand(4, 2, 3)], 0.3, valid)
+
+
+def test_no_valid_step_at_all_costs_nothing_that_is_a_number() -> None:
+    with pytest.raises(ShapeError, match="activity_cost needs at least one valid step"):
+        activity_cost([torch.rand(4, 2, 3)], 0.3, torch.zeros(4, 2, dtype=torch.bool))
