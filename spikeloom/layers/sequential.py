@@ -266,9 +266,10 @@ class Sequential(_Container):
             return self.layers.get_submodule(place)
         return named[place][1]
 
-    def __setitem__(self, place: int, layer: nn.Module) -> None:
+    def __setitem__(self, place: int | str, layer: nn.Module) -> None:
         """Replace a layer."""
-        self.layers[place] = layer
+        name = place if isinstance(place, str) else list(self.layers._modules)[place]
+        setattr(self.layers, name, layer)
 
     def append(self, layer: nn.Module) -> "Sequential":
         """Add a layer at the end."""

@@ -234,6 +234,8 @@ def test_reached_by_number_slice_name_and_iteration() -> None:
     named = Sequential(OrderedDict(first=parts[0], fire=parts[1], last=parts[2]))
     assert named["fire"] is parts[1]
     assert torch.equal(named(xs)[0], whole)
+    named["fire"] = LIF(threshold=2.0)
+    assert named[1] is not parts[1]
     assert [name for name, _ in named.named_children()] == ["layers"]
     assert [name for name, _ in named[1:].named_parameters()] == ["layers.last.weight", "layers.last.bias"]
     assert state.voltage.shape == (2, 3)
