@@ -159,7 +159,7 @@ class _Fire(torch.autograd.Function):
         ctx.save_for_backward(distance, noise)
         ctx.firing = firing
         chance: Tensor = firing.probability(distance, firing.p_max)
-        return (chance > noise).to(distance.dtype)
+        return torch.where(distance.isnan(), distance, (chance > noise).to(distance.dtype))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -172,7 +172,7 @@ _fire: Callable[..., Tensor] = _Fire.apply
 
 
 def fire(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
-    """1 where the probability of a spike is above the noise, else 0; backward the slope.
+    """1 where the probability of a spike is above the noise, else 0; backward the slope. NaN stays NaN.
 
     >>> fire(torch.zeros(2), torch.tensor([0.4, 0.6]), SigmoidBernoulli()).tolist()
     [1.0, 0.0]

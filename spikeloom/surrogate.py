@@ -158,7 +158,9 @@ class _Spike(torch.autograd.Function):
     def forward(ctx: Any, distance: Tensor, surrogate: Surrogate, strict: bool) -> Tensor:
         ctx.save_for_backward(distance)
         ctx.surrogate = surrogate
-        return (distance > 0 if strict else distance >= 0).to(distance.dtype)
+        if strict:  # NaN passes through both, as it does not through a comparison
+            return distance.clamp(0.0, 1.0).ceil_().add_(0.0)  # + 0: never -0
+        return distance.clamp(-1.0, 0.0).floor_().add_(1.0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
@@ -172,6 +174,8 @@ _spike: Callable[..., Tensor] = _Spike.apply
 
 def spike(distance: Tensor, surrogate: Surrogate, strict: bool = True) -> Tensor:
     """1 where the distance to the threshold is above 0 (`strict`) or not below it, else 0; backward the surrogate.
+
+    What is not a number stays so: it is neither a spike nor none.
 
     >>> x = torch.tensor([-0.5, 0.5], requires_grad=True)
     >>> spike(x, Triangle()).tolist()

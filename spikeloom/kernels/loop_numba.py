@@ -46,7 +46,7 @@ def _sqrt(x): return math.sqrt(x)
 @word
 def _tanh(x): return math.tanh(x)
 @word
-def _floor(x): return F(math.floor(x))
+def _floor(x): return np.floor(x)
 @word
 def _sigmoid(x): return ONE / (ONE + _exp(-x))
 @word
@@ -368,9 +368,14 @@ def _forward(plan: Plan, keep: str) -> str:
     test = "distance > ZERO" if plan.equation.fires == "above" else "distance >= ZERO"
     if plan.draws != "none":
         test = f"{probability(plan)} > {_draw(plan)}"
-    free = ["spike = distance" if plan.equation.fires == "never" else f"spike = ONE if {test} else ZERO"]
+    carried = "spike = distance if distance != distance else spike"  # not a number is neither 0 nor 1
+    free = [f"spike = ONE if {test} else ZERO", carried]
+    if plan.equation.fires == "never":
+        free = ["spike = distance"]
     held = [
-        f"spike = ONE if {test} and L[i] <= ZERO else ZERO",
+        f"spike = ONE if {test} else ZERO",
+        carried,
+        "spike = spike if L[i] <= ZERO else ZERO",
         "L[i] = F(refractory) if spike > ZERO else _maximum(L[i] - ONE, ZERO)",
     ]
     template = _ROWS_FORWARD + (_RECURRENT_FORWARD if recurrent else _ELEMENTWISE_FORWARD)

@@ -345,6 +345,7 @@ def _forward(plan: Plan, keep: str) -> str:
             test = f"{loop_numba.probability(plan)} > noisy"
         advance += [
             f"Z = tl.where({test}, one, zero)",
+            "Z = tl.where(distance != distance, distance, Z)",  # not a number is neither 0 nor 1
             "if refractory > 0:",
             "    Z = tl.where(L > 0, zero, Z)",
             "    L = tl.where(Z > 0, one * refractory, tl.maximum(L - 1, 0.0))",
