@@ -22,8 +22,10 @@ def shunted(current, voltage, inhibition, spikes, reset, decay_mem, decay_slow, 
 
 
 def neurons(count: int) -> FromEquation:
-    tau_mem = nn.Parameter(torch.linspace(5.0, 40.0, count))
-    return FromEquation(shunted, tau_mem=tau_mem, tau_slow=100.0, strength=2.0, threshold=1.0, refractory=2.0)
+    tau_mem = torch.linspace(5.0, 40.0, count)
+    return FromEquation(
+        shunted, tau_mem=tau_mem, tau_slow=100.0, strength=2.0, threshold=1.0, refractory=2.0, learn="tau_mem"
+    )
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckpointError, ConfigError, ShapeError
+from .errors import CheckpointError, ConfigError, check_steps
 
 State = Any
 """A NamedTuple of tensors, nested by composition; `()` for a layer without state."""
@@ -149,12 +149,7 @@ class Stateful(Structured, ABC):
 
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Any, State]:
         """The whole sequence: by default `scan(self.step, ...)`; may be faster, never different."""
-        if not isinstance(xs, Tensor) or xs.dim() == 0 or len(xs) == 0:
-            found = list(xs.shape) if isinstance(xs, Tensor) else type(xs).__name__
-            raise ShapeError(
-                f"{type(self).__name__} needs input [T, B, *N], time first, with T >= 1, but got {found}. Leave "
-                "out empty sequences, or use step() for a single slice."
-            )
+        check_steps(type(self).__name__, xs)
         return scan(self.step, xs, self.initial_state(xs[0]) if state is None else state)
 
 
@@ -180,6 +175,7 @@ def scan(step: Step, xs: Tensor, state: State) -> tuple[Tensor, State]:
     >>> total[:, 0].tolist(), last.item()
     ([1.0, 2.0, 3.0], 3.0)
     """
+    check_steps("scan", xs)
     out = []
     for x in xs.unbind(0):
         y, state = step(x, state)
@@ -194,6 +190,7 @@ def record(step: Step, xs: Tensor, state: State) -> tuple[Tensor, State]:
     >>> states[:, 0].tolist()
     [1.0, 2.0, 3.0]
     """
+    check_steps("record", xs)
     out, states = [], []
     for x in xs.unbind(0):
         y, state = step(x, state)

@@ -110,6 +110,16 @@ def check_sequence(owner: str, xs: Tensor, features: int | None = None) -> None:
         )
 
 
+def check_steps(owner: str, xs: Tensor) -> None:
+    """Raise ShapeError unless `xs` is a tensor with at least one step."""
+    if not isinstance(xs, Tensor) or xs.dim() == 0 or len(xs) == 0:
+        found = list(xs.shape) if isinstance(xs, Tensor) else type(xs).__name__
+        raise ShapeError(
+            f"{owner} needs input [T, B, *N], time first, with T >= 1, but got {found}. Leave out empty sequences, or "
+            "use step() for a single slice."
+        )
+
+
 def check_state(owner: str, state: Any, kind: type[Any], count: int = 0) -> None:
     """Raise ShapeError unless a state is of the class that a layer returns: a NamedTuple, or a tuple of `count`."""
     fields = getattr(kind, "_fields", None)

@@ -47,7 +47,7 @@ class Firing(Surrogate):
     def mean(self, x: Tensor) -> Tensor:
         """The expected spikes, with their own gradient."""
         result: Tensor = self.probability(x, self.p_max)
-        return result
+        return torch.where(x.isnan(), x, result)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, check_positive
+from ..errors import ConfigError, as_number, check_count, check_positive
 
 Number = float | Tensor
 
@@ -75,11 +75,11 @@ class LIFCurve(Curve):
 
     def __post_init__(self) -> None:
         check_positive("LIFCurve", tau_mem=self.tau_mem)
-        if not (0.0 <= self.refractory <= 40 * self.tau_mem and 0.0 <= self.smoothing < math.inf):
-            raise ConfigError(
-                f"LIFCurve needs refractory from 0 to 40 tau_mem and smoothing >= 0, but got {self.refractory} ms and "
-                f"{self.smoothing}."
-            )
+        as_number("LIFCurve", "refractory", self.refractory, "from 0 to 40 tau_mem", self._waits)
+        as_number("LIFCurve", "smoothing", self.smoothing, ">= 0 and finite", lambda x: 0.0 <= x < math.inf)
+
+    def _waits(self, refractory: float) -> bool:
+        return 0.0 <= refractory <= 40 * self.tau_mem
 
     def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
         return _lif_rate(current, self.tau_mem, self.refractory, self.smoothing)
@@ -126,6 +126,9 @@ class LeakyReLUCurve(Curve):
 
     partner: ClassVar[str] = "signed"
     slope: float = 0.3
+
+    def __post_init__(self) -> None:
+        as_number("LeakyReLUCurve", "slope", self.slope, "finite", math.isfinite)
 
     def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
         return torch.nn.functional.leaky_relu(current, self.slope)
@@ -182,8 +185,7 @@ class QCFSCurve(Curve):
     levels: int = 4
 
     def __post_init__(self) -> None:
-        if self.levels < 1:
-            raise ConfigError(f"QCFSCurve needs levels >= 1, but got {self.levels}.")
+        check_count("QCFSCurve", levels=self.levels)
 
     def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
         share = (current / threshold).clamp(0.0, 1.0)
@@ -197,7 +199,11 @@ def _staircase(share: Tensor, levels: int) -> Tensor:
 
 
 def _check_tuning(max_rate: Number, intercept: Number) -> None:
-    if not bool((torch.as_tensor(max_rate) > 0).all()) or not bool((torch.as_tensor(intercept) < 1).all()):
+    for name, value in (("max_rate", max_rate), ("intercept", intercept)):
+        if not isinstance(value, Tensor):
+            as_number("Tuning", name, value, "finite", math.isfinite)
+    rate, onset = torch.as_tensor(max_rate), torch.as_tensor(intercept)
+    if not bool((torch.isfinite(rate) & (rate > 0)).all()) or not bool((torch.isfinite(onset) & (onset < 1)).all()):
         raise ConfigError(
             f"Tuning needs max_rate > 0 Hz and intercept < 1, where max_rate is reached, but got {max_rate} and "
             f"{intercept}."

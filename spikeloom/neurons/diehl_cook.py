@@ -22,8 +22,19 @@ import torch
 from torch import Tensor
 
 from ..core import Stateful, constant
-from ..errors import ConfigError, ShapeError, check_like, check_positive
+from ..errors import (
+    ConfigError,
+    ShapeError,
+    as_number,
+    check_count,
+    check_flag,
+    check_generator,
+    check_like,
+    check_positive,
+    check_state,
+)
 from ..kernels.noise import keys, later, uniform
+from .neuron import check_noise
 
 
 class DiehlCookState(NamedTuple):
@@ -76,34 +87,55 @@ class DiehlCook(Stateful):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        check_membrane("DiehlCook", size, rest, reset, threshold, refractory, tau_mem, lowest, dt)
-        check_positive("DiehlCook", tau_homeostasis=tau_homeostasis)
-        if not 0.0 <= homeostasis_step < math.inf:
-            raise ConfigError(f"DiehlCook needs homeostasis_step >= 0 and finite, but got {homeostasis_step}.")
+        check_flag("DiehlCook", one_winner=one_winner)
+        check_generator("DiehlCook", generator)
         self.size, self.rest, self.reset, self.threshold = size, rest, reset, threshold
         self.refractory, self.tau_mem, self.dt, self.lowest = refractory, tau_mem, dt, lowest
         self.homeostasis_step, self.tau_homeostasis, self.one_winner = homeostasis_step, tau_homeostasis, one_winner
         self.generator = generator
+        self._check_numbers()
         self.homeostasis: Tensor
-        self.register_buffer("homeostasis", torch.zeros(size))
+        self.register_buffer("homeostasis", torch.zeros(int(size)))
+
+    def _check_numbers(self) -> None:
+        check_membrane("DiehlCook", self)
+        check_positive("DiehlCook", tau_homeostasis=self.tau_homeostasis)
+        as_number(
+            "DiehlCook", "homeostasis_step", self.homeostasis_step, ">= 0 and finite", lambda x: 0 <= x < math.inf
+        )
+
+    def check(self) -> None:
+        self._check_numbers()
+        if not bool(torch.isfinite(self.homeostasis).all()):
+            raise ConfigError("DiehlCook needs a finite homeostasis, but a part of it is not a number or infinite now.")
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        numbers = {"homeostasis_step": self.homeostasis_step, "tau_homeostasis": self.tau_homeostasis}
+        return {**membrane_numbers(self), **numbers, "one_winner": self.one_winner}
 
     def initial_state(self, x: Tensor) -> DiehlCookState:
-        if x.dim() != 2 or x.shape[1] != self.size:
-            raise ShapeError(f"DiehlCook has {self.size} neurons, but a slice of its currents is {list(x.shape)}.")
+        check_slice("DiehlCook", x, self.size)
+        self._check_numbers()
         voltage = torch.full_like(x, self.rest)
         noise = keys(len(x), x.device, self.generator)
         return DiehlCookState(voltage, torch.zeros_like(x), self.homeostasis.to(x).clone(), noise)
 
     def step(self, x: Tensor, state: DiehlCookState) -> tuple[Tensor, DiehlCookState]:
+        check_slice("DiehlCook", x, self.size)
+        check_state("DiehlCook", state, DiehlCookState)
         check_like("DiehlCook", "voltage", state.voltage, tuple(x.shape), x)
+        check_like("DiehlCook", "refractory", state.refractory, tuple(x.shape), x)
+        check_like("DiehlCook", "homeostasis", state.homeostasis, (self.size,), x)
+        check_noise("DiehlCook", state.noise, x.unsqueeze(0))
         homeostasis = state.homeostasis
         if self.training:
             homeostasis = homeostasis * constant(math.exp(-self.dt / self.tau_homeostasis), x)
         voltage = _membrane(self, x, state)
-        crossed = voltage >= homeostasis + constant(self.threshold, x)
+        level = homeostasis + constant(self.threshold, x)
         spikes, refractory = torch.zeros_like(x), state.refractory - constant(self.dt, x)
-        if number := crossed.count_nonzero().item():  # in most steps none does
-            spikes = crossed.to(x.dtype)
+        if number := x.numel() - int((voltage < level).count_nonzero()):  # in most steps none crosses
+            crossed = voltage >= level
+            spikes = torch.where(voltage.isnan(), voltage, crossed.to(x.dtype))
             refractory = refractory.masked_fill(crossed, self.refractory)
             voltage = voltage.masked_fill(crossed, self.reset)
             if self.training:
@@ -165,22 +197,32 @@ class MembraneLIF(Stateful):
         dt: float = 1.0,
     ) -> None:
         super().__init__()
-        check_membrane("MembraneLIF", size, rest, reset, threshold, refractory, tau_mem, lowest, dt)
         self.size, self.rest, self.reset, self.threshold = size, rest, reset, threshold
         self.refractory, self.tau_mem, self.dt, self.lowest = refractory, tau_mem, dt, lowest
+        self.check()
+
+    def check(self) -> None:
+        check_membrane("MembraneLIF", self)
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return membrane_numbers(self)
 
     def initial_state(self, x: Tensor) -> MembraneState:
-        if x.dim() != 2 or x.shape[1] != self.size:
-            raise ShapeError(f"MembraneLIF has {self.size} neurons, but a slice of its currents is {list(x.shape)}.")
+        check_slice("MembraneLIF", x, self.size)
+        self.check()
         return MembraneState(torch.full_like(x, self.rest), torch.zeros_like(x))
 
     def step(self, x: Tensor, state: MembraneState) -> tuple[Tensor, MembraneState]:
-        check_like("MembraneLIF", "voltage", state.voltage, tuple(x.shape), x)
+        check_slice("MembraneLIF", x, self.size)
+        check_state("MembraneLIF", state, MembraneState)
+        for name, part in state._asdict().items():
+            check_like("MembraneLIF", name, part, tuple(x.shape), x)
         voltage = _membrane(self, x, state)
-        crossed, refractory = voltage >= constant(self.threshold, x), state.refractory - constant(self.dt, x)
+        level, refractory = constant(self.threshold, x), state.refractory - constant(self.dt, x)
         spikes = torch.zeros_like(x)
-        if crossed.count_nonzero().item():
-            spikes = crossed.to(x.dtype)
+        if x.numel() - int((voltage < level).count_nonzero()):
+            crossed = voltage >= level
+            spikes = torch.where(voltage.isnan(), voltage, crossed.to(x.dtype))
             refractory = refractory.masked_fill(crossed, self.refractory)
             voltage = voltage.masked_fill(crossed, self.reset)
         voltage = voltage.clamp(min=self.lowest) if self.lowest > -math.inf else voltage
@@ -194,15 +236,32 @@ def _membrane(neurons: DiehlCook | MembraneLIF, x: Tensor, state: DiehlCookState
     return torch.where(state.refractory <= constant(neurons.dt / 2, x), voltage + x, voltage)
 
 
-def check_membrane(
-    owner: str, size: int, rest: float, reset: float, threshold: float, refractory: float, tau_mem: float,
-    lowest: float, dt: float,
-) -> None:  # fmt: skip
+def check_slice(owner: str, x: Tensor, size: int) -> None:
+    """Raise ShapeError unless x is one slice of currents [B, N] of floating point numbers."""
+    if not isinstance(x, Tensor) or x.dim() != 2 or x.shape[1] != size or not x.is_floating_point():
+        found = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise ShapeError(
+            f"{owner} has {size} neurons, so a slice of its currents is floating point [B, {size}], but got {found}."
+        )
+
+
+def membrane_numbers(neurons: DiehlCook | MembraneLIF) -> dict[str, float | str | bool | None]:
+    """What both have in common of their structure."""
+    names = ("rest", "reset", "threshold", "refractory", "tau_mem", "lowest", "dt")
+    return {name: float(getattr(neurons, name)) for name in names}
+
+
+def check_membrane(owner: str, neurons: DiehlCook | MembraneLIF) -> None:
     """Raise ConfigError where the values of a membrane make no sense."""
-    check_positive(owner, size=size, tau_mem=tau_mem, dt=dt)
-    if not 0.0 <= refractory < math.inf:
-        raise ConfigError(f"{owner} needs refractory >= 0 and finite, but got {refractory} ms.")
-    if not max(rest, reset, lowest) < threshold < math.inf or math.isnan(rest + reset + lowest):
+    check_count(owner, size=neurons.size)
+    check_positive(owner, tau_mem=neurons.tau_mem, dt=neurons.dt)
+    as_number(owner, "refractory", neurons.refractory, ">= 0 and finite", lambda x: 0.0 <= x < math.inf)
+    rest, reset, threshold = (
+        as_number(owner, name, getattr(neurons, name), "finite", math.isfinite)
+        for name in ("rest", "reset", "threshold")
+    )
+    lowest = as_number(owner, "lowest", neurons.lowest, "finite or -inf", lambda x: x < math.inf)
+    if max(rest, reset, lowest) >= threshold:
         raise ConfigError(
             f"{owner} needs rest, reset and lowest below the threshold, but got {rest}, {reset}, {lowest} and "
             f"{threshold} mV: it would fire without input."

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import kernels
 from ..core import Stateful
-from ..errors import ConfigError, check_like, check_positive, check_sequence
+from ..errors import as_number, check_flag, check_like, check_positive, check_sequence, check_state
 from ..kernels import Equation, Moving, Program
 from ..surrogate import Triangle
 from ..vocabulary import Value, where
@@ -49,7 +49,7 @@ class Lowpass(Stateful):
     Units: tau_syn and dt in ms.
 
     Args:
-        tau_syn: time constant, >= 0; up to 0.03 dt it is no filter.
+        tau_syn: time constant, >= 0 and finite; up to 0.03 dt it is no filter.
         delay: give what was there before this step, as synapses do.
         debias: divide by the weight of what was seen.
         dt: length of one step.
@@ -65,11 +65,22 @@ class Lowpass(Stateful):
 
     def __init__(self, tau_syn: float, *, delay: bool = True, debias: bool = False, dt: float = 1.0) -> None:
         super().__init__()
-        check_positive("Lowpass", dt=dt)
-        if not 0.0 <= tau_syn < math.inf:
-            raise ConfigError(f"Lowpass needs tau_syn >= 0 and finite, but got {tau_syn}. Pass 0 for no filter.")
+        check_flag("Lowpass", delay=delay, debias=debias)
         self.tau_syn, self.delay, self.debias, self.dt = tau_syn, delay, debias, dt
-        self.decay = math.exp(-dt / tau_syn) if tau_syn > 0.03 * dt else 0.0
+        self.check()
+        self.tau_syn, self.dt = float(tau_syn), float(dt)
+
+    def check(self) -> None:
+        check_positive("Lowpass", dt=self.dt)
+        as_number("Lowpass", "tau_syn", self.tau_syn, ">= 0 and finite", lambda x: 0.0 <= x < math.inf)
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {"tau_syn": float(self.tau_syn), "delay": self.delay, "debias": self.debias, "dt": float(self.dt)}
+
+    @property
+    def decay(self) -> float:
+        """exp(-dt / tau_syn), or 0 for no filter."""
+        return math.exp(-self.dt / self.tau_syn) if self.tau_syn > 0.03 * self.dt else 0.0
 
     def initial_state(self, x: Tensor) -> LowpassState:
         zeros = torch.zeros_like(x, requires_grad=False)
@@ -82,7 +93,10 @@ class Lowpass(Stateful):
     def forward(self, xs: Tensor, state: LowpassState | None = None) -> tuple[Tensor, LowpassState]:
         check_sequence("Lowpass", xs)
         xs = full_precision("Lowpass", xs)
+        if not torch.compiler.is_compiling():
+            self.check()
         state = self.initial_state(xs[0]) if state is None else state
+        check_state("Lowpass", state, LowpassState)
         for name, part in zip(LowpassState._fields, state, strict=True):
             check_like("Lowpass", name, part, tuple(xs.shape[1:]), xs)
         parts = tuple(part.flatten(1) for part in state)

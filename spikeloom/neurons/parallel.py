@@ -28,7 +28,7 @@ from ..errors import ConfigError, check_sequence
 from ..firing import Firing, GumbelSoftmax, SigmoidBernoulli, TanhBernoulli, TemperedGumbelSoftmax
 from ..kernels import Equation, Program
 from ..surrogate import Surrogate
-from ..vocabulary import Value, maximum, sigmoid, tanh, where
+from ..vocabulary import Value, sigmoid, tanh, where
 from .filters import integrate
 from .neuron import full_precision
 from .synaptic import STEEP, SynapticNeuron, membrane
@@ -70,7 +70,7 @@ def level(
     syn_current = where(given, syn_current, decay_syn * syn_current + current)
     voltage = where(given, current, decay_mem * voltage + (1 - decay_mem) * syn_current)
     value = where(by_sigmoid, sigmoid(voltage), where(by_tanh, tanh(voltage), voltage))
-    value = where(rectified, maximum(value, 0.0), value)
+    value = where(rectified, where(value <= 0, 0.0, value), value)  # NaN stays NaN
     return value - threshold, syn_current, voltage
 
 
@@ -82,7 +82,7 @@ def difference(
     syn_current = where(given, syn_current, decay_syn * syn_current + current)
     voltage = where(given, current, decay_mem * voltage + (1 - decay_mem) * syn_current)
     value = where(by_sigmoid, sigmoid(voltage), where(by_tanh, tanh(voltage), voltage))
-    value = where(rectified, maximum(value, 0.0), value)
+    value = where(rectified, where(value <= 0, 0.0, value), value)  # NaN stays NaN
     change = value - previous - threshold
     previous = value
     return change, syn_current, voltage, previous

@@ -18,9 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..core import Stateful
-from ..errors import ConfigError, ShapeError, check_like, check_sequence
-from ..surrogate import Arctan, Surrogate, spike
+from ..core import Stateful, Structured
+from ..errors import (
+    ConfigError,
+    ShapeError,
+    as_number,
+    check_count,
+    check_generator,
+    check_like,
+    check_sequence,
+    check_state,
+)
+from ..firing import Firing
+from ..surrogate import Arctan, Surrogate, check_surrogate, spike
 from .neuron import full_precision
 
 ARCTAN = Arctan()
@@ -28,7 +38,7 @@ CHUNK = 50
 """Steps of a sliding PSN that one matrix product computes."""
 
 
-class PSN(nn.Module):
+class PSN(Structured):
     """Neurons in which every step sees all steps; not `Stateful`, since it cannot go step by step.
 
     Shapes: xs [T, B, *N] -> spikes [T, B, *N], 0 or 1; T = steps. weight [T, T], bias [T], shared by all neurons.
@@ -48,9 +58,12 @@ class PSN(nn.Module):
 
     def __init__(self, steps: int, *, surrogate: Surrogate = ARCTAN, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        _check_counts("PSN", steps=steps)
-        self.steps, self.surrogate = steps, surrogate
-        self.weight, self.bias = _matrix(steps, generator)
+        _check_arguments("PSN", surrogate, generator, steps=steps)
+        self.steps, self.surrogate = int(steps), surrogate
+        self.weight, self.bias = _matrix(self.steps, generator)
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {"steps": self.steps}
 
     def forward(self, xs: Tensor) -> Tensor:
         xs = _prepared("PSN", xs, self.weight)
@@ -104,7 +117,8 @@ class MaskedPSN(Stateful):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        _check_counts("MaskedPSN", steps=steps, order=order)
+        _check_arguments("MaskedPSN", surrogate, generator, steps=steps, order=order)
+        steps, order = int(steps), int(order)
         if order > steps:
             raise ConfigError(f"MaskedPSN needs order of at most steps={steps}, but got {order}.")
         self.steps, self.order, self.surrogate = steps, order, surrogate
@@ -115,9 +129,19 @@ class MaskedPSN(Stateful):
 
     def set_masking(self, masking: float) -> None:
         """Take the weights outside the last `order` inputs away: not at all (0), or wholly (1)."""
+        self.masking.fill_(as_number("MaskedPSN", "masking", masking, "from 0 to 1", lambda x: 0.0 <= x <= 1.0))
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {"steps": self.steps, "order": self.order}
+
+    def check(self) -> None:
+        self._masking()
+
+    def _masking(self) -> float:
+        masking = float(self.masking)
         if not 0.0 <= masking <= 1.0:
-            raise ConfigError(f"MaskedPSN needs masking from 0 to 1, but got {masking}.")
-        self.masking.fill_(masking)
+            raise ConfigError(f"MaskedPSN needs masking from 0 to 1, but it is {masking} now. Call set_masking(1.0).")
+        return masking
 
     def masked(self) -> Tensor:
         """The weights as masking leaves them, [steps, steps]."""
@@ -133,7 +157,7 @@ class MaskedPSN(Stateful):
 
     def forward(self, xs: Tensor, state: MaskedPSNState | None = None) -> tuple[Tensor, MaskedPSNState]:
         xs = _prepared("MaskedPSN", xs, self.weight)
-        masking = float(self.masking)
+        masking = self._masking()
         if masking < 1.0:
             if state is not None:
                 raise ConfigError(
@@ -141,8 +165,12 @@ class MaskedPSN(Stateful):
                     "step sees its future. Pass the whole sequence and state=None, or call set_masking(1.0)."
                 )
             _check_length("MaskedPSN with masking below 1", xs, self.steps)
-        past, seen = self.initial_state(xs[0]) if state is None else state
+        now = self.initial_state(xs[0]) if state is None else state
+        check_state("MaskedPSN", now, MaskedPSNState)
+        past, seen = now
         check_like("MaskedPSN", "past", past, (self.order - 1, *xs.shape[1:]), xs)
+        if not isinstance(seen, Tensor) or seen.dim() or seen.dtype != torch.int64 or (state is not None and seen < 0):
+            raise ShapeError(f"MaskedPSN needs a state whose seen is an int64 tensor of 0 or more, but got {seen!r}.")
         start = 0 if state is None else int(seen)
         end = start + len(xs)
         if end > self.steps:
@@ -190,10 +218,13 @@ class SlidingPSN(Stateful):
 
     def __init__(self, order: int, *, surrogate: Surrogate = ARCTAN) -> None:
         super().__init__()
-        _check_counts("SlidingPSN", order=order)
-        self.order, self.surrogate = order, surrogate
-        self.weight = nn.Parameter(0.5 ** torch.arange(order - 1, -1, -1.0))
+        _check_arguments("SlidingPSN", surrogate, None, order=order)
+        self.order, self.surrogate = int(order), surrogate
+        self.weight = nn.Parameter(0.5 ** torch.arange(self.order - 1, -1, -1.0))
         self.bias = nn.Parameter(torch.tensor(-1.0))
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {"order": self.order}
 
     def initial_state(self, x: Tensor) -> SlidingPSNState:
         return SlidingPSNState(x.new_zeros(self.order - 1, *x.shape))
@@ -204,7 +235,9 @@ class SlidingPSN(Stateful):
 
     def forward(self, xs: Tensor, state: SlidingPSNState | None = None) -> tuple[Tensor, SlidingPSNState]:
         xs = _prepared("SlidingPSN", xs, self.weight)
-        past = (self.initial_state(xs[0]) if state is None else state).past
+        state = self.initial_state(xs[0]) if state is None else state
+        check_state("SlidingPSN", state, SlidingPSNState)
+        past = state.past
         check_like("SlidingPSN", "past", past, (self.order - 1, *xs.shape[1:]), xs)
         steps, chunk = len(xs), min(CHUNK, len(xs))
         window = torch.cat([past, xs, xs.new_zeros(-steps % chunk, *xs.shape[1:])])
@@ -233,7 +266,7 @@ def _matrix(steps: int, generator: torch.Generator | None) -> tuple[nn.Parameter
 def _product(weight: Tensor, xs: Tensor, bias: Tensor) -> Tensor:
     """weight [T, S] times xs [S, B, *N] plus bias [T], never in short precision."""
     with torch.autocast(xs.device.type, enabled=False):
-        return torch.addmm(bias[:, None], weight, xs.flatten(1)).reshape(-1, *xs.shape[1:])
+        return torch.addmm(bias[:, None], weight, xs.flatten(1)).reshape(len(weight), *xs.shape[1:])
 
 
 def _prepared(owner: str, xs: Tensor, weight: Tensor) -> Tensor:
@@ -244,11 +277,15 @@ def _prepared(owner: str, xs: Tensor, weight: Tensor) -> Tensor:
     return xs
 
 
-def _check_counts(owner: str, **counts: int) -> None:
-    """Raise ConfigError unless every count is at least 1."""
-    for name, value in counts.items():
-        if value < 1:
-            raise ConfigError(f"{owner} needs {name} of at least 1, but got {value}.")
+def _check_arguments(owner: str, surrogate: Surrogate, generator: torch.Generator | None, **counts: int) -> None:
+    """Raise ConfigError unless every count is at least 1 and whole, and the surrogate is one that draws nothing."""
+    check_count(owner, **counts)
+    check_surrogate(owner, surrogate)
+    check_generator(owner, generator)
+    if isinstance(surrogate, Firing):
+        raise ConfigError(
+            f"{owner} does not spike at random, but got surrogate={surrogate}. Pass a surrogate such as Arctan()."
+        )
 
 
 def _check_length(owner: str, xs: Tensor, steps: int) -> None:

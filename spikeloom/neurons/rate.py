@@ -31,20 +31,32 @@ import torch
 from torch import Tensor, nn
 
 from .. import kernels
-from ..core import State, Stateful
-from ..errors import ConfigError, ShapeError, check_like, check_positive, check_sequence
+from ..core import State
+from ..errors import (
+    ConfigError,
+    ShapeError,
+    as_number,
+    check_count,
+    check_generator,
+    check_like,
+    check_positive,
+    check_sequence,
+    check_state,
+)
 from ..kernels.noise import keys, later, uniform
 from ..surrogate import Triangle
 from ..vocabulary import Value, clip, floor, maximum, where
 from .curves import Curve, LIFCurve, QCFSCurve, ReLUCurve
 from .neuron import check_noise, full_precision
-from .values import Number
+from .values import Learn, Number, Valued
 
 Mode = Literal["auto", "rate", "spiking", "hybrid"]
 MODES: tuple[str, ...] = get_args(Mode)
 PARTNERS = ("lif", "regular", "signed", "integrate_and_fire", "stochastic", "poisson", "none")
 RANDOM = ("stochastic", "poisson")
 SMOOTHED_LIF = LIFCurve()
+NORMAL = 1e10
+"""Mean above which a Poisson distribution is taken as normal: beyond, scipy's quantile is not a number."""
 
 
 class SpikingLIFState(NamedTuple):
@@ -72,11 +84,11 @@ def spiking_lif(
 ) -> Value:  # fmt: skip
     """`lif` above; decay = exp(-dt / tau_mem), after = exp((dt + refractory) / tau_mem)."""
     drive = gain * current + bias
-    wait = maximum(decay * wait, decay)
+    wait = maximum(decay * wait, decay)  # below, what is not a number stays so: it is neither above nor below
     charged = drive + (voltage - drive) * clip(decay * wait, decay, 1.0)
     wait = where(charged > 1, after * (drive - charged) / (drive - 1), wait)
-    voltage = where(charged > 1, 0.0, maximum(charged, lowest))
-    return where(charged > 1, height, 0.0), voltage, wait
+    voltage = where(charged > 1, 0.0, where(charged <= lowest, lowest, charged))
+    return where(charged > 1, height, where(charged <= 1, 0.0, charged)), voltage, wait
 
 
 def integrator(
@@ -85,16 +97,16 @@ def integrator(
 ) -> Value:  # fmt: skip
     """`regular`, `signed` and `integrate_and_fire` above; share = dt / 1000, or 1 / threshold."""
     drive = gain * current + bias
-    voltage = voltage + where(rectified, maximum(drive, 0.0), drive) * share
-    voltage = where(limited, maximum(voltage, lowest), voltage)
+    voltage = voltage + where(rectified, where(drive <= 0, 0.0, drive), drive) * share
+    voltage = where(limited, where(voltage <= lowest, lowest, voltage), voltage)
     whole = floor(voltage)
     whole = where(signed, where(voltage < 0, whole + 1, whole), whole)
-    whole = where(limited, clip(whole, 0.0, most), whole)
+    whole = where(limited, where(whole <= 0, 0.0, where(whole >= most, most, whole)), whole)
     voltage = voltage - whole
     return whole * height, voltage
 
 
-class RateNeuron(Stateful):
+class RateNeuron(Valued):
     """A population with a rate curve for training and a spiking partner for inference.
 
     Shapes: inputs [T, B, *N] -> outputs [T, B, *N]. State: () as rate, else that of the partner.
@@ -107,6 +119,8 @@ class RateNeuron(Stateful):
         amplitude: of a spike; the output for a rate of 1 Hz.
         gain, bias: J = gain x + bias, numbers or one per neuron; an nn.Parameter is learned.
         threshold: integrate_and_fire: input per spike; a QCFS curve also trains with it. > 0.
+        learn: which of these three are learned, from where they start: the threshold stays positive, the others are
+            real numbers ({"gain": "positive"} keeps the sign of a gain).
         scale: times as many spikes, each with 1 / scale of the weight.
         v_init: voltage of a sample that has seen nothing, in thresholds; "uniform": drawn once for every neuron.
         v_seed: of that draw.
@@ -137,6 +151,7 @@ class RateNeuron(Stateful):
         gain: Number = 1.0,
         bias: Number = 0.0,
         threshold: Number = 1.0,
+        learn: Learn = (),
         scale: float = 1.0,
         v_init: float | Literal["uniform"] = 0.0,
         v_seed: int = 0,
@@ -151,6 +166,9 @@ class RateNeuron(Stateful):
         self.bias: Number
         self.threshold: Number
         check_positive("RateNeuron", amplitude=amplitude, dt=dt)
+        check_generator("RateNeuron", generator)
+        if not isinstance(curve, Curve):
+            raise ConfigError(f"RateNeuron needs a curve such as LIFCurve() or ReLUCurve(), but got {curve!r}.")
         partner = curve.partner if partner is None else partner
         for name, value, known in (("partner", partner, PARTNERS), ("mode", mode, MODES)):
             if value not in known:
@@ -166,18 +184,22 @@ class RateNeuron(Stateful):
         bound = min_voltage is not None and partner not in ("lif", "integrate_and_fire")
         if bound or (max_spikes is not None and partner != "integrate_and_fire"):
             raise ConfigError(f"RateNeuron {partner} has no use for min_voltage or max_spikes. Leave them out.")
-        if not (v_init == "uniform" or isinstance(v_init, (int, float))) or (max_spikes or 0) < 0:
-            raise ConfigError(
-                f'RateNeuron needs v_init a number or "uniform" and max_spikes >= 0, but got {v_init!r}, {max_spikes}.'
-            )
+        if v_init != "uniform":
+            as_number("RateNeuron", "v_init", v_init, 'finite, or "uniform"', math.isfinite)
+        if min_voltage is not None:
+            as_number("RateNeuron", "min_voltage", min_voltage, "below 1", lambda x: x < 1.0)
+        check_count("RateNeuron", 0, v_seed=v_seed, max_spikes=max_spikes or 0)
         self.curve, self.partner, self.amplitude, self.dt = curve, partner, float(amplitude), float(dt)
         self.v_init, self.v_seed, self.mode, self.generator = v_init, v_seed, mode, generator
         self.min_voltage = (0.0 if partner == "lif" else -math.inf) if min_voltage is None else float(min_voltage)
         many = 1 if isinstance(curve, QCFSCurve) else 0
         self.max_spikes = many if max_spikes is None else max_spikes
-        for name, number in (("gain", gain), ("bias", bias), ("threshold", threshold)):
-            self._hold(name, number)
+        self._hold({"gain": gain, "bias": bias, "threshold": threshold}, learn)
         self.scale = scale
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        curve: dict[str, float | str | bool | None] = {"curve": repr(self.curve)}
+        return {**self._numbers(), "amplitude": self.amplitude, **curve}
 
     @classmethod
     def tuned(
@@ -207,18 +229,6 @@ class RateNeuron(Stateful):
         if isinstance(self._buffers.get("gain"), Tensor) and torch.as_tensor(self.gain).dim() == 0:
             state_dict.setdefault(prefix + "gain", self.gain)  # for checkpoints from before it was saved
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-    def _hold(self, name: str, value: Number) -> None:
-        if not bool(torch.isfinite(torch.as_tensor(value)).all()):
-            raise ConfigError(f"RateNeuron needs {name} finite, but got {value}.")
-        if name == "threshold" and not bool((torch.as_tensor(value) > 0).all()):
-            raise ConfigError(f"RateNeuron needs threshold > 0, but got {value}. Pass a positive number.")
-        if isinstance(value, nn.Parameter):
-            self.register_parameter(name, value)
-        elif isinstance(value, Tensor):
-            self.register_buffer(name, value)
-        else:
-            setattr(self, name, float(value))
 
     @property
     def scale(self) -> float:
@@ -261,8 +271,15 @@ class RateNeuron(Stateful):
     def height(self) -> Number:
         """Output of one spike in one step."""
         if self.partner == "integrate_and_fire":
-            return self.threshold * (self.amplitude / self.scale)
+            return self.value("threshold") * (self.amplitude / self.scale)
         return self.amplitude * 1000 / (self.dt * self.scale)
+
+    @property
+    def _kind(self) -> type[tuple[Any, ...]]:
+        """The class of the state."""
+        if not self.spikes:
+            return tuple
+        return RandomState if self.partner in RANDOM else SpikingLIFState if self.partner == "lif" else IntegratorState
 
     def initial_state(self, x: Tensor) -> State:
         if not self.spikes:
@@ -284,17 +301,20 @@ class RateNeuron(Stateful):
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         check_sequence("RateNeuron", xs)
         xs = full_precision("RateNeuron", xs)
+        self._check_call()
+        state = self.initial_state(xs[0]) if state is None else state
+        check_state("RateNeuron", state, self._kind, 0)
         if not self.spikes:
             return self.rates(xs), ()
         with torch.no_grad():
-            out, state = self._spike(xs, self.initial_state(xs[0]) if state is None else state)
+            out, state = self._spike(xs, state)
         if self.mode == "hybrid" and torch.is_grad_enabled():
             out = _hybrid(out, self.rates(xs))
         return out, state
 
     def drive(self, xs: Tensor) -> Tensor:
         """J, without the scale."""
-        gain, bias = (self._as(getattr(self, name), name, xs) for name in ("gain", "bias"))
+        gain, bias = (self._as(self.value(name), name, xs) for name in ("gain", "bias"))
         plain = isinstance(gain, float) and gain == 1.0
         silent = isinstance(bias, float) and bias == 0.0
         if isinstance(gain, float) and isinstance(bias, Tensor):
@@ -304,7 +324,7 @@ class RateNeuron(Stateful):
     def rates(self, xs: Tensor) -> Tensor:
         """The output as a rate: amplitude x Hz."""
         current = self.drive(xs)
-        threshold = self._as(self.threshold, "threshold", xs)
+        threshold = self._as(self.value("threshold"), "threshold", xs)
         if self.partner != "lif" or self.scale == 1.0:
             out = self.curve.rate(current, threshold)
             return out if self.amplitude == 1.0 else out * self.amplitude
@@ -325,18 +345,19 @@ class RateNeuron(Stateful):
         if self.partner == "lif":
             assert isinstance(self.curve, LIFCurve)
             tau, refractory = self.curve.tau_mem, self.curve.refractory
-            gain, bias = self.gain * self.scale, self.bias * self.scale
+            gain, bias = self.value("gain") * self.scale, self.value("bias") * self.scale
             values: dict[str, Number] = {
                 "decay": math.exp(-self.dt / tau), "after": math.exp((self.dt + refractory) / tau),
                 "lowest": self.min_voltage,
             }  # fmt: skip
         else:
             counts = self.partner == "integrate_and_fire"
-            gain, bias = self.gain * self.scale, self.bias * self.scale
+            gain, bias = self.value("gain") * self.scale, self.value("bias") * self.scale
             if not (counts or isinstance(self.curve, ReLUCurve)):
                 xs, gain, bias = self.curve.rate(self.drive(xs)), self.scale, 0.0
             values = {
-                "share": 1 / self.threshold if counts else self.dt / 1000, "lowest": max(self.min_voltage, -3e38),
+                "share": 1 / self.value("threshold") if counts else self.dt / 1000,
+                "lowest": max(self.min_voltage, -3e38),
                 "most": float(self.max_spikes) if self.max_spikes else 3e38,
             }  # fmt: skip
         values |= {"gain": gain, "bias": bias, "height": self.height}
@@ -350,7 +371,7 @@ class RateNeuron(Stateful):
     def _draw(self, xs: Tensor, state: RandomState) -> tuple[Tensor, RandomState]:
         check_noise("RateNeuron", state.noise, xs)
         rates = self.curve.rate(self.drive(xs)) * (self.scale * self.dt / 1000)
-        size = rates[0, 0].numel()
+        size = math.prod(xs.shape[2:])
         u = torch.stack([uniform(later(state.noise, t), size, torch.float64) for t in range(len(xs))]).view(xs.shape)
         mean = rates.abs().double()
         count = mean.floor() + (u < mean.frac()) if self.partner == "stochastic" else _poisson(u, mean)
@@ -403,8 +424,9 @@ def _poisson(u: Tensor, mean: Tensor) -> Tensor:
     """The quantile of the Poisson distribution: the smallest count whose cumulative probability is above u."""
     from scipy.stats import poisson  # scipy.stats takes a while to import
 
-    found = poisson.ppf(u.cpu().numpy(), mean.cpu().numpy())
-    return torch.from_numpy(found).to(u.device)
+    found = torch.from_numpy(poisson.ppf(u.cpu().numpy(), mean.clamp(max=NORMAL).cpu().numpy())).to(u.device)
+    normal = torch.floor(mean + mean.sqrt() * torch.special.ndtri(u))
+    return torch.where(mean > NORMAL, torch.where(mean.isinf(), mean, normal), found)
 
 
 def _program(equation: Callable[..., Any], **choices: bool) -> kernels.Program:

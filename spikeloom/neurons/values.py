@@ -222,8 +222,8 @@ class Valued(Stateful, ABC):
         """The values for `repr`."""
         parts = []
         for name in self.values:
-            value = self.value(name)
-            text = tuple(value.shape) if isinstance(value, Tensor) and value.dim() else float(value)
+            value = torch.as_tensor(self.value(name)).detach()
+            text = tuple(value.shape) if value.dim() else float(value)
             parts.append(f"{name}={text}{' (learned)' * (name in self.starts)}")
         return parts
 
