@@ -57,7 +57,7 @@ def as_number(owner: str, name: str, value: Any, needs: str, fits: Callable[[flo
     """
     scalar = isinstance(value, Tensor) and value.dim() == 0 and value.dtype is not torch.bool
     if not (scalar or (isinstance(value, Real) and not isinstance(value, bool))) or not fits(float(value)):
-        raise ConfigError(f"{owner} needs {name} {needs}, but got {value!r}. Pass a number {needs}.")
+        raise ConfigError(f"{owner} needs {name} {needs}, but got {value!r}. Pass such a number.")
     return float(value)
 
 
@@ -70,7 +70,7 @@ def check_positive(owner: str, **values: Any) -> None:
 def check_count(owner: str, least: int = 1, **values: Any) -> None:
     """Raise ConfigError unless every value is a whole number of at least `least`."""
     for name, value in values.items():
-        as_number(owner, name, value, f"of at least {least} and whole", lambda x: x >= least and x % 1 == 0)
+        as_number(owner, name, value, f"as a whole number of at least {least}", lambda x: x >= least and x % 1 == 0)
 
 
 def check_flag(owner: str, **values: Any) -> None:

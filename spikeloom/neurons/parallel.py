@@ -16,6 +16,7 @@ SB, GS); Yarga and Wood, Accelerating spiking neural networks with parallelizabl
 2024 (ParaLIF: the others).
 """
 
+import math
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from .. import kernels
 from ..core import State
-from ..errors import ConfigError, check_sequence
+from ..errors import ConfigError, as_number, check_sequence
 from ..firing import Firing, GumbelSoftmax, SigmoidBernoulli, TanhBernoulli, TemperedGumbelSoftmax
 from ..kernels import Equation, Program
 from ..surrogate import Surrogate
@@ -164,6 +165,8 @@ class ParaLIF(SynapticNeuron):
         }  # fmt: skip
         if idle := [name for name, there in only.items() if there]:
             raise ConfigError(f"ParaLIF {firing} makes no use of {', '.join(idle)}. Leave out what it does not use.")
+        for name, number in (("p_max", p_max), ("temperature", temperature), ("weighted", weighted)):
+            as_number("ParaLIF", name, number, "finite", math.isfinite)
         values: dict[str, Number] = {}
         if not random:
             values["threshold"] = (0.1 if "D" in firing else 1.0) if threshold is None else threshold

@@ -276,7 +276,7 @@ def test_lowpass() -> None:
 
 def test_the_tuning_is_saved() -> None:
     slow, fast = (RateNeuron.tuned(LIFCurve(), 3, max_rate=rate, intercept=0.0) for rate in (100.0, 200.0))
-    assert sorted(slow.state_dict()) == ["bias", "gain"]
+    assert sorted(slow.state_dict()) == ["bias", "gain", "structure"]
     fast.load_state_dict(slow.state_dict())
     x = currents(5, 2, 3, dtype=torch.float32)
     assert torch.equal(fast.eval()(x)[0], slow.eval()(x)[0])
