@@ -216,8 +216,8 @@ def test_learned_layers_are_saved_copied_and_pickled(name: str) -> None:
 def test_a_compiled_layer_learns() -> None:
     layer, xs = LIF(4.0, 0.7, learn=("tau_mem", "threshold")), inputs()[:5]
     compiled = torch.compile(layer.constants, backend="eager", fullgraph=True)
-    assert {name: value.item() for name, value in compiled().items()} == {
-        name: value.item() for name, value in layer.constants().items()
+    assert {name: torch.as_tensor(value).item() for name, value in compiled().items()} == {
+        name: torch.as_tensor(value).item() for name, value in layer.constants().items()
     }
     assert layer(xs)[0].requires_grad
 
