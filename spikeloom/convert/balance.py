@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError
 from ..neurons import QCFSCurve, RateNeuron, rate_neurons
-from .blocks import in_blocks
+from .blocks import check_batch, check_whole, in_blocks
 from .converted import Converted
 from .pairs import to_rate, to_spiking
 
@@ -92,8 +92,7 @@ def balance_thresholds(converted: Converted, batches: Iterable[Tensor], steps: i
     Raises:
         ConfigError: as `maximum`, fewer than one step, or the batches can be read only once.
     """
-    if steps < 1:
-        raise ConfigError(f"balance_thresholds needs steps >= 1, but got {steps}.")
+    check_whole("balance_thresholds", steps=steps)
     if isinstance(batches, Iterator):
         raise ConfigError("balance_thresholds reads the batches once per layer, but got an iterator. Pass a list.")
     neurons = _integrators(converted)
@@ -117,16 +116,17 @@ def input_range(converted: Converted, batches: Iterable[Tensor]) -> float:
     Shapes: batches of [B, *N].
 
     Raises:
-        ConfigError: the batches are no tensors.
+        ConfigError: there is no batch, or the batches are no tensors of finite numbers.
 
     >>> from spikeloom.convert.spiking import convert
     >>> model = nn.Sequential(nn.Identity(), nn.ReLU()).eval()
     >>> input_range(convert(model, example=torch.ones(1, 2)), [torch.tensor([[1.0, -4.0]])])
     4.0
     """
-    converted.largest.zero_()
-    for x in _checked(batches):
-        _note_range(converted, x)
+    largest = [float(x.abs().max()) for x in _checked(batches)]
+    if not largest:
+        raise ConfigError("input_range got no batch. Pass a list of batches of inputs.")
+    converted.largest.fill_(max(largest))
     return float(converted.largest)
 
 
@@ -146,6 +146,7 @@ def _checked(batches: Iterable[Any]) -> Iterator[Tensor]:
                 f"Calibration needs batches that are floating point tensors [B, *N], but got {got}. Of a DataLoader "
                 "with labels pass [x for x, _ in loader]."
             )
+        check_batch("Calibration", x)
         yield x
 
 
@@ -225,8 +226,9 @@ class QCFS(nn.Module):
 
     def __init__(self, levels: int = 4, threshold: float = 1.0) -> None:
         super().__init__()
+        check_whole("QCFS", levels=levels)
         self.neuron = RateNeuron(
-            QCFSCurve(levels), threshold=nn.Parameter(torch.tensor(threshold)), v_init=0.5, mode="rate"
+            QCFSCurve(levels), threshold=nn.Parameter(torch.tensor(float(threshold))), v_init=0.5, mode="rate"
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,11 +11,46 @@ import torch
 from torch import Tensor, nn
 
 from ..core import State, Stateful
-from ..errors import ShapeError, SpikeloomError
+from ..errors import ConfigError, ShapeError, SpikeloomError
 from .converted import Converted
 
 LIMIT = 1 << 28
 """Bytes of the values of one block: 256 MB."""
+
+
+def check_batch(owner: str, x: Any, least: int = 1) -> None:
+    """Raise an error unless `x` is a batch [B, *N] of at least `least` samples, of finite floating point numbers.
+
+    Raises:
+        ShapeError: another shape or type.
+        ConfigError: a value is not finite.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2 or len(x) < least:
+        got = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise ShapeError(
+            f"{owner} needs a floating point batch [B, *N] with B >= {least}, but got {got}. Call .float() on whole "
+            "numbers (and divide images of 0 to 255 by 255), and add a missing batch dimension."
+        )
+    if not bool(x.isfinite().all()):
+        raise ConfigError(f"{owner} got an input with values that are not finite. Look for what made them so.")
+
+
+def check_whole(owner: str, least: int = 1, **values: Any) -> None:
+    """Raise ConfigError unless every value is a whole number of at least `least`."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{owner} needs {name} >= {least}, a whole number, but got {value}.")
+
+
+def check_finite(owner: str, module: nn.Module) -> None:
+    """Raise ConfigError unless all parameters and buffers of a module are finite, and name those that are not."""
+    named = (*module.named_parameters(), *module.named_buffers())
+    wrong = [n for n, part in named if part.is_floating_point() and not bool(part.isfinite().all())]
+    if wrong:
+        raise ConfigError(
+            f"{owner} found values that are not finite in {', '.join(wrong)}. Load sound weights; a batch norm needs "
+            "a variance that is not negative."
+        )
 
 
 def in_blocks(

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, ShapeError
+from ..errors import ConfigError
 from ..neurons import RateNeuron, rate_neurons
-from .blocks import in_blocks
+from .blocks import check_batch, check_whole, in_blocks
 from .converted import Converted
 from .folding import shared_copy
 from .pairs import to_rate, to_spiking
@@ -96,6 +96,8 @@ def verify(
     >>> verify(convert(model, example=torch.rand(3, 4)), model, torch.rand(3, 4)) < 1e-5
     True
     """
+    check_batch("verify", x)
+    check_whole("verify", 0, steps=steps)
     with torch.no_grad():
         wanted = shared_copy(model).eval()(x.clone())
         got = to_rate(converted).eval()(x.unsqueeze(0))[0][0]
@@ -149,10 +151,8 @@ def report(converted: Converted, x: Tensor, steps: int, model: nn.Module | None 
     layer  cosine  relative error  mean rate  max rate  silent  spikes  median spikes
     1           1               0        250       500     0.5       5              5
     """
-    if steps < 1:
-        raise ConfigError(f"report needs steps >= 1, but got {steps}.")
-    if x.dim() < 2:
-        raise ShapeError(f"report needs an input [B, *N], but got {list(x.shape)}. Add a batch dimension.")
+    check_whole("report", steps=steps)
+    check_batch("report", x)
     spiking, rates = to_spiking(converted).eval(), to_rate(converted).eval()
     active = {name: neuron for name, neuron in rate_neurons(spiking).items() if neuron.spikes}
     if not active:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import State, Stateful
-from ..errors import ConfigError, ShapeError, check_sequence
+from ..errors import ConfigError, ShapeError, SpikeloomError, check_sequence
 from ..layers import folded
 from ..layers.sequential import check_layer
 from ..neurons import RateNeuron
@@ -156,7 +156,17 @@ class Converted(Stateful):
         check_sequence("Converted", xs)
         if self.spikes:
             self.check_range(xs)
-        return self._run(xs, state)
+        try:
+            return self._run(xs, state)
+        except SpikeloomError:
+            raise
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise ShapeError(
+                f"Converted cannot take the input {list(xs.shape)} of {xs.dtype}: {str(error).splitlines()[0]}. Pass "
+                "a batch [B, *N] as in training, for each of T steps."
+            ) from error
 
     def _run(self, xs: Tensor, state: State | None, *, start: bool = False) -> tuple[Tensor, State]:
         """All operations; with `start`, the second result is the state before the first step."""

@@ -43,7 +43,14 @@ if TYPE_CHECKING:
 NEURONS = (LIF, LeakyReadout, SynapticLIF, SynapticReadout, RateNeuron)
 PASSIVE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 """What does nothing at inference, and gets no node."""
-DAMAGED = (OSError, KeyError, ValueError, TypeError, AssertionError, AttributeError, RuntimeError, IndexError)
+NUMBERS = ("weight", "bias", "scale", "tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in")
+"""Attributes of nodes that hold real numbers; those of a population have its shape."""
+MOST = 1 << 31
+"""Values that one sample may have."""
+DAMAGED = (
+    MemoryError, ArithmeticError, EOFError, OSError, KeyError, ValueError, TypeError, AssertionError, AttributeError,
+    RuntimeError, IndexError,
+)  # fmt: skip
 
 
 class Scaling(nn.Module):
@@ -85,6 +92,9 @@ def to_nir(model: nn.Module, input_shape: tuple[int, ...]) -> "nir.NIRGraph":
     (['input', 'layers.0', 'layers.1', 'output'], [0.02, 0.02])
     """
     nir = _nir()
+    input_shape = _size(input_shape)
+    if not isinstance(model, nn.Module):
+        raise ExportError(f"to_nir needs a network, an nn.Module, but got {type(model).__name__}.")
     if isinstance(model, Converted):
         layers = _chained(model)
     else:
@@ -103,7 +113,12 @@ def to_nir(model: nn.Module, input_shape: tuple[int, ...]) -> "nir.NIRGraph":
     for name, layer in layers:
         try:
             after = x if isinstance(layer, NEURONS) else _shown(layer, x)
-            nodes |= _nodes(name, layer, tuple(x.shape[1:]), tuple(after.shape[1:]))
+            made = _nodes(name, layer, tuple(x.shape[1:]), tuple(after.shape[1:]))
+            for node in made.values():
+                _check_numbers(node)
+            nodes |= made
+        except ExportError as error:
+            raise ExportError(f"NIR cannot express {name} ({type(layer).__name__}): {_line(error)}") from error
         except (RuntimeError, ValueError) as error:
             raise ExportError(
                 f"{name} ({type(layer).__name__}) does not fit its input {list(x.shape[1:])}: {_line(error)} Check "
@@ -137,22 +152,25 @@ def from_nir(graph: "nir.NIRGraph", dt: float = 1.0, *, dtype: torch.dtype | Non
     check_positive("from_nir", dt=dt)
     if not isinstance(graph, nir.NIRGraph):
         raise ExportError(f"from_nir needs a NIRGraph, but got {type(graph).__name__}. Read one with read_nir(path).")
+    if dtype not in (None, torch.float32, torch.float64):
+        raise ConfigError(f"from_nir needs dtype torch.float32 or torch.float64, but got {dtype}.")
     chain = _chain(graph)
     kind = dtype or _dtype(graph)
     problems: list[tuple[str, str, str]] = []
     layers: list[nn.Module] = []
-    x: Tensor | None = torch.zeros(1, *_size(graph.nodes[chain[0]].input_type["input"]), dtype=kind)
+    x: Tensor | None = torch.zeros(1, *_size(_shape_of(graph.nodes[chain[0]])), dtype=kind)
     for name in chain[1:]:
         node = graph.nodes[name]
         try:
             if isinstance(node, nir.Output):
                 x = _fitting(node, x)
                 continue
+            _check_numbers(node)
             made = _layers(node, dt, kind)
             elementwise = isinstance(made[0], (*NEURONS, Scaling))
             x = _fitting(node, x) if elementwise else x if x is None else _shown(made[0], x)
             layers += made
-        except (ExportError, ConfigError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        except (ExportError, ConfigError, *DAMAGED) as error:
             problems.append((name, type(node).__name__, _line(error).rstrip(".")))
             x = None  # the shapes behind it are not known
     if problems:
@@ -166,6 +184,8 @@ def write_nir(graph: "nir.NIRGraph", path: Path) -> None:
     Raises:
         ExportError: it cannot be written.
     """
+    if not isinstance(graph, _nir().NIRGraph):
+        raise ExportError(f"write_nir needs a NIRGraph, but got {type(graph).__name__}. Make one with to_nir(model).")
     buffer, unfinished = io.BytesIO(), path.with_name(f".{path.name}.tmp")
     _nir().write(buffer, graph)
     try:
@@ -423,7 +443,8 @@ def _neuron(node: Any, dt: float, kind: torch.dtype) -> list[nn.Module]:
     """A population, with a Scaling before or behind it where its resistance or its spikes ask for one."""
     nir = _nir()
     metadata = node.metadata or {}
-    reset = "subtract" if metadata.get("reset") == "subtract" else "zero"
+    if (reset := metadata.get("reset", "zero")) not in ("subtract", "zero"):
+        raise ExportError(f'its metadata say reset {reset!r}, and only "subtract" and "zero" are known')
     leaks = isinstance(node, nir.LIF) and reset == "zero"
     for name in ("v_reset",) if leaks else ("v_reset", "v_leak"):
         if np.any(getattr(node, name, 0.0) != 0.0):
@@ -479,8 +500,11 @@ def _chain(graph: Any) -> list[str]:
     """The names of all nodes from the input to the output."""
     nir = _nir()
     ahead, behind = ({name: set[str]() for name in graph.nodes} for _ in range(2))
-    problems = [(f"{a} -> {b}", "edge", "no such node") for a, b in graph.edges if not {a, b} <= set(graph.nodes)]
-    for a, b in graph.edges:
+    edges = graph.edges if isinstance(graph.edges, (list, tuple, set)) else [graph.edges]
+    if wrong := [edge for edge in edges if not (isinstance(edge, (list, tuple)) and len(edge) == 2)]:
+        raise ExportError(f"The edges of a graph are pairs of names of nodes, but one is {wrong[0]!r}. Correct it.")
+    problems = [(f"{a} -> {b}", "edge", "no such node") for a, b in edges if not {a, b} <= set(graph.nodes)]
+    for a, b in edges:
         ahead.get(a, set()).add(b)
         behind.get(b, set()).add(a)
     for name, node in graph.nodes.items():
@@ -507,7 +531,32 @@ def _chain(graph: Any) -> list[str]:
 def _dtype(graph: Any) -> torch.dtype:
     """That of the first weight."""
     weights = [node.weight for node in graph.nodes.values() if hasattr(node, "weight")]
-    return torch.float64 if weights and weights[0].dtype == np.float64 else torch.float32
+    return torch.float64 if weights and getattr(weights[0], "dtype", None) == np.float64 else torch.float32
+
+
+def _check_numbers(node: Any) -> None:
+    """Raise ExportError unless the numbers of a node are real, finite, in their range and of its shape."""
+    nir = _nir()
+    population = isinstance(node, (nir.LI, nir.LIF, nir.CubaLI, nir.CubaLIF, nir.IF, nir.Scale))
+    for name in (name for name in NUMBERS if hasattr(node, name)):
+        numbers = np.asarray(getattr(node, name))
+        if numbers.dtype.kind not in "fiu":
+            raise ExportError(f"its {name} should hold real numbers, but is {_line(Exception(repr(numbers.tolist())))}")
+        if not np.isfinite(numbers).all():
+            raise ExportError(f"its {name} holds values that are not finite")
+        if (name.startswith("tau") or name == "v_threshold") and not (numbers > 0).all():
+            raise ExportError(f"its {name} holds values that are not above 0")
+        if population:
+            whole = _size(_shape_of(node))
+            sides = zip(reversed(numbers.shape), reversed(whole), strict=False)
+            if numbers.ndim > len(whole) or any(side not in (1, wanted) for side, wanted in sides):
+                raise ExportError(f"its {name} has shape {list(numbers.shape)}, but it is for {list(whole)}")
+
+
+def _shape_of(node: Any) -> Any:
+    """What a node says of its input; None if nothing."""
+    known = getattr(node, "input_type", None)
+    return known.get("input") if isinstance(known, dict) else None
 
 
 def _value(array: Any, kind: torch.dtype, *, exact: bool = False) -> float | Tensor:
@@ -540,12 +589,16 @@ def _ints(value: Any) -> Any:
 def _size(shape: Any) -> tuple[int, ...]:
     if shape is None:
         raise ExportError("A node of the graph has no shape. Give Input and Output theirs.")
-    return tuple(int(side) for side in shape)
+    sides = np.atleast_1d(np.asarray(shape))
+    whole = sides.size == 0 or (sides.ndim == 1 and sides.dtype.kind in "fiu" and bool((sides % 1 == 0).all()))
+    if not whole or bool((sides < 1).any()) or math.prod(int(side) for side in sides) > MOST:
+        raise ExportError(f"A shape is whole numbers above 0, and at most {MOST:,} values, but one is {shape!r}.")
+    return tuple(int(side) for side in sides)
 
 
 def _fitting(node: Any, x: Tensor | None) -> Tensor | None:
     """The signal, if the node is for its shape."""
-    wanted = _size(node.input_type["input"])
+    wanted = _size(_shape_of(node))
     if x is not None and tuple(x.shape[1:]) != wanted:
         raise ExportError(f"it is for {list(wanted)}, but gets {list(x.shape[1:])}")
     return x

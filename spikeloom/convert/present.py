@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..core import State, Stateful
 from ..errors import ConfigError, ShapeError
 from ..neurons import DiehlCook, Lowpass, MembraneLIF, Neuron, RateNeuron
-from .blocks import LIMIT, in_blocks
+from .blocks import LIMIT, check_batch, check_whole, in_blocks
 
 IN_TIME = (DiehlCook, Lowpass, MembraneLIF, Neuron, RateNeuron)
 """What has a `dt`."""
@@ -88,6 +88,11 @@ def present(
     _check(model, x, steps)
     if any(probe.tau_syn for probe in probes.values()):
         _check_dt(model, dt)
+    if after is not None and set(after.filters) != set(probes):
+        raise ConfigError(
+            f"present goes on with the probes it began with, {', '.join(after.filters)}, but got {', '.join(probes)}. "
+            "Pass the same, or after=None."
+        )
     readers = {
         name: _Reader(name, probe, dt, None if after is None else after.filters[name]) for name, probe in probes.items()
     }
@@ -121,10 +126,8 @@ def _check(model: nn.Module, x: Tensor, steps: int) -> None:
             f"present shows models that live in time, but got {type(model).__name__}. Pass convert(model, example=x), "
             "or a spikeloom Sequential."
         )
-    if not isinstance(steps, int) or steps < 1:
-        raise ConfigError(f"present needs steps >= 1, a whole number, but got {steps}.")
-    if x.dim() < 2:
-        raise ShapeError(f"present needs an input [B, *N], but got {list(x.shape)}. Add a batch dimension.")
+    check_whole("present", steps=steps)
+    check_batch("present", x, least=0)
     neurons = {name: part for name, part in model.named_modules() if isinstance(part, RateNeuron)}
     if rates := [name or "it" for name, part in neurons.items() if part.partner != "none" and not part.spikes]:
         raise ConfigError(
@@ -197,7 +200,27 @@ def accuracy_over_steps(outputs: Tensor, labels: Tensor) -> Tensor:
     >>> accuracy_over_steps(torch.tensor([[[0.0, 1.0]], [[2.0, 1.0]]]), torch.tensor([0])).tolist()
     [0.0, 1.0]
     """
+    if outputs.dim() != 3 or 0 in outputs.shape:
+        raise ShapeError(f"accuracy_over_steps needs outputs [T, B, K], none of them 0, but got {list(outputs.shape)}.")
+    _check_labels("accuracy_over_steps", labels, *outputs.shape[1:])
+    if not bool(outputs.isfinite().all()):
+        raise ConfigError("accuracy_over_steps got outputs that are not finite. Look for what made them so.")
     return (outputs.argmax(-1) == labels).float().mean(1)
+
+
+def _check_labels(owner: str, labels: Tensor, samples: int, classes: int) -> None:
+    """Raise an error unless there is one label for each sample, from 0 to the number of classes less one."""
+    whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    if tuple(labels.shape) != (samples,) or not whole:
+        raise ShapeError(
+            f"{owner} needs a label per sample, whole numbers [{samples}], but got {labels.dtype} "
+            f"{list(labels.shape)}. Pass those of the same samples, as .long()."
+        )
+    if not bool(((labels >= 0) & (labels < classes)).all()):
+        raise ConfigError(
+            f"{owner} needs labels from 0 to {classes - 1}, one of the {classes} outputs, but got "
+            f"{int(labels.min())} to {int(labels.max())}."
+        )
 
 
 @torch.no_grad()
@@ -221,10 +244,13 @@ def accuracy_curve(
     >>> accuracy_curve(convert(model, example=x), x, labels, 4).tolist()
     [0.5, 1.0, 1.0, 1.0]
     """
+    check_whole("accuracy_curve", steps=steps, batch=batch)
+    check_batch("accuracy_curve", x)
     if labels.shape != x.shape[:1]:
         raise ShapeError(f"accuracy_curve needs a label per sample of {list(x.shape)}, but got {list(labels.shape)}.")
     right = torch.zeros(steps, device=x.device)
     for start in range(0, len(x), batch):
         means = present(model, x[start : start + batch], steps, memory=memory).probes["out"].cumsum(0)
+        _check_labels("accuracy_curve", labels[start : start + batch], *means.shape[1:])
         right += (means.argmax(-1) == labels[start : start + batch]).sum(1)
     return right / len(x)

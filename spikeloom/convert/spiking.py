@@ -11,6 +11,7 @@ say a - (v - v_init) / T: at most 1 / T off.
 Sources: Rueckauer et al., Conversion of continuous-valued deep networks, 2017; Rasmussen, NengoDL, 2019 (the options).
 """
 
+import math
 import operator
 import warnings
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ from ..neurons import (
     TanhCurve,
 )
 from .balance import QCFS
+from .blocks import check_batch, check_finite
 from .converted import Converted, Op, Ref, refs, replace
 from .folding import FixedAffine, affine_of, fold_batchnorm, shared_copy
 from .operations import (
@@ -113,16 +115,20 @@ def convert(
     check_positive("convert", dt=dt)
     if max_pool not in ("error", "average", "spiking", "lead"):
         raise ConfigError(f"convert needs max_pool error, average, spiking or lead, but got {max_pool!r}.")
-    if not isinstance(example, Tensor) or example.dim() < 2 or not example.is_floating_point():
+    if not isinstance(example, Tensor) or example.dim() < 2 or not example.is_floating_point() or not len(example):
         got = f"{example.dtype} {list(example.shape)}" if isinstance(example, Tensor) else repr(example)
         raise ConfigError(
             f"convert needs example=x, a floating point batch [B, *N] of the model's input, but got {got}."
         )
+    check_batch("convert", example)
+    if v_init != "uniform" and not math.isfinite(v_init):
+        raise ConfigError(f'convert needs v_init as a finite number, or "uniform", but got {v_init!r}.')
     _check_ordinary(model)
     work = _Translation(model, dict(swap or {}), partner, max_pool, v_init, dt, synapse, example)
     converted = work.run(strict)
     set_scale(converted, scale)
     converted.train(model.training)
+    check_finite("convert", converted)
     _try(converted, example)
     if strict and not swap and max_pool != "average":
         _compare(converted, model, example)
@@ -541,7 +547,7 @@ def _compare(converted: Converted, model: nn.Module, example: Tensor) -> None:
         return  # a staircase turns the last digit of a folded batch norm into a step
     wanted, got = shared_copy(model).eval()(example.clone()), to_rate(converted).eval()(example.unsqueeze(0))[0][0]
     difference, tolerance = float((got - wanted).abs().max()), torch.finfo(example.dtype).eps ** 0.5
-    if difference > tolerance * (1 + float(wanted.abs().max())):
+    if not difference <= tolerance * (1 + float(wanted.abs().max())):
         raise ConfigError(
             f"On the example, the rates of the conversion differ from the model by up to {difference:.3g}. Look for "
             "operations in place on what is read again, and for what depends on the mode or on other samples; "

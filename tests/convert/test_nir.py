@@ -322,7 +322,7 @@ def test_every_node_that_cannot_be_run_is_named() -> None:
         from_nir(graph)
     for expected in (
         "spikeloom cannot run 1 (Delay): there is no such layer; 2 (CubaLI): its v_leak is not 0; 3 (I): there is no",
-        "4 (IF): its v_reset is not 0; 5 (LIF): LIF needs tau_mem > 0",
+        "4 (IF): its v_reset is not 0; 5 (LIF): its tau holds values that are not above 0",
         "6 (Affine): its weight has shape [2, 2, 2]",
         "7 (LIF): its v_leak is not 0 and its time constants differ; 8 (LIF): its v_leak is not 0",
         "Change these nodes, or take the graph apart.",
