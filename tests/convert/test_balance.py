@@ -131,7 +131,7 @@ def test_balancing_with_a_convolution_and_a_threshold_that_was_a_number() -> Non
         (lambda: percentile(network(), batches(), 1.0), "was silent"),
         (lambda: percentile(network(), batches(), 0.0), "above 0 and up to 100, but got 0.0"),
         (lambda: fraction(network(), batches(), 0.0), "a share > 0, but got 0.0"),
-        (lambda: balance_thresholds(network(), batches(), 0), "steps >= 1, but got 0"),
+        (lambda: balance_thresholds(network(), batches(), 0), "steps >= 1, a whole number, but got 0"),
         (lambda: balance_thresholds(network(), iter(batches())), "got an iterator. Pass a list"),
         (lambda: maximum(convert(qcfs(deep()).eval(), example=batches()[0]), batches()), "is learned"),
         (lambda: qcfs(nn.Sequential(nn.Linear(2, 2))), "no ReLU to replace"),

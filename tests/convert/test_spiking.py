@@ -507,7 +507,7 @@ def test_a_report_of_nothing() -> None:
     converted = convert(mlp(), example=batch())
     with pytest.raises(ConfigError, match="steps >= 1"):
         report(converted, batch(), 0)
-    with pytest.raises(ShapeError, match="Add a batch dimension"):
+    with pytest.raises(ShapeError, match="add a missing batch dimension"):
         report(converted, batch()[0, :], 3)
     with pytest.raises(ConfigError, match="No neuron of the model spikes"):
         report(convert(mlp(), partner="none", example=batch()), batch(), 3)
