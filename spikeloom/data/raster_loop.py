@@ -4,8 +4,6 @@
 Imported when a raster is first made, because numba is slow to load.
 """
 
-import math
-
 import numpy as np
 
 from .. import compiled
@@ -18,12 +16,13 @@ njit = compiled.njit()
 def scatter(
     raster: Array, times: Array, units: Array, first: Array, counts: Array, kept: Array, lengths: Array,
     moved: bool, shifts: Array, scales: Array, window: float, ceil: bool,
-) -> None:  # fmt: skip
+) -> float:  # fmt: skip
     """Add the events of samples, counts[b] from first[b], to raster [T, B, C], moved by shift and scale if asked.
 
-    `kept` has one entry per event of these samples, in their order, or none: then all are.
+    `kept` has one entry per event of these samples, in their order, or none: then all are. Returns the largest count
+    of a cell, or -1 if a unit or a time is out of range: nothing is written outside the raster.
     """
-    channels, event = raster.shape[2], 0
+    channels, event, most = raster.shape[2], 0, 0.0
     for sample in range(len(first)):
         middle = (lengths[sample] - (1 if ceil else 0)) * window / 2
         for place in range(first[sample], first[sample] + counts[sample]):
@@ -37,6 +36,12 @@ def scatter(
                 unit = np.rint(scale * (unit - centre) + centre + shifts[sample])
                 if not (time >= 0 and unit >= 0 and unit < channels):
                     continue
-            cell = math.ceil(time / window) if ceil else math.floor(time / window)
+            if not (time >= 0 and unit >= 0 and unit < channels):
+                return -1.0
+            cell = np.ceil(time / window) if ceil else np.floor(time / window)  # compared before it becomes an index
             if cell < lengths[sample]:
-                raster[cell, sample, int(unit)] += 1
+                raster[int(cell), sample, int(unit)] += 1
+                most = max(most, raster[int(cell), sample, int(unit)])
+            elif not moved:
+                return -1.0
+    return most

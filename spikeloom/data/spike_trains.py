@@ -2,13 +2,15 @@
 
     bin = floor(t / window)   or   ceil(t / window)          raster[bin, sample, unit] += 1
 
-Events are kept as they are in three flat arrays, 6 bytes each for SHD; a batch is binned when it is needed.
+Events are kept as they are in three flat arrays, 6 bytes each for SHD; units of more than 65,536 channels take 4 bytes
+instead of 2. A batch is binned when it is needed.
 Shorter samples end in zeros, and `Batch.lengths` says where. Two units firing in one bin are two cells, one unit
 firing twice is a count of two: the sum of a raster is the number of events.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, ShapeError
 
 Array = NDArray[Any]
 Rounding = Literal["floor", "ceil"]
@@ -25,12 +27,30 @@ LONGEST = 60_000.0
 """ms; more than any spoken word. Keeps a forged time from asking for a raster that fills the memory."""
 
 
+LATEST = 1e12
+"""ms; the latest time that spike trains of any source may have, so that a bin is always a whole number."""
+MOST_CELLS = 1 << 40
+"""Of a raster; more than any memory holds."""
+
+_CHANGED = (
+    "A time or a unit of these spike trains is out of range: their arrays were changed after they had been checked. "
+    "Make them anew with SpikeTrains.of."
+)
+
+
 @dataclass(frozen=True)
 class SpikeTrains:
     """Samples of events, one after the other: sample k owns events first[k] to first[k + 1].
 
+    Every way to make one checks it, so that what takes spike trains can rely on times in order and on units and
+    labels in range.
+
     Shapes: times and units [E], first [samples + 1], labels and speakers [samples].
     Units: times in ms.
+
+    Raises:
+        DataError: lengths differ; a time is negative, not a number, above 1e12 ms or before its predecessor; a unit or a label is out
+            of range; an array is not of numbers.
 
     >>> trains = SpikeTrains.of([[1.0, 2.5], [0.5]], [[0, 3], [2]], labels=[1, 0], channels=4, classes=("no", "yes"))
     >>> len(trains), trains.select([1]).times
@@ -44,6 +64,11 @@ class SpikeTrains:
     speakers: Array  # int64 [samples], -1 where unknown
     channels: int
     classes: tuple[str, ...]
+    source: InitVar[str] = "SpikeTrains"
+    """What the message of an error names; not kept."""
+
+    def __post_init__(self, source: str) -> None:
+        self._check(source)
 
     @classmethod
     def of(
@@ -55,17 +80,43 @@ class SpikeTrains:
         classes: tuple[str, ...],
         speakers: Sequence[int] | Array | None = None,
     ) -> "SpikeTrains":
-        """From one list of times [ms] and one of units per sample."""
-        first = np.zeros(len(times) + 1, np.int64)
-        np.cumsum([len(sample) for sample in times], out=first[1:])
+        """From one list of times [ms] and one of units per sample.
+
+        Raises:
+            DataError: as for the class; a sample has another number of times than of units, or a unit, label or
+                speaker is no whole number.
+
+        >>> SpikeTrains.of([[5, 1]], [[0, 1]], labels=[0], channels=2, classes=("a",))
+        Traceback (most recent call last):
+        spikeloom.errors.DataError: SpikeTrains.of: event 1 of sample 0 has the time 1.0, which is not at least ...
+        """
+        source = "SpikeTrains.of"
+        lists = [np.asarray(sample) for sample in times]
+        addresses = [_whole(sample, f"{source}: units of sample {number}") for number, sample in enumerate(units)]
+        sizes = [[sample.shape for sample in samples] for samples in (lists, addresses)]
+        if sizes[0] != sizes[1] or any(len(shape) != 1 for shape in sizes[0]):
+            pairs = enumerate(zip_longest(*sizes))
+            number, (a, b) = next((n, pair) for n, pair in pairs if pair[0] != pair[1] or len(pair[0]) != 1)
+            raise DataError(
+                f"{source}: sample {number} has times of shape {a and list(a)} and units of shape {b and list(b)}, but "
+                "one list of as many times as units was expected for every sample. Pass a time and a unit per event."
+            )
+        first = np.zeros(len(lists) + 1, np.int64)
+        np.cumsum([len(sample) for sample in lists], out=first[1:])
+        joined = np.concatenate(lists or [np.zeros(0)])
+        where = np.concatenate(addresses or [np.zeros(0, np.int64)])
+        if joined.dtype.kind in "iuf" and joined.dtype not in (np.float32, np.float64):
+            joined = joined.astype(np.float64)
+        known = np.full(len(lists), -1) if speakers is None else _whole(speakers, f"{source}: speakers")
         return cls(
-            np.concatenate([np.asarray(sample) for sample in times] or [np.zeros(0)]),
-            np.concatenate([np.asarray(sample, np.uint16) for sample in units] or [np.zeros(0, np.uint16)]),
+            joined,
+            narrowed(where, channels),
             first,
-            np.asarray(labels, np.int64),
-            np.full(len(times), -1, np.int64) if speakers is None else np.asarray(speakers, np.int64),
+            _whole(labels, f"{source}: labels").astype(np.int64),
+            known.astype(np.int64),
             channels,
             classes,
+            source,
         )
 
     def __len__(self) -> int:
@@ -75,7 +126,7 @@ class SpikeTrains:
         """The samples with these indices, in this order.
 
         Raises:
-            ConfigError: an index is not that of a sample.
+            ConfigError: an index is no whole number, or not that of a sample.
         """
         chosen = self._chosen(indices)
         events, counts = self.events(chosen)
@@ -91,28 +142,57 @@ class SpikeTrains:
         )
 
     def check(self, source: str, empty: bool = False) -> "SpikeTrains":
-        """These trains, if they are well formed. `source` is what the message names; `empty` samples may be allowed.
+        """These trains, if every time is at most a minute and, unless `empty` samples are allowed, none is empty.
+
+        `source` is what the message names.
 
         Raises:
-            DataError: lengths differ; a time is negative, not finite, beyond a minute or before its predecessor; a
-                unit or a label is out of range; a sample has no event.
+            DataError: a time is beyond a minute; a sample has no event.
         """
-        samples, events = len(self.labels), len(self.times)
+        counts, ends = np.diff(self.first), self.durations
+        if not empty and len(counts) and counts.min() <= 0:
+            number = int(np.argmin(counts))
+            raise DataError(f"{source}: sample {number} has no events. Leave it out, or download the file again.")
+        if ends.max(initial=0.0) > LONGEST:
+            number = int(np.argmax(ends > LONGEST))
+            raise DataError(
+                f"{source}: event {counts[number] - 1} of sample {number} has the time {ends[number]}, which is "
+                f"not 0 to {LONGEST:,.0f} ms. Correct this sample, or download the file again."
+            )
+        return self
+
+    def _check(self, source: str) -> None:
+        """Raise DataError unless these are spike trains."""
+        if not isinstance(self.channels, int | np.integer) or self.channels < 1:
+            raise DataError(f"{source} has {self.channels!r} channels, but a whole number of at least 1 was expected.")
+        for name, kinds in (("times", "f"), ("units", "iu"), ("first", "iu"), ("labels", "iu"), ("speakers", "iu")):
+            array = getattr(self, name)
+            right = isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.isnative
+            if not right or array.dtype.kind not in kinds or (kinds == "f" and array.dtype.itemsize not in (4, 8)):
+                is_array = isinstance(array, np.ndarray)
+                found = f"{array.dtype} {list(array.shape)}" if is_array else type(array).__name__
+                raise DataError(
+                    f"{source} has {name} of {found}, but a flat array of "
+                    f"{'float32 or float64' if kinds == 'f' else 'whole'} numbers was expected. Convert them first."
+                )
+        times, samples, events = self.times, len(self.labels), len(self.times)
         sizes = len(self.units), len(self.first) - 1, len(self.speakers)
         if sizes != (events, samples, samples) or self.first[0] != 0 or self.first[-1] != events:
             raise DataError(
                 f"{source} holds {events:,} times and {sizes[0]:,} units, {samples:,} labels, {sizes[1]:,} samples and "
                 f"{sizes[2]:,} speakers, but they must belong together. Write or download the file again."
             )
-        counts = np.diff(self.first)
-        if not empty and samples and counts.min() <= 0:
-            number = int(np.argmin(counts))
-            raise DataError(f"{source}: sample {number} has no events. Leave it out, or download the file again.")
-        times = self.times
-        self._refuse(source, "time", times, ~((times >= 0) & (times <= LONGEST)), f"0 to {LONGEST:,.0f} ms")
+        falling = self.first[1:] < self.first[:-1]
+        if falling.any():
+            number = int(np.argmax(falling))
+            raise DataError(
+                f"{source}: sample {number} begins at event {self.first[number]} and ends at {self.first[number + 1]}, "
+                "but the events of a sample end where they begin or later. Correct `first`."
+            )
+        self._refuse(source, "time", times, ~((times >= 0) & (times <= LATEST)), f"0 to {LATEST:,.0f} ms")
         back = np.zeros(events, bool)
         back[1:] = times[1:] < times[:-1]
-        back[self.first[:-1][counts > 0]] = False
+        back[self.first[:-1][np.diff(self.first) > 0]] = False
         self._refuse(source, "time", times, back, "at least the time before it; sort the events of a sample by time")
         outside = (self.units < 0) | (self.units >= self.channels)
         self._refuse(source, "unit", self.units, outside, f"0 to {self.channels - 1}")
@@ -123,7 +203,6 @@ class SpikeTrains:
                 f"{source}: sample {number} has the label {self.labels[number]}, but labels are 0 to "
                 f"{len(self.classes) - 1}. Use the file of the right data set, or correct the label."
             )
-        return self
 
     def _refuse(self, source: str, what: str, values: Array, wrong: NDArray[np.bool_], expected: str) -> None:
         if wrong.any():
@@ -135,13 +214,18 @@ class SpikeTrains:
             )
 
     def _chosen(self, indices: Sequence[int] | Array | Tensor) -> Array:
-        chosen = np.asarray(indices).reshape(-1).astype(np.int64)
+        chosen = np.asarray(indices.cpu() if isinstance(indices, Tensor) else indices).reshape(-1)
+        if len(chosen) and chosen.dtype.kind not in "iu":
+            raise ConfigError(
+                f"Indices are whole numbers, but got {chosen.dtype}. Of a mask, pass the places of what is true: "
+                "numpy.flatnonzero(mask)."
+            )
         if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(self)):
             raise ConfigError(
                 f"Indices run from {chosen.min()} to {chosen.max()}, but there are {len(self):,} samples, 0 to "
                 f"{len(self) - 1}. Draw them from this data set."
             )
-        return chosen
+        return chosen.astype(np.int64)
 
     @property
     def durations(self) -> Array:
@@ -156,6 +240,33 @@ class SpikeTrains:
         counts = self.first[chosen + 1] - self.first[chosen]
         before = np.cumsum(counts) - counts
         return np.repeat(self.first[chosen] - before, counts) + np.arange(counts.sum()), counts
+
+
+def unit_type(channels: int) -> type[np.unsignedinteger[Any]]:
+    """The type that units of so many channels are kept in.
+
+    >>> unit_type(700).__name__, unit_type(2 * 1280 * 720).__name__
+    ('uint16', 'uint32')
+    """
+    return next((kind for kind in (np.uint16, np.uint32) if channels - 1 <= np.iinfo(kind).max), np.uint64)
+
+
+def narrowed(units: Array, channels: int) -> Array:
+    """Units in the type of so many channels; as they are if that would change one."""
+    narrow = units.astype(unit_type(channels)) if isinstance(channels, int | np.integer) else units
+    return narrow if bool((narrow == units).all()) else units
+
+
+def _whole(values: Any, what: str) -> Array:
+    """An array of whole numbers, int64 unless it is of whole numbers already; or a DataError."""
+    array = np.asarray(values)
+    if array.dtype.kind in "iu":
+        return array
+    if not array.size:
+        return array.astype(np.int64)
+    if array.dtype.kind == "f" and bool((np.rint(array) == array).all()) and float(np.abs(array).max()) < 2**53:
+        return array.astype(np.int64)
+    raise DataError(f"{what} should be whole numbers, but are {array.dtype}: {array.reshape(-1)[:3]} ... Convert them.")
 
 
 @dataclass(frozen=True)
@@ -245,7 +356,9 @@ def raster(
 
     Raises:
         ConfigError: window is not positive, rounding is unknown, an index is not that of a sample, a sample is longer
-            than `steps`, or an augmentation has no generator.
+            than `steps`, an augmentation has no generator, the raster would have more than 2 to the power of 40 cells,
+            or a cell counts more events than `dtype` tells apart.
+        DataError: the arrays of the trains have been changed, and a time or a unit is now out of range.
 
     >>> times, units = [[0.0, 1.5, 3.0], [0.4]], [[1, 0, 0], [1]]
     >>> trains = SpikeTrains.of(times, units, labels=[0, 1], channels=2, classes=("no", "yes"))
@@ -257,14 +370,29 @@ def raster(
         raise ConfigError(f"raster needs window > 0 and finite, in ms, but got {window}. Pass 1.0 for bins of 1 ms.")
     if rounding not in ("floor", "ceil"):
         raise ConfigError(f'raster needs rounding "floor" or "ceil", but got {rounding!r}.')
+    if steps is not None and steps < 1:
+        raise ConfigError(f"raster needs steps >= 1, but got {steps}. Pass None for those of the longest sample.")
     if augment is not None and generator is None:
         raise ConfigError("An augmentation is drawn at random: pass generator=run.generator(...) to raster.")
     chosen = trains._chosen(indices)
     first, counts = trains.first[chosen], trains.first[chosen + 1] - trains.first[chosen]
+    size = min(len(trains.times), len(trains.units))
+    if len(chosen) and not (first.min() >= 0 and counts.min() >= 0 and (first + counts).max() <= size):
+        raise DataError(
+            f"A sample owns events beyond the {size:,} there are: `first` was changed. Make them anew."
+        )
     round_to_bin = np.floor if rounding == "floor" else np.ceil
     lengths = np.ones(len(chosen), np.int64)
     some = counts > 0  # the last event of a sample is its latest
-    lengths[some] += round_to_bin(trains.times[(first + counts)[some] - 1].astype(np.float64) / window).astype(np.int64)
+    with np.errstate(over="ignore"):
+        last = round_to_bin(trains.times[(first + counts)[some] - 1].astype(np.float64) / window)
+    width = max(1, len(chosen)) * trains.channels
+    if not max(last.max(initial=0.0), steps or 0) * width < MOST_CELLS:
+        raise ConfigError(
+            f"A raster of {len(chosen):,} samples and {trains.channels:,} channels up to {last.max(initial=0.0):.3g} "
+            f"steps of {window} ms would have more than {MOST_CELLS:,} cells. Pass a longer window or fewer samples."
+        )
+    lengths[some] += last.astype(np.int64)
     if steps is not None and len(lengths) and lengths.max() > steps:
         number = int(np.argmax(lengths))
         raise ConfigError(
@@ -284,22 +412,41 @@ def raster(
         if len(kept):
             sample, events = sample[kept], events[kept]
         bins = round_to_bin(trains.times[events].astype(np.float64) / window).astype(np.int64)
+        addresses = trains.units[events]
+        inside = (bins >= 0) & (bins < lengths[sample]) & (addresses >= 0) & (addresses < trains.channels)
+        if not inside.all():
+            raise DataError(_CHANGED)
         rows = [source(int(length), scale, 0.0) for length, scale in zip(lengths, scales, strict=True)]
         bins, copied = _copies(bins, sample, rows)
-        sample, units = sample[copied], trains.units[events][copied].astype(np.int64)
+        sample, units = sample[copied], addresses[copied].astype(np.int64)
         columns = [source(trains.channels, scale, shift) for shift, scale in zip(shifts, scales, strict=True)]
         units, copied = _copies(units, sample, columns)
         sample, bins = sample[copied], bins[copied]
         cells = torch.from_numpy((bins * len(chosen) + sample) * trains.channels + units)
         spikes.view(-1).scatter_add_(0, cells, torch.ones(len(cells)))
+        most = float(spikes.max()) if spikes.numel() and _largest(dtype) < _largest(torch.float32) else 0.0
     else:
         from .raster_loop import scatter  # numba is slow to load
 
-        scatter(
+        most = scatter(
             spikes.numpy(), trains.times, trains.units, first, counts, kept, lengths, augment is not None, shifts,
             scales, float(window), rounding == "ceil",
         )  # fmt: skip
-    return Batch(spikes.to(dtype), torch.from_numpy(lengths), torch.from_numpy(trains.labels[chosen]))
+        if most < 0:
+            raise DataError(_CHANGED)
+    if most > min(_largest(dtype), _largest(spikes.dtype)):
+        raise ConfigError(
+            f"A cell of this raster counts {most:,.0f} events, but {dtype} counts to {_largest(dtype):,.0f} without an "
+            "error. Pass a wider dtype or a shorter window."
+        )
+    return Batch(spikes.to(dtype), torch.from_numpy(lengths), torch.from_numpy(trains.labels[chosen].astype(np.int64)))
+
+
+def _largest(dtype: torch.dtype) -> float:
+    """Up to which count every count is exact; as bool, a raster says whether there was an event."""
+    if dtype == torch.bool:
+        return float("inf")
+    return 2.0 / torch.finfo(dtype).eps - 1.0 if dtype.is_floating_point else float(torch.iinfo(dtype).max)
 
 
 def source(size: int, scale: float, shift: float) -> Array:
@@ -338,9 +485,19 @@ def flip(spikes: Tensor, snr_db: float, generator: torch.Generator, lengths: Ten
 
     Raises:
         ConfigError: snr_db is so low that p is above 1, or not a number.
+        ShapeError: spikes are not [T, B, C], or lengths not [B], 0 to T.
     """
+    if spikes.dim() != 3:
+        raise ShapeError(f"flip needs a raster [T, B, C], but got {list(spikes.shape)}. Add the missing dimension.")
     steps, batch, channels = spikes.shape
     home = generator.device
+    if lengths is not None:
+        fits = tuple(lengths.shape) == (batch,) and not lengths.is_floating_point()
+        if not fits or not bool(((lengths >= 0) & (lengths <= steps)).all()):
+            raise ShapeError(
+                f"flip needs lengths [{batch}] of 0 to {steps} steps, but got {lengths.dtype} {list(lengths.shape)}: "
+                f"{lengths.flatten()[:5].tolist()} ... Pass those of the batch."
+            )
     long = torch.full((batch,), steps, device=home) if lengths is None else lengths.to(home)
     valid = torch.arange(steps, device=home) < long[:, None]  # [B, T]
     events = torch.where(valid.T[..., None].to(spikes.device), spikes, 0).sum((0, 2), dtype=torch.float64).to(home)

@@ -1,5 +1,7 @@
 """Events and rasters: the worked trace, counts, both augmentations against their equations, flipped bits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as some
 from torch import Tensor
 
 from spikeloom.data.spike_trains import Array, Augmentation, Batch, SpikeTrains, flip, raster, source
-from spikeloom.errors import ConfigError, DataError
+from spikeloom.errors import ConfigError, DataError, ShapeError
 
 CHANNELS = 12
 
@@ -263,22 +265,28 @@ malformed = {
     "negative": (
         [[1.0], [-2.0, 2.0]],
         [[0], [1, 1]],
-        r"event 0 of sample 1 has the time -2.0, which is not 0 to 60,000",
+        r"event 0 of sample 1 has the time -2.0, which is not 0 to 1,000,000,000,000 ms",
     ),
     "nan": ([[float("nan")]], [[0]], "event 0 of sample 0 has the time nan"),
     "infinite": ([[float("inf")]], [[0]], "event 0 of sample 0 has the time inf"),
-    "beyond a minute": ([[60_001.0]], [[0]], "has the time 60001.0"),
     "unit": ([[1.0], [2.0]], [[0], [4]], "event 0 of sample 1 has the unit 4, which is not 0 to 3. Correct this"),
-    "empty": ([[1.0], [], [2.0]], [[0], [], [1]], "sample 1 has no events. Leave it out"),
-    "lengths": ([[1.0], [2.0]], [[0], [1, 2]], "holds 2 times and 3 units, 2 labels"),
+    "negative unit": ([[1.0]], [[-1]], "event 0 of sample 0 has the unit -1, which is not 0 to 3"),
+    "unit that wraps": ([[1.0]], [[65_536]], "event 0 of sample 0 has the unit 65536, which is not 0 to 3"),
+    "unit between": ([[1.0]], [[0.5]], "units of sample 0 should be whole numbers, but are float64"),
+    "a mask of units": ([[1.0]], [[True]], "units of sample 0 should be whole numbers, but are bool"),
+    "more times": ([[1.0], [1.0, 2.0]], [[0], [1]], r"sample 1 has times of shape \[2\] and units of shape \[1\]"),
+    "pairs in both": ([[1.0], [2.0, 3.0]], [[0, 1], [1]], r"sample 0 has times of shape \[1\] and units of shape \[2\]"),
+    "a sample more": ([[1.0], [2.0]], [[0]], r"sample 1 has times of shape \[1\] and units of shape None"),
+    "a table": ([[[1.0, 2.0]]], [[[0, 1]]], r"sample 0 has times of shape \[1, 2\]"),
+    "words": ([["a"]], [[0]], r"times of <U1 \[1\], but a flat array of float32 or float64"),
 }
 
 
 @pytest.mark.parametrize("name", malformed)
 def test_malformed_trains_are_refused(name: str) -> None:
     times, units, message = malformed[name]
-    with pytest.raises(DataError, match=f"the file.*{message}"):
-        SpikeTrains.of(times, units, [0] * len(times), 4, ("no", "yes")).check("the file")
+    with pytest.raises(DataError, match=rf"SpikeTrains\.of.*{message}"):
+        SpikeTrains.of(times, units, [0] * len(times), 4, ("no", "yes"))
 
 
 def test_well_formed_trains_pass_and_labels_are_checked() -> None:
@@ -286,3 +294,107 @@ def test_well_formed_trains_pass_and_labels_are_checked() -> None:
     assert len(SpikeTrains.of([[1.0], []], [[0], []], [0, 1], 4, ("no", "yes")).check("here", empty=True)) == 2
     with pytest.raises(DataError, match=r"sample 1 has the label 2, but labels are 0 to 1"):
         SpikeTrains.of(*good, [0, 2], 4, ("no", "yes")).check("here")
+    with pytest.raises(DataError, match=r"labels should be whole numbers, but are float64: \[0.5 1. \]"):
+        SpikeTrains.of(*good, [0.5, 1], 4, ("no", "yes"))  # type: ignore[list-item]
+    with pytest.raises(DataError, match=r"the file: event 0 of sample 0 has the time 60001.0, which is not 0 to 60,000"):
+        SpikeTrains.of([[60_001.0]], [[0]], [0], 4, ("no",)).check("the file")
+    with pytest.raises(DataError, match=r"the file: sample 1 has no events. Leave it out"):
+        SpikeTrains.of([[1.0], [], [2.0]], [[0], [], [1]], [0] * 3, 4, ("no",)).check("the file")
+
+
+def test_whole_numbers_are_times_and_nothing_is_lost() -> None:
+    """Case: [5, 1, 3] came out as 2 of 3 events in 4 of 6 steps; in order, all are there."""
+    ordered = SpikeTrains.of([[1, 3, 5]], [[1, 0, 0]], [0], channels=2, classes=("a",))
+    assert ordered.times.dtype == np.float64
+    batch = raster(ordered, [0])
+    assert batch.spikes.shape == (6, 1, 2)
+    assert batch.spikes.nonzero().tolist() == [[1, 0, 1], [3, 0, 0], [5, 0, 0]]
+    with pytest.raises(DataError, match=r"event 1 of sample 0 has the time 1.0, which is not at least the time before"):
+        SpikeTrains.of([[5, 1, 3]], [[0, 1, 0]], [0], channels=2, classes=("a",))
+    with pytest.raises(DataError, match=r"sample 0 has the label 5, but labels are 0 to 0"):
+        SpikeTrains.of([[1.0]], [[0]], [5], channels=2, classes=("a",))
+
+
+def test_trains_made_directly_are_checked_too() -> None:
+    made = SpikeTrains.of(*good, [0, 1], 4, ("no", "yes"))
+    with pytest.raises(DataError, match=r"holds 4 times and 3 units, 2 labels"):
+        replace(made, units=made.units[1:])
+    with pytest.raises(DataError, match=r"sample 0 begins at event 0 and ends at -1"):
+        replace(made, first=np.array([0, -1, 4]))
+    with pytest.raises(DataError, match=r"units of float64 \[4\], but a flat array of whole numbers"):
+        replace(made, units=made.units.astype(np.float64))
+    with pytest.raises(DataError, match=r"times of float16 \[4\], but a flat array of float32 or float64"):
+        replace(made, times=made.times.astype(np.float16))
+    with pytest.raises(DataError, match=r"labels of list"):
+        replace(made, labels=[0, 1])
+    with pytest.raises(DataError, match=r"has 0 channels"):
+        replace(made, channels=0)
+
+
+@pytest.mark.parametrize("domain", ["event", "image", None])
+def test_arrays_that_were_changed_afterwards_are_refused_before_anything_is_written(domain: str | None) -> None:
+    """Whatever the arrays hold, the loop writes inside the raster or not at all."""
+    augment = None if domain is None else Augmentation(domain, 0.0, 0.0)  # type: ignore[arg-type]
+    for name, place, value in (("units", 0, 60_000), ("units", 3, 4), ("first", 1, 50), ("first", 2, -3)):
+        made = SpikeTrains.of(*good, [0, 1], 4, ("no", "yes"))
+        getattr(made, name)[place] = value
+        if name == "units" and domain == "event":  # a moved unit may leave the canvas
+            assert raster(made, [0, 1], augment=augment, generator=seeded()).spikes.sum() == 3
+            continue
+        with pytest.raises(DataError, match=r"changed"):
+            raster(made, [0, 1], augment=augment, generator=seeded())
+    for value in (-0.5, float("nan"), -1e300):
+        made = SpikeTrains.of(*good, [0, 1], 4, ("no", "yes"))
+        made.times[0] = value
+        if domain is None:
+            with pytest.raises(DataError, match=r"changed"):
+                raster(made, [0, 1])
+
+
+def test_indices_are_whole_numbers_of_samples() -> None:
+    data = trains()
+    for wrong in ([True, False, True, False], torch.tensor([True, False]), [0.5], [float("nan")]):
+        with pytest.raises(ConfigError, match=r"Indices are whole numbers, but got (bool|float64)"):
+            data.select(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"Indices are whole numbers"):
+            raster(data, wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"run from 18446744073709551615 to 18446744073709551615"):
+        raster(data, np.array([2**64 - 1], np.uint64))
+
+
+def test_units_of_large_sensors_do_not_wrap() -> None:
+    """1280 x 720 cells with two polarities: 1,843,200 units."""
+    channels = 2 * 1280 * 720
+    made = SpikeTrains.of([[0.0, 0.0, 1.0]], [[0, 65_536, channels - 1]], [0], channels, ("a",))
+    assert made.units.dtype == np.uint32
+    assert raster(made, [0]).spikes.nonzero().tolist() == [[0, 0, 0], [0, 0, 65_536], [1, 0, channels - 1]]
+    with pytest.raises(DataError, match=r"unit 1843200, which is not 0 to 1843199"):
+        SpikeTrains.of([[0.0]], [[channels]], [0], channels, ("a",))
+
+
+def test_rasters_that_cannot_be_are_refused() -> None:
+    late = SpikeTrains.of([[0.0, 1e12]], [[0, 1]], [0], 2, ("a",))
+    for window in (1.0, 1e-9, 1e-300):
+        with pytest.raises(ConfigError, match=r"would have more than 1,099,511,627,776 cells"):
+            raster(late, [0], window=window)
+    with pytest.raises(ConfigError, match=r"steps >= 1, but got 0"):
+        raster(trains(), [0], steps=0)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.uint8, 255), (torch.int8, 127), (torch.bfloat16, 255)])
+def test_a_count_that_a_dtype_cannot_hold_is_refused(dtype: torch.dtype, most: int) -> None:
+    made = SpikeTrains.of([[0.0] * most, [0.0] * (most + 1)], [[1] * most, [1] * (most + 1)], [0, 0], 2, ("a",))
+    for augment in (None, Augmentation("image", 0.0, 0.0)):
+        assert raster(made, [0], dtype=dtype, augment=augment, generator=seeded()).spikes[0, 0].tolist() == [0, most]
+        with pytest.raises(ConfigError, match=rf"counts {most + 1} events, but {dtype} counts to {most}"):
+            raster(made, [1], dtype=dtype, augment=augment, generator=seeded())
+    assert raster(made, [1], dtype=torch.bool).spikes[0, 0].tolist() == [False, True]
+
+
+def test_flips_keep_to_lengths_that_there_are() -> None:
+    spikes = torch.ones(3, 2, 4)
+    for wrong in (torch.tensor([3, 4]), torch.tensor([-1, 2]), torch.tensor([3]), torch.tensor([1.0, 2.0])):
+        with pytest.raises(ShapeError, match=r"flip needs lengths \[2\] of 0 to 3 steps"):
+            flip(spikes, 20.0, seeded(), wrong)
+    with pytest.raises(ShapeError, match=r"flip needs a raster \[T, B, C\]"):
+        flip(spikes[0], 20.0, seeded())
