@@ -31,7 +31,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, check_positive
 from .events import EVENT, Polarity, Saccade, milliseconds
 from .events import version as version_of_events
-from .spike_trains import Array, SpikeTrains
+from .spike_trains import Array, SpikeTrains, whole
 from .stored import folder as folder_of_spikes
 from .stored import stored
 
@@ -49,6 +49,8 @@ CHUNK = 256
 """Images recorded at once."""
 ROOM = 20.0
 """Events per image and ms that memory is taken for at first."""
+MOST = 10_000_000
+"""Events of an image; a recording of N-MNIST has about 4,000. Options that ask for more would fill the memory."""
 
 # fmt: off
 PATH = (
@@ -183,7 +185,7 @@ def record(
     """
     key = _key(generator)
     pixels = _checked(images)
-    numbers = np.arange(len(pixels)) if numbers is None else np.asarray(numbers, np.int64)
+    numbers = np.arange(len(pixels)) if numbers is None else whole(numbers, "numbers").astype(np.int64)
     parts, firsts = [np.zeros(0, EVENT)], [np.zeros(1, np.int64)]
     for codes, first in _chunks(pixels, options, key, numbers, until):
         events = np.empty(len(codes), EVENT)
@@ -225,7 +227,7 @@ def spikes(
             made no event.
     """
     start, end = _span(polarity, saccade, until)
-    pixels, digits = _checked(images), np.asarray(labels, np.int64)
+    pixels, digits = _checked(images), whole(labels, "labels").astype(np.int64)
     if digits.shape != (len(pixels),):
         raise DataError(f"spikes got {len(pixels):,} images but labels {list(digits.shape)}. Pass one label per image.")
     wrong = digits[(digits < 0) | (digits >= len(CLASSES))]
@@ -322,6 +324,11 @@ def _chunks(images: Array, options: Camera, key: int, numbers: Array, until: flo
             if loop.record(light, pixels, keys, codes, first) == len(light):
                 break
             room *= 2
+            if room > MOST * len(light):
+                raise ConfigError(
+                    f"With these options an image makes more than {MOST:,} events. Raise the thresholds (now "
+                    f"{options.threshold_on:g} and {options.threshold_off:g}) or lower the noise."
+                )
         yield _cut(codes[: first[-1]], first, last)
 
 
@@ -383,8 +390,13 @@ def _pixels(options: Camera, key: int, steps: int) -> Any:
 
 def _on_the_grid(middle: Array, scale: float) -> tuple[Array, Array]:
     """For each step and sensor pixel: the point of the light before it, and how far it is to the next one."""
+    if not np.isfinite(middle).all():  # what the loop looks up must be on the grid
+        raise ConfigError(
+            "The path of the camera leaves the range of numbers. Give its points in pixels of the sensor."
+        )
     end = (IMAGE + 2 * MARGIN) * FINE - 2
-    place = ((np.arange(SIDE) - middle[:, None]) / scale + (IMAGE - 1) / 2 + MARGIN) * FINE
+    with np.errstate(over="ignore"):
+        place = ((np.arange(SIDE) - middle[:, None]) / scale + (IMAGE - 1) / 2 + MARGIN) * FINE
     place = np.clip(place, 0, end)
     before = np.floor(place).astype(np.int64)
     return before, (place - before).astype(np.float32)

@@ -27,11 +27,15 @@ POOLED_WHITE = 4 * WHITE
 def pool(images: Tensor) -> Tensor:
     """Sums of blocks of 2 x 2 pixels: the mean, kept exact; white is then POOLED_WHITE.
 
-    Shapes: uint8 [B, H, W] -> int32 [B, H/2, W/2].
+    Shapes: uint8 [B, H, W], or other integers from 0 to 255 -> int32 [B, H/2, W/2].
+
+    Raises:
+        ShapeError: the images are not integers [B, H, W] from 0 to 255, or have an odd size.
 
     >>> pool(torch.tensor([[[0, 255], [255, 255]]], dtype=torch.uint8))
     tensor([[[765]]], dtype=torch.int32)
     """
+    _check(images, 255, "pool")
     batch, height, width = images.shape
     if height % 2 or width % 2:
         raise ShapeError(f"pool needs images of even size, but got {list(images.shape)}. Crop or pad them first.")
@@ -52,7 +56,7 @@ def crossing(images: Tensor, n_in: int = 80, ext_time: int = 1, answer_rows: int
 
     Raises:
         ConfigError: n_in is odd or below 4, ext_time is below 1, or answer_rows is negative.
-        ShapeError: the images are not integers [B, H, W].
+        ShapeError: the images are not integers [B, H, W] from 0 to `white`.
 
     >>> crossing(torch.zeros(3, 28, 28, dtype=torch.uint8)).shape
     torch.Size([840, 3, 80])
@@ -65,7 +69,7 @@ def crossing(images: Tensor, n_in: int = 80, ext_time: int = 1, answer_rows: int
         raise ConfigError(
             f"Threshold crossing needs ext_time >= 1 and answer_rows >= 0, but got {ext_time} and {answer_rows}."
         )
-    pixels = _sequence(images, ext_time)
+    pixels = _sequence(images, ext_time, white)
     levels = n_in // 2
     level = pixels * (levels - 1) // white  # the highest threshold that is reached, 0 .. levels-1
     pair = level * levels
@@ -81,22 +85,41 @@ def analog(images: Tensor, ext_time: int = 1, white: int = WHITE) -> Tensor:
 
     Shapes: integers [B, H, W] -> float32 [H W ext_time, B, 1].
 
+    Raises:
+        ConfigError: ext_time is below 1.
+        ShapeError: the images are not integers [B, H, W] from 0 to `white`.
+
     >>> analog(torch.full((1, 1, 2), 255, dtype=torch.uint8)).flatten().tolist()
     [1.0, 1.0]
     """
     if ext_time < 1:
         raise ConfigError(f"Analog input needs ext_time >= 1 step per pixel, but got {ext_time}.")
-    return (_sequence(images, ext_time).float() / white).unsqueeze(-1)
+    return (_sequence(images, ext_time, white).float() / white).unsqueeze(-1)
 
 
-def _sequence(images: Tensor, ext_time: int) -> Tensor:
+def _sequence(images: Tensor, ext_time: int, white: int) -> Tensor:
     """Pixels in reading order, int32 [H W ext_time, B]."""
-    if images.dim() != 3 or images.is_floating_point() or images.numel() == 0:
+    _check(images, white, "Encoding")
+    return images.flatten(1).T.to(torch.int32).repeat_interleave(ext_time, 0)
+
+
+def _check(images: Tensor, white: int, owner: str) -> None:
+    """Raise ShapeError unless these are images of integers from 0 to `white`; there may be none of them."""
+    if not 1 <= white <= 1 << 15:
+        raise ConfigError(f"{owner} needs white from 1 to {1 << 15:,}, but got {white}. Pass 255 for bytes.")
+    wrong = images.is_floating_point() or images.is_complex() or images.dtype == torch.bool
+    if images.dim() != 3 or wrong or 0 in images.shape[1:]:
         raise ShapeError(
-            f"Encoding needs images of integers [B, H, W], but got {images.dtype} {list(images.shape)}. "
+            f"{owner} needs images of integers [B, H, W], but got {images.dtype} {list(images.shape)}. "
             "Pass the bytes of the file, not a scaled copy."
         )
-    return images.flatten(1).T.to(torch.int32).repeat_interleave(ext_time, 0)
+    if images.numel():
+        low, high = (int(value) for value in torch.aminmax(images))
+        if low < 0 or high > white:
+            raise ShapeError(
+                f"{owner} needs pixels from 0 (black) to {white} (white), but got {low} to {high}. Pass the value of a "
+                "white pixel as `white`, or scale the images."
+            )
 
 
 @cache

@@ -15,19 +15,22 @@ saccades, Frontiers in Neuroscience 9:437, 2015.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 
-from ..errors import ConfigError, DataError
-from .spike_trains import LONGEST, Array, SpikeTrains
+from ..errors import ConfigError, DataError, ShapeError
+from .spike_trains import LATEST, LONGEST, Array, SpikeTrains, unit_type, whole
 
 Polarity = Literal["on", "off", "both", "merge"]
 Saccade = Literal[1, 2, 3, "all"]
+TimeUnit = Literal["us", "ms", "s"]
 POLARITIES, SACCADES = get_args(Polarity), get_args(Saccade)
+TIME_UNITS: dict[TimeUnit, int] = {"us": 1, "ms": 1_000, "s": 1_000_000}
+"""us of each."""
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 LAST = (1 << 23) - 1
@@ -38,15 +41,92 @@ SACCADE = 105_000
 """us of one of the three saccades."""
 
 
-def make(x: Array, y: Array | int, t: Array, p: Array | bool) -> Array:
-    """A recording from its columns.
+def make(x: Array | int, y: Array | int, t: Array, p: Array | bool, unit: TimeUnit = "us") -> Array:
+    """A recording from its columns, each one value for all events or one for each.
+
+    Units: t in `unit`, rounded to whole us.
+
+    Args:
+        x, y: cells, whole numbers from 0 to 32,767.
+        t: times, 0 or above, in any order; with `unit` "us" whole numbers.
+        p: polarities: true or false, 0 and 1, or -1 and 1.
+        unit: of the times, "us", "ms" or "s".
+
+    Raises:
+        ConfigError: there is no such unit.
+        DataError: a value is out of its range or no number, times in us are no whole numbers, or polarities are
+            neither 0 and 1 nor -1 and 1.
+        ShapeError: columns have different lengths.
 
     >>> make(np.array([7, 19]), 0, np.array([654, 2999]), True)["t"]
     array([ 654, 2999])
+    >>> make(np.array([7, 19]), 0, np.array([0.0011, 0.5]), np.array([-1, 1]), unit="s").tolist()
+    [(7, 0, 1100, False), (19, 0, 500000, True)]
     """
-    events = np.empty(len(t), EVENT)
-    events["x"], events["y"], events["t"], events["p"] = x, y, t, p
+    check_choice("unit of times", unit, TIME_UNITS)
+    columns = [np.asarray(column) for column in (x, y, t, p)]
+    count = columns[2].shape
+    if len(count) != 1 or any(column.shape not in ((), count) for column in columns):
+        shapes = ", ".join(str(list(column.shape)) for column in columns)
+        raise ShapeError(
+            f"A recording needs a list of times t [E], and x, y and p of one value or [E], but x, y, t, p have the "
+            f"shapes {shapes}. Pass a value for every event."
+        )
+    events = np.empty(count, EVENT)
+    for name, column in zip("xy", columns, strict=False):
+        events[name] = _cells(column, name)
+    events["t"] = _microseconds(columns[2], unit)
+    events["p"] = _on(columns[3])
     return events
+
+
+def _cells(column: Array, name: str) -> Array:
+    """Cells along one axis, if they are whole numbers that the field of a recording holds."""
+    most = np.iinfo(EVENT[name]).max
+    wrong = np.ones(column.shape, bool)
+    if column.dtype.kind in "iuf":
+        wrong = ~((column >= 0) & (column <= most))
+        if column.dtype.kind == "f":
+            wrong |= np.rint(column) != column
+    _refuse_data(column, wrong, name, f"a whole number from 0 to {most:,}")
+    return column
+
+
+def _microseconds(times: Array, unit: TimeUnit) -> Array:
+    """Times in whole us."""
+    if times.dtype.kind not in "iuf" and times.size:
+        raise DataError(f"Times are numbers, but t is {times.dtype}. Convert them first.")
+    scale = TIME_UNITS[unit]
+    wrong = ~((times >= 0) & (times <= 1000 * LATEST / scale))
+    _refuse_data(times, wrong, "time", f"0 to {1000 * LATEST / scale:.3g} {unit}")
+    if unit == "us" and times.dtype.kind == "f":
+        expected = 'a whole number of us; pass unit="s" or unit="ms" for times in seconds or milliseconds'
+        _refuse_data(times, np.rint(times) != times, "time", expected)
+    exact = times.astype(np.float64) * scale if times.dtype.kind == "f" else times.astype(np.int64) * scale
+    found: Array = np.rint(exact).astype(np.int64)
+    return found
+
+
+def _on(polarities: Array) -> Array:
+    """Which events are ON."""
+    if polarities.dtype == np.bool_:
+        return polarities
+    numbers = polarities.dtype.kind in "iuf"
+    wrong = ~np.isin(polarities, (-1, 0, 1)) if numbers else np.ones(polarities.shape, bool)
+    _refuse_data(polarities, wrong, "polarity", "true or false, 0 or 1, -1 or 1")
+    if (polarities == -1).any() and (polarities == 0).any():
+        raise DataError("Polarities are 0 and 1, or -1 and 1, but p has both -1 and 0. Say which of them is OFF.")
+    found: Array = polarities > 0
+    return found
+
+
+def _refuse_data(values: Array, wrong: Array, what: str, expected: str) -> None:
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise DataError(
+            f"Event {at} has the {what} {values.reshape(-1)[at]!s}, which is not {expected}. Correct or leave out this "
+            "event."
+        )
 
 
 def read_bin(data: bytes, name: str) -> Array:
@@ -201,12 +281,27 @@ def window(events: Array, start: float, duration: float) -> Array:
 def units(events: Array, width: int, height: int, keep: Polarity) -> Array:
     """The unit of every event; ON events come after all cells of OFF events if both polarities are kept apart.
 
+    Raises:
+        DataError: an event is outside the sensor.
+
     >>> units(make(np.array([2, 2]), 1, np.zeros(2), np.array([False, True])), 10, 10, "both")
     array([ 12, 112], dtype=uint16)
     """
-    cells = events["y"].astype(np.int64) * width + events["x"]
+    x, y = events["x"], events["y"]
+    outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise DataError(
+            f"Event {at} is at x = {x[at]}, y = {y[at]}, but the sensor has {width} x {height} cells, counted from 0. "
+            "Pass the size of the sensor that recorded it."
+        )
+    cells = y.astype(np.int64) * width + x
     found: Array = cells + events["p"] * (width * height if keep == "both" else 0)
-    return found.astype(np.uint16)
+    return found.astype(unit_type(_channels(width, height, keep)))
+
+
+def _channels(width: int, height: int, keep: Polarity) -> int:
+    return width * height * (2 if keep == "both" else 1)
 
 
 def milliseconds(microseconds: Array) -> Array:
@@ -227,7 +322,7 @@ def convert(
     classes: tuple[str, ...],
     speakers: Sequence[int] | Array | None = None,
 ) -> SpikeTrains:
-    """Spike trains from filtered recordings and their names, which may be read one by one; 6 bytes an event.
+    """Spike trains from filtered recordings and their names, which may be read one by one; 6 or 8 bytes an event.
 
     A recording of which nothing is left is a sample without events: `say_empty` tells how many there are.
 
@@ -236,25 +331,31 @@ def convert(
         keep: whether polarities have units of their own.
 
     Raises:
-        ConfigError: the sensor has more than 65,536 units, or nothing is left of all recordings.
+        ConfigError: nothing is left of all recordings.
+        DataError: an event is outside the sensor, a time is negative or before its predecessor, a label is out of
+            range, or there is not one label per recording.
 
     >>> trains = convert([("a", make(np.array([2]), 1, np.array([2500]), True))], [0], at_most=1, width=4, height=4,
     ...     keep="merge", classes=("yes",))
     >>> trains.times, trains.units, trains.channels
     (array([2.5], dtype=float32), array([6], dtype=uint16), 16)
     """
-    channels = width * height * (2 if keep == "both" else 1)
-    if channels > 1 << 16:
-        raise ConfigError(f"{width} x {height} cells need {channels:,} units, more than 65,536. Merge the polarities.")
-    times, addresses = np.empty(at_most, np.float32), np.empty(at_most, np.uint16)
+    check_choice("polarity", keep, POLARITIES)
+    channels = _channels(width, height, keep)
+    times, addresses = np.empty(at_most, np.float32), np.empty(at_most, unit_type(channels))
     first = np.zeros(len(labels) + 1, np.int64)
     last = ""
+    number = -1
     for number, (name, events) in enumerate(recordings):
+        if number == len(labels):
+            break
         last = name
         start, end = first[number], first[number] + len(events)
         times[start:end] = milliseconds(events["t"])
         addresses[start:end] = units(events, width, height, keep)
         first[number + 1] = end
+    if number + 1 != len(labels):
+        raise DataError(f"There are {len(labels):,} labels, but not as many recordings. Pass a label for each of them.")
     if len(labels) and not first[-1]:
         raise ConfigError(
             f"None of {len(labels):,} recordings, the last of which is {last}, has an event that these options keep. "
@@ -262,8 +363,9 @@ def convert(
         )
     times.resize(first[-1], refcheck=False)
     addresses.resize(first[-1], refcheck=False)
-    known = np.full(len(labels), -1, np.int64) if speakers is None else np.asarray(speakers, np.int64)
-    return SpikeTrains(times, addresses, first, np.asarray(labels, np.int64), known, channels, classes)
+    known = np.full(len(labels), -1) if speakers is None else whole(speakers, "speakers")
+    digits = whole(labels, "labels")
+    return SpikeTrains(times, addresses, first, digits.astype(np.int64), known.astype(np.int64), channels, classes)
 
 
 def say_empty(trains: SpikeTrains, what: str, tell: Callable[[str], None] | None) -> SpikeTrains:
@@ -296,7 +398,7 @@ def version() -> str:
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
-def check_choice(what: str, value: object, choices: Sequence[object]) -> None:
+def check_choice(what: str, value: object, choices: Collection[object]) -> None:
     """Raise ConfigError unless the value is one of the choices."""
     if value not in choices:
         known = ", ".join(repr(choice) for choice in choices)

@@ -49,8 +49,8 @@ class SpikeTrains:
     Units: times in ms.
 
     Raises:
-        DataError: lengths differ; a time is negative, not a number, above 1e12 ms or before its predecessor; a unit or a label is out
-            of range; an array is not of numbers.
+        DataError: lengths differ; a time is negative, no number, above 1e12 ms or before its predecessor; a unit or
+            label is out of range; an array is not of numbers.
 
     >>> trains = SpikeTrains.of([[1.0, 2.5], [0.5]], [[0, 3], [2]], labels=[1, 0], channels=4, classes=("no", "yes"))
     >>> len(trains), trains.select([1]).times
@@ -92,7 +92,7 @@ class SpikeTrains:
         """
         source = "SpikeTrains.of"
         lists = [np.asarray(sample) for sample in times]
-        addresses = [_whole(sample, f"{source}: units of sample {number}") for number, sample in enumerate(units)]
+        addresses = [whole(sample, f"{source}: units of sample {number}") for number, sample in enumerate(units)]
         sizes = [[sample.shape for sample in samples] for samples in (lists, addresses)]
         if sizes[0] != sizes[1] or any(len(shape) != 1 for shape in sizes[0]):
             pairs = enumerate(zip_longest(*sizes))
@@ -107,12 +107,12 @@ class SpikeTrains:
         where = np.concatenate(addresses or [np.zeros(0, np.int64)])
         if joined.dtype.kind in "iuf" and joined.dtype not in (np.float32, np.float64):
             joined = joined.astype(np.float64)
-        known = np.full(len(lists), -1) if speakers is None else _whole(speakers, f"{source}: speakers")
+        known = np.full(len(lists), -1) if speakers is None else whole(speakers, f"{source}: speakers")
         return cls(
             joined,
             narrowed(where, channels),
             first,
-            _whole(labels, f"{source}: labels").astype(np.int64),
+            whole(labels, f"{source}: labels").astype(np.int64),
             known.astype(np.int64),
             channels,
             classes,
@@ -257,7 +257,7 @@ def narrowed(units: Array, channels: int) -> Array:
     return narrow if bool((narrow == units).all()) else units
 
 
-def _whole(values: Any, what: str) -> Array:
+def whole(values: Any, what: str) -> Array:
     """An array of whole numbers, int64 unless it is of whole numbers already; or a DataError."""
     array = np.asarray(values)
     if array.dtype.kind in "iu":
@@ -378,9 +378,7 @@ def raster(
     first, counts = trains.first[chosen], trains.first[chosen + 1] - trains.first[chosen]
     size = min(len(trains.times), len(trains.units))
     if len(chosen) and not (first.min() >= 0 and counts.min() >= 0 and (first + counts).max() <= size):
-        raise DataError(
-            f"A sample owns events beyond the {size:,} there are: `first` was changed. Make them anew."
-        )
+        raise DataError(f"A sample owns events beyond the {size:,} there are: `first` was changed. Make them anew.")
     round_to_bin = np.floor if rounding == "floor" else np.ceil
     lengths = np.ones(len(chosen), np.int64)
     some = counts > 0  # the last event of a sample is its latest

@@ -3,27 +3,44 @@
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError, check_positive
 
 
 def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float = 1.0) -> Tensor:
     """Independent spikes with probability rate x dt in each step.
 
-    Shapes: rates [B, *N] -> spikes [steps, B, *N], 0 or 1.
+    Shapes: rates [B, *N] -> spikes [steps, B, *N], 0 or 1; there may be no samples.
     Units: rates in Hz, dt in ms.
 
+    Args:
+        rates: whole numbers, such as the bytes of an image, give spikes of the default dtype; other rates give spikes
+            of their own dtype. Probabilities are compared in at least float32.
+
     Raises:
-        ConfigError: a rate is negative or too high for one spike a step, or steps < 1.
+        ConfigError: a rate is negative, no number or too high for one spike a step, steps < 1, or dt is not positive.
+        ShapeError: rates are no real tensor, or on another kind of device than the generator.
 
     >>> spikes = poisson(torch.full((2, 3), 50.0), 1000, generator=torch.Generator().manual_seed(0))
     >>> spikes.shape, bool((spikes.mean() - 0.05).abs() < 0.01)
     (torch.Size([1000, 2, 3]), True)
     """
-    chance = rates * (dt / 1000)
+    check_positive("poisson", dt=dt)
+    if not isinstance(rates, Tensor) or rates.is_complex() or rates.dim() < 1:
+        found = f"{rates.dtype} {list(rates.shape)}" if isinstance(rates, Tensor) else type(rates).__name__
+        raise ShapeError(f"poisson needs a tensor of rates [B, *N], but got {found}. Convert it with torch.as_tensor.")
+    if rates.device.type != generator.device.type:
+        raise ShapeError(
+            f"poisson got rates on {rates.device} but a generator on {generator.device}. Make the generator with "
+            f"torch.Generator({rates.device.type!r})."
+        )
+    kind = rates.dtype if rates.is_floating_point() else torch.get_default_dtype()
+    exact = torch.promote_types(kind, torch.float32)
+    chance = rates.to(exact) * (dt / 1000)
     if steps < 1 or not bool(((chance >= 0) & (chance <= 1)).all()):
+        spread = f"{float(rates.min())} to {float(rates.max())} Hz" if rates.numel() else "no samples"
         raise ConfigError(
             f"poisson needs steps >= 1 and rates from 0 to {1000 / dt} Hz at dt {dt} ms, but got {steps} steps and "
-            f"rates from {float(rates.min())} to {float(rates.max())} Hz."
+            f"rates from {spread}."
         )
-    draws = torch.rand(steps, *rates.shape, generator=generator, dtype=rates.dtype, device=rates.device)
-    return (draws < chance).to(rates.dtype)
+    draws = torch.rand(steps, *rates.shape, generator=generator, dtype=exact, device=rates.device)
+    return (draws < chance).to(kind)

@@ -30,14 +30,17 @@ def events_of(xs: Tensor) -> Events:
     """The events of a sequence [T, B, I] of spikes or counts.
 
     Raises:
-        ShapeError: it is no sequence.
+        ShapeError: it is no sequence of real numbers on the CPU, or one with more inputs than an int32 counts.
 
     >>> events_of(torch.tensor([[[0.0, 2.0]], [[1.0, 0.0]]]))
     Events(first=tensor([0, 1, 2]), unit=tensor([1, 0], dtype=torch.int32), times=tensor([2., 1.]))
     """
-    if xs.dim() != 3:
-        raise ShapeError(f"events_of needs a sequence [T, B, I], but got {list(xs.shape)}.")
-    short = xs.dtype in (torch.float16, torch.bfloat16)
+    if not isinstance(xs, Tensor) or xs.dim() != 3 or xs.is_complex() or xs.device.type != "cpu":
+        found = f"{xs.dtype} {list(xs.shape)} on {xs.device}" if isinstance(xs, Tensor) else type(xs).__name__
+        raise ShapeError(f"events_of needs real numbers [T, B, I] on the CPU, but got {found}. Move them there first.")
+    if xs.shape[-1] > 1 << 31:
+        raise ShapeError(f"events_of numbers inputs from 0 to {(1 << 31) - 1:,}, but got {xs.shape[-1]:,}. Use fewer.")
+    short = xs.dtype in (torch.float16, torch.bfloat16, torch.bool)  # the compiled loop has no such types
     rows = (xs.float() if short else xs).detach().reshape(-1, xs.shape[-1]).contiguous()
     kernels = _kernels()
     many = kernels.count_events(rows.numpy())
@@ -51,10 +54,20 @@ def events_of(xs: Tensor) -> Events:
 def sequence_of(events: Events, batch: int, size: int) -> Tensor:
     """The sequence [T, B, I] of some events.
 
+    Raises:
+        ShapeError: the rows are not whole steps of `batch` samples, or a unit is not 0 to size - 1.
+
     >>> sequence_of(events_of(torch.tensor([[[0.0, 2.0]], [[1.0, 0.0]]])), 1, 2).tolist()
     [[[0.0, 2.0]], [[1.0, 0.0]]]
     """
-    rows = torch.repeat_interleave(torch.arange(len(events.first) - 1), events.first.diff())
+    count, unit = len(events.first) - 1, events.unit
+    if batch < 1 or count % batch or (len(unit) and not bool(((unit >= 0) & (unit < size)).all())):
+        units = f"units {int(unit.min())} to {int(unit.max())}" if len(unit) else "no units"
+        raise ShapeError(
+            f"sequence_of was asked for samples [T, {batch}, {size}], but the events fill {count:,} steps and samples, "
+            f"with {units}. Pass the batch and the number of inputs that they were made with."
+        )
+    rows = torch.repeat_interleave(torch.arange(count), events.first.diff())
     xs = events.times.new_zeros(len(events.first) - 1, size)
     xs.index_put_((rows, events.unit.long()), events.times, accumulate=True)
     return xs.view(-1, batch, size)
@@ -77,8 +90,10 @@ def poisson_events(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
     True
     """
     _check("poisson_events", rates, steps, noise, dt)
+    if rates.device.type != "cpu" or noise.device.type != "cpu":
+        raise ShapeError(f"poisson_events needs the CPU, but got {rates.device}, {noise.device}. Use poisson_counts.")
     batch = len(rates)
-    kernels, values = _kernels(), rates.double().contiguous().numpy()
+    kernels, values = _kernels(), rates.detach().double().contiguous().numpy()
     room = int(float(rates.sum()) * steps * dt / 1000 * 1.5) + 1000
     while True:
         rows, units = torch.empty(room, dtype=torch.int64), torch.empty(room, dtype=torch.int32)
@@ -101,7 +116,7 @@ def poisson_counts(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
         ConfigError, ShapeError: as `poisson_events`.
     """
     _check("poisson_counts", rates, steps, noise, dt)
-    counts = rates.new_zeros(steps, *rates.shape)
+    counts = rates.new_zeros(steps, *rates.shape, dtype=None if rates.is_floating_point() else torch.float32)
     exact = rates.double()
     when, number = torch.zeros_like(exact), 0
     while True:
@@ -118,9 +133,9 @@ def poisson_counts(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
 
 def _check(owner: str, rates: Tensor, steps: int, noise: Tensor, dt: float) -> None:
     check_positive(owner, dt=dt)
-    if rates.dim() != 2 or tuple(noise.shape) != (len(rates), 2) or noise.dtype != torch.int64:
+    if rates.dim() != 2 or rates.is_complex() or tuple(noise.shape) != (len(rates), 2) or noise.dtype != torch.int64:
         raise ShapeError(
-            f"{owner} needs rates [B, I] and noise int64 [B, 2], got {list(rates.shape)} and {noise.dtype} "
+            f"{owner} needs rates [B, I] and noise int64 [B, 2], got {rates.dtype} {list(rates.shape)} and {noise.dtype} "
             f"{list(noise.shape)}. Make it by keys(B, device, generator)."
         )
     check_count(owner, steps=steps)

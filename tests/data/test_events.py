@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 from spikeloom.data import events, stored
 from spikeloom.data.events import LAST, MARKER, OVERFLOW, Polarity
 from spikeloom.data.spike_trains import Array, SpikeTrains, raster
-from spikeloom.errors import ConfigError, DataError
+from spikeloom.errors import ConfigError, DataError, ShapeError
 
 DATA = Path(os.environ.get("SPIKELOOM_DATA") or "/nonexistent")
 
@@ -106,10 +106,15 @@ def test_random_bytes_are_read_or_refused(data: bytes) -> None:
         assert "some.bin" in str(found) if isinstance(found, DataError) else 0 < len(found) <= len(data) // 5
 
 
+def raw(x: int, t: int) -> Array:
+    """An event that `make` refuses."""
+    return np.array([(x, 0, t, True)], events.EVENT)
+
+
 refused_in_writing: dict[str, tuple[Array, str]] = {
     "x": (events.make(np.array([256]), 0, np.array([1]), True), r"Event 0 has the x 256, which is not 0 to 255"),
     "y": (events.make(np.array([0, 1]), np.array([2, 240]), np.array([1, 2]), True), r"Event 1 has the y 240, which"),
-    "negative": (events.make(np.array([0]), 0, np.array([-1]), True), r"time -1, which is not 0 to 60,000,000 us"),
+    "negative": (raw(0, -1), r"time -1, which is not 0 to 60,000,000 us"),
     "late": (events.make(np.array([0]), 0, np.array([60_000_001]), True), r"time 60000001"),
     "unsorted": (events.make(np.array([0, 0]), 0, np.array([LAST + 20_000, 5]), True), r"Event 1 .* in order: sort"),
 }
@@ -124,7 +129,7 @@ def test_what_the_format_cannot_hold_is_not_written(name: str) -> None:
 
 def test_what_the_one_dimensional_format_cannot_hold_is_not_written() -> None:
     with pytest.raises(ConfigError, match=r"x -1, which is not 0 to 32767"):
-        events.write_bs1(events.make(np.array([-1]), 0, np.array([1]), True))
+        events.write_bs1(raw(-1, 1))
     with pytest.raises(ConfigError, match=r"y 3, which is not 0: this format has one dimension"):
         events.write_bs1(events.make(np.array([1]), 3, np.array([1]), True))
     with pytest.raises(ConfigError, match=r"time 8388608, which is not 0 to 8,388,607 us"):
@@ -144,8 +149,8 @@ malformed: dict[str, tuple[Array, str]] = {
     "empty": (recording(0), r"a.bin is an empty recording. Remove it"),
     "x": (events.make(np.array([3, 34]), 0, np.array([1, 2]), True), r"event 1 is at x = 34, y = 0, .* 34 x 34 cells"),
     "y": (events.make(np.array([3]), 34, np.array([1]), True), r"event 0 is at x = 3, y = 34"),
-    "negative x": (events.make(np.array([-3]), 0, np.array([1]), True), r"x = -3"),
-    "negative": (events.make(np.array([3]), 0, np.array([-1]), True), r"event 0 has the time -1 us"),
+    "negative x": (raw(-3, 1), r"x = -3"),
+    "negative": (raw(3, -1), r"event 0 has the time -1 us"),
     "late": (events.make(np.array([3]), 0, np.array([60_000_001]), True), r"time 60,000,001 us, but times rise"),
     "unsorted": (events.make(np.array([3, 3, 3]), 0, np.array([5, 6, 4]), True), r"event 2 has the time 4 us"),
 }
@@ -295,8 +300,84 @@ def test_a_recording_without_events_stays_as_an_empty_sample(
 def test_what_cannot_be_converted_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"None of 1 recordings, the last of which is a recording, has an event that"):
         trains(recording(0))
-    with pytest.raises(ConfigError, match=r"256 x 256 cells need 131,072 units, more than 65,536. Merge"):
-        trains(recording(3), "both", side=256)
+    with pytest.raises(ConfigError, match=r"The polarity is one of"):
+        trains(recording(3), "ON")  # type: ignore[arg-type]
+    with pytest.raises(
+        DataError, match=r"is at x = \d+, y = \d+, but the sensor has 9 x 9 cells, counted from 0. Pass"
+    ):
+        trains(recording(300), "both", side=9)
+    with pytest.raises(DataError, match=r"event 1 of sample 0 has the time 4.0, which is not at least the time before"):
+        trains(events.make(np.array([1, 2]), 0, np.array([5000, 4000]), True))
+    for count in (1, 3):
+        with pytest.raises(DataError, match=rf"There are {count} labels, but not as many recordings"):
+            events.convert([("a", recording(1)), ("b", recording(1))], [0] * count, at_most=2, width=34, height=34,
+                           keep="merge", classes=("a",))  # fmt: skip
+
+
+def test_a_sensor_of_1280_x_720_with_both_polarities_keeps_every_unit() -> None:
+    """1,843,200 units, which 16 bits folded together."""
+    corners = events.make(
+        np.array([0, 1279, 0, 1279]), np.array([0, 719, 0, 719]), np.arange(4), np.array([0, 0, 1, 1])
+    )
+    expected = [0, 1280 * 720 - 1, 1280 * 720, 2 * 1280 * 720 - 1]
+    assert events.units(corners, 1280, 720, "both").tolist() == expected
+    made = events.convert([("a", corners)], [0], at_most=4, width=1280, height=720, keep="both", classes=("a",))
+    assert (made.units.tolist(), made.units.dtype, made.channels) == (expected, np.uint32, 1_843_200)
+    assert raster(made, [0]).spikes.nonzero()[:, 2].tolist() == expected
+
+
+def made_of(x: object = 1, y: object = 0, t: object = (5, 6), p: object = True, unit: str = "us") -> Array:
+    return events.make(x, y, np.array(t), p, unit)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int64, np.float32, np.float64])
+def test_a_polarity_of_minus_one_is_off(dtype: type) -> None:
+    assert made_of(p=np.array([-1, 1], dtype))["p"].tolist() == [False, True]
+    assert made_of(p=np.array([0, 1], dtype))["p"].tolist() == [False, True]
+    assert made_of(p=np.array(-1, dtype))["p"].tolist() == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("unit", "times"),
+    [("s", [0.0011, 0.5]), ("ms", [1.1, 500.0]), ("us", [1100.0, 500_000.0]), ("us", [1100, 500_000])],
+)
+def test_times_come_in_the_unit_that_is_named(unit: str, times: list[float]) -> None:
+    assert made_of(t=times, unit=unit)["t"].tolist() == [1100, 500_000]
+
+
+not_a_recording: dict[str, tuple[dict[str, object], str]] = {
+    "seconds as us": (
+        {"t": [0.0011, 0.5]},
+        r'Event 0 has the time 0.0011, which is not a whole number of us; pass unit="s"',
+    ),
+    "negative": ({"t": [5, -1]}, r"Event 1 has the time -1, which is not 0 to 1e\+15 us"),
+    "nan": ({"t": [float("nan"), 1.0]}, r"Event 0 has the time nan"),
+    "infinite": ({"t": [1.0, float("inf")], "unit": "s"}, r"Event 1 has the time inf, which is not 0 to 1e\+09 s"),
+    "words": ({"t": ["a", "b"]}, r"Times are numbers, but t is <U1"),
+    "x below": ({"x": [1, -1]}, r"Event 1 has the x -1, which is not a whole number from 0 to 32,767"),
+    "x beyond": ({"x": [40_000, 1]}, r"Event 0 has the x 40000"),
+    "y that wraps": ({"y": [0, 65_536]}, r"Event 1 has the y 65536"),
+    "x between": ({"x": [0.5, 1.0]}, r"Event 0 has the x 0.5"),
+    "x nan": ({"x": float("nan")}, r"Event 0 has the x nan"),
+    "x bool": ({"x": [True, False]}, r"Event 0 has the x True"),
+    "polarity 2": ({"p": [0, 2]}, r"Event 1 has the polarity 2, which is not true or false, 0 or 1, -1 or 1"),
+    "polarity nan": ({"p": [float("nan"), 1]}, r"Event 0 has the polarity nan"),
+    "three polarities": ({"p": [-1, 0]}, r"p has both -1 and 0. Say which of them is OFF"),
+}
+
+
+@pytest.mark.parametrize("name", not_a_recording)
+def test_columns_that_are_no_recording_are_refused(name: str) -> None:
+    columns, message = not_a_recording[name]
+    with pytest.raises(DataError, match=message):
+        made_of(**columns)  # type: ignore[arg-type]
+
+
+def test_columns_of_different_lengths_and_unknown_units_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"x, y, t, p have the shapes \[3\], \[\], \[2\], \[\]"):
+        made_of(x=[1, 2, 3])
+    with pytest.raises(ConfigError, match=r"The unit of times is one of 'us', 'ms', 's', but got 'minutes'"):
+        made_of(unit="minutes")
 
 
 def test_examples_are_equal_for_equal_seeds_and_classes_lie_apart() -> None:
