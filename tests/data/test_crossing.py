@@ -134,3 +134,22 @@ def test_nonsense_is_refused() -> None:
         analog(image[0])
     with pytest.raises(ShapeError, match=r"pool needs images of even size, but got \[1, 3, 4\]"):
         pool(image[:, :3])
+
+
+def test_pixels_beyond_black_and_white_are_refused() -> None:
+    """They would look up the spikes of another pair of levels."""
+    for value in (-1, 256, 2**40):
+        image = torch.full((1, 2, 2), value)
+        for encode in (crossing, analog, pool):
+            with pytest.raises(ShapeError, match=rf"pixels from 0 \(black\) to 255 \(white\), but got {value} to {value}"):
+                encode(image)
+    with pytest.raises(ShapeError, match=r"but got torch.bool \[1, 2, 2\]"):
+        crossing(torch.ones(1, 2, 2, dtype=torch.bool))
+    with pytest.raises(ConfigError, match=r"white from 1 to 32,768, but got 0"):
+        crossing(torch.zeros(1, 2, 2, dtype=torch.uint8), white=0)
+
+
+def test_no_images_give_no_spikes() -> None:
+    none = torch.zeros(0, 28, 28, dtype=torch.uint8)
+    assert crossing(none).shape == (840, 0, 80)
+    assert analog(pool(none), white=POOLED_WHITE).shape == (196, 0, 1)

@@ -71,3 +71,49 @@ def test_rates_and_keys_that_make_no_sense() -> None:
         poisson_counts(torch.full((1, 2), -5.0), 10, noise(1))
     with pytest.raises(ShapeError, match=r"noise \[B, 2\]"):
         poisson_events(torch.ones(3, 2), 5, noise(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.int64, torch.float16, torch.bfloat16, torch.float64])
+def test_sequences_of_any_type_have_events(dtype: torch.dtype) -> None:
+    xs = torch.tensor([[[0, 1, 0]], [[1, 0, 1]]]).to(dtype)
+    events = events_of(xs)
+    assert (events.first.tolist(), events.unit.tolist(), events.times.tolist()) == ([0, 1, 3], [1, 0, 2], [1.0] * 3)
+    assert events.times.dtype == (dtype if dtype.is_floating_point else torch.float32)
+
+
+def test_what_has_no_events_is_refused() -> None:
+    for wrong, found in (
+        (torch.ones(2, 3), r"\[2, 3\] on cpu"),
+        ([[1.0]], "list"),
+        (torch.ones(1, 1, 1).to("meta"), "on meta"),
+    ):
+        with pytest.raises(
+            ShapeError, match=rf"events_of needs real numbers \[T, B, I\] on the CPU, but got .*{found}"
+        ):
+            events_of(wrong)  # type: ignore[arg-type]
+
+
+def test_a_sequence_of_another_size_is_refused() -> None:
+    events = events_of(torch.tensor([[[0.0, 2.0, 0.0]], [[1.0, 0.0, 3.0]], [[0.0, 0.0, 0.0]]]))
+    with pytest.raises(
+        ShapeError, match=r"samples \[T, 2, 3\], but the events fill 3 steps and samples, with units 0 to 2"
+    ):
+        sequence_of(events, 2, 3)
+    with pytest.raises(ShapeError, match=r"samples \[T, 1, 2\]"):
+        sequence_of(events, 1, 2)
+    with pytest.raises(ShapeError, match=r"with units -1 to 2"):
+        sequence_of(events._replace(unit=torch.tensor([-1, 0, 2], dtype=torch.int32)), 1, 3)
+
+
+def test_rates_of_bytes_are_rates() -> None:
+    rates, key = torch.tensor([[0, 50, 255]], dtype=torch.uint8), noise(1)
+    expected = poisson_counts(rates.double(), 300, key)
+    assert poisson_counts(rates, 300, key).dtype == torch.float32
+    assert poisson_counts(rates, 300, key).double().equal(expected)
+    assert sequence_of(poisson_events(rates, 300, key), 1, 3).double().equal(expected)
+    for rates, key in (
+        (torch.ones(1, 2), noise(1).to(torch.int32)),
+        (torch.ones(1, 2, dtype=torch.complex64), noise(1)),
+    ):
+        with pytest.raises(ShapeError, match=r"noise \[B, 2\] of int64, but got"):
+            poisson_events(rates, 5, key)
