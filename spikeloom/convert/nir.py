@@ -178,7 +178,7 @@ def from_nir(graph: "nir.NIRGraph", dt: float = 1.0, *, dtype: torch.dtype | Non
     return Sequential(*_merged(layers, kind))
 
 
-def write_nir(graph: "nir.NIRGraph", path: Path) -> None:
+def write_nir(graph: "nir.NIRGraph", path: Path | str) -> None:
     """Create or replace a file with a graph, in one rename.
 
     Raises:
@@ -186,6 +186,7 @@ def write_nir(graph: "nir.NIRGraph", path: Path) -> None:
     """
     if not isinstance(graph, _nir().NIRGraph):
         raise ExportError(f"write_nir needs a NIRGraph, but got {type(graph).__name__}. Make one with to_nir(model).")
+    path = Path(path)
     buffer, unfinished = io.BytesIO(), path.with_name(f".{path.name}.tmp")
     _nir().write(buffer, graph)
     try:
@@ -201,13 +202,13 @@ def write_nir(graph: "nir.NIRGraph", path: Path) -> None:
         raise ExportError(f"{path} cannot be written: {error.strerror}. Choose another place.") from error
 
 
-def read_nir(path: Path) -> "nir.NIRGraph":
+def read_nir(path: Path | str) -> "nir.NIRGraph":
     """The graph in a file, for `from_nir`.
 
     Raises:
         DataError: there is no such file, or it holds no graph.
     """
-    nir = _nir()
+    nir, path = _nir(), Path(path)
     if not path.is_file():
         raise DataError(f"There is no file {path}. Name a file that `spikeloom export` or another program wrote.")
     try:

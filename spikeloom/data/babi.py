@@ -87,7 +87,7 @@ def check_task(task: int) -> None:
         raise ConfigError(f"bAbI has the tasks 1 to {len(TASKS)}, but got {task}. Choose one of them.")
 
 
-def load(task: int, ten_k: bool = True, here: Path | None = None) -> Files:
+def load(task: int, ten_k: bool = True, here: Path | str | None = None) -> Files:
     """Both files of a task.
 
     Args:
@@ -100,7 +100,7 @@ def load(task: int, ten_k: bool = True, here: Path | None = None) -> Files:
         DataError: a file is missing, damaged or malformed.
     """
     check_task(task)
-    here = folder("babi") if here is None else here
+    here = folder("babi") if here is None else Path(here)
     part = "en-10k" if ten_k else "en"
     source, found = _contents(here, re.compile(rf"(?:.*/)?{part}/qa{task}_[a-z0-9-]+_(train|test)\.txt"))
     questions, data = [], []
@@ -327,7 +327,7 @@ def split(stories: Stories, share: float, generator: torch.Generator) -> tuple[S
 
 
 def write_example(
-    here: Path,
+    here: Path | str,
     tasks: tuple[int, ...] = (1,),
     train: int = 40,
     test: int = 10,
@@ -344,6 +344,7 @@ def write_example(
     """
     if not 1 <= people <= len(PEOPLE):
         raise ConfigError(f"There are 1 to {len(PEOPLE)} people, but got {people}. Choose a number in between.")
+    here = Path(here)
     here.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(seed)
 

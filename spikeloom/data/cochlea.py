@@ -32,7 +32,7 @@ import torch
 from scipy import fft
 
 from ..errors import ConfigError, DataError, check_positive
-from .spike_trains import Array
+from .spike_trains import Array, unit_type
 
 LENGTH = 3.5
 """cm, base to apex."""
@@ -85,6 +85,8 @@ class Cochlea:
 
     def __post_init__(self) -> None:
         check_positive("Cochlea", **vars(self))
+        if max(self.base, self.floor) > 1e6:
+            raise ConfigError(f"Cochlea needs base and floor of at most 1e6 Hz, but got {self.base} and {self.floor}.")
         counts = self.channels, self.hair_cells, self.rate
         if any(number != int(number) for number in counts):
             raise ConfigError(
@@ -108,17 +110,21 @@ def encode(
     Each sound has random numbers of its own, drawn from a seed of `generator` and its number, so it does not matter
     which sounds are encoded beside it.
 
-    Shapes: each sound [length]; times float32 [spikes], channels uint16 [spikes].
+    Shapes: each sound [length]; times float32 [spikes], channels uint16 [spikes] (uint32 above 65,536 channels).
     Units: rate in Hz.
 
     Raises:
-        DataError: a sound is empty, silent, or not finite.
+        ConfigError: the rate is not a whole number of at least 1, or with these options the membrane has no finite
+            motion.
+        DataError: a sound is no list, empty, silent, or not finite.
 
     >>> tone = np.sin(np.arange(1600) * 2 * np.pi * 500 / 8000)
     >>> times, units = encode([tone], 8000, Cochlea(), torch.Generator().manual_seed(0))
     >>> len(times[0]) == len(units[0]) > 50
     True
     """
+    if not isinstance(rate, int | np.integer) or rate < 1:
+        raise ConfigError(f"encode needs a rate of at least 1 Hz, a whole number, but got {rate!r}.")
     seed = int(torch.randint(2**62, (1,), generator=generator))
     order = sorted(range(len(sounds)), key=lambda number: len(sounds[number]))
     times: list[Array] = [np.zeros(0, np.float32)] * len(sounds)
@@ -141,7 +147,7 @@ def encode(
         for place, number in enumerate(group):
             mine = sound == place
             times[number] = (when[mine] * (1000 / options.rate)).astype(np.float32)
-            units[number] = unit[mine].astype(np.uint16)
+            units[number] = unit[mine].astype(unit_type(options.channels))
     return times, units
 
 
@@ -151,6 +157,8 @@ def _steps(length: int, rate: int, options: Cochlea) -> int:
 
 def _membrane(sound: Array, number: int, rate: int, options: Cochlea) -> Array:
     """The scaled velocity of each channel, [steps, channels]: filtered and resampled in the frequency domain."""
+    if sound.ndim != 1:
+        raise DataError(f"Sound {number} has the shape {list(sound.shape)}, but a list of samples was expected.")
     power = float(np.mean(sound**2)) if len(sound) else 0.0
     if not 0.0 < power < float("inf"):
         raise DataError(f"Sound {number} is empty, silent or not finite (mean square {power}). Leave it out.")
@@ -162,8 +170,13 @@ def _membrane(sound: Array, number: int, rate: int, options: Cochlea) -> Array:
     transfer = _transfer(options, size_out)
     count = min(len(spectrum), transfer.shape[1])
     scale = options.gain * options.level / math.sqrt(power) * size_out / size_in
-    filtered = fft.irfft(transfer[:, :count] * (spectrum[:count] * scale).astype(np.complex64), size_out)
+    with np.errstate(over="ignore", invalid="ignore"):  # what leaves the range of numbers is refused below
+        filtered = fft.irfft(transfer[:, :count] * (spectrum[:count] * scale).astype(np.complex64), size_out)
     velocity: Array = filtered[:, : _steps(len(sound), rate, options)].T
+    if not np.isfinite(velocity).all():
+        raise ConfigError(
+            f"With these options of the cochlea the membrane does not stay finite: {options}. Change them."
+        )
     return velocity
 
 

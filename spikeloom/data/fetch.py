@@ -79,8 +79,9 @@ def locate(dataset: str, file: DataFile) -> Path:
     """
     here = folder(dataset)
     for name in (file.name, *(file.forms or (file.name.removesuffix(".gz"),))):
-        if (here / name).is_file():
-            return here / name
+        path = Path(os.path.normpath(here / name))
+        if path.is_file():
+            return path
     raise DataError(
         f"{file.name} is missing in {here}. Run `spikeloom data fetch {dataset}` online, or download {file.urls[0]} "
         f"(MD5 {file.md5}) and put it there. $SPIKELOOM_DATA names another place for all data."

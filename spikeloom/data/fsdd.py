@@ -7,12 +7,7 @@ Source: Jackson et al., Free Spoken Digit Dataset, CC BY-SA 4.0, https://github.
 """
 
 import hashlib
-import io
 import re
-import struct
-import wave
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
@@ -22,9 +17,10 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
-from . import cochlea
+from . import cochlea, wav
 from .cochlea import Cochlea
 from .fetch import Description, digests, folder, read_bytes
+from .members import LARGEST_SET, opened_zip
 from .spike_trains import Array, SpikeTrains
 from .stored import folder as folder_of_spikes
 from .stored import stored
@@ -52,7 +48,7 @@ class Recordings(NamedTuple):
     people: tuple[str, ...]
 
 
-def load(split: Split, here: Path | None = None) -> Recordings:
+def load(split: Split, here: Path | str | None = None) -> Recordings:
     """All recordings of a split, ordered by digit, speaker and index; of the folder `here`, if one is given.
 
     Raises:
@@ -166,27 +162,22 @@ def split_speakers(speakers: Array | Tensor, held_out: list[int]) -> tuple[Tenso
 
 
 def read_wav(data: bytes, name: str) -> Array:
-    """The samples of a wav file, float32 in -1 .. 1.
+    """The samples of a WAV file, float32; full scale is 1.
+
+    Whole numbers of 8, 16, 24 or 32 bits and floating point numbers are read, in both kinds of header.
 
     Raises:
-        DataError: it is damaged, cut short, empty, or not 8 kHz mono 16 bit.
+        DataError: it is damaged, cut short, empty, compressed, or not 8 kHz mono.
     """
     try:
-        with wave.open(io.BytesIO(data)) as file:
-            form = file.getframerate(), file.getnchannels(), 8 * file.getsampwidth()
-            frames, content = file.getnframes(), file.readframes(LARGEST)
-    except (wave.Error, EOFError, struct.error, RuntimeError, ValueError) as error:
-        raise DataError(f"{name} is a damaged wav file ({error}). Get it again from {URL}.") from error
-    if form != (RATE, 1, 16):
+        samples, rate, channels = wav.read(data)
+    except wav.WavError as error:
+        raise DataError(f"{name} {error}. Get it again from {URL}, or save it as a WAV file of 16-bit PCM.") from error
+    if (rate, channels) != (RATE, 1):
         raise DataError(
-            f"{name} has {form[0]} Hz, {form[1]} channels, {form[2]} bits, but FSDD has 8000 Hz, 1 channel, 16 bits. "
-            f"Get the original from {URL}."
+            f"{name} has {rate} Hz, {channels} channels, but FSDD has 8000 Hz, 1 channel. Get the original from {URL}."
         )
-    if len(content) != 2 * frames or not content:
-        raise DataError(
-            f"{name} announces {frames:,} samples but holds {len(content) // 2:,}. Get it again from {URL}."
-        )
-    return np.frombuffer(content, "<i2").astype(np.float32) / np.float32(32768)
+    return samples
 
 
 def _check(split: str) -> None:
@@ -200,9 +191,9 @@ def _parts(name: str) -> tuple[int, str, int]:
     return int(found[1]), found[2], int(found[3])
 
 
-def _source(here: Path | None = None) -> Path:
+def _source(here: Path | str | None = None) -> Path:
     """The zip file, else the folder itself."""
-    here = here or folder("fsdd")
+    here = folder("fsdd") if here is None else Path(here)
     archives = sorted(here.glob("*.zip"))
     if len(archives) > 1:
         raise DataError(f"{here} holds {len(archives)} zip files: {archives[0].name}, ... Leave one of them there.")
@@ -216,26 +207,23 @@ def _files(source: Path) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     if source.is_dir():
         return {path.name: read_bytes(path) for path in sorted(source.rglob("*.wav")) if NAME.fullmatch(path.name)}
-    try:
-        with zipfile.ZipFile(source) as archive:
-            for member in archive.infolist():
-                path = PurePosixPath(member.filename)
-                if path.is_absolute() or ".." in path.parts:
-                    raise DataError(
-                        f"{source} holds {member.filename!r}, which leaves the archive. Get it again from {URL}."
-                    )
-                if not NAME.fullmatch(path.name):
-                    continue
-                if path.name in found or member.file_size > LARGEST:
-                    raise DataError(
-                        f"{source} holds {path.name} twice, or with {member.file_size:,} bytes, more than {LARGEST:,}. "
-                        f"Get it again from {URL}."
-                    )
-                found[path.name] = archive.read(member)
-    except (zipfile.BadZipFile, OSError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{source} is a damaged zip file ({error}). Get it again from {URL}.") from error
+    total = 0
+    with opened_zip(source, f"Get it again from {URL}.") as archive:
+        for member in archive.infolist():
+            path = PurePosixPath(member.filename)
+            if path.is_absolute() or ".." in path.parts:
+                raise DataError(
+                    f"{source} holds {member.filename!r}, which leaves the archive. Get it again from {URL}."
+                )
+            if not NAME.fullmatch(path.name):
+                continue
+            total += member.file_size
+            if path.name in found or member.file_size > LARGEST or total > LARGEST_SET:
+                raise DataError(
+                    f"{source} holds {path.name} twice, or with {member.file_size:,} bytes, more than {LARGEST:,}. "
+                    f"Get it again from {URL}."
+                )
+            found[path.name] = archive.read(member)
     return found
 
 

@@ -73,12 +73,29 @@ def _element(kind: int, content: bytes) -> bytes:
 
 
 def _order(data: bytes) -> str:
+    other = _other_version(data)
+    if other:
+        raise _DamageError(f"it is {other}: save with -v7 in MATLAB, or -v6")
     if len(data) <= HEADER:
         raise _DamageError(f"it has {len(data)} bytes")
     order = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}.get(data[HEADER - 4 : HEADER])
     if order is None:
         raise _DamageError(f"its header ends in {data[HEADER - 4 : HEADER].hex()} instead of 0001494d")
     return order
+
+
+def _other_version(data: bytes) -> str:
+    """What kind of MATLAB or Octave file this is, if not one of level 5."""
+    if data[:8] == b"\x89HDF\r\n\x1a\n" or data[HEADER - 4 : HEADER] in (b"\x00\x02IM", b"\x02\x00MI"):
+        return "saved as version 7.3 (HDF5)"
+    if data[:10] in (b"# Created ", b"Octave-1-L", b"Octave-1-B"):
+        return "a file of Octave"
+    for order in "<>" if len(data) >= 20 else "":  # no text: type, rows, columns, complex or not, length of the name
+        kind, rows, columns, imaginary, name = struct.unpack(f"{order}5i", data[:20])
+        numbers = kind // 1000 in range(5) and kind // 100 % 10 == 0 and kind // 10 % 10 <= 5 and kind % 10 <= 2
+        if numbers and rows >= 0 and columns >= 0 and imaginary in (0, 1) and 1 < name <= 64:
+            return "saved as version 4"
+    return ""
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from ..errors import DataError
 from .fetch import digests, read_bytes
@@ -21,6 +21,8 @@ LARGEST = 1 << 22
 """Bytes of one file; the longest recording of any data set read so has less than a megabyte."""
 LARGEST_SET = 1 << 32
 """Bytes of all files together, several times those of N-MNIST; keeps a forged archive from filling the memory."""
+HEADER, WIDE = b"PK\x03\x04", 0xFFFFFFFF
+"""What a file in a zip file begins with, and the size that says: see elsewhere."""
 DAMAGE = (
     *(EOFError, LookupError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError),
     *(lzma.LZMAError, struct.error, tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error),
@@ -36,12 +38,13 @@ class Members:
     advice: str
 
     @classmethod
-    def find(cls, source: Path, pattern: re.Pattern[str], advice: str, largest: int = LARGEST) -> "Members":
+    def find(cls, source: Path | str, pattern: re.Pattern[str], advice: str, largest: int = LARGEST) -> "Members":
         """List the files, of at most `largest` bytes; `advice` ends every message: where to get good ones.
 
         Raises:
             DataError: the zip file is damaged or leaves its folder, or a file is absurdly large.
         """
+        source = Path(source)
         found: dict[str, int] = {}
         for name, size in sorted(_listed(source, advice)):
             if not pattern.fullmatch(name):
@@ -66,7 +69,7 @@ class Members:
         if self.source.is_dir():
             yield from (read_bytes(self.source / name) for name in names)
             return
-        with _opened(self.source, self.advice) as archive:
+        with opened_zip(self.source, self.advice, check=False) as archive:  # checked when it was listed
             for name in names:
                 with archive.open(name) as member:
                     yield member.read(self.sizes[name] + 1)  # never more than it announced
@@ -82,7 +85,7 @@ class Members:
         return digest.hexdigest()
 
 
-def locate(folder: Path, pattern: re.Pattern[str], like: str, advice: str) -> Members:
+def locate(folder: Path | str, pattern: re.Pattern[str], like: str, advice: str) -> Members:
     """The matching files of the one zip file in a folder that has any, else those of the folder itself.
 
     Args:
@@ -92,6 +95,7 @@ def locate(folder: Path, pattern: re.Pattern[str], like: str, advice: str) -> Me
     Raises:
         DataError: several zip files have such files, nothing has, or one is damaged.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. {advice}")
     archives = [Members.find(path, pattern, advice) for path in sorted(folder.glob("*.zip"))]
@@ -112,7 +116,7 @@ def _listed(source: Path, advice: str) -> list[tuple[str, int]]:
             return [(path.relative_to(source).as_posix(), path.stat().st_size) for path in files]
         except OSError as error:
             raise DataError(f"{source} cannot be listed: {error.strerror}. Check its permissions.") from error
-    with _opened(source, advice) as archive:
+    with opened_zip(source, advice) as archive:
         listed = [(member.filename, member.file_size) for member in archive.infolist() if not member.is_dir()]
     for name, _ in listed:
         _check_inside(source, name, advice)
@@ -125,7 +129,7 @@ def _check_inside(source: Path, name: str, advice: str) -> None:
         raise DataError(f"{source} holds {name!r}, which leaves the archive. {advice}")
 
 
-def read_tar(source: Path, pattern: re.Pattern[str], advice: str, largest: int = LARGEST) -> dict[str, bytes]:
+def read_tar(source: Path | str, pattern: re.Pattern[str], advice: str, largest: int = LARGEST) -> dict[str, bytes]:
     """The contents of the plain files of a tar file, with or without gzip, whose path matches a pattern.
 
     Args:
@@ -135,6 +139,7 @@ def read_tar(source: Path, pattern: re.Pattern[str], advice: str, largest: int =
     Raises:
         DataError: the tar file is damaged or leaves its folder, holds a file twice, or is absurdly large.
     """
+    source = Path(source)
     found: dict[str, bytes] = {}
     total = 0
     try:
@@ -188,11 +193,62 @@ class _Guarded:
 
 
 @contextmanager
-def _opened(source: Path, advice: str) -> Iterator[zipfile.ZipFile]:
+def opened_zip(source: Path, advice: str, check: bool = True) -> Iterator[zipfile.ZipFile]:
+    """A zip file whose directory names all that is in it; whatever goes wrong inside becomes a DataError.
+
+    Args:
+        advice: ends every message: where to get a good file.
+        check: whether the directory is compared with the headers of the files.
+
+    Raises:
+        DataError: the zip file is damaged, or its directory does not agree with what lies before it.
+    """
     try:
         with zipfile.ZipFile(source) as archive:
+            if check:
+                _check_directory(archive)
             yield archive
     except DataError:
         raise
     except DAMAGE as error:
         raise DataError(f"{source} is a damaged zip file ({error}). {advice}") from error
+
+
+def _check_directory(archive: zipfile.ZipFile) -> None:
+    """Raise BadZipFile unless the directory at the end lists every file before it under its name and size.
+
+    Python's reader believes the directory: an entry that is damaged there swallows the ones behind it, or has another
+    name, and files are missing without a word.
+    """
+    file, end = archive.fp, 0
+    assert file is not None
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
+        if member.header_offset < end:
+            raise zipfile.BadZipFile(f"{member.filename!r} begins inside another file")
+        _check_gap(file, end, member.header_offset)
+        file.seek(member.header_offset)
+        head = file.read(30)
+        if len(head) < 30 or head[:4] != HEADER:
+            raise zipfile.BadZipFile(f"there is no header of {member.filename!r}")
+        _, flags, method, _, _, crc, packed, size, name_size, extra = struct.unpack("<HHHHHIIIHH", head[4:])
+        name = file.read(name_size).decode("utf-8" if flags & 0x800 else "cp437")
+        later = bool(flags & 0x08)  # sizes and checksum follow the content
+        agree = method == member.compress_type and (
+            later
+            or WIDE in (packed, size)
+            or (crc, packed, size) == (member.CRC, member.compress_size, member.file_size)
+        )
+        if name != member.orig_filename or not agree:
+            raise zipfile.BadZipFile(f"the directory has {member.orig_filename!r} where {name!r} lies, or another size")
+        end = member.header_offset + 30 + name_size + extra + member.compress_size
+    _check_gap(file, end, archive.start_dir)
+
+
+def _check_gap(file: IO[bytes], start: int, end: int) -> None:
+    """Between two files there may be a checksum or a text, but no file that the directory does not list."""
+    file.seek(start)
+    left, seam = end - start, b""
+    while left > 0 and (piece := file.read(min(left, 1 << 20))):
+        if HEADER in seam + piece:
+            raise zipfile.BadZipFile("it holds a file that its directory does not list")
+        left, seam = left - len(piece), piece[-3:]

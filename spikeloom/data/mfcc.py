@@ -52,6 +52,11 @@ class Options:
 
     def __post_init__(self) -> None:
         check_positive("MFCC", **vars(self))
+        counts = self.coefficients, self.frames, self.n_fft, self.hop, self.bands
+        if any(number != int(number) for number in counts):
+            raise ConfigError(
+                f"MFCC needs whole numbers of coefficients, frames, n_fft, hop and bands, but got {counts}. Round them."
+            )
         if not 2 <= self.coefficients < self.bands:
             raise ConfigError(
                 f"MFCC needs 2 to bands - 1 coefficients, but got {self.coefficients} of {self.bands} bands."

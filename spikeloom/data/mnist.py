@@ -2,12 +2,14 @@
 
     IDX: big-endian; magic 0x00000803 (images: count, rows, columns) or 0x00000801 (labels: count), then unsigned bytes
 
-Files may be gzip-compressed or plain. A copy with fewer items is read as it is; `describe` says how many.
+Files may be gzip-compressed or plain, under these names or as t10k-images.idx3-ubyte, in the folder of the data set or
+in MNIST/raw, as torchvision keeps them. A copy with fewer items is read as it is; `describe` says how many.
 Source: LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, Proc. IEEE, 1998.
 """
 
 import gzip
 import io
+import math
 import zlib
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -31,8 +33,20 @@ MAX_ITEMS = 1_000_000
 """More than any published set in this format; keeps a forged header from filling the memory."""
 
 
+LARGEST = 1 << 30
+"""Bytes that a file may unpack to; the largest set in this format, EMNIST, has 640 million."""
+DEFLATE = 1032
+"""The most bytes that one compressed byte may unpack to."""
+FOLDERS = ("", "raw/", "MNIST/raw/", "../MNIST/raw/")
+"""Where files may lie, from the folder of the data set: the others are those of torchvision."""
+
+
 def _file(name: str, md5: str, count: int, what: str) -> DataFile:
-    return DataFile(name, md5, tuple(mirror + name for mirror in MIRRORS), count, what)
+    """A file, which is also found under the name that others give it: t10k-images.idx3-ubyte."""
+    plain = name.removesuffix(".gz")
+    names = (name, plain, plain.replace("-idx", ".idx") + ".gz", plain.replace("-idx", ".idx"), f"{plain}/{plain}")
+    forms = tuple(place + form for place in FOLDERS for form in names)
+    return DataFile(name, md5, tuple(mirror + name for mirror in MIRRORS), count, what, forms)
 
 
 FILES = (
@@ -68,12 +82,13 @@ def describe(split: Split) -> list[Description]:
     return [describe_file(path, len(read_idx(path)), file) for file, path in found]
 
 
-def read(images: Path, labels: Path) -> Digits:
+def read(images: Path | str, labels: Path | str) -> Digits:
     """Images and labels from two IDX files.
 
     Raises:
         DataError: a file is damaged, the images are not 28 x 28, a label is above 9, or the counts differ.
     """
+    images, labels = Path(images), Path(labels)
     pixels, digits = read_idx(images), read_idx(labels)
     if pixels.shape[1:] != (28, 28):
         raise DataError(
@@ -92,12 +107,13 @@ def read(images: Path, labels: Path) -> Digits:
     return Digits(torch.from_numpy(pixels), torch.from_numpy(digits.astype(np.int64)))
 
 
-def read_idx(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def read_idx(path: Path | str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """The unsigned bytes of an IDX file with one or three dimensions, gzip-compressed or plain.
 
     Raises:
         DataError: wrong magic number, damaged compression, too short, too long, or an absurd size.
     """
+    path = Path(path)
     content = read_bytes(path)
     plain = io.BytesIO(content)
     stream = gzip.GzipFile(fileobj=plain) if content[:2] == b"\x1f\x8b" else plain
@@ -113,7 +129,12 @@ def read_idx(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         shape = tuple(int(size) for size in np.frombuffer(header[: len(header) // 4 * 4], ">u4"))
         if shape and (shape[0] > MAX_ITEMS or max(shape[1:], default=0) > 1000):
             raise DataError(f"{path} announces items of shape {list(shape)}, which is absurd. Download the file again.")
-        size = int(np.prod(shape)) if len(shape) == dimensions else 0
+        size = math.prod(shape) if len(shape) == dimensions else 0
+        if size > min(LARGEST, DEFLATE * len(content)):
+            raise DataError(
+                f"{path} announces {list(shape)} items, which its {len(content):,} bytes cannot hold. "
+                "Download the file again."
+            )
         data = stream.read(size + 1)  # one byte more: reads the checksum of the compression and finds trailing bytes
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is a damaged gzip file ({error}). Download the file again.") from error

@@ -94,7 +94,7 @@ DEFAULT = Options()
 
 
 def load(
-    split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | None = None
+    split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | str | None = None
 ) -> SpikeTrains:
     """All samples of a split, in the order of MNIST, kept on disk between calls; `here` is where they lie.
 
@@ -143,7 +143,7 @@ def describe(split: Split) -> list[Description]:
     return [Description(file=files.source.name, sha256=files.sha256(), count=count, official_count=official, note=note)]
 
 
-def write_example(here: Path, classes: int = 3, train: int = 6, test: int = 3, seed: int = 0) -> None:
+def write_example(here: Path | str, classes: int = 3, train: int = 6, test: int = 3, seed: int = 0) -> None:
     """Write a made-up data set of this layout into a folder: every class has rows of the camera of its own.
 
     Args:
@@ -158,16 +158,16 @@ def write_example(here: Path, classes: int = 3, train: int = 6, test: int = 3, s
         for number in range(classes * count):
             label = number % classes
             recording = events.example(label, classes, WIDTH, HEIGHT, 315.0, 1200, generator)
-            path = here / split / str(label) / f"{number + 1:05}.bin"
+            path = Path(here) / split / str(label) / f"{number + 1:05}.bin"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(events.write_bin(recording))
 
 
-def _files(split: str, here: Path | None = None) -> Members:
+def _files(split: str, here: Path | str | None = None) -> Members:
     if split not in OFFICIAL:
         raise ConfigError(f"N-MNIST has the splits train and test, but got {split!r}. Hold out a part to validate.")
     homes = [folder(name) for name in FOLDERS]
-    home = here or next((path for path in homes if path.is_dir()), homes[0])
+    home = Path(here) if here is not None else next((path for path in homes if path.is_dir()), homes[0])
     advice = (
         f"Get Train.zip and Test.zip from {URL} and put them into {homes[0]}; where they are missing, "
         "`spikeloom data fetch nmnist` does so."

@@ -12,8 +12,7 @@ Neuroscience 12:23, 2018.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 
 from ..errors import ConfigError, DataError
-from . import events
+from . import events, hdf5
 from .fetch import DataFile, Description, digests, folder
 from .fetch import describe as describe_file
 from .spike_trains import LONGEST, Array, SpikeTrains
@@ -116,14 +115,13 @@ def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] |
 def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
     """What the file is: name, hash, single digits of a split, difference from the official one."""
     path = _path(split)
-    with _opened(path) as file:
-        count = len(_samples(file, split, options, path))
+    count = len(_samples(_labels(path, split), split, options, path))
     official = OFFICIAL[split] // 11 * (10 if options.oh == "exclude" else 11)
     file_of_split = DataFile(FILE, MD5, (URL,), official, f"single {split} digits")
     return [describe_file(path, count, file_of_split)]
 
 
-def read(path: Path, split: Split, options: Options = DEFAULT) -> SpikeTrains:
+def read(path: Path | str, split: Split, options: Options = DEFAULT) -> SpikeTrains:
     """The single digits of one split in a file.
 
     Raises:
@@ -131,11 +129,19 @@ def read(path: Path, split: Split, options: Options = DEFAULT) -> SpikeTrains:
         DataError: the file cannot be read or lacks a part; a time is negative, not finite or out of order; a channel
             is not 0 .. 63; a sample has no events or a name that says no digit.
     """
-    with _opened(path) as file:
-        samples = _samples(file, split, options, path)
-        names = [name for name, _ in samples]
-        people = sorted({_speaker(name) for name in names})
-        recordings = [(f"{path}: {name}", _recording(file, split, name, path, options)) for name in names]
+    path = Path(path)
+    samples = _samples(_labels(path, split), split, options, path)
+    names = [name for name, _ in samples]
+    people = sorted({_speaker(name) for name in names})
+    wanted = [f"{split}_{what}/{name}" for name in names for what in ("timestamps", "addresses")]
+    found = _read(path, [hdf5.Part(name, "numbers", most=8 * MOST) for name in wanted]).numbers
+    recordings = [
+        (
+            f"{path}: {name}",
+            _recording(found[f"{split}_timestamps/{name}"], found[f"{split}_addresses/{name}"], name, path, options),
+        )
+        for name in names
+    ]
     return events.convert(
         recordings,
         [label for _, label in samples],
@@ -149,7 +155,12 @@ def read(path: Path, split: Split, options: Options = DEFAULT) -> SpikeTrains:
 
 
 def write_example(
-    here: Path, classes: str = "12z", train: int = 6, test: int = 3, sequences: tuple[str, ...] = (), seed: int = 0
+    here: Path | str,
+    classes: str = "12z",
+    train: int = 6,
+    test: int = 3,
+    sequences: tuple[str, ...] = (),
+    seed: int = 0,
 ) -> None:
     """Write a made-up file of this format into a folder: every class has channels of its own.
 
@@ -161,6 +172,7 @@ def write_example(
     """
     if not classes or set(classes) - set(DIGITS):
         raise ConfigError(f"Classes are letters of {DIGITS}, but got {classes!r}. Choose some of them.")
+    here = Path(here)
     here.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(seed)
     with h5py.File(here / FILE, "w") as file:
@@ -188,22 +200,20 @@ def _path(split: str) -> Path:
     return path
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """The HDF5 file; whatever goes wrong inside becomes a DataError."""
+def _read(path: Path, wanted: list[hdf5.Part]) -> hdf5.Parts:
     try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (DataError, ConfigError):
-        raise
-    except (EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as an HDF5 file ({error}). {ADVICE}") from error
+        with path.open("rb") as file:
+            return hdf5.read(file, wanted, str(path), ADVICE)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}. {ADVICE}") from error
 
 
-def _samples(file: h5py.File, split: str, options: Options, path: Path) -> list[tuple[str, int]]:
+def _labels(path: Path, split: str) -> list[str]:
+    return _read(path, [hdf5.Part(f"{split}_labels", "words")]).words[f"{split}_labels"]
+
+
+def _samples(names: list[str], split: str, options: Options, path: Path) -> list[tuple[str, int]]:
     """Names and labels of the single digits."""
-    entries = _array(file, f"{split}_labels", path)
-    names = [entry.decode("utf-8", "replace") if isinstance(entry, bytes) else str(entry) for entry in entries]
     if len(set(names)) < len(names):
         raise DataError(f"{path}: {split}_labels names a sample twice. {ADVICE}")
     found = []
@@ -226,12 +236,8 @@ def _speaker(name: str) -> str:
     return "-".join(name.split("-")[:2])
 
 
-def _recording(file: h5py.File, split: str, name: str, path: Path, options: Options) -> Array:
-    times = _array(file, f"{split}_timestamps/{name}", path)
-    channels = _array(file, f"{split}_addresses/{name}", path)
+def _recording(times: Array, channels: Array, name: str, path: Path, options: Options) -> Array:
     for what, values, last in (("times [s]", times, LONGEST / 1000), ("channels", channels, CHANNELS - 1)):
-        if values.dtype.kind not in "iuf":
-            raise DataError(f"{path}: {name} has {what} of type {values.dtype}, but numbers were expected. {ADVICE}")
         wrong = ~((values >= 0) & (values <= last))
         if what == "channels":
             wrong |= values != np.floor(values)
@@ -248,12 +254,3 @@ def _recording(file: h5py.File, split: str, name: str, path: Path, options: Opti
     microseconds = np.rint(times.astype(np.float64) * 1e6).astype(np.int64)
     heard = events.check(events.make(channels, 0, microseconds, True), CHANNELS, 1, f"{path}: {name}")
     return events.window(heard, options.t0, options.duration)
-
-
-def _array(file: h5py.File, name: str, path: Path) -> Array:
-    part = file.get(name)
-    if not isinstance(part, h5py.Dataset):
-        raise DataError(f"{path} has no {name}, but holds {', '.join(sorted(file)) or 'nothing'}. {ADVICE}")
-    if part.ndim != 1 or part.size > MOST:
-        raise DataError(f"{path}: {name} has the shape {list(part.shape)}, but a list was expected. {ADVICE}")
-    return np.asarray(part[()])

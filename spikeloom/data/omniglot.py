@@ -53,6 +53,7 @@ FILES = (
     ),
 )  # fmt: skip
 ADVICE = f"Get the data set from {HOME}, or run `spikeloom data fetch omniglot`."
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 RUN_FILE = re.compile(r"(?:.*/)?run(\d\d)/(?:(training/class|test/item)(\d\d)\.png|class_labels\.txt)")
 
 
@@ -72,7 +73,7 @@ class Runs(NamedTuple):
     answers: Tensor  # int64 [R, N], index of a training drawing
 
 
-def load(split: Split, side: int = 28, resize: Resize = "nearest", here: Path | None = None) -> Characters:
+def load(split: Split, side: int = 28, resize: Resize = "nearest", here: Path | str | None = None) -> Characters:
     """All characters of a split, ordered by alphabet, character and drawer; `here` is where they lie.
 
     Raises:
@@ -98,7 +99,7 @@ def load(split: Split, side: int = 28, resize: Resize = "nearest", here: Path | 
     )
 
 
-def load_runs(side: int = 28, resize: Resize = "nearest", here: Path | None = None) -> Runs:
+def load_runs(side: int = 28, resize: Resize = "nearest", here: Path | str | None = None) -> Runs:
     """Lake's one-shot runs, 20 with 20 characters each.
 
     Raises:
@@ -153,6 +154,10 @@ def read_png(data: bytes, name: str, advice: str = ADVICE) -> Array:
     Raises:
         DataError: it is no PNG file, damaged, or has another size or more than two values.
     """
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":  # before anything is unpacked
+        width, height = struct.unpack(">II", data[16:24].ljust(8, b"\0"))
+        if (width, height) != (SIDE, SIDE):
+            raise DataError(f"{name} has {width} x {height} pixels, but {SIDE} x {SIDE} ones were expected. {advice}")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if image.size != (SIDE, SIDE) or image.mode not in ("1", "L"):
@@ -161,7 +166,7 @@ def read_png(data: bytes, name: str, advice: str = ADVICE) -> Array:
                     f"black and white ones were expected. {advice}"
                 )
             pixels = np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, *BOMBS) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{name} is a damaged PNG file ({error}). {advice}") from error
@@ -305,7 +310,7 @@ def run_episodes(runs: Runs, ways: int, repeats: int, *, generator: torch.Genera
     return Episodes((chosen + first.unsqueeze(1)).T.contiguous(), query, (chosen == right.unsqueeze(1)).int().argmax(1))
 
 
-def write_example(here: Path, alphabets: int = 3, characters: int = 4, drawings: int = 4, seed: int = 0) -> None:
+def write_example(here: Path | str, alphabets: int = 3, characters: int = 4, drawings: int = 4, seed: int = 0) -> None:
     """Write a made-up data set of this layout into a folder: both zip files, and two runs.
 
     A character is a few strokes between random points, which every drawer moves a little.
@@ -323,6 +328,7 @@ def write_example(here: Path, alphabets: int = 3, characters: int = 4, drawings:
         raise ConfigError(
             f"An example needs 2 alphabets, characters and drawings, but got {alphabets}, {characters}, {drawings}."
         )
+    here = Path(here)
     here.mkdir(parents=True, exist_ok=True)
     drawn, number = np.random.default_rng(seed), 0
     for split in OFFICIAL:
@@ -365,7 +371,7 @@ def _write_zip(path: Path, files: dict[str, bytes]) -> None:
             archive.writestr(zipfile.ZipInfo(name), files[name])
 
 
-def _files(split: Split, here: Path | None) -> Members:
+def _files(split: Split, here: Path | str | None) -> Members:
     if split not in OFFICIAL:
         raise ConfigError(f"Omniglot has the splits background and evaluation, but got {split!r}.")
     pattern = re.compile(rf"(?:.*/)?images_{split}/[^/]+/character\d\d/\d{{4}}_\d\d\.png")

@@ -12,23 +12,20 @@ Source: Cramer, Stradmann, Schemmel, Zenke, The Heidelberg spiking data sets, IE
 """
 
 import gzip
-import math
 import tempfile
-import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import h5py
 import numpy as np
 
 from ..errors import ConfigError, DataError
+from . import hdf5
 from .fetch import DataFile, Description, locate
 from .fetch import describe as describe_file
-from .spike_trains import Array, SpikeTrains
+from .members import opened_zip
+from .spike_trains import Array, SpikeTrains, narrowed, unit_type
 
 Split = Literal["train", "test"]
 
@@ -36,11 +33,10 @@ CLASSES, CHANNELS = 20, 700
 MIRRORS = ("https://zenkelab.org/datasets/", "https://compneuro.net/datasets/")
 LARGEST = 1 << 34
 """Bytes of an unpacked file, several times those of the largest one; keeps a forged archive from filling the disk."""
-PART = 1 << 26
-"""Bytes of labels, names or references to lists, or of a chunk of them: a hundred times those of the largest file.
-Keeps a forged shape from filling the memory."""
-BLOCK = 256
-"""Lists that are read at once."""
+ADVICE = "Use a file of SHD or SSC, or download it again."
+LISTS = (hdf5.Part("spikes/times", "lists"), hdf5.Part("spikes/units", "lists"))
+LABELS, SPEAKERS = hdf5.Part("labels", "numbers"), hdf5.Part("extra/speaker", "numbers", required=False)
+KEYS = hdf5.Part("extra/keys", "words", required=False)
 
 
 def official(name: str, md5: str, count: int, what: str) -> DataFile:
@@ -88,40 +84,50 @@ def count(path: Path) -> int:
     Raises:
         DataError: the file is damaged.
     """
-    with _opened(path) as file:
-        return len(_numbers(file, "labels", path))
+    return len(_read(path, [LABELS]).numbers["labels"])
 
 
-def read(path: Path, classes: int = CLASSES, channels: int = CHANNELS) -> SpikeTrains:
+def read(path: Path | str, classes: int = CLASSES, channels: int = CHANNELS) -> SpikeTrains:
     """The spike trains of a file.
 
     Raises:
-        DataError: the file cannot be read, is no HDF5 file, lacks a part or has one of an absurd size; it has no
-            samples; parts do not belong together; a time is negative, not finite or out of order; a unit or label is
-            out of range; a sample has no events.
+        DataError: the file cannot be read, is no HDF5 file, lacks a part or has one of an absurd size or outside the
+            file; it has no samples; parts do not belong together; a time is negative, not finite or out of order; a
+            unit or label is out of range; a sample has no events.
     """
-    with _opened(path) as file:
-        times, first = _lists(file, "spikes/times", np.floating, path)
-        units, unit_first = _lists(file, "spikes/units", np.integer, path)
-        labels = _numbers(file, "labels", path)
-        speakers = _numbers(file, "extra/speaker", path) if "extra/speaker" in file else np.full(len(labels), -1)
-        names = _names(file, classes, path)
+    path = Path(path)
+    found = _read(path, [*LISTS, LABELS, SPEAKERS, KEYS])
+    times, first = found.lists["spikes/times"]
+    units, unit_first = found.lists["spikes/units"]
+    labels = _integers(found.numbers["labels"], "labels", path)
+    speakers = _integers(found.numbers.get("extra/speaker", np.full(len(labels), -1)), "extra/speaker", path)
+    names = tuple(found.words.get("extra/keys", map(str, range(classes))))
     if not len(labels):
-        raise DataError(f"{path} holds no samples, but at least one was expected. Download the file again.")
+        raise DataError(f"{path} holds no samples, but at least one was expected. {ADVICE}")
+    if len(names) != classes:
+        raise DataError(
+            f"{path} names {len(names)} classes, but {classes} were expected. Use the file of this data set."
+        )
+    for part, array, kind in (("times", times, "f"), ("units", units, "iu")):
+        if array.dtype.kind not in kind:
+            expected = "floating point" if kind == "f" else "whole"
+            raise DataError(f"{path}: spikes/{part} are {array.dtype}, but {expected} numbers were expected. {ADVICE}")
     if len(first) != len(unit_first) or (first != unit_first).any():
         shorter = min(len(first), len(unit_first))
         different = first[:shorter] != unit_first[:shorter]
         number = int(np.argmax(different)) - 1 if different.any() else shorter - 1
         raise DataError(
             f"{path}: from sample {number} on, spikes/times and spikes/units differ in length "
-            f"({len(first) - 1:,} and {len(unit_first) - 1:,} samples). Download the file again."
+            f"({len(first) - 1:,} and {len(unit_first) - 1:,} samples). {ADVICE}"
         )
     milliseconds: Array = np.multiply(times, 1000, dtype=np.float32 if times.dtype == np.float16 else np.float64)
-    trains = SpikeTrains(milliseconds, units, first, labels, speakers.astype(np.int64), channels, names)
-    return replace(trains.check(str(path)), units=units.astype(np.uint16))
+    trains = SpikeTrains(
+        milliseconds, narrowed(units, channels), first, labels, speakers, channels, names, source=str(path)
+    )
+    return trains.check(str(path))
 
 
-def write(path: Path, trains: SpikeTrains) -> None:
+def write(path: Path | str, trains: SpikeTrains) -> None:
     """Write spike trains as such a file; float16 seconds round times below 2 s by up to 0.5 ms.
 
     Raises:
@@ -132,33 +138,26 @@ def write(path: Path, trains: SpikeTrains) -> None:
         with h5py.File(path, "w") as file:
             for name, values, dtype in (
                 ("spikes/times", trains.times / 1000, np.float16),
-                ("spikes/units", trains.units, np.uint16),
+                ("spikes/units", trains.units, unit_type(trains.channels)),
             ):
                 lists = file.create_dataset(name, (len(trains),), h5py.vlen_dtype(np.dtype(dtype)))
                 for number in range(len(trains)):
                     lists[number] = values[trains.first[number] : trains.first[number + 1]].astype(dtype)
-            file["labels"] = trains.labels.astype(np.uint16)
+            file["labels"] = trains.labels.astype(unit_type(len(trains.classes)))
             file["extra/keys"] = np.array([name.encode() for name in trains.classes])
             if (trains.speakers >= 0).all():
-                file["extra/speaker"] = trains.speakers.astype(np.uint16)
+                file["extra/speaker"] = trains.speakers.astype(unit_type(int(trains.speakers.max(initial=0)) + 1))
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error}. Choose a folder you can write to.") from error
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """The HDF5 file, unpacked if need be; whatever goes wrong inside becomes a DataError."""
+def _read(path: Path, wanted: list[hdf5.Part]) -> hdf5.Parts:
+    """Parts of the HDF5 file, unpacked if need be; whatever goes wrong inside becomes a DataError."""
     try:
         with tempfile.TemporaryFile() as unpacked, path.open("rb") as raw:
-            source = _unpack(path, raw, unpacked)
-            with h5py.File(source, "r") as file:
-                yield file
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{path} is a damaged zip file ({error}). Download the file again.") from error
-    except (OSError, EOFError, zlib.error, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read as an HDF5 file ({error}). Download the file again.") from error
+            return hdf5.read(_unpack(path, raw, unpacked), wanted, str(path), ADVICE)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(f"{path} cannot be read as an HDF5 file ({error}). {ADVICE}") from error
 
 
 def _unpack(path: Path, raw: IO[bytes], unpacked: IO[bytes]) -> IO[bytes]:
@@ -167,10 +166,10 @@ def _unpack(path: Path, raw: IO[bytes], unpacked: IO[bytes]) -> IO[bytes]:
     if start == b"\x1f\x8b":
         _copy(path, gzip.GzipFile(fileobj=raw), unpacked)
     elif start == b"PK":
-        with zipfile.ZipFile(raw) as archive:
+        with opened_zip(path, ADVICE) as archive:
             names = [name for name in archive.namelist() if name.endswith(".h5")]
             if len(names) != 1:
-                raise DataError(f"{path} holds {len(names)} .h5 files where one was expected. Download the file again.")
+                raise DataError(f"{path} holds {len(names)} .h5 files where one was expected. {ADVICE}")
             with archive.open(names[0]) as member:
                 _copy(path, member, unpacked)
     else:
@@ -179,67 +178,19 @@ def _unpack(path: Path, raw: IO[bytes], unpacked: IO[bytes]) -> IO[bytes]:
 
 
 def _copy(path: Path, source: IO[bytes] | gzip.GzipFile, target: IO[bytes]) -> None:
+    most = min(LARGEST, 100 * path.stat().st_size + (1 << 20))  # a sound file shrinks to a third
     while piece := source.read(1 << 20):
         target.write(piece)
-        if target.tell() > LARGEST:
-            raise DataError(f"{path} unpacks to more than {LARGEST:,} bytes, which is absurd. Download the file again.")
+        if target.tell() > most:
+            raise DataError(f"{path} unpacks to more than {most:,} bytes, which is absurd. {ADVICE}")
+    target.flush()
     target.seek(0)
 
 
-def _part(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
-    part = file.get(name)
-    if not isinstance(part, h5py.Dataset):
+def _integers(numbers: Array, name: str, path: Path) -> Array:
+    if numbers.dtype.kind == "f":
         raise DataError(
-            f"{path} has no {name}, but found {sorted(file)}. Use a file of SHD or SSC, or download it again."
+            f"{path}: {name} is {numbers.dtype} {list(numbers.shape)}, but one integer per sample was expected. "
+            f"{ADVICE}"
         )
-    shapes = [part.shape or (), part.chunks or ()]  # a part without data has no shape
-    if max(math.prod(shape) for shape in shapes) * part.dtype.itemsize > PART:
-        raise DataError(
-            f"{path}: {name} claims to be {part.dtype} {list(shapes[0])}, in chunks of {list(shapes[1])}, which is "
-            f"more than {PART:,} bytes and absurd. Download the file again."
-        )
-    return part
-
-
-def _lists(file: h5py.File, name: str, kind: type, path: Path) -> tuple[Array, Array]:
-    """A list per sample as one array, and where each begins."""
-    part = _part(file, name, path)
-    base: Any = h5py.check_vlen_dtype(part.dtype)
-    if base is None or not np.issubdtype(base, kind) or part.shape is None or part.ndim != 1:
-        raise DataError(
-            f"{path}: {name} is {part.dtype} {list(part.shape or ())}, but one list of {kind.__name__} numbers per "
-            "sample was expected. Download the file again."
-        )
-    size, lengths, pieces = file.id.get_filesize(), [0], [np.zeros(0, base)]
-    for start in range(0, len(part), BLOCK):
-        lists = part[start : start + BLOCK]
-        lengths += [len(entry) for entry in lists]
-        pieces.append(np.concatenate(lists))
-        if sum(piece.nbytes for piece in pieces) > size:  # every entry takes its bytes in the file, too
-            raise DataError(
-                f"{path}: the lists of {name} have more than {sum(lengths):,} entries, but the file only {size:,} "
-                "bytes. Download the file again."
-            )
-    return np.concatenate(pieces).astype(base, copy=False), np.cumsum(lengths, dtype=np.int64)
-
-
-def _numbers(file: h5py.File, name: str, path: Path) -> Array:
-    part = _part(file, name, path)
-    if part.shape is None or part.ndim != 1 or not np.issubdtype(part.dtype, np.integer):
-        raise DataError(
-            f"{path}: {name} is {part.dtype} {list(part.shape or ())}, but one integer per sample was expected. "
-            "Download the file again."
-        )
-    return np.asarray(part[()]).astype(np.int64)
-
-
-def _names(file: h5py.File, classes: int, path: Path) -> tuple[str, ...]:
-    """The names of the classes; their numbers where the file has none."""
-    if "extra/keys" not in file:
-        return tuple(str(number) for number in range(classes))
-    part = _part(file, "extra/keys", path)
-    if part.shape != (classes,):
-        raise DataError(
-            f"{path} names {part.size or 0} classes, but {classes} were expected. Use the file of this data set."
-        )
-    return tuple(key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in part[()])
+    return numbers.astype(np.int64)

@@ -90,7 +90,7 @@ DEFAULT = Options()
 
 
 def load(
-    split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | None = None
+    split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | str | None = None
 ) -> SpikeTrains:
     """The samples of a split, sorted by digit and name, kept on disk between calls; `here` is where they lie.
 
@@ -188,7 +188,7 @@ def write_mat(recording: Array) -> bytes:
     return write_matrix("spiketrain", table)
 
 
-def write_example(here: Path, classes: int = 3, samples: int = 10, seed: int = 0) -> None:
+def write_example(here: Path | str, classes: int = 3, samples: int = 10, seed: int = 0) -> None:
     """Write a made-up data set of this layout into a folder: every class has rows of taxels of its own.
 
     Args:
@@ -200,7 +200,7 @@ def write_example(here: Path, classes: int = 3, samples: int = 10, seed: int = 0
         raise ConfigError(f"There are 1 to 10 digits, but got classes={classes}. Choose a number in between.")
     generator = torch.Generator().manual_seed(seed)
     for label in range(classes):
-        home = here / "data_submission" / str(label)
+        home = Path(here) / "data_submission" / str(label)
         home.mkdir(parents=True, exist_ok=True)
         for number in range(samples):
             recording = events.example(label, classes, SIDE, SIDE, 800.0, 300, generator)
@@ -212,8 +212,8 @@ def _check(split: str) -> None:
         raise ConfigError(f"ST-MNIST is split into train and test, but got {split!r}. Hold out a part to validate.")
 
 
-def _files(here: Path | None = None) -> Members:
-    here = here or folder("stmnist")
+def _files(here: Path | str | None = None) -> Members:
+    here = folder("stmnist") if here is None else Path(here)
     return locate(here, NAME, "data_submission/7/NAME.mat", f"{ADVICE[:-1]} and put its zip file into {here}.")
 
 

@@ -10,8 +10,6 @@ import hashlib
 import os
 import tempfile
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,10 +17,11 @@ import numpy as np
 
 from .. import kept
 from ..errors import ConfigError, DataError
+from . import members
 from .spike_trains import Array, SpikeTrains
 
 ARRAYS = ("times", "units", "first", "labels", "speakers")
-DAMAGE = (OSError, EOFError, KeyError, NotImplementedError, ValueError, zlib.error, zipfile.BadZipFile, DataError)
+DAMAGE = (*members.DAMAGE, MemoryError, SyntaxError, DataError)
 
 
 def folder() -> Path:

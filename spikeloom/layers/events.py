@@ -135,8 +135,8 @@ def _check(owner: str, rates: Tensor, steps: int, noise: Tensor, dt: float) -> N
     check_positive(owner, dt=dt)
     if rates.dim() != 2 or rates.is_complex() or tuple(noise.shape) != (len(rates), 2) or noise.dtype != torch.int64:
         raise ShapeError(
-            f"{owner} needs rates [B, I] and noise int64 [B, 2], got {rates.dtype} {list(rates.shape)} and {noise.dtype} "
-            f"{list(noise.shape)}. Make it by keys(B, device, generator)."
+            f"{owner} needs rates [B, I] and noise int64 [B, 2], got {rates.dtype} {list(rates.shape)} and "
+            f"{noise.dtype} {list(noise.shape)}. Make it by keys(B, device, generator)."
         )
     check_count(owner, steps=steps)
     if not bool(((rates >= 0) & rates.isfinite()).all()):

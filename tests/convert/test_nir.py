@@ -441,3 +441,10 @@ def test_converted_networks_that_cannot_be_exported() -> None:
 
     with pytest.raises(ExportError, match=r"mean \(mean\): no such node; add \(add\): it reads relu, mean, and only"):
         to_nir(convert(Branch(), v_init=0.0, example=x), (4,))
+
+
+def test_a_path_may_be_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_nir(to_nir(LIF(tau_mem=20.0), (2,)), "net.nir")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.nir"]
+    assert set(read_nir("net.nir").nodes) == set(read_nir(tmp_path / "net.nir").nodes)

@@ -527,3 +527,18 @@ def test_times_of_whole_microseconds_fall_into_the_right_step() -> None:
     for dt in (0.1, 0.3, 0.7):
         steps = np.floor(found.times.astype(np.float64) / dt).astype(int)
         assert (steps == microseconds // round(dt * 1000)).all()
+
+
+def test_options_that_would_fill_the_memory_or_leave_the_grid_are_refused() -> None:
+    """Both went into the compiled loop: the one without end, the other with an index that is no number."""
+    image = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    image[0, 4:24, 12:16] = 255
+    with pytest.raises(ConfigError, match=r"an image makes more than 10,000,000 events. Raise the thresholds"):
+        record(image, Camera(threshold_on=1e-300, threshold_off=1e-300, refractory=0.0), seeded())
+    for far in (1e308, float("nan")):
+        with pytest.raises(ConfigError, match=r"Camera needs a centre and a path of finite numbers up to 1,000,000"):
+            Camera(path=((0.0, far, 0.0), (315.0, -far, 0.0)))
+    far_away = Camera(path=((0.0, 1e6, -1e6), (315.0, -1e6, 1e6)), scale=1e-9, noise_on=0.0, noise_off=0.0)
+    assert len(record(image, far_away, seeded()).first) == 2
+    with pytest.raises(DataError, match=r"labels should be whole numbers, but are float64"):
+        spikes(image, [0.5])  # type: ignore[list-item]

@@ -141,7 +141,9 @@ def test_pixels_beyond_black_and_white_are_refused() -> None:
     for value in (-1, 256, 2**40):
         image = torch.full((1, 2, 2), value)
         for encode in (crossing, analog, pool):
-            with pytest.raises(ShapeError, match=rf"pixels from 0 \(black\) to 255 \(white\), but got {value} to {value}"):
+            with pytest.raises(
+                ShapeError, match=rf"pixels from 0 \(black\) to 255 \(white\), but got {value} to {value}"
+            ):
                 encode(image)
     with pytest.raises(ShapeError, match=r"but got torch.bool \[1, 2, 2\]"):
         crossing(torch.ones(1, 2, 2, dtype=torch.bool))

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import wave
 import zipfile
 from pathlib import Path
@@ -90,16 +91,82 @@ def test_recordings_are_described(home: Path) -> None:
 
 
 ramp = wav(np.arange(100))
+
+
+def riff(*chunks: bytes, kind: bytes = b"RIFF") -> bytes:
+    content = b"WAVE" + b"".join(chunks)
+    return kind + len(content).to_bytes(4, "little") + content
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return name + len(content).to_bytes(4, "little") + content + bytes(len(content) % 2)
+
+
+def form(kind: int, bits: int, extensible: bool = False, rate: int = 8000, channels: int = 1, valid: int = 0) -> bytes:
+    frame = channels * bits // 8
+    head = struct.pack("<HHIIHH", 0xFFFE if extensible else kind, channels, rate, rate * frame, frame, bits)
+    guid = struct.pack("<H", kind) + bytes.fromhex("000000001000800000aa00389b71")
+    return chunk(b"fmt ", head + struct.pack("<HHI", 22, valid or bits, 4) + guid if extensible else head)
+
+
 bad_wavs = {
-    "empty file": (b"", r"x.wav is a damaged wav file"),
-    "not a wav": (b"hello" * 20, r"is a damaged wav file \(file does not start with RIFF id\)"),
-    "header cut": (ramp[:30], "is a damaged wav file"),
-    "cut short": (ramp[:-10], "announces 100 samples but holds 95"),
-    "no samples": (wav(np.zeros(0)), "announces 0 samples but holds 0"),
-    "other rate": (wav(np.arange(100), rate=16000), "has 16000 Hz, 1 channels, 16 bits, but FSDD has 8000 Hz"),
+    "empty file": (b"", r"x.wav is no WAV file, but starts with nothing"),
+    "not a wav": (b"hello" * 20, r"x.wav is no WAV file, but starts with 68656c6c6f"),
+    "header cut": (ramp[:30], "announces 236 bytes but holds 22"),
+    "cut short": (ramp[:-10], "announces 236 bytes but holds 226. Get it again from"),
+    "no samples": (wav(np.zeros(0)), "0 bytes are no whole frames of 2 bytes"),
+    "half a sample": (riff(form(1, 16), chunk(b"data", bytes(3))), "3 bytes are no whole frames of 2 bytes"),
+    "other rate": (wav(np.arange(100), rate=16000), "has 16000 Hz, 1 channels, but FSDD has 8000 Hz"),
     "stereo": (wav(np.arange(100), channels=2), "has 8000 Hz, 2 channels"),
-    "bytes": (wav(np.arange(100), width=1), "1 channels, 8 bits"),
+    "length edited": (ramp[:40] + (126).to_bytes(4, "little") + ramp[44:], "no chunk begins at byte 170"),
+    "length beyond": (
+        ramp[:40] + (1 << 30).to_bytes(4, "little") + ramp[44:],
+        "announces 1,073,741,824 bytes of 'data'",
+    ),
+    "rf64": (riff(form(1, 16), kind=b"RF64"), "is a WAV file of the kind RF64, which is not read"),
+    "big-endian": (riff(form(1, 16), kind=b"RIFX"), "of the kind RIFX"),
+    "no data": (riff(form(1, 16)), "it has no chunk 'data'"),
+    "no format": (riff(chunk(b"data", bytes(4))), "it has no chunk 'fmt '"),
+    "two data": (riff(form(1, 16), *[chunk(b"data", bytes(4))] * 2), "it has two chunks 'data'"),
+    "short format": (riff(chunk(b"fmt ", bytes(4)), chunk(b"data", bytes(4))), "its format has 4 bytes"),
+    "mu-law": (
+        riff(form(7, 8), chunk(b"data", bytes(4))),
+        r"x.wav is compressed \(mu-law\). .* save it as a WAV file of",
+    ),
+    "unknown": (riff(form(99, 8), chunk(b"data", bytes(4))), r"is compressed \(format 99\)"),
+    "12 bits": (
+        riff(form(1, 12), chunk(b"data", bytes(4))),
+        "1 channels of 12 bits at 8,000 Hz do not make frames of 1",
+    ),
+    "20 in 24 bits": (riff(form(1, 24, True, valid=20), chunk(b"data", bytes(3))), "has samples of 20 bits in 24"),
+    "unknown extension": (
+        riff(form(1, 16, True)[:-1] + b"x", chunk(b"data", bytes(4))),
+        "of an unknown extensible format",
+    ),
+    "nan": (riff(form(3, 32), chunk(b"data", np.array([0, np.nan], "<f4").tobytes())), "no finite number, at 1"),
+    "too large": (riff(form(3, 64), chunk(b"data", np.array([1e300], "<f8").tobytes())), "no finite number, at 0"),
 }
+
+
+@pytest.mark.parametrize("extensible", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "bits", "content", "expected"),
+    [
+        (1, 16, struct.pack("<4h", -32768, -1, 0, 16384), [-1, -1 / 32768, 0, 0.5]),
+        (1, 8, bytes([0, 128, 192]), [-1, 0, 0.5]),
+        (1, 24, bytes.fromhex("000080 000000 000040 ffffff"), [-1, 0, 0.5, -(2.0**-23)]),
+        (1, 32, struct.pack("<3i", -(1 << 31), 0, 1 << 30), [-1, 0, 0.5]),
+        (3, 32, struct.pack("<3f", -1, 0, 0.5), [-1, 0, 0.5]),
+        (3, 64, struct.pack("<3d", -1, 0, 0.5), [-1, 0, 0.5]),
+    ],
+)
+def test_every_form_of_samples_is_read(
+    kind: int, bits: int, content: bytes, expected: list[float], extensible: bool
+) -> None:
+    around = chunk(b"LIST", b"INFO!"), chunk(b"id3 ", bytes(7))
+    data = riff(around[0], form(kind, bits, extensible), chunk(b"fact", bytes(4)), chunk(b"data", content), around[1])
+    samples = fsdd.read_wav(data, "x.wav")
+    assert (samples.dtype, samples.tolist()) == (np.float32, expected)
 
 
 @pytest.mark.parametrize("name", bad_wavs)
@@ -132,6 +199,35 @@ def test_a_forged_size_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(fsdd, "LARGEST", 100)
     pack(home / "a.zip", {"3_anna_5.wav": ramp})
     with pytest.raises(DataError, match=r"with 244 bytes, more than 100"):
+        fsdd.load("train")
+
+
+def test_a_damaged_directory_hides_no_recording(home: Path) -> None:
+    """An entry with a longer name swallows those behind it: 3 of 14 recordings were found, without a word."""
+    pack(home / "a.zip", files())
+    content = (home / "a.zip").read_bytes()
+    start = content.index(b"PK\x01\x02")
+    size = 46 + content[start + 28] + content[start + 30] + content[start + 32]
+    damaged = bytearray(content)
+    damaged[start + 32 : start + 34] = (3 * size).to_bytes(2, "little")  # of the comment
+    (home / "a.zip").write_bytes(damaged)
+    with pytest.raises(
+        DataError, match=r"a.zip is a damaged zip file \(it holds a file that its directory does not list"
+    ):
+        fsdd.load("train")
+    other = content[:start] + content[start:].replace(b"3_anna_5", b"3_anna_x", 1)
+    (home / "a.zip").write_bytes(other)
+    with pytest.raises(DataError, match=r"the directory has .*3_anna_x.wav' where .*3_anna_5.wav' lies"):
+        fsdd.load("train")
+    first = content.index(b"PK\x03\x04")
+    (home / "a.zip").write_bytes(content[:first] + b"XXXX" + content[first + 4 :])
+    with pytest.raises(DataError, match=r"there is no header of .*3_anna_0.wav"):
+        fsdd.load("train")
+    second = content.index(b"PK\x01\x02", start + 4)
+    aliased = bytearray(content)
+    aliased[second + 42 : second + 46] = (first + 10).to_bytes(4, "little")
+    (home / "a.zip").write_bytes(aliased)
+    with pytest.raises(DataError, match=r"begins inside another file"):
         fsdd.load("train")
 
 

@@ -101,3 +101,21 @@ def test_damaged_bytes_are_read_or_refused(data: bytes, changes: list[tuple[int,
     except DataError:
         return
     assert found.dtype.kind in "iuf"
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(500), r"saved as version 7.3 \(HDF5\)"),
+        (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x02\x00MI" + bytes(500), r"saved as version 7.3 \(HDF5\)"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(500), r"saved as version 7.3 \(HDF5\)"),
+        (struct.pack("<5i", 0, 2, 2, 0, 2) + b"a\0" + bytes(200), "saved as version 4"),
+        (struct.pack(">5i", 1000, 2, 2, 0, 2) + b"a\0" + bytes(200), "saved as version 4"),
+        (struct.pack("<5i", 50, 2, 2, 0, 2) + b"a\0" + bytes(4), "saved as version 4"),
+        (b"# Created by Octave 8.4.0\n# name: a\n" + bytes(200), "a file of Octave"),
+        (b"Octave-1-L" + bytes(200), "a file of Octave"),
+    ],
+)
+def test_other_versions_are_named_with_what_to_do(data: bytes, found: str) -> None:
+    with pytest.raises(DataError, match=rf"x.mat cannot be read as a MATLAB 5 file \(it is {found}: save with -v7"):
+        read_matrix(data, "a", "x.mat", "Get it.", 1000)

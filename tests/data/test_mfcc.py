@@ -206,3 +206,9 @@ def test_real_recordings_become_pictures() -> None:
     heard = found.any(3)[:, 0]
     assert (heard.sum(1) >= 6).all()
     np.testing.assert_allclose(found[:, 0].std(2, ddof=1)[heard], 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["coefficients", "frames", "n_fft", "hop", "bands"])
+def test_counts_are_whole(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"MFCC needs whole numbers of coefficients, frames, n_fft, hop and bands"):
+        Options(**{name: 20.5})  # type: ignore[arg-type]

@@ -139,3 +139,44 @@ def test_the_real_test_images_and_labels_belong_together() -> None:
     digits = mnist.load("test")
     assert len(digits.images) == len(digits.labels) == mnist.describe("test")[0]["count"] <= 10_000
     assert set(digits.labels.tolist()) == set(range(10))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "mnist/t10k-{}-idx{}-ubyte", "mnist/t10k-{}.idx{}-ubyte", "mnist/t10k-{}.idx{}-ubyte.gz",
+        "mnist/t10k-{0}-idx{1}-ubyte/t10k-{0}-idx{1}-ubyte", "mnist/raw/t10k-{}-idx{}-ubyte",
+        "mnist/MNIST/raw/t10k-{}-idx{}-ubyte.gz", "MNIST/raw/t10k-{}-idx{}-ubyte", "MNIST/raw/t10k-{}-idx{}-ubyte.gz",
+    ],
+)  # fmt: skip
+def test_other_common_names_and_the_folders_of_torchvision_are_found(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path))  # without a folder `mnist`, if the form has none
+    for what, dimensions, content in (("images", 3, images(2)), ("labels", 1, labels(7, 1))):
+        path = tmp_path / form.format(what, dimensions)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    assert mnist.load("test").labels.tolist() == [7, 1]
+    assert mnist.describe("test")[0]["count"] == 2
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz is missing in .*mnist"):
+        mnist.load("train")
+
+
+def test_paths_may_be_words(tmp_path: Path) -> None:
+    paths = put(tmp_path, "a", images(2)), put(tmp_path, "b", labels(3, 4))
+    assert mnist.read(*map(str, paths)).labels.tolist() == [3, 4]
+    assert len(mnist.read_idx(str(paths[0]))) == 2
+
+
+@pytest.mark.parametrize("shape", [(1_000_000, 1000, 1000), (60_000, 28, 28), (1_000_000,)])
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_file_that_cannot_hold_what_it_announces_is_refused_before_room_is_made(
+    shape: tuple[int, ...], packed: bool, tmp_path: Path
+) -> None:
+    head = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+    path = put(tmp_path, "file", gzip.compress(head) if packed else head)
+    with pytest.raises(
+        DataError, match=rf"announces \[{shape[0]}.*\] items, which its \d+ bytes cannot hold|is cut short"
+    ):
+        mnist.read_idx(path)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from spikeloom.data import events, members, mnist, nmnist, stored
+from spikeloom.data import babi, events, fsdd, members, mnist, nmnist, ntidigits, omniglot, stmnist, stored
 from spikeloom.data.nmnist import Options
 from spikeloom.data.spike_trains import SpikeTrains, raster
 from spikeloom.errors import ConfigError, DataError
@@ -305,3 +305,21 @@ def test_the_labels_of_the_real_subset_are_those_of_mnist(tmp_path: Path, monkey
     except DataError as error:
         pytest.skip(str(error))
     assert nmnist.load("train").labels.tolist() == labels.tolist()
+
+
+def test_folders_may_be_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path / "cache"))
+    here = str(tmp_path / "made")
+    nmnist.write_example(here, 2, 1, 1)
+    assert len(nmnist.load("test", here=here)) == 2
+    stmnist.write_example(here, 2, 5)
+    assert len(stmnist.load("test", here=here)) == 2
+    omniglot.write_example(here, 2, 2, 2)
+    assert omniglot.load("background", here=here).names == omniglot.load("background", here=Path(here)).names
+    babi.write_example(here, train=2, test=2)
+    assert babi.load(1, here=here).train.questions
+    (tmp_path / "sounds").mkdir()
+    with pytest.raises(DataError, match=r"sounds holds no recording like"):
+        fsdd.load("test", str(tmp_path / "sounds"))
+    ntidigits.write_example(here, train=2, test=2)
+    assert len(ntidigits.read(f"{here}/{ntidigits.FILE}", "test")) == 6

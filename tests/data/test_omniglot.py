@@ -2,7 +2,9 @@
 
 import io
 import shutil
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +303,15 @@ def test_the_real_characters() -> None:
     known = {image.numpy().tobytes() for image in evaluation.images.flatten(0, 1)}
     assert all(image.numpy().tobytes() in known for image in runs.training.flatten(0, 1))
     assert runs.answers[0, :3].tolist() == [7, 8, 1]
+
+
+@pytest.mark.parametrize("side", [30_000, 10_000, 106, 0])
+def test_a_picture_of_another_size_is_refused_before_it_is_unpacked(side: int) -> None:
+    """900 million pixels in a file of 130 bytes; Pillow has an error of its own for them."""
+    head = struct.pack(">II5B", side, side, 8, 0, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part)) for name, part in parts
+    ]
+    with pytest.raises(DataError, match=rf"a.png has {side} x {side} pixels, but 105 x 105 ones were expected"):
+        read_png(b"\x89PNG\r\n\x1a\n" + b"".join(chunks), "a.png")

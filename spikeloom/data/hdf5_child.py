@@ -1,0 +1,165 @@
+"""Lists and arrays of an HDF5 file, read in a process of its own: what `hdf5` starts, a script and no module to import.
+
+The HDF5 library ends the process on some damaged files and never returns from others, so this one has little memory
+and little time for every step, and its end costs the caller nothing. Nothing but the file itself is read: no link, no
+storage and no data set elsewhere, no filter from a plugin.
+
+    stdin    a line of JSON: [name, kind, required, bytes], ...       kind: lists, numbers, words
+    stdout   for every array a line of JSON {"name", "dtype", "count"} and its bytes; {"words": name, "list"};
+             at last {"end": true}, or {"refused": why} or {"damaged": why}
+"""
+
+import json
+import math
+import os
+import resource
+import sys
+from typing import IO, Any
+
+import h5py
+import numpy as np
+
+BLOCK = 256
+"""Lists that are read at once."""
+SECONDS = 5
+"""Of the processor for one step; a sound file takes a small part of one."""
+MEMORY = 1 << 30
+"""Bytes beyond what the process takes at first."""
+FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
+"""Those that cannot be anything else than what h5py brings."""
+
+
+class _RefusedError(Exception):
+    """Why a part of the file is not what was asked for."""
+
+
+def serve(number: int, wanted: list[tuple[str, str, bool, int]], out: IO[bytes]) -> None:
+    """Write the wanted parts of the file with this number."""
+    size = os.fstat(number).st_size
+    _next_step()
+    with os.fdopen(number, "rb") as source, h5py.File(source, "r") as file:
+        for name, kind, required, most in wanted:
+            _next_step()
+            part = _part(file, name, size, most)
+            if part is None and not required:
+                continue
+            if part is None:
+                raise _RefusedError(f"it has no {name}, but holds {', '.join(sorted(file)) or 'nothing'}")
+            if kind == "lists":
+                _lists(part, name, size, out)
+            elif kind == "numbers":
+                if part.shape is None or part.ndim != 1 or part.dtype.kind not in "iuf":
+                    raise _RefusedError(f"{name} is {_shown(part)}, but a list of numbers was expected")
+                _array(name, part[()], out)
+            else:
+                if part.shape is None or part.ndim != 1:
+                    raise _RefusedError(f"{name} is {_shown(part)}, but a list of names was expected")
+                words = [word.decode("utf-8", "replace") if isinstance(word, bytes) else str(word) for word in part[()]]
+                _line({"words": name, "list": words}, out)
+
+
+def _part(file: h5py.File, name: str, size: int, most: int) -> h5py.Dataset | None:
+    """A data set whose bytes are all in this file, at most so many; None if there is none of this name."""
+    part: Any = file
+    for step in name.split("/"):
+        link = part.get(step, getlink=True) if isinstance(part, h5py.Group) else None
+        if link is None:
+            return None
+        if not isinstance(link, h5py.HardLink):
+            raise _RefusedError(f"{name} is a link to another place, which is not followed")
+        part = part.get(step)
+    if not isinstance(part, h5py.Dataset):
+        return None
+    kept = part.id.get_create_plist()
+    if kept.get_layout() == h5py.h5d.VIRTUAL or kept.get_external_count():
+        raise _RefusedError(f"{name} keeps its numbers in other files, which are not read")
+    foreign = [number for number, *_ in map(kept.get_filter, range(kept.get_nfilters())) if number not in FILTERS]
+    if foreign:
+        raise _RefusedError(f"{name} is packed by filter {foreign[0]}, but only {', '.join(FILTERS.values())} are read")
+    shapes = [part.shape or (), part.chunks or ()]  # a part without data has no shape
+    if max(math.prod(shape) for shape in shapes) * part.dtype.itemsize > most:
+        raise _RefusedError(
+            f"{name} claims to be {part.dtype} {list(shapes[0])}, in chunks of {list(shapes[1])}, which is more than "
+            f"{most:,} bytes and absurd"
+        )
+    if part.shape is not None and part.size:
+        if part.chunks is None:
+            there, expected = part.id.get_storage_size(), part.size * part.id.get_type().get_size()
+        else:
+            there = part.id.get_num_chunks()
+            expected = math.prod(-(-length // chunk) for length, chunk in zip(part.shape, part.chunks, strict=True))
+        if there < expected or part.id.get_storage_size() > size:
+            raise _RefusedError(f"{name} claims to be {_shown(part)}, but not all of it is in the file")
+    return part
+
+
+def _lists(part: h5py.Dataset, name: str, size: int, out: IO[bytes]) -> None:
+    """A list per sample: for every block of samples the lengths and the entries."""
+    base: Any = h5py.check_vlen_dtype(part.dtype)
+    if base is None or np.dtype(base).kind not in "iuf" or part.shape is None or part.ndim != 1:
+        raise _RefusedError(f"{name} is {_shown(part)}, but one list of numbers per sample was expected")
+    taken = entries = 0
+    for start in range(0, len(part), BLOCK):
+        _next_step()
+        lists = part[start : start + BLOCK]
+        joined = np.concatenate(lists).astype(base, copy=False)
+        taken, entries = taken + joined.nbytes, entries + len(joined)
+        if taken > size:  # every entry takes its bytes in the file, too
+            raise _RefusedError(
+                f"the lists of {name} have more than {entries:,} entries, but the file only {size:,} bytes"
+            )
+        _array(name, np.array([len(entry) for entry in lists], np.int64), out)
+        _array(name, joined, out)
+    _array(name, np.zeros(0, np.int64), out)
+    _array(name, np.zeros(0, base), out)
+
+
+def _array(name: str, array: np.ndarray[Any, Any], out: IO[bytes]) -> None:
+    _line({"name": name, "dtype": array.dtype.str, "count": len(array)}, out)
+    out.write(array.tobytes())
+
+
+def _line(content: dict[str, Any], out: IO[bytes]) -> None:
+    out.write(json.dumps(content).encode() + b"\n")
+
+
+def _shown(part: h5py.Dataset) -> str:
+    return f"{part.dtype} {list(part.shape or ())}"
+
+
+def _next_step() -> None:
+    """From now on, the process may use the processor for some seconds more."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    soft = math.ceil(used.ru_utime + used.ru_stime) + SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _limit_memory() -> None:
+    with open("/proc/self/statm") as pages:
+        limit = int(pages.read().split()[0]) * resource.getpagesize() + MEMORY
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main() -> None:
+    """Answer the one request."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    _limit_memory()
+    try:
+        serve(int(sys.argv[1]), json.loads(sys.stdin.readline()), out)
+        _line({"end": True}, out)
+    except _RefusedError as error:
+        _line({"refused": str(error)}, out)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever h5py raises, the file is to blame
+        _line({"damaged": f"{type(error).__name__}: {error}"}, out)
+    out.flush()
+    os._exit(0)  # closing a damaged file may crash, too
+
+
+if __name__ == "__main__":
+    main()
