@@ -19,9 +19,9 @@ CORPUS = Path(__file__).with_name("corpus")
 def hunt(
     target: Target, reader: Reader, seed: int, seconds: float, files: int | None = None, corpus: Path = CORPUS
 ) -> Counter[str]:
-    """How many files ended how. Those that fail are kept in the corpus and printed, once for each kind of failure."""
+    """How many files ended how, at least one; those that fail are kept in the corpus and printed, once for each kind."""
     counts: Counter[str] = Counter()
-    until, told = time.monotonic() + seconds, set[str]()
+    told = set[str]()
     with tempfile.TemporaryDirectory() as made:
         seeds = Path(made, "seeds")
         seeds.mkdir()
@@ -31,7 +31,8 @@ def hunt(
         written = {digest(target.read(path)) for path in paths}
         draw = Random(f"{target.name} {seed}")
         damaged_file = Path(made, "damaged")
-        while time.monotonic() < until and (files is None or sum(counts.values()) < files):
+        until = time.monotonic() + seconds
+        while not counts or (time.monotonic() < until and (files is None or sum(counts.values()) < files)):
             content = damaged(draw.choice(contents), contents, draw)
             damaged_file.write_bytes(content)
             found = judged(target, reader.read(target, damaged_file), written)

@@ -204,9 +204,9 @@ def _read_npz(path: Path) -> object:
 
 
 TARGETS = [
-    Target("shd", _shd, shd.read),
-    Target("shd_packed", _shd_packed, shd.read, exact=True),
-    Target("ntidigits", _ntidigits, lambda path: ntidigits.read(path, "train")),
+    Target("shd", _shd, shd.read, seconds=120.0),
+    Target("shd_packed", _shd_packed, shd.read, exact=True, seconds=120.0),
+    Target("ntidigits", _ntidigits, lambda path: ntidigits.read(path, "train"), seconds=120.0),
     Target("idx", _idx, mnist.read_idx),
     Target("idx_packed", _idx_packed, mnist.read_idx, exact=True),
     Target("wav", _wav, lambda path: fsdd.read_wav(path.read_bytes(), "file")),
