@@ -63,7 +63,7 @@ def test_rates_and_keys_that_make_no_sense() -> None:
             ConfigError, match=r"would draw about 2e\+09 spikes, more than 100,000,000. Lower the rates"
         ):
             draw(torch.full((1, 2), 1e9), 1000, noise(1))
-    with pytest.raises(ConfigError, match="steps of at least 1 and whole"):
+    with pytest.raises(ConfigError, match="needs steps as a whole number of at least 1"):
         poisson_events(torch.ones(1, 2), 0, noise(1))
     with pytest.raises(ConfigError, match="dt > 0"):
         poisson_events(torch.ones(1, 2), 5, noise(1), dt=0.0)
