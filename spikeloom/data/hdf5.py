@@ -123,4 +123,9 @@ def _messages(
         reason = "the HDF5 library does not come to an end"
     elif status < 0 and status != -signal.SIGKILL:
         reason = f"the HDF5 library crashed on it: {signal.Signals(-status).name}"
+    if status > 0:
+        raise DataError(
+            f"{what} cannot be read, because the process that reads HDF5 files ended with status {status}: {reason}. "
+            "Check that this Python starts and imports h5py."
+        )
     raise DataError(f"{what} cannot be read as an HDF5 file ({reason or 'the process that read it ended'}). {advice}")

@@ -136,11 +136,13 @@ def _next_step() -> None:
 
 
 def _limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if not os.path.exists("/proc/self/statm"):  # another system than Linux: no limit of memory
+        return
     with open("/proc/self/statm") as pages:
         limit = int(pages.read().split()[0]) * resource.getpagesize() + MEMORY
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main() -> None:

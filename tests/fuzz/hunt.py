@@ -19,7 +19,7 @@ CORPUS = Path(__file__).with_name("corpus")
 def hunt(
     target: Target, reader: Reader, seed: int, seconds: float, files: int | None = None, corpus: Path = CORPUS
 ) -> Counter[str]:
-    """How many files ended how, at least one; those that fail are kept in the corpus and printed, once for each kind."""
+    """How many files ended how, at least one; what fails is kept in the corpus and printed, once for each kind."""
     counts: Counter[str] = Counter()
     told = set[str]()
     with tempfile.TemporaryDirectory() as made:

@@ -69,7 +69,7 @@ def test_rates_and_keys_that_make_no_sense() -> None:
         poisson_events(torch.ones(1, 2), 5, noise(1), dt=0.0)
     with pytest.raises(ConfigError, match="poisson_counts needs"):
         poisson_counts(torch.full((1, 2), -5.0), 10, noise(1))
-    with pytest.raises(ShapeError, match=r"noise \[B, 2\]"):
+    with pytest.raises(ShapeError, match=r"noise int64 \[B, 2\]"):
         poisson_events(torch.ones(3, 2), 5, noise(1))
 
 
