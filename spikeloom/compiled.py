@@ -79,9 +79,9 @@ class _Kept(NullCache):  # type: ignore[misc]
 
 @cache
 def sources() -> str:
-    """The text of all that turns an equation into a module and into machine code, and the versions of what helps."""
+    """A digest of all that makes a module of an equation, and machine code of that: our text and the versions used."""
     texts = [path.read_text() for path in sorted((Path(__file__).parent / "kernels").glob("*.py"))]
-    return "".join([numba.__version__, sys.version, *texts])
+    return hashlib.sha256("".join([numba.__version__, sys.version, *texts]).encode()).hexdigest()
 
 
 def load(name: str) -> bytes | None:

@@ -6,7 +6,7 @@ breaks when a process forks. The number of threads is torch's. No result depends
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import torch
@@ -23,7 +23,10 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def run(kernel: Callable[..., None], arguments: list[Any], total: int, work: int, grain: int = 1) -> None:
-    """Call kernel(*arguments, start, stop) so that all of range(total) is done; `work` is its size in element steps."""
+    """Call kernel(*arguments, start, stop) so that all of range(total) is done; `work` is its size in element steps.
+
+    An error of any piece is raised here, after the other pieces are done.
+    """
     count = min(torch.get_num_threads(), -(-total // grain)) if work > _SMALL else 1
     if count == 1:
         kernel(*arguments, 0, total)
@@ -33,6 +36,9 @@ def run(kernel: Callable[..., None], arguments: list[Any], total: int, work: int
     share = -(-total // (count * grain)) * grain
     starts = range(share, total, share)
     waiting = [_pool[0].submit(kernel, *arguments, start, min(start + share, total)) for start in starts]
-    kernel(*arguments, 0, min(share, total))
+    try:
+        kernel(*arguments, 0, min(share, total))
+    finally:
+        wait(waiting)  # whatever happens: while one runs, it writes into these arrays
     for future in waiting:
         future.result()
