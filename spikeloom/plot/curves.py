@@ -23,7 +23,7 @@ class Panel:
         curves: by name.
         lines: levels to compare with, by name: a target, chance, the published value.
         logarithmic: scale of the values.
-        smooth: length of the running mean drawn over the raw values, in updates; 1 for none.
+        smooth: length of the moving average drawn over the raw values, in updates; 1 for none.
         bands: lower and upper values around some of the curves, by name.
     """
 
@@ -47,17 +47,16 @@ def learning_curves(charts: Sequence[Panel], title: str = "Learning") -> Figure:
             name = plain(key)
             colour = CYCLE[number % len(CYCLE)]
             marker = "o" if len(updates) <= 40 else None
-            window = points(updates, chart.smooth)
-            window = window if len(updates) >= 2 * window else 1
-            smoothed = running_mean(values, window)
+            together = window(updates, chart.smooth)
+            smoothed = running_mean(values, together)
             band = (chart.bands or {}).get(key)
             if band is not None:
-                low, high = (running_mean(edge, window) for edge in band)
+                low, high = (running_mean(edge, together) for edge in band)
                 one.fill_between(updates, low, high, color=colour, alpha=0.2, linewidth=0)
-            if window > 1:
+            if together > 1:
                 one.plot(updates, values, color=colour, linewidth=0.6, alpha=0.3)
                 one.plot(
-                    updates, smoothed, color=colour, linewidth=1.6, label=f"{name}, moving average of {window} points"
+                    updates, smoothed, color=colour, linewidth=1.6, label=f"{name}, moving average of {together} points"
                 )
             else:
                 one.plot(updates, values, color=colour, linewidth=1.4, marker=marker, markersize=3, label=name)
@@ -80,6 +79,16 @@ def plain(name: str) -> str:
     ('\\\\$x_0\\\\$', ' _hidden')
     """
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
+def window(updates: Sequence[float] | Array, smooth: int) -> int:
+    """How many values of a curve are averaged: those within `smooth` updates, or 1 if there are too few.
+
+    >>> window(range(100), 3), window([1, 2, 3], 3)
+    (3, 1)
+    """
+    together = points(updates, smooth)
+    return together if len(updates) >= 2 * together else 1
 
 
 def points(updates: Sequence[float] | Array, smooth: int) -> int:

@@ -117,7 +117,9 @@ def encoders(config: Any, run: Run, model: CrossModalNetwork, part: Any, first: 
         spikes = {layer: numbers(some(run, values[:, 0])) for layer, values in layers.items()}
         named = {f"{layer}\nof {layers[layer].shape[2]:,}": values for layer, values in spikes.items()}
         title = f"Encoder of {name} in a test sample: up to {FEW} neurons of each layer"
-        caption = "Neurons were drawn by lot. Pixels are those of what is shown; blocks spike before their pool."
+        lot = any(values.shape[2] > FEW for values in layers.values())
+        caption = "Pixels are those of what is shown; blocks spike before their pool."
+        caption = f"{caption} Of larger layers, {FEW} neurons were drawn by lot." if lot else caption
         run.figure(f"encoder_{name}", drawn.populations(named, config.dt, title=title), caption)
 
 

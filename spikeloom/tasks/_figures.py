@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..plot.curves import Panel, learning_curves
+from ..plot.curves import Panel, learning_curves, window
 from ..plot.raster import rate_histogram
 from ..train import metrics
 from ..train.run import Run
@@ -31,7 +31,7 @@ def learning(
     Args:
         charts: for each label, the metric of each curve by name; charts without a single value are left out.
         levels: dashed lines of some charts, by name.
-        smooth: length of the running mean in updates.
+        smooth: length of the moving average in updates.
         name: of the figure.
         lines: of the metrics; None: those of the run.
     """
@@ -43,7 +43,8 @@ def learning(
         if found:
             panels.append(Panel(label, found, levels.get(label), smooth=smooth))
     if panels:
-        caption = "Thin: every update. Bold: running mean."
+        smoothed = any(window(updates, one.smooth) > 1 for one in panels for updates, _ in one.curves.values())
+        caption = "Thin: values as they were logged. Bold: their moving average." if smoothed else "Values as logged."
         run.figure(name, learning_curves(panels, title), caption)
 
 
@@ -51,4 +52,8 @@ def firing_rates(run: Run, config: NetworkOptions, hertz: Tensor, target: float,
     """The distribution of the rates [N] over neurons; nothing for a model without spikes."""
     found = populations(config, numbers(hertz), inhibitory)
     if found:
-        run.figure("rates", rate_histogram(found, target), "Firing rates of the hidden neurons after training.")
+        run.figure(
+            "rates",
+            rate_histogram(found, target),
+            "Firing rates of the hidden neurons, with the weights that are tested.",
+        )

@@ -399,7 +399,9 @@ def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
             f"layer {i + 1}": numbers(weights @ layer.flatten(0, 1) / weights.sum() * (1000 / options.window))
             for i, layer in enumerate(layers)
         }
-        run.figure("rates", rate_histogram(hertz), "Firing rates of the neurons over test samples.")
+        run.figure(
+            "rates", rate_histogram(hertz), f"Firing rates of the neurons over {len(batch.labels)} test samples."
+        )
     if (run.folder / "confusion.json").exists():
         counts = torch.tensor(run.read_json("confusion.json")).numpy()
         run.figure("confusion", confusion(counts, trains.classes, "Test samples"), "Which word is taken for which.")
@@ -411,7 +413,7 @@ def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
             for clean, flipped in zip((values["accuracy"], 0.0), zip(*curve, strict=True), strict=True)
         )
         figure = robustness([np.inf, *SNR], {options.neuron: (means, spreads)})
-        run.figure("robustness", figure, "Accuracy with flipped bits; shaded: standard deviation of five draws.")
+        run.figure("robustness", figure, f"Accuracy with flipped bits; shaded: standard deviation of {REPEATS} draws.")
 
 
 def rows(start: Any, augmentation: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Associations: store random vectors with labels, then say the label of one of them.
 
-A network of spiking neurons writes the pairs into a Hebbian memory, one after the other, and reads with the vector as
-key. Samples are never repeated, so the accuracy of an update is that of unseen samples.
+A network stores the pairs one after the other, in a Hebbian memory or in what else its `model` has, and is asked with
+one of the vectors. Samples are never repeated, so the accuracy of an update is that of unseen samples, unless `stored`
+says how many are shown again and again.
 
 Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
 Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not known to us: none stands beside ours.

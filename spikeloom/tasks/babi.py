@@ -1,8 +1,8 @@
 """bAbI: read a story of some sentences, then answer a question about it.
 
-Each of the twenty tasks trains a network of its own. A sentence is a constant current into LIF neurons, the sum of the
-embeddings of its words with learned weights for their places; a Hebbian memory is written sentence by sentence and read
-with the question. A task counts as solved with an error of at most 5 %. `spikeloom table babi` trains all twenty.
+Each of the tasks of bAbI (`qa`) trains a network of its own. A sentence is a constant input, the sum of the embeddings
+of its words with learned weights for their places; a Hebbian memory is written sentence by sentence and read with the
+question. A task counts as solved with an error of at most 5 %. `spikeloom table babi` trains all twenty.
 
 Data: Weston et al., Towards AI-complete question answering, 2015 (arXiv:1502.05698).
 Paper: Limbacher, Özdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through

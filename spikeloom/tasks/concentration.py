@@ -1,7 +1,7 @@
 """Concentration: a game of pairs, played by an agent that remembers where it saw a card.
 
-An agent with a Hebbian memory turns cards over, one a step, and learns by proximal policy optimisation. What it knows
-of earlier flips is in its memory: the actor sees nothing else. The best play with perfect memory, calculated exactly,
+An agent turns cards over, one a step, and learns by proximal policy optimisation. What it knows of earlier flips is in
+its memory, if its `model` has one: the actor sees nothing else. The best play with perfect memory, calculated exactly,
 needs 5.33 flips of four cards and 8.67 of six; a random card that is down each time, 8 and 18. Four cards of two images
 that never change can be played perfectly without memory (preset reactive): a cell chosen by an image recalls it.
 

@@ -1,10 +1,9 @@
 """Cross-modal recall: a spoken digit brings back the picture of a digit that was stored with it.
 
-A network of spiking neurons stores three pairs of a spoken digit and a picture in a Hebbian memory, one by one. Then it
-hears another recording of one of the digits, and draws: how often a pixel's neuron spikes is how bright it is. In
-training the pictures of the three digits are permuted, so that the word alone does not tell the picture; in the test
-they match. Word and picture reach the memory through convolutional encoders that were trained to name digits, and were
-then made to spike.
+A network stores pairs of a spoken digit and a picture in a Hebbian memory, one by one. Then it hears another recording
+of one of the digits, and draws: the activity of a pixel's neuron is how bright it is. In training the pictures of the
+digits are permuted, so that the word alone does not tell the picture; in the test they match. Word and picture reach
+the memory through convolutional encoders (`pretraining`, `conversion`).
 
 Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
 Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not known to us: none stands beside ours.

@@ -1,8 +1,8 @@
-"""MNIST, trained with rates and answered with spikes: nothing in the network changes but its neurons' mode.
+"""MNIST, trained with rates and answered with spikes.
 
 A convolutional network of LIF neurons is trained on their rate curve, one step per image. Then the same parameters run
-as spiking neurons: the image is shown for 30 steps of 1 ms, and the class with the highest low-passed output at the
-last step is the answer. `convert_relu` trains an ordinary ReLU network and converts it.
+as spiking neurons: the image is shown for some `steps`, and the class with the highest low-passed output at the last
+one is the answer. With `ann`, an ordinary ReLU network is trained and converted.
 
 Source: Rasmussen, NengoDL, Neuroinformatics, 2019; its documentation reports 98.74 % after training, 10.68 % before.
 """

@@ -1,6 +1,6 @@
 """Spoken digits heard by a silicon cochlea of 64 channels (N-TIDIGITS18), learnt without a teacher.
 
-Single digits of 1,000 ms go into a network of Diehl & Cook. `spikeloom data fetch ntidigits` gets the data set.
+Recordings of single digits go into a network of Diehl & Cook. `spikeloom data fetch ntidigits` gets the data set.
 
 Source: Anumula, Neil, Delbruck, Liu, Feature representations for neuromorphic audio spike streams, Frontiers in
 Neuroscience, 2018 (the recordings; a recurrent network with a teacher reads more than 91 %).

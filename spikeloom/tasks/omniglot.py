@@ -1,8 +1,8 @@
-"""Omniglot: see five characters of unknown alphabets once, then say which of them is drawn again by someone else.
+"""Omniglot: see characters of unknown alphabets once, then say which of them is drawn again by someone else.
 
-A convolutional network is pre-trained with characters of other alphabets and converted to spikes. A network of spiking
-neurons writes five drawings with their places into a Hebbian memory and reads it with a sixth drawing as key. It is
-trained with the 30 background alphabets and tested with the 20 of the evaluation; quarter turns make further classes.
+A network writes a drawing of each character with its place into a Hebbian memory and reads it with another drawing as
+key. Drawings reach it through a convolutional encoder (`pretraining`), which spikes if the `model` does. Training uses
+the background alphabets, the test those of the evaluation; quarter turns make further classes (`turns`).
 
 Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
 Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task, which has another split, are not known to us.

@@ -1,13 +1,14 @@
 """Sequential MNIST: read a digit pixel after pixel, then say which it was.
 
-Images are scanned row by row, one pixel per step. Where the brightness crosses one of many thresholds, a channel
-spikes: one channel per threshold for up, one for down. After the image a cue fires for the length of two rows; the
-answer is the class with the highest logit, averaged over the length of the last row. Five thousand training images are
-set aside to choose the best weights; the test images are read once, by `evaluate`.
+Images are scanned row by row, or in a random order that is the same for all (`permuted`). A network sees spikes where
+the brightness crosses thresholds, or the brightness itself (`encoding`). The answer is the class of the highest logit,
+averaged over the last steps. The first training images of the file are set aside for validation; the test images are
+read once, by `evaluate`.
 
 Paper: Bellec, Salaj, Subramoney, Legenstein, Maass, Long short-term memory and learning-to-learn in networks of spiking
-neurons, NeurIPS 2018: 94.2 +- 0.3 % (best of 12: 94.7) with 12 % of the connections, rewired by DEEP R as here but for
-what `dormant_gradients` says; dense connections about 93.3 % according to citing papers (second-hand).
+neurons, NeurIPS 2018: 94.2 +- 0.3 % (best of 12: 94.7) with 12 % of the connections, rewired by DEEP R (`connectivity`;
+what differs here is said under `dormant_gradients`); dense connections about 93.3 % according to citing papers
+(second-hand).
 """
 
 from collections.abc import Mapping
@@ -291,7 +292,7 @@ def plot(config: Config, run: Run) -> None:
             (len(spikes) - window(config)) * config.dt,
             config.dt,
         )
-        run.figure(f"digit_{b}", figure, "A validation image, from its spikes to the answer.")
+        run.figure(f"digit_{b}", figure, "A validation image, from the input to the answer.")
     charts = {
         "loss": {"training": "loss", "validation": "validation_loss"},
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
@@ -306,7 +307,7 @@ def plot(config: Config, run: Run) -> None:
     firing_rates(run, config, rates(activity.spikes, config.dt), config.target_rate, inhibitory(config))
     if sparse:
         weights = {name: numbers(layer.weight) for name, layer in sparse.items()}
-        run.figure("connectivity", connectivity(weights), "Synapses after training: blue excites, red inhibits.")
+        run.figure("connectivity", connectivity(weights), "Synapses of the tested weights: blue excites, red inhibits.")
     if (run.folder / "confusion.json").exists():
         counts = torch.tensor(run.read_json("confusion.json")).numpy()
         run.figure("confusion", confusion(counts, title="Test images"), "Which digit is taken for which.")

@@ -1,14 +1,14 @@
 """Spiking Heidelberg Digits: which of twenty spoken digits, German or English, from the spikes of a cochlea model.
 
-Events of 700 channels are binned and read by a feed-forward network of parallel neurons, whose readout is averaged over
-time. The table of SPSN compares LIF neurons, two kinds of parallel neurons and rectified units, plain, with augmented
-samples, and with a cost of activity: `spikeloom table shd` runs it. Its numbers are accuracies after the last of 200
-epochs, of one seed. There is no official validation split; speakers can be held out of the training file
-(`--validation speakers`).
+Events of the channels are binned and read by layers of parallel neurons, or of what else `neuron` and `recurrent` say;
+the readout of all steps becomes one answer (`loss`). `spikeloom table shd` runs the table of SPSN: LIF neurons, two
+kinds of parallel neurons and rectified units, plain, with augmented samples, and with a cost of activity. There is no
+official validation split; speakers can be held out of the training file (`--validation speakers`).
 
 Data: Cramer, Stradmann, Schemmel, Zenke, The Heidelberg spiking data sets, IEEE TNNLS, 2020. Method: Yarga and Wood,
-Accelerating SNN training with stochastic parallelizable spiking neurons, IJCNN 2023; ParaLIF presets from its
-successor, 2024. Padding is behind a sample and counts nowhere, theirs is in front and counts everywhere.
+Accelerating SNN training with stochastic parallelizable spiking neurons, IJCNN 2023, whose numbers are accuracies after
+the last of 200 epochs, of one seed; ParaLIF presets from its successor, 2024. Padding is behind a sample and counts
+nowhere, theirs is in front and counts everywhere.
 """
 
 import tempfile
@@ -88,7 +88,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
 def plot(config: Config, run: Run) -> None:
     """A test sample through all layers, learning curves, rates, confusions."""
-    _spoken.plot(config, run, splits(config, run), "Learning spoken digits (SHD)")
+    title = "Learning made-up words" if config.made_up else "Learning spoken digits (SHD)"
+    _spoken.plot(config, run, splits(config, run), title)
 
 
 def splits(config: Config, run: Run) -> Splits:

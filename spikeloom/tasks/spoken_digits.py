@@ -1,17 +1,16 @@
 """Spoken digits: which of ten digits somebody says, from the spikes of an artificial cochlea.
 
-The recordings of the Free Spoken Digit Dataset (six speakers) pass through `spikeloom.data.cochlea`; the networks are
-those of the task `shd`. Recordings of all speakers are in training and test, unless one speaker is held out
-(`--test-speaker`). `spikeloom table spoken_digits` compares four kinds of neurons; `spikeloom table spoken_digits
-speakers` leaves out one speaker after the other. These are not the Spiking Heidelberg Digits, and there is no published
-number to compare with: those of SHD are shown for orientation.
+The recordings of the Free Spoken Digit Dataset pass through `spikeloom.data.cochlea`; the networks are those of the
+task `shd`. Recordings of all speakers are in training and test, unless one speaker is held out (`--test-speaker`).
+`spikeloom table spoken_digits` compares four kinds of neurons; `spikeloom table spoken_digits speakers` leaves out one
+speaker after the other. These are not the Spiking Heidelberg Digits: there is no published number to compare with.
 
 Data: Jackson et al., Free Spoken Digit Dataset. Method: Yarga and Wood, IJCNN 2023 and 2024; see `shd`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,8 +23,6 @@ from ..train.run import Run
 from ..train.table import Table
 from . import _spoken
 from ._spoken import COLUMNS, FOUR, Options, Splits, rows
-from .shd import PUBLISHED as OF_SHD
-from .shd import ROWS
 
 HEARING = {
     "reference": Cochlea(),
@@ -67,17 +64,14 @@ PRESETS = {
     ),
 }  # fmt: skip
 
-PUBLISHED = {
-    name: {**entry, "note": f"SHD, another data set, for orientation; {entry['note']}"}
-    for name, entry in OF_SHD.items()
-}
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
 TABLES: Mapping[str, Table] = {
     "neurons": Table.of_presets(
         "Accuracy on spoken digits, last epoch",
         FOUR,
         COLUMNS,
-        published=ROWS,
-        source="SHD, another data set, for orientation: Yarga and Wood, IJCNN 2023",
+        published={},
+        source="",
     ),
     "speakers": Table(
         "Accuracy on a speaker who was not in training, last epoch",

@@ -1,10 +1,10 @@
 """MNIST without a teacher: Poisson spikes of the pixels, synapses that learn by spike timing, neurons that compete.
 
-After training, each neuron is named by the digit for which it spikes most; the class whose neurons spike most is the
-answer. Diehl & Cook reach 82.9, 87.0, 91.9 and 95.0 % with 100, 400, 1,600 and 6,400 neurons.
+After training, each neuron is named by the digit for which it spikes most; the answer is read from the spikes of the
+named neurons (`vote`).
 
 Source: Diehl and Cook, Unsupervised learning of digit recognition using spike-timing-dependent plasticity, Frontiers in
-Computational Neuroscience, 2015.
+Computational Neuroscience, 2015; they reach 82.9, 87.0, 91.9 and 95.0 % with 100, 400, 1,600 and 6,400 neurons.
 """
 
 import math

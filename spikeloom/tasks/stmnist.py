@@ -1,8 +1,8 @@
 """Digits written on a tactile sensor of 10 x 10 taxels (ST-MNIST), learnt without a teacher.
 
-Recordings of 2,000 ms go into a network of Diehl & Cook. The set has no official split: a fifth of each digit
-(`--test-share`), drawn with a fixed seed (`--split-seed`), is the test set. It cannot be fetched by a command: put its
-files where `spikeloom data` says.
+Recordings go into a network of Diehl & Cook. The set has no official split: a share of each digit (`--test-share`),
+drawn with a fixed seed (`--split-seed`), is the test set. It cannot be fetched by a command: put its files where
+`spikeloom data` says.
 
 Source: See et al., ST-MNIST - the spiking tactile MNIST neuromorphic dataset, arXiv:2005.04319, 2020.
 """

@@ -1,9 +1,9 @@
-"""Store-recall: remember a bit when told to, say it when asked, seconds later.
+"""Store-recall: remember a bit when told to, say it when asked, some time later.
 
-A network sees 12 symbols of 200 ms: values 0 and 1, and the commands store and recall. At a recall it must say the
-value shown at the store before. Its state is carried from batch to batch. Ten regular and ten adaptive neurons learn
-it: the adaptive thresholds remember. Training ends when the mean of the last 20 validation errors is below 5 %, looked
-at every 20 updates, and after 200 updates at the latest.
+A network sees one symbol after the other: two values, and the commands store and recall. At a recall it must say the
+value shown at the store before. Its state is carried from batch to batch. In an LSNN the adaptive thresholds remember.
+Training ends when the mean of the last validation errors is below `stop_error`, looked at every `report_every` updates,
+or after `updates`.
 
 Paper: Bellec, Salaj, Subramoney, Legenstein, Maass, Long short-term memory and learning-to-learn in networks of spiking
 neurons, NeurIPS 2018. The paper gives no error for this task; an independent re-implementation of the authors' code
@@ -246,12 +246,9 @@ def plot(config: Config, run: Run) -> None:
         config.dt,
         f"Store-recall, {config.model.upper()}: {right} of {int(asked.sum())} recalls right",
     )
-    run.figure(
-        "sequence",
-        figure,
-        "A sequence after training. The value shown at a store (yellow) is asked for at the next recall (green); "
-        "the adaptive thresholds hold it in between.",
-    )
+    holds = " The adaptive thresholds can hold it in between." if config.model == "lsnn" else ""
+    said = "A sequence after training. The value shown at a store (yellow) is asked for at the next recall (green)."
+    run.figure("sequence", figure, said + holds)
     charts = {
         "loss": {"training": "loss"},
         "share of wrong recalls": {"validation": "validation_error", "training": "error"},
