@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikeloom import kernels
 from spikeloom.core import Stateful, map_state
-from spikeloom.errors import ShapeError
+from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers import DelayedLinear, RectifiedRecurrent, Recurrent, SparseDelayedLinear, TwoPass
 from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.models import LSNN, DiehlCookNetwork, LSTMBaseline, ParallelNetwork
@@ -139,3 +140,20 @@ def test_messages_name_the_state_that_is_needed() -> None:
         recall(XS, state._replace(value=map_state(lambda part: part[:1], state.value)))
     with pytest.raises(ShapeError, match=r"HebbianRead of size 4 reads a memory \[B, 4, 4\], but got \[2, 5, 5\]"):
         HebbianRead(6, 4).begin(torch.zeros(2, 5, 5))
+
+
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+@pytest.mark.parametrize("name", [name for name in LAYERS if not name.startswith("DiehlCook")])
+def test_what_is_not_a_number_stays_so_in_its_sample(name: str, engine: str) -> None:
+    xs = XS.clone()
+    xs[3, 1, 2] = torch.nan
+    with kernels.use(engine):
+        out, _ = LAYERS[name]()(xs)
+    first = leaves(out if isinstance(out, Tensor) else tuple(out))[0]
+    assert bool(first[:, 1].isnan().any())
+    assert not bool(first[:, 0].isnan().any())
+
+
+def test_the_network_of_diehl_and_cook_refuses_what_is_not_a_number() -> None:
+    with pytest.raises(ConfigError, match="0 or above and finite"):
+        LAYERS["DiehlCookNetwork"]()(torch.full_like(XS, torch.nan))
