@@ -144,7 +144,7 @@ NO_GRADIENT = ("DiehlCook", "DiehlCook all", "MembraneLIF", "DiehlCookNetwork")
 """What learns by local rules alone."""
 FOLDED = ("LSNN", "LSTM", "Sequential", "DelayedLinear", "SparseDelayedLinear", "ParallelNetwork", "TwoPass")
 ROUNDED = (*FOLDED, "DiehlCookNetwork", "Rectified", "MaskedPSN", "SlidingPSN", "ParaLIF scan", "RateNeuron rate")
-ROUNDED += ("RateRecall",)
+ROUNDED += ("RateRecall", "HebbianWrite", "HebbianRead", "SpikingRecall")
 EXACT = {name for name in LAYERS if not name.startswith(ROUNDED)}
 """Where no matrix product folds time: bit for bit."""
 
