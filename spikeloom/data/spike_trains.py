@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, ShapeError
+from ..errors import ConfigError, DataError, ShapeError, as_number, check_count, check_generator, check_positive
 
 Array = NDArray[Any]
 Rounding = Literal["floor", "ceil"]
@@ -366,12 +366,20 @@ def raster(
     >>> batch.spikes.shape, batch.lengths.tolist(), batch.spikes[:, 0, 0].tolist()
     (torch.Size([4, 2, 2]), [4, 1], [0.0, 1.0, 0.0, 1.0])
     """
-    if not 0.0 < window < float("inf"):
-        raise ConfigError(f"raster needs window > 0 and finite, in ms, but got {window}. Pass 1.0 for bins of 1 ms.")
+    if not isinstance(trains, SpikeTrains):
+        raise ConfigError(f"raster needs SpikeTrains, but got {type(trains).__name__}. Make them with SpikeTrains.of.")
+    check_positive("raster", window=window)
+    check_generator("raster", generator)
     if rounding not in ("floor", "ceil"):
         raise ConfigError(f'raster needs rounding "floor" or "ceil", but got {rounding!r}.')
-    if steps is not None and steps < 1:
-        raise ConfigError(f"raster needs steps >= 1, but got {steps}. Pass None for those of the longest sample.")
+    if not isinstance(dtype, torch.dtype) or dtype.is_complex:
+        raise ConfigError(f"raster needs a dtype of real numbers, such as torch.float32, but got {dtype!r}.")
+    if augment is not None and not isinstance(augment, Augmentation):
+        raise ConfigError(f"raster needs augment as an Augmentation or None, but got {type(augment).__name__}.")
+    if steps is not None:
+        check_count("raster", steps=steps)
+        steps = int(steps)
+    window = float(window)
     if augment is not None and generator is None:
         raise ConfigError("An augmentation is drawn at random: pass generator=run.generator(...) to raster.")
     chosen = trains._chosen(indices)
@@ -485,16 +493,31 @@ def flip(spikes: Tensor, snr_db: float, generator: torch.Generator, lengths: Ten
         ConfigError: snr_db is so low that p is above 1, or not a number.
         ShapeError: spikes are not [T, B, C], or lengths not [B], 0 to T.
     """
-    if spikes.dim() != 3:
-        raise ShapeError(f"flip needs a raster [T, B, C], but got {list(spikes.shape)}. Add the missing dimension.")
+    if not isinstance(spikes, Tensor) or spikes.dim() != 3 or spikes.is_complex() or spikes.is_meta:
+        found = f"{spikes.dtype} {list(spikes.shape)}" if isinstance(spikes, Tensor) else type(spikes).__name__
+        raise ShapeError(f"flip needs a raster [T, B, C] of real numbers, but got {found}. Make it with raster.")
+    if not isinstance(generator, torch.Generator):
+        raise ConfigError(f"flip needs a torch.Generator, but got {type(generator).__name__}. Its draws are random.")
+    snr_db = as_number(
+        "flip", "snr_db", snr_db, "as -1000 to 1000 dB or infinite", lambda x: abs(x) <= 1000 or x == np.inf
+    )
     steps, batch, channels = spikes.shape
     home = generator.device
     if lengths is not None:
-        fits = tuple(lengths.shape) == (batch,) and not lengths.is_floating_point()
+        whole_numbers = isinstance(lengths, Tensor) and lengths.dtype not in (
+            torch.bool,
+            torch.complex64,
+            torch.complex128,
+        )
+        fits = (
+            whole_numbers
+            and tuple(lengths.shape) == (batch,)
+            and not lengths.is_floating_point()
+            and not lengths.is_meta
+        )
         if not fits or not bool(((lengths >= 0) & (lengths <= steps)).all()):
             raise ShapeError(
-                f"flip needs lengths [{batch}] of 0 to {steps} steps, but got {lengths.dtype} {list(lengths.shape)}: "
-                f"{lengths.flatten()[:5].tolist()} ... Pass those of the batch."
+                f"flip needs lengths [{batch}] of 0 to {steps} steps, but got {lengths!r}. Pass those of the batch."
             )
     long = torch.full((batch,), steps, device=home) if lengths is None else lengths.to(home)
     valid = torch.arange(steps, device=home) < long[:, None]  # [B, T]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, ShapeError, check_positive
+from ..errors import ConfigError, ShapeError, check_count, check_positive
 
 
 def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float = 1.0) -> Tensor:
@@ -25,6 +25,10 @@ def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float 
     (torch.Size([1000, 2, 3]), True)
     """
     check_positive("poisson", dt=dt)
+    check_count("poisson", steps=steps)
+    steps = int(steps)
+    if not isinstance(generator, torch.Generator):
+        raise ConfigError(f"poisson needs a torch.Generator, but got {type(generator).__name__}. Its draws are random.")
     if not isinstance(rates, Tensor) or rates.is_complex() or rates.dim() < 1:
         found = f"{rates.dtype} {list(rates.shape)}" if isinstance(rates, Tensor) else type(rates).__name__
         raise ShapeError(f"poisson needs a tensor of rates [B, *N], but got {found}. Convert it with torch.as_tensor.")
@@ -36,11 +40,10 @@ def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float 
     kind = rates.dtype if rates.is_floating_point() else torch.get_default_dtype()
     exact = torch.promote_types(kind, torch.float32)
     chance = rates.to(exact) * (dt / 1000)
-    if steps < 1 or not bool(((chance >= 0) & (chance <= 1)).all()):
-        spread = f"{float(rates.min())} to {float(rates.max())} Hz" if rates.numel() else "no samples"
+    if not bool(((chance >= 0) & (chance <= 1)).all()):
         raise ConfigError(
-            f"poisson needs steps >= 1 and rates from 0 to {1000 / dt} Hz at dt {dt} ms, but got {steps} steps and "
-            f"rates from {spread}."
+            f"poisson needs rates from 0 to {1000 / dt} Hz at dt {dt} ms, but got rates from {float(rates.min())} to "
+            f"{float(rates.max())} Hz."
         )
     draws = torch.rand(steps, *rates.shape, generator=generator, dtype=exact, device=rates.device)
     return (draws < chance).to(kind)

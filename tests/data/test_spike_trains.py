@@ -227,7 +227,7 @@ def test_a_gpu_flips_the_same_bits() -> None:
 
 
 wrong_options = {
-    "window": ({"window": 0.0}, r"raster needs window > 0 and finite, in ms, but got 0.0"),
+    "window": ({"window": 0.0}, r"raster needs window > 0 and finite, but got 0.0"),
     "rounding": ({"rounding": "round"}, r'raster needs rounding "floor" or "ceil", but got \'round\''),
     "steps": ({"steps": 2}, r"Sample \d has \d+ steps of 1.0 ms, but steps=2. Pass at least that many"),
     "generator": ({"augment": Augmentation()}, r"drawn at random: pass generator=run.generator"),
@@ -255,7 +255,7 @@ def test_wrong_indices_augmentations_and_ratios_are_named() -> None:
     loud = torch.tensor([0.0, 0.5]).expand(3, 2).unsqueeze(-1)
     with pytest.raises(ConfigError, match=r"At snr_db=-40.0 a bit of sample 1 .* would flip with probability 50"):
         flip(loud, -40.0, seeded())
-    with pytest.raises(ConfigError, match=r"with probability nan"):
+    with pytest.raises(ConfigError, match=r"flip needs snr_db as -1000 to 1000 dB or infinite, but got nan"):
         flip(loud, float("nan"), seeded())
 
 
@@ -377,7 +377,7 @@ def test_rasters_that_cannot_be_are_refused() -> None:
     for window in (1.0, 1e-9, 1e-300):
         with pytest.raises(ConfigError, match=r"would have more than 1,099,511,627,776 cells"):
             raster(late, [0], window=window)
-    with pytest.raises(ConfigError, match=r"steps >= 1, but got 0"):
+    with pytest.raises(ConfigError, match=r"raster needs steps as a whole number of at least 1, but got 0"):
         raster(trains(), [0], steps=0)
 
 
@@ -396,5 +396,25 @@ def test_flips_keep_to_lengths_that_there_are() -> None:
     for wrong in (torch.tensor([3, 4]), torch.tensor([-1, 2]), torch.tensor([3]), torch.tensor([1.0, 2.0])):
         with pytest.raises(ShapeError, match=r"flip needs lengths \[2\] of 0 to 3 steps"):
             flip(spikes, 20.0, seeded(), wrong)
-    with pytest.raises(ShapeError, match=r"flip needs a raster \[T, B, C\]"):
+    with pytest.raises(
+        ShapeError, match=r"flip needs a raster \[T, B, C\] of real numbers, but got torch.float32 \[2, 4\]"
+    ):
         flip(spikes[0], 20.0, seeded())
+    with pytest.raises(ConfigError, match=r"flip needs a torch.Generator, but got NoneType"):
+        flip(spikes, 20.0, None)  # type: ignore[arg-type]
+
+
+def test_arguments_of_another_kind_are_refused_by_name() -> None:
+    data = trains()
+    for wrong, message in (
+        ({"window": "1"}, "window > 0 and finite, but got '1'"),
+        ({"steps": 2.5}, "steps as a whole number of at least 1, but got 2.5"),
+        ({"dtype": "float32"}, "a dtype of real numbers, such as torch.float32, but got 'float32'"),
+        ({"dtype": torch.complex64}, "a dtype of real numbers"),
+        ({"augment": "event", "generator": seeded()}, "augment as an Augmentation or None, but got str"),
+        ({"generator": 5}, "generator as a torch.Generator or None"),
+    ):
+        with pytest.raises(ConfigError, match=f"raster needs {message}"):
+            raster(data, [0], **wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"raster needs SpikeTrains, but got list"):
+        raster([[1.0]], [0])  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ class Reader:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )  # fmt: skip
-            if self._answer(120.0) != "ready\n":
+            if self._answer(600.0) != "ready\n":
                 raise RuntimeError(f"the reading process does not start: exit status {self._stop()}")
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([target.name, str(path)]) + "\n")
