@@ -232,6 +232,7 @@ class QCFS(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        self.neuron._check_call()
         return self.neuron.rates(x)
 
     def spiking(self, dt: float) -> RateNeuron:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import TrainingError, check_positive
+from ..errors import ConfigError, TrainingError, check_count, check_positive
 from .votes import Vote, check_counts, check_labels, highest
 
 
@@ -48,6 +48,7 @@ def logistic(counts: Tensor, labels: Tensor, classes: int, penalty: float = 1.0,
     check_counts("logistic", counts)
     check_labels("logistic", labels, len(counts), classes)
     check_positive("logistic", penalty=penalty, samples=len(counts))
+    check_count("logistic", updates=updates)
     counts, labels = counts.double(), labels.long()
     mean = counts.mean(0)
     centred = counts - mean  # the same optimum, found in fewer updates, since the bias is free
@@ -80,6 +81,8 @@ def logistic_vote(counts: Tensor, model: Logistic) -> Vote:
     [1]
     """
     check_counts("logistic_vote", counts, model.weight.shape[1])
+    if not bool(model.weight.isfinite().all() and model.bias.isfinite().all()):
+        raise ConfigError("logistic_vote got a read-out with values that are not finite. Learn it by logistic.")
     counts = counts.double()
     probabilities = torch.softmax(counts @ model.weight.T + model.bias, -1)
     heard = counts @ (model.weight != 0).any(0).double()

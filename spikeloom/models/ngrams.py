@@ -107,13 +107,15 @@ def _occurrences(spikes: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _check(owner: str, spikes: Tensor, size: int, neurons: int | None = None) -> None:
     """Raise unless n-grams of this size can be found in these spikes."""
-    if size < 1:
+    if not isinstance(size, int) or size < 1:
         raise ConfigError(f"{owner} needs size >= 1 neurons in an n-gram, but got {size}. Pass 2 for pairs.")
     if spikes.dim() != 3 or 0 in spikes.shape or neurons not in (None, spikes.shape[-1]):
         raise ShapeError(
             f"{owner} needs spikes [T, B, {neurons or 'n'}], time first, none of them 0, but got {list(spikes.shape)}. "
             "Pass the spikes of every step, not counts."
         )
+    if not bool((spikes >= 0).all()):  # nor NaN
+        raise ConfigError(f"{owner} needs spikes or counts, 0 or above, but got {float(spikes.min()):g}. Pass spikes.")
     if spikes.shape[2] ** size >= 2**63:
         raise ConfigError(
             f"{owner} cannot number the n-grams of size {size} over {spikes.shape[2]} neurons: they are more than "

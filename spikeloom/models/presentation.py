@@ -43,7 +43,8 @@ class Repeats:
     """Voltages, traces and refractory times go on from one presentation to the next; else they start afresh."""
 
     def __post_init__(self) -> None:
-        if self.least < 0 or self.most < 1 or not (self.gain > 0.0 and self.growth > 0.0):
+        whole = isinstance(self.least, int) and isinstance(self.most, int)
+        if not whole or self.least < 0 or self.most < 1 or not (self.gain > 0.0 and self.growth > 0.0):
             raise ConfigError(
                 f"Repeats needs least >= 0, most >= 1, gain and growth > 0, but got {self.least}, {self.most}, "
                 f"{self.gain}, {self.growth}."

@@ -75,6 +75,8 @@ def assign(
             f"assign got counts of {shape[0]} neurons and {classes} classes, but earlier rates of shape "
             f"{list(before.rates.shape)}. Pass the assignment of this layer, or before=None to start afresh."
         )
+    if before is not None:
+        _check_assignment("assign", before)
     rates = counts.new_zeros(shape, dtype=torch.float64) if before is None else before.rates.double()
     members = one_hot(labels.long(), classes).double()
     parts = zip(torch.split(counts, BLOCK), torch.split(members, BLOCK), strict=True)
@@ -217,7 +219,7 @@ def check_labels(
     owner: str, labels: Tensor, samples: int, classes: int | None = None, name: str = "labels", lowest: int = 0
 ) -> None:
     """Raise unless these are `samples` whole numbers from `lowest` on, below `classes` if given."""
-    if classes is not None and classes < 2:
+    if classes is not None and (not isinstance(classes, int) or classes < 2):
         raise ConfigError(f"{owner} needs at least 2 classes to choose from, but got {classes}.")
     whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
     if labels.shape != (samples,) or not whole:
@@ -234,6 +236,18 @@ def check_labels(
         )
 
 
+def _check_assignment(owner: str, assignment: Assignment) -> None:
+    """Raise ConfigError unless an assignment holds numbers, and labels of its classes."""
+    rates, proportions, labels = assignment
+    if not bool(rates.isfinite().all() and proportions.isfinite().all()):
+        raise ConfigError(f"{owner} got an assignment whose rates or proportions are not finite. Make it by assign.")
+    if not bool(((labels >= -1) & (labels < rates.shape[1])).all()):
+        raise ConfigError(
+            f"{owner} got an assignment of {rates.shape[1]} classes with labels from {int(labels.min())} to "
+            f"{int(labels.max())}. Make it by assign."
+        )
+
+
 def _voters(assignment: Assignment) -> Tensor:
     """[n, K]: 1 / number of neurons with label k where neuron j has it, else 0; an unlabelled neuron has zeros."""
     classes = torch.arange(assignment.rates.shape[1], device=assignment.labels.device)
@@ -244,5 +258,6 @@ def _voters(assignment: Assignment) -> Tensor:
 def _vote(owner: str, counts: Tensor, table: Tensor, assignment: Assignment) -> Vote:
     """Add up the rows of a table [n, K] of votes, as often as neurons spike."""
     check_counts(owner, counts, len(assignment.labels))
+    _check_assignment(owner, assignment)
     scores = torch.cat([part.double() @ table.double() for part in torch.split(counts, BLOCK)])
     return Vote(highest(scores), scores)

@@ -251,3 +251,10 @@ def test_files_with_changed_bytes_are_read_or_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="write_nir needs a NIRGraph, but got NoneType"):
         write_nir(None, path)
     assert path.read_bytes() == whole
+
+
+def test_a_learned_threshold_that_left_its_range_is_an_error() -> None:
+    staircase = QCFS(levels=4)
+    staircase.neuron.get_parameter("threshold").data.fill_(-1.0)
+    with pytest.raises(ConfigError, match=r"RateNeuron needs threshold > 0 and finite, but it is -1\.0 now"):
+        staircase(X)

@@ -93,3 +93,12 @@ def test_what_does_not_fit_is_said() -> None:
         logistic(counts, labels, 5, updates=1)
     with pytest.raises(ShapeError, match="logistic_vote got counts of 3 neurons, but learnt from 30"):
         logistic_vote(counts[:, :3], logistic(counts, labels, 5))
+
+
+def test_a_read_out_of_no_numbers_is_refused() -> None:
+    counts, labels = torch.tensor([[4, 0], [3, 1], [0, 3], [1, 5]]), torch.tensor([0, 0, 1, 1])
+    model = logistic(counts, labels, 2)
+    with pytest.raises(ConfigError, match="logistic_vote got a read-out with values that are not finite"):
+        logistic_vote(counts, model._replace(weight=model.weight * float("nan")))
+    with pytest.raises(ConfigError, match=r"logistic needs updates .*at least 1, but got 0"):
+        logistic(counts, labels, 2, updates=0)

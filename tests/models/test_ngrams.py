@@ -101,3 +101,16 @@ def test_what_does_not_fit_is_said() -> None:
         ngrams(spikes, label, 2, 3, known)
     with pytest.raises(ShapeError, match=r"ngram_vote needs spikes \[T, B, 4\].*\[2, 1, 3\]"):
         ngram_vote(spikes[..., :3], known)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -1.0])
+def test_spikes_that_are_none_make_no_ngrams(value: float) -> None:
+    spikes = torch.eye(3)[[1, 2]].unsqueeze(1)
+    known = ngrams(spikes, torch.tensor([3]), classes=4)
+    spikes[0, 0, 0] = value
+    with pytest.raises(ConfigError, match=f"ngrams needs spikes or counts, 0 or above, but got {value:g}"):
+        ngrams(spikes, torch.tensor([3]), classes=4)
+    with pytest.raises(ConfigError, match="ngram_vote needs spikes or counts, 0 or above"):
+        ngram_vote(spikes, known)
+    with pytest.raises(ConfigError, match=r"ngrams needs size >= 1 neurons in an n-gram, but got 2\.5"):
+        ngrams(spikes.abs(), torch.tensor([3]), 4, 2.5)  # type: ignore[arg-type]

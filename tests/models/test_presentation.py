@@ -1,5 +1,7 @@
 """Samples are shown again until they are answered."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -124,3 +126,9 @@ def test_gains_that_no_current_can_have(options: dict[str, float], said: str) ->
 def test_repeats_that_make_no_sense(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="Repeats needs"):
         Repeats(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("values", [{"most": 2.5}, {"least": float("nan")}])
+def test_presentations_are_counted_in_whole_numbers(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="Repeats needs least >= 0, most >= 1, gain and growth > 0, but got"):
+        Repeats(**values)
