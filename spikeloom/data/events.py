@@ -63,7 +63,7 @@ def make(x: Array | int, y: Array | int, t: Array, p: Array | bool, unit: TimeUn
     >>> make(np.array([7, 19]), 0, np.array([0.0011, 0.5]), np.array([-1, 1]), unit="s").tolist()
     [(7, 0, 1100, False), (19, 0, 500000, True)]
     """
-    check_choice("unit of times", unit, TIME_UNITS)
+    check_choice("unit of times", unit, list(TIME_UNITS))
     columns = [np.asarray(column) for column in (x, y, t, p)]
     count = columns[2].shape
     if len(count) != 1 or any(column.shape not in ((), count) for column in columns):

@@ -91,6 +91,12 @@ class SpikeTrains:
         spikeloom.errors.DataError: SpikeTrains.of: event 1 of sample 0 has the time 1.0, which is not at least ...
         """
         source = "SpikeTrains.of"
+        for name, samples in (("times", times), ("units", units)):
+            if not isinstance(samples, Sequence | np.ndarray | Tensor) or isinstance(samples, str | bytes):
+                raise DataError(
+                    f"{source} needs a list of {name} for every sample, but got {type(samples).__name__}. Pass lists "
+                    "of lists, such as [[1.0, 2.5], [0.5]]."
+                )
         lists = [np.asarray(sample) for sample in times]
         addresses = [whole(sample, f"{source}: units of sample {number}") for number, sample in enumerate(units)]
         sizes = [[sample.shape for sample in samples] for samples in (lists, addresses)]
@@ -165,6 +171,8 @@ class SpikeTrains:
         """Raise DataError unless these are spike trains."""
         if not isinstance(self.channels, int | np.integer) or self.channels < 1:
             raise DataError(f"{source} has {self.channels!r} channels, but a whole number of at least 1 was expected.")
+        if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
+            raise DataError(f"{source} has the classes {self.classes!r}, but a tuple of names was expected.")
         for name, kinds in (("times", "f"), ("units", "iu"), ("first", "iu"), ("labels", "iu"), ("speakers", "iu")):
             array = getattr(self, name)
             right = isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.isnative

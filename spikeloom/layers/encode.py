@@ -5,6 +5,9 @@ from torch import Tensor
 
 from ..errors import ConfigError, ShapeError, check_count, check_positive
 
+MOST = 1 << 40
+"""Numbers that a call may draw; more than any memory holds."""
+
 
 def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float = 1.0) -> Tensor:
     """Independent spikes with probability rate x dt in each step.
@@ -26,7 +29,7 @@ def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float 
     """
     check_positive("poisson", dt=dt)
     check_count("poisson", steps=steps)
-    steps = int(steps)
+    steps, dt = int(steps), float(dt)
     if not isinstance(generator, torch.Generator):
         raise ConfigError(f"poisson needs a torch.Generator, but got {type(generator).__name__}. Its draws are random.")
     if not isinstance(rates, Tensor) or rates.is_complex() or rates.dim() < 1:
@@ -36,6 +39,10 @@ def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float 
         raise ShapeError(
             f"poisson got rates on {rates.device} but a generator on {generator.device}. Make the generator with "
             f"torch.Generator({rates.device.type!r})."
+        )
+    if steps * max(1, rates.numel()) > MOST:
+        raise ConfigError(
+            f"poisson would draw {steps:,} steps of {rates.numel():,} rates, more than {MOST:,} numbers. Ask for fewer."
         )
     kind = rates.dtype if rates.is_floating_point() else torch.get_default_dtype()
     exact = torch.promote_types(kind, torch.float32)

@@ -418,3 +418,9 @@ def test_arguments_of_another_kind_are_refused_by_name() -> None:
             raster(data, [0], **wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"raster needs SpikeTrains, but got list"):
         raster([[1.0]], [0])  # type: ignore[arg-type]
+    for times, units, found in ((None, [[0]], "times .* got NoneType"), ([[1.0]], "0", "units .* got str")):
+        with pytest.raises(DataError, match=rf"SpikeTrains.of needs a list of {found}"):
+            SpikeTrains.of(times, units, [0], 2, ("a",))  # type: ignore[arg-type]
+    for classes in ("ab", None, ("a", 5)):
+        with pytest.raises(DataError, match=r"has the classes .*, but a tuple of names was expected"):
+            SpikeTrains.of([[1.0]], [[0]], [0], 2, classes)  # type: ignore[arg-type]
