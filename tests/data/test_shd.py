@@ -472,3 +472,21 @@ def test_many_units_labels_and_speakers_are_written_as_they_are(tmp_path: Path) 
     read = shd.read(str(tmp_path / "file.h5"), classes=70_000, channels=100_000)
     assert (read.units.tolist(), read.labels.tolist(), read.speakers.tolist()) == ([70_000, 99_999], [69_999], [80_000])
     assert read.units.dtype == np.uint32
+
+
+@pytest.mark.parametrize(
+    ("death", "message"),
+    [
+        ("import os; os.abort()", r"cannot be read as an HDF5 file \(the HDF5 library crashed on it: SIGABRT\). Use a"),
+        ("raise ImportError('no h5py')", r"HDF5 files ended with status 1: ImportError: no h5py. Check that this Python"),
+        ("print('no message')", r"cannot be read as an HDF5 file \(the process that read it ended\)"),
+    ],
+)
+def test_the_end_of_the_reading_process_costs_one_sentence(
+    death: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which file the library crashes on changes with its version, so the crash is brought about here."""
+    (tmp_path / "child.py").write_text(death)
+    monkeypatch.setattr(hdf5, "CHILD", tmp_path / "child.py")
+    with pytest.raises(DataError, match=message):
+        shd.read(put(tmp_path / "file.h5", content()))
