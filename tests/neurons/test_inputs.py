@@ -211,7 +211,7 @@ SPIKING: list[Callable[..., Any]] = [
     ],
 )
 def test_a_surrogate_is_an_instance(make: Callable[..., Any], wrong: Any, message: str) -> None:
-    counts = {PSN: (T,), MaskedPSN: (T, 3), SlidingPSN: (3,), ParaLIF: ("T",)}
+    counts: dict[Any, tuple[Any, ...]] = {PSN: (T,), MaskedPSN: (T, 3), SlidingPSN: (3,), ParaLIF: ("T",)}
     with pytest.raises(ConfigError, match="needs surrogate as an instance of .*" + message):
         make(*counts.get(make, ()), surrogate=wrong)
 
