@@ -478,7 +478,7 @@ def test_many_units_labels_and_speakers_are_written_as_they_are(tmp_path: Path) 
     ("death", "message"),
     [
         ("import os; os.abort()", r"cannot be read as an HDF5 file \(the HDF5 library crashed on it: SIGABRT\). Use a"),
-        ("raise ImportError('no h5py')", r"HDF5 files ended with status 1: ImportError: no h5py. Check that this Python"),
+        ("raise ImportError('no h5py')", r"HDF5 files ended with status 1: ImportError: no h5py. Check that"),
         ("print('no message')", r"cannot be read as an HDF5 file \(the process that read it ended\)"),
     ],
 )
