@@ -184,7 +184,8 @@ def _result(value: Any) -> dict[str, Any]:
 def _activity(value: Any) -> tuple[dict[str, Any], list[energy.Cost]]:
     _need(value, dict, "it", "dt_ms", "steps", "layers")
     _numbers(value, "it", "dt_ms", "steps")
-    for layer in _list(value, "layers"):
+    _need(value["layers"], list, "layers")
+    for layer in value["layers"]:
         _need(layer, dict, "a layer", "name", "neurons", "rate_hz", "input_rate_hz", "synapses")
         optional = [name for name in ("inputs", "recurrent_synapses") if name in layer]
         rates = [name for name in ("rate_hz", "input_rate_hz") if layer[name] is not None]

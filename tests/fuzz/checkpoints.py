@@ -143,7 +143,7 @@ def _read_contents(path: Path) -> object:
         for _ in range(draw.choice((1, 1, 2, 5))):
             contents = _change(contents, draw)
         if draw.random() < 0.2:
-            return _restore(sealed(_repacked(checkpoint.seal(contents), draw)))
+            return _restore(sealed(_repacked(_packed(contents), draw)))
     return _restore(_packed(contents))
 
 
@@ -178,7 +178,7 @@ ODD: tuple[Callable[[Random], Any], ...] = (
     lambda draw: torch.ones(draw.choice(((), (0,), (1,), (3,), (2, 5), (5, 3), (1, 1, 1, 1))), dtype=_type(draw)),
     lambda draw: torch.full((5,), draw.choice((float("nan"), float("inf"), 1e38))),
     lambda draw: torch.ones(1).expand(draw.choice((7, 10**12))),
-    lambda draw: functools.reduce(lambda inner, _: [inner], range(draw.choice((5, 400, 3000))), 0),
+    lambda draw: functools.reduce(lambda inner, _: [inner], range(draw.choice((5, 60, 300))), 0),
     lambda draw: functools.reduce(lambda inner, _: (inner, inner), range(draw.choice((4, 60))), 0),
     lambda draw: Evil(),
     lambda draw: torch.nn.Linear(1, 1),

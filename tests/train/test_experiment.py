@@ -1,11 +1,13 @@
 import dataclasses
+import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from spikeloom.errors import ConfigError, TrainingError
-from spikeloom.train import config, experiment
+from spikeloom.train import config, experiment, files
 from spikeloom.train.config import RunConfig
 from tests import tiny_task
 
@@ -74,3 +76,71 @@ def test_a_restart_is_noted(tmp_path: Path) -> None:
     assert len(run.read_json("environment.json")["resumed"]) == 2
     (run.folder / "environment.json").unlink()
     assert experiment.note_resumption(run) == []
+
+
+def test_of_two_that_make_one_folder_one_gets_it(tmp_path: Path) -> None:
+    """The one that comes second sees the lock, or what the first has written; it writes nothing itself."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    other = dataclasses.replace(SMOKE, seed=5)
+    with (
+        files.locked(folder),
+        pytest.raises(ConfigError, match=r"another process is training in .*run. Wait for it or end it, then resume"),
+    ):
+        experiment.create(folder, other)
+    assert list(folder.iterdir()) == []
+
+    found = dict[int, str]()
+
+    def come(seed: int) -> None:
+        try:
+            experiment.create(folder, dataclasses.replace(SMOKE, seed=seed))
+            found[seed] = "made"
+        except ConfigError as error:
+            found[seed] = str(error)
+
+    threads = [threading.Thread(target=come, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = [seed for seed, end in found.items() if end == "made"]
+    assert config.read(folder).seed == winner
+    for seed, end in found.items():
+        assert seed == winner or "is not empty. Go on" in end or "another process is training in" in end
+
+
+def test_a_folder_that_cannot_be_written_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    message = r"config.json cannot be written: No space left on device.* Or choose another folder with --out"
+    with pytest.raises(ConfigError, match=message):
+        experiment.create(tmp_path / "run", SMOKE)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_link_in_an_empty_folder_is_not_taken_for_a_leftover(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.json.tmp").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"run is not empty"):
+        experiment.create(tmp_path / "run", SMOKE)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_system_without_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with files.locked(tmp_path):
+        pass
+    assert f"Warning: {tmp_path} cannot be locked: No locks available. See to it that one" in capsys.readouterr().err
+    with (
+        pytest.raises(ConfigError, match=r"nowhere cannot be opened: No such"),
+        files.locked(tmp_path / "nowhere"),
+    ):
+        pass

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from spikeloom import cli
+from spikeloom.train import checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -145,3 +146,38 @@ def test_a_killed_rank_is_started_again_and_the_end_is_the_same(tmp_path: Path) 
     finish(running)
     assert len(json.loads((broken / "environment.json").read_text())["resumed"]) == 1
     assert result(broken) == result(whole)
+
+
+def test_sigterm_stops_both_ranks_at_one_update_and_the_end_is_the_same(tmp_path: Path) -> None:
+    options = ["--updates", 60, "--pause", 0.05, "--checkpoint-every", 1000]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(torchrun("--standalone", "--nproc-per-node", 2, *train(whole, *options)))
+    running = torchrun("--standalone", "--nproc-per-node", 2, *train(broken, *options))
+    deadline = time.monotonic() + SECONDS
+    while not (broken / "metrics.jsonl").exists() or (broken / "metrics.jsonl").read_text().count("\n") < 10:
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGTERM)
+    said, _ = running.communicate(timeout=SECONDS)
+    updates = int(checkpoint.load(broken / "checkpoints" / "last.pt")["update"])
+    assert f"Terminated. Update {updates} was saved; go on with `spikeloom resume {broken} --task {TINY}`." in said
+    finish(torchrun("--standalone", "--nproc-per-node", 2, "-m", "spikeloom", "resume", broken, "--task", TINY))
+    assert result(broken) == result(whole)
+
+
+def test_a_rank_with_another_seed_is_refused(tmp_path: Path) -> None:
+    folder, shared = tmp_path / "run", {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port())}
+    running = [
+        subprocess.Popen(
+            [sys.executable, *map(str, train(folder, "--seed", 5 * rank))],
+            stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **shared, "RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for process in running:
+        said = process.communicate(timeout=SECONDS)[1]
+        assert process.returncode == 1
+        assert "process 1 was started with other options: seed 5 there and 0 in process 0." in said
+        assert len(said.splitlines()) == 1, said
+    assert not folder.exists()

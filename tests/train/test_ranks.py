@@ -154,3 +154,88 @@ def test_every_process_needs_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
         ConfigError, match=r"process 2 .* has no GPU of its own: there are 2. Start at most 2 processes"
     ):
         ranks.local_device()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("RANK", "x", "0 to 1"), ("RANK", "2", "0 to 1"), ("RANK", "-1", "0 to 1"), ("RANK", "", "0 to 1"),
+        ("WORLD_SIZE", "two", "1 to 1048576"), ("WORLD_SIZE", "0", "1 to 1048576"), ("WORLD_SIZE", "9" * 9, "1 to 10"),
+        ("MASTER_PORT", "http", "0 to 65535"), ("MASTER_PORT", "65536", "0 to 65535"), ("RANK", "\u0661", "0 to 1"),
+    ],
+)  # fmt: skip
+def test_variables_that_are_no_numbers_are_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
+    usual = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for key, text in {**usual, name: value}.items():
+        monkeypatch.setenv(key, text)
+    message = rf"{name} must be a whole number from {allowed}, but is '.*'. Start with torchrun, which sets it"
+    with pytest.raises(ConfigError, match=message), ranks.joined():
+        pass
+
+
+def test_a_port_in_use_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        number = str(taken.getsockname()[1])
+        for key, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": number}.items():
+            monkeypatch.setenv(key, value)
+        message = rf"process 0 of 2 could not meet the others at localhost:{number}: .*already in use.* Choose a port"
+        with pytest.raises(ConfigError, match=message), ranks.joined():
+            pass
+
+
+def test_one_process_agrees_with_itself() -> None:
+    ranks.check_same(seed=1, options={"lr": 0.1})
+    assert ranks.of_first(lambda: 3) == 3
+
+
+TOGETHER = """
+import os, sys
+from spikeloom.errors import ConfigError, TrainingError
+from spikeloom.train import ranks
+
+with ranks.joined() as (rank, world):
+    ranks.check_same(seed=1, options={"lr": 0.1})
+    try:
+        ranks.check_same(seed=1 + 4 * rank, options={"lr": 0.1, "batch": 8 - rank})
+    except ConfigError as error:
+        assert "process 1 was started with other options: seed 5 there and 1 in process 0; batch 7" in str(error)
+        assert "Start all with the same command" in str(error)
+    else:
+        raise AssertionError("other options were not noticed")
+    assert ranks.of_first(lambda: [rank, "first"]) == [0, "first"]
+
+    def refuse():
+        raise ConfigError("refused by the first")
+
+    try:
+        ranks.of_first(refuse)
+    except ConfigError as error:
+        assert str(error) == "refused by the first"
+    else:
+        raise AssertionError("an error of the first was not shared")
+    if rank == 1:
+        os._exit(3)
+    try:
+        ranks.mean({"loss": 1.0})
+    except TrainingError as error:
+        assert "process 0 of 2 lost another one" in str(error), error
+        assert "What was saved is kept: go on with" in str(error)
+        print("noticed", flush=True)
+        os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_are_told_what_differs_and_who_is_lost() -> None:
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port()}
+    started = [
+        subprocess.Popen([sys.executable, "-c", TOGETHER], env={**shared, "RANK": str(rank)}, stdout=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=240)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 3]
+    assert said[0] == b"noticed\n"
