@@ -134,9 +134,23 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     process.send_signal(signal.SIGINT)
     status, _, err = finish(process)
     assert status == 130
-    assert err == f"Interrupted. What was saved is kept; go on with `spikeloom resume {folder}`.\n"
+    assert err == f"Interrupted. What was saved is kept; go on with `spikeloom resume {folder} --task {TINY}`.\n"
     assert checkpoint.load(folder / "checkpoints" / "last.pt")["update"] >= 2
     return folder
+
+
+def test_the_time_limit_of_a_cluster_loses_nothing(tmp_path: Path) -> None:
+    options = ["--updates", 40, "--pause", 0.05, "--checkpoint-every", 1000]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert finish(start("train", TINY, *options, "--out", whole))[0] == 0
+    process = start("train", TINY, *options, "--out", broken)
+    wait_until_training(process)
+    process.send_signal(signal.SIGTERM)
+    status, _, err = finish(process)
+    words = f"spikeloom resume {broken} --task {TINY}"
+    assert (status, err) == (143, f"Terminated. Update {saved(broken)} was saved; go on with `{words}`.\n")
+    assert finish(start(*words.split()[1:]))[0] == 0
+    assert digests(broken) == digests(whole)
 
 
 @pytest.fixture
