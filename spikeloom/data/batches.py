@@ -88,6 +88,13 @@ class Batches:
                 f"The checkpoint shuffles {len(state['order']):,} samples, but there are {self.count:,} now. "
                 "Resume with the same data files."
             )
+        order, position = state["order"], state["position"]
+        whole = torch.equal(order.sort().values, torch.arange(len(order)))
+        if not (whole and 0 <= position <= self.count and (len(order) or position == self.count)):
+            raise CheckpointError(
+                f"The checkpoint does not hold an order of {self.count:,} samples and a place in it. Restore it from a "
+                "copy, or train again."
+            )
         self.order, self.position, self.epoch = state["order"], state["position"], state["epoch"]
 
 

@@ -166,8 +166,7 @@ def train(task: Task, settings: Any, run: Run) -> None:
         Terminated: SIGTERM came.
     """
     with termination.ends():
-        ranks.of_first(lambda: prepare(run, exact=False))
-        if not ranks.shared((run.folder / RESULT).exists()):
+        if not ranks.of_first(lambda: _tested(run)):
             task.train(settings, run)
             if run.rank == 0:
                 evaluate(task, settings, run)
@@ -176,18 +175,29 @@ def train(task: Task, settings: Any, run: Run) -> None:
 
 
 def finished(run: Run) -> bool:
-    """Whether nothing is left to do in a folder: there are a report, and a result that is not damaged."""
-    return all((run.folder / name).exists() for name in ("report.html", RESULT)) and sound(run.folder, RESULT)
+    """Whether nothing is left to do in a folder: there are a report, and a result that is not damaged.
+
+    Raises:
+        CheckpointError: there are, but the folder is not what its checkpoint was saved with.
+    """
+    done = all((run.folder / name).exists() for name in ("report.html", RESULT)) and sound(run.folder, RESULT)
+    if done:
+        run.check()
+    return done
 
 
-def prepare(run: Run, *, exact: bool = True) -> None:
+def _tested(run: Run) -> bool:
+    tidy(run.folder)
+    done = (run.folder / RESULT).exists()
+    run.check(exact=done)
+    return done
+
+
+def prepare(run: Run) -> None:
     """Move damaged informative files aside, and check that the folder is what its checkpoint was saved with.
-
-    Args:
-        exact: options that may change when a run goes on count as well.
 
     Raises:
         CheckpointError: it is not.
     """
     tidy(run.folder)
-    run.check(exact=exact)
+    run.check()

@@ -381,10 +381,13 @@ class Run:
         refused = {name: values for name, values in changed.items() if exact or name not in saved.MAY_CHANGE}
         if refused:
             listed = "; ".join(f"{name} {was!r}, not {now!r}" for name, (was, now) in refused.items())
+            more = (
+                "" if set(refused) - set(saved.MAY_CHANGE) else "; or, to go on longer, remove result.json and resume"
+            )
             raise CheckpointError(
                 f"{path} was saved with other options than {self.folder / 'config.json'} has now: {listed}. Put the "
-                f"saved {'values' if len(refused) > 1 else 'value'} back into config.json, or train a new run with "
-                "yours."
+                f"saved {'values' if len(refused) > 1 else 'value'} back into config.json{more}, or train a new run "
+                "with yours."
             )
 
     def _load(self, name: str, parts: Mapping[str, Part], exact: bool) -> dict[str, Any]:

@@ -40,6 +40,10 @@ def flaw(contents: Mapping[str, Any]) -> str | None:
             return f"it has no {name!r}"
         if not isinstance(contents[name], kind) or isinstance(contents[name], bool):
             return f"its {name!r} is a {type(contents[name]).__name__}"
+    try:
+        json.dumps(contents.get("options"))
+    except (TypeError, ValueError, RecursionError):
+        return "its options are no plain values"
     if contents["update"] < 0:
         return f"its update is {contents['update']}"
     known = contents.get("files", {})
@@ -110,6 +114,8 @@ def _check_groups(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
         raise ValueError("it is of other parameters")
     for mine, theirs in zip(own["param_groups"], state["param_groups"], strict=False):
         for name, value in theirs.items():
+            if mine.get(name, value) is None and not isinstance(value, bool | None):
+                raise ValueError(f"its {name} is {value!r:.80} and not a yes or no")
             if name in mine:
                 _check_alike(mine[name], value, f"its {name}")
 
@@ -125,7 +131,7 @@ def _check_moments(optimizer: Optimizer) -> None:
 
 def _check_alike(own: Any, other: Any, where: str) -> None:
     """Raise ValueError unless two states have the same keys and types; the lengths of tensors may differ."""
-    if own is None or other is None:
+    if own is None:
         return
     if isinstance(own, Tensor):
         if not (isinstance(other, Tensor) and other.dtype == own.dtype and other.dim() == own.dim()):
@@ -143,7 +149,7 @@ def _check_alike(own: Any, other: Any, where: str) -> None:
     elif isinstance(own, bool | str):
         if type(own) is not type(other):
             raise ValueError(f"{where} is {other!r:.80} and not a {type(own).__name__}")
-    elif isinstance(other, bool) or not isinstance(other, int | float | Tensor):
+    elif not (type(other) in (int, float) or (isinstance(other, Tensor) and other.dim() == 0)) or other != other:
         raise ValueError(f"{where} is {other!r:.80} and not a number")
 
 

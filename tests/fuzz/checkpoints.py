@@ -208,8 +208,16 @@ def _change(value: Any, draw: Random) -> Any:
         place = draw.randrange(len(value))
         items = [*value[:place], *([] if draw.random() < 0.1 else [_change(value[place], draw)]), *value[place + 1 :]]
         return tuple(items) if isinstance(value, tuple) else items
-    if isinstance(value, torch.Tensor) and draw.random() < 0.6:
-        return draw.choice((value.double(), value.flatten()[:-1], value.unsqueeze(0), value.to(torch.int32), -value))
+    small = isinstance(value, torch.Tensor) and not value.is_sparse and value.numel() < 10_000
+    if small and draw.random() < 0.6:
+        changes = (
+            torch.Tensor.double,
+            lambda x: x.flatten()[:-1],
+            lambda x: x.unsqueeze(0),
+            torch.Tensor.int,
+            lambda x: x.flip(0),
+        )
+        return draw.choice(changes[:4] if value.dim() == 0 else changes)(value)
     return draw.choice(ODD)(draw)
 
 

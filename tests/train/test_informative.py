@@ -89,8 +89,6 @@ def test_a_number_that_was_changed_is_not_shown(copy: Path, capsys: pytest.Captu
 def test_options_that_were_edited_are_named(copy: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (copy / "config.json").read_text()
     (copy / "config.json").write_text(text.replace('"lr": 0.05', '"lr": 0.5'))
-    if command == "resume":
-        (copy / "report.html").unlink()
     assert cli.main([command, str(copy), *OWN, *(["--format", "nir"] if command == "export" else [])]) == 1
     assert "config.json has now: lr 0.05, not 0.5. Put the saved value back" in capsys.readouterr().err
 
@@ -103,3 +101,16 @@ def test_what_cannot_be_moved_is_said(copy: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("os.replace", refuse)
     with pytest.raises(CheckpointError, match=r"result.json cannot be written: Read-only file system"):
         informative.tidy(copy)
+
+
+def test_a_finished_run_goes_on_longer_once_its_result_is_removed(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (copy / "config.json").read_text()
+    (copy / "config.json").write_text(text.replace('"updates": 4', '"updates": 6'))
+    assert cli.main(["resume", str(copy), *OWN]) == 1
+    assert "updates 4, not 6. Put the saved value back" in capsys.readouterr().err
+    (copy / "result.json").unlink()
+    assert cli.main(["resume", str(copy), *OWN]) == 0
+    assert "Note: updates was 4 when the run was saved, and is 6 now." in capsys.readouterr().out
+    assert (copy / "metrics.jsonl").read_text().count("\n") == 6
