@@ -108,7 +108,7 @@ def call(count: int, start: int) -> int:
 
 
 def test_ten_thousand_calls_leave_nothing_behind() -> None:
-    number = call(2_000, 0)
+    number = call(1_000, 0)
     before, memory = counted(), resident()
     call(10_000, number)
     assert counted() == before
