@@ -159,6 +159,8 @@ def constant(value: float, like: Tensor) -> Tensor:
     >>> constant(0.5, torch.zeros(2, dtype=torch.float64))
     tensor(0.5000, dtype=torch.float64)
     """
+    if type(like) is not Tensor and not isinstance(like, nn.Parameter):  # a fake tensor, say: not to be kept
+        return torch.tensor(value, dtype=like.dtype, device=like.device)
     return _constant(value, like.dtype, like.device)
 
 

@@ -154,21 +154,40 @@ def _check_weighted(firing: Firing, weighted: float) -> None:
 
 
 class _Fire(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
-        ctx.save_for_backward(distance, noise)
-        ctx.firing = firing
+    def forward(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
         chance: Tensor = firing.probability(distance, firing.p_max)
         return torch.where(distance.isnan(), distance, (chance > noise).to(distance.dtype))
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Firing], output: Tensor) -> None:
+        distance, noise, ctx.firing = inputs
+        ctx.save_for_backward(distance, noise)
+        ctx.save_for_forward(distance, noise)
+
+    @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        distance, noise = ctx.saved_tensors
-        gain, *numbers = ctx.firing.numbers()
-        return grads[0] * (gain * ctx.firing.slope(distance, noise, *numbers)), None, None
+        return _times_slope(ctx, grads[0]), None, None
+
+
+def _times_slope(ctx: Any, grad: Tensor) -> Tensor:
+    distance, noise = ctx.saved_tensors
+    gain, *numbers = ctx.firing.numbers()
+    return grad * (gain * ctx.firing.slope(distance, noise, *numbers))
+
+
+class _FireForward(_Fire):
+    """The same with a forward-mode derivative, which torch.compile does not trace."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return _times_slope(ctx, tangent)
 
 
 _fire: Callable[..., Tensor] = _Fire.apply
+_fire_forward: Callable[..., Tensor] = _FireForward.apply
 
 
 def fire(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
@@ -177,4 +196,5 @@ def fire(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
     >>> fire(torch.zeros(2), torch.tensor([0.4, 0.6]), SigmoidBernoulli()).tolist()
     [1.0, 0.0]
     """
-    return _fire(distance, noise, firing)
+    function = _fire if torch.compiler.is_compiling() else _fire_forward
+    return function(distance, noise, firing)

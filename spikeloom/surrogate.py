@@ -154,22 +154,41 @@ def fields_of(function: Callable[..., Any]) -> list[str]:
 class _Spike(torch.autograd.Function):
     """A Function, not `s.detach() + g - g.detach()`: that would give spikes of 0.9999999."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, distance: Tensor, surrogate: Surrogate, strict: bool) -> Tensor:
-        ctx.save_for_backward(distance)
-        ctx.surrogate = surrogate
+    def forward(distance: Tensor, surrogate: Surrogate, strict: bool) -> Tensor:
         if strict:  # NaN passes through both, as it does not through a comparison
             return distance.clamp(0.0, 1.0).ceil_().add_(0.0)  # + 0: never -0
         return distance.clamp(-1.0, 0.0).floor_().add_(1.0)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Surrogate, bool], output: Tensor) -> None:
+        distance, ctx.surrogate, _ = inputs
+        ctx.save_for_backward(distance)
+        ctx.save_for_forward(distance)
+
+    @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (distance,) = ctx.saved_tensors
-        gain, *numbers = ctx.surrogate.numbers()
-        return grads[0] * (gain * ctx.surrogate.slope(distance, *numbers)), None, None
+        return _times_slope(ctx, grads[0]), None, None
+
+
+def _times_slope(ctx: Any, grad: Tensor) -> Tensor:
+    (distance,) = ctx.saved_tensors
+    gain, *numbers = ctx.surrogate.numbers()
+    return grad * (gain * ctx.surrogate.slope(distance, *numbers))
+
+
+class _SpikeForward(_Spike):
+    """The same with a forward-mode derivative, which torch.compile does not trace."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return _times_slope(ctx, tangent)
 
 
 _spike: Callable[..., Tensor] = _Spike.apply
+_spike_forward: Callable[..., Tensor] = _SpikeForward.apply
 
 
 def spike(distance: Tensor, surrogate: Surrogate, strict: bool = True) -> Tensor:
@@ -181,4 +200,5 @@ def spike(distance: Tensor, surrogate: Surrogate, strict: bool = True) -> Tensor
     >>> spike(x, Triangle()).tolist()
     [0.0, 1.0]
     """
-    return _spike(distance, surrogate, strict)
+    function = _spike if torch.compiler.is_compiling() else _spike_forward
+    return function(distance, surrogate, strict)

@@ -23,21 +23,46 @@ Value = Any
 class _SafeSlope(torch.autograd.Function):
     """log1p or sqrt whose backward pass keeps zero times infinity at zero."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, name: str) -> Tensor:
-        y = torch.log1p(x) if name == "log1p" else torch.sqrt(x)
-        ctx.save_for_backward(x if name == "log1p" else y)
-        ctx.name = name
-        return y
+    def forward(x: Tensor, name: str) -> Tensor:
+        return torch.log1p(x) if name == "log1p" else torch.sqrt(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
+        x, ctx.name = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (grad,), (kept,) = grads, ctx.saved_tensors
-        slope = 1 / (1 + kept) if ctx.name == "log1p" else 0.5 / kept
-        return torch.where(grad == 0, torch.zeros_like(grad), grad * slope), None
+        (x,), (grad,) = ctx.saved_tensors, grads
+        return _times(grad, x, ctx.name), None
 
 
-_safe: Callable[..., Tensor] = _SafeSlope.apply
+def _times(grad: Tensor, x: Tensor, name: str) -> Tensor:
+    """A gradient times the slope of log1p or sqrt, and zero where it is zero and the slope infinite."""
+    steep = x == (-1 if name == "log1p" else 0)
+    held = torch.where(steep, torch.ones_like(x), x)  # no infinity enters what is not taken, at any derivative
+    slope = 1 / (1 + held) if name == "log1p" else 0.5 / torch.sqrt(held)
+    return torch.where(steep, torch.where(grad == 0, torch.zeros_like(grad), grad * torch.inf), grad * slope)
+
+
+class _SafeSlopeForward(_SafeSlope):
+    """The same with a forward-mode derivative, which torch.compile does not trace."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return _times(tangent, ctx.saved_tensors[0], ctx.name)
+
+
+_safe_slope: Callable[..., Tensor] = _SafeSlope.apply
+_safe_slope_forward: Callable[..., Tensor] = _SafeSlopeForward.apply
+
+
+def _safe(x: Tensor, name: str) -> Tensor:
+    return (_safe_slope if torch.compiler.is_compiling() else _safe_slope_forward)(x, name)
 
 
 def _log1p(x: Tensor) -> Tensor:

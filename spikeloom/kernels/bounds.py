@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..errors import ShapeError
+from .transforms import readable
 
 _seen = WeakIdKeyDictionary()
 """Delays on a GPU whose range was checked: their version and the slots."""
@@ -14,7 +15,8 @@ def check_delays(delays: Tensor | None, weight: Tensor, slots: int) -> None:
     """Raise ShapeError unless every synapse of weight [post, pre] has a delay of 0 .. slots - 1 whole steps.
 
     On a GPU the values are read again only after a change of the tensor (its version), because reading them waits for
-    the GPU. On the CPU they are read in every call. While torch.compile traces, the loops themselves read them.
+    the GPU. On the CPU they are read in every call. While torch.compile traces, the loops themselves read them
+    when they run.
     """
     if delays is None:
         if slots > 1:
@@ -32,7 +34,7 @@ def check_delays(delays: Tensor | None, weight: Tensor, slots: int) -> None:
         raise ShapeError(
             f"synapses have a weight on {weight.device} but delays on {delays.device}. Move them with .to(device)."
         )
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+    if not readable(delays):
         return
     now = None if delays.is_cpu or delays.is_inference() else (delays._version, slots)
     if now is None or _seen.get(delays) != now:

@@ -6,9 +6,9 @@
 Otherwise the device of the tensors decides: "numba" on the CPU, "triton" on CUDA.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -19,11 +19,11 @@ from .bounds import check_delays
 from .loop_torch import Moving
 from .noise import later
 from .program import Program
+from .transforms import beyond_loops
 
 ENGINES = ("numba", "torch", "triton")
-_chosen: ContextVar[str] = ContextVar("spikeloom_engine", default="")
-_SPARSE = 0.15
-"""Inputs with a larger share of non-zero values go through a dense matrix product."""
+_chosen = threading.local()
+"""Of this thread: `engine`, where one is chosen. Not a ContextVar, which torch.compile cannot read."""
 
 
 @contextmanager
@@ -39,16 +39,23 @@ def use(engine: str) -> Iterator[None]:
     """
     if engine not in ENGINES:
         raise ConfigError(f"there is no engine {engine!r}. Choose one of {', '.join(ENGINES)}.")
-    token = _chosen.set(engine)
+    before = getattr(_chosen, "engine", "")
+    _chosen.engine = engine
     try:
         yield
     finally:
-        _chosen.reset(token)
+        _chosen.engine = before
 
 
 def engine_for(tensor: Tensor) -> str:
-    """The engine that will run a loop over this tensor."""
-    return _chosen.get() or ("triton" if tensor.is_cuda else "numba" if tensor.device.type == "cpu" else "torch")
+    """The engine that will run a loop over this tensor.
+
+    It is the definition, whatever was chosen, where PyTorch transforms, traces or exports the call; see `transforms`.
+    """
+    if beyond_loops(tensor):
+        return "torch"
+    chosen: str = getattr(_chosen, "engine", "")
+    return chosen or ("triton" if tensor.is_cuda else "numba" if tensor.device.type == "cpu" else "torch")
 
 
 def neurons(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> tuple[Tensor, Moving]:
@@ -80,20 +87,19 @@ def recurrent(
 def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Tensor:
     """Currents of input synapses with delays; see `loop_torch.project`, and `recurrent` for `sparse`.
 
-    On the CPU sparse inputs go event by event, others through dense products: both sum in another order.
+    On the CPU sparse inputs go event by event, others through dense products: both sum in another order, and in the
+    precision of the inputs, also under autocast.
     """
     check_delays(delays, weight, 1 + past.shape[0])
-    if engine_for(xs) != "numba" or (delays is None and _density(xs) > _SPARSE):
+    if engine_for(xs) != "numba":
         return loop_torch.project(xs, past, weight, delays)
     from . import operators
 
-    result: Tensor = operators.project(xs, past, weight, delays, sparse)
+    compiling = torch.compiler.is_compiling()  # then the operator looks at the inputs, when it runs
+    if delays is None and not compiling and operators.dense(xs):
+        return loop_torch.project(xs, past, weight, None)
+    result: Tensor = operators.project(xs, past, weight, delays, sparse, not compiling)
     return result
-
-
-def _density(xs: Tensor) -> float:
-    """Share of non-zero values, seen on at most 16 steps."""
-    return float((xs.detach()[:: max(1, xs.shape[0] // 16)] != 0).float().mean())
 
 
 def _operate(

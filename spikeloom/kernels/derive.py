@@ -18,7 +18,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -58,8 +58,12 @@ class Equation:
     function: Callable[..., Any]
     fires: str = "above"
     choices: tuple[tuple[str, bool | int | float], ...] = ()
+    arguments: tuple[str, ...] = field(init=False, repr=False)
+    states: tuple[str, ...] = field(init=False, repr=False)
+    parameters: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._keep("arguments", tuple(arg.arg for arg in self.tree.args.args))
         wanted = {arg.arg for arg in self.tree.args.kwonlyargs}
         if wanted != {name for name, _ in self.choices}:
             raise ConfigError(
@@ -72,10 +76,19 @@ class Equation:
             raise ConfigError(
                 f"{self.name} never fires, so it cannot read spikes or reset. Use its own states instead."
             )
-        assert self.states  # a property that checks what the function returns
+        self._keep("states", self._returned())
+        self._keep("parameters", tuple(name for name in self.arguments if name not in (*FRAME, *self.states)))
         if "current" not in self.arguments:
             raise ConfigError(f"{self.name} has no argument `current`: its input must have this name.")
         assert self.text  # a property that checks what the function reads and calls
+
+    def _keep(self, name: str, value: tuple[str, ...]) -> None:
+        """Set an attribute once and for all; torch.compile cannot read a cached property."""
+        object.__setattr__(self, name, value)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Equation) and self.text == other.text
@@ -96,12 +109,8 @@ class Equation:
     def tree(self) -> ast.FunctionDef:
         return _parse(self.function)
 
-    @cached_property
-    def arguments(self) -> tuple[str, ...]:
-        return tuple(arg.arg for arg in self.tree.args.args)
-
-    @cached_property
-    def states(self) -> tuple[str, ...]:
+    def _returned(self) -> tuple[str, ...]:
+        """The names of the states."""
         last = self.tree.body[-1]
         assert isinstance(last, ast.Return)  # as _parse demands
         assert last.value is not None
@@ -113,10 +122,6 @@ class Equation:
                 f"argument it replaces, but returns `{ast.unparse(value)}`. Assign a new state to its own name first."
             )
         return tuple(str(name) for name in names)
-
-    @cached_property
-    def parameters(self) -> tuple[str, ...]:
-        return tuple(name for name in self.arguments if name not in FRAME and name not in self.states)
 
     def __call__(self, values: dict[str, Any]) -> tuple[Any, ...]:
         """Evaluate on tensors, numbers or symbols; `values` may hold more than the equation asks for."""

@@ -14,6 +14,7 @@ from ..core import scan
 from ..firing import fire
 from ..surrogate import spike
 from .noise import later, uniform
+from .transforms import without_autocast
 
 
 class Moving(NamedTuple):
@@ -69,14 +70,16 @@ def recurrent(
         out, new = advance(program, x, state, parameters)
         return out, new._replace(history=past[1:])
 
-    return scan(step, xs, moving)
+    with without_autocast(xs):
+        return scan(step, xs, moving)
 
 
 def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
     """Currents of input synapses: current[t] = sum_d W_d x[t - d], past [D - 1, B, I] standing before xs [T, B, I]."""
-    if delays is None:
-        return torch.nn.functional.linear(xs, weight)
-    slots, steps = 1 + past.shape[0], xs.shape[0]
-    whole = torch.cat([past, xs])
-    parts = [torch.where(delays == d, weight, torch.zeros_like(weight)) for d in range(slots)]
-    return torch.stack([whole[slots - 1 - d :][:steps] @ part.t() for d, part in enumerate(parts)]).sum(0)
+    with without_autocast(xs):
+        if delays is None:
+            return torch.nn.functional.linear(xs, weight)
+        slots, steps = 1 + past.shape[0], xs.shape[0]
+        whole = torch.cat([past, xs])
+        parts = [torch.where(delays == d, weight, torch.zeros_like(weight)) for d in range(slots)]
+        return torch.stack([whole[slots - 1 - d :][:steps] @ part.t() for d, part in enumerate(parts)]).sum(0)

@@ -10,10 +10,16 @@ Sources: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 
 for hash functions, 2018 (triple32).
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
+from torch.library import custom_op
+
+from .repeat import repeatable
+from .transforms import readable
 
 WORD = 0xFFFFFFFF
 GOLDEN = 0x9E3779B97F4A7C15
@@ -24,12 +30,80 @@ TRIPLE = (0xED5AD4BB, 0xAC4C1B51, 0x31848BAB)
 
 def keys(batch: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
     """A new key for each sample, and the step 0: int64 [batch, 2]."""
-    drawn = torch.randint(-(2**63), 2**63 - 1, (batch,), generator=generator)
+    drawn = draw("keys", [batch], torch.int64, torch.device("cpu"), generator)
     return torch.stack([drawn, torch.zeros_like(drawn)], 1).to(device)
+
+
+def normal(shape: Sequence[int], dtype: torch.dtype, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """Independent standard normal numbers."""
+    return draw("normal", list(shape), dtype, device, generator)
+
+
+def draw(
+    kind: str, shape: list[int], dtype: torch.dtype, device: torch.device, generator: torch.Generator | None
+) -> Tensor:
+    """Numbers from a generator, or from torch's own: "keys", "normal" or "uniform" in [0, 1).
+
+    A layer that draws in its forward pass draws here: `torch.utils.checkpoint` then repeats the draws when it
+    recomputes, and a compiled graph draws what the layer would.
+    """
+    if torch.compiler.is_compiling():
+        return _operator(_turn, kind, shape, dtype, device, 0 if generator is None else _handle(generator))
+    return _drawn(kind, shape, dtype, device, None if generator is None else repeatable(generator))
+
+
+def _drawn(
+    kind: str, shape: list[int], dtype: torch.dtype, device: torch.device, generator: torch.Generator | None
+) -> Tensor:
+    if kind == "keys":
+        return torch.randint(-(2**63), 2**63 - 1, shape, generator=generator)
+    function = torch.randn if kind == "normal" else torch.rand
+    return function(shape, generator=generator, dtype=dtype, device=device)
+
+
+@custom_op("spikeloom::seeded_uniform", mutates_args=())
+def seeded_uniform(shape: Sequence[int], seed: int) -> Tensor:
+    """Uniform numbers that follow from a seed, float32 on the CPU."""
+    return torch.rand(list(shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+
+
+@seeded_uniform.register_fake
+def _(shape: Sequence[int], seed: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32)
+
+
+_GENERATORS: WeakValueDictionary[int, torch.Generator] = WeakValueDictionary()
+"""Generators that compiled graphs draw from, by their address: operators take numbers, not objects."""
+_turn = torch.zeros(1, dtype=torch.int8)
+"""What every draw of a compiled graph changes, so that no optimiser merges, drops or reorders draws."""
+
+
+@torch.compiler.assume_constant_result
+def _handle(generator: torch.Generator) -> int:
+    """The number of a generator in a graph; the graph holds only as long as the layer has this generator."""
+    _GENERATORS[id(generator)] = generator
+    return id(generator)
+
+
+@custom_op("spikeloom::draw", mutates_args=("turn",))
+def _operator(
+    turn: Tensor, kind: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device, generator: int
+) -> Tensor:
+    """`draw`, with the number of a generator (0: torch's own) in its place."""
+    return _drawn(kind, list(shape), dtype, device, repeatable(_GENERATORS[generator]) if generator else None)
+
+
+@_operator.register_fake
+def _(
+    turn: Tensor, kind: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device, generator: int
+) -> Tensor:
+    return torch.empty(shape, dtype=torch.int64 if kind == "keys" else dtype, device=device)
 
 
 def later(noise: Tensor, steps: int) -> Tensor:
     """The same keys, `steps` steps on."""
+    if not readable(noise):  # a constant made now would be kept for others
+        return noise + torch.tensor([0, steps], device=noise.device)
     return noise + _increment(steps, noise.device)
 
 

@@ -5,7 +5,8 @@ spikeloom::spikes_backward  -> gradients
 spikeloom::project          input synapses with delays, event by event
 
 Operators that take lists cost half a millisecond of Python a call. So `run` uses `spikes` only while something is
-compiled or exported, and the same two functions in an ordinary autograd function otherwise.
+compiled, and the same two functions in an ordinary autograd function otherwise. A backward pass that must itself be
+differentiable goes through the definition; see `transforms`.
 """
 
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.library import custom_op
 
-from . import cpu
+from . import cpu, loop_torch
+from .loop_torch import Moving
 from .program import Program, find, trace
+from .transforms import beyond_backward, definition_gradients, without_autocast
 
 
 def _engine(engine: str) -> Any:
@@ -118,19 +120,24 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     )
     kept = output[2 + len(states) :]
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(current, past, left, history, weight, delays, noise, output[0], *parameters, *kept)
-    ctx.states, ctx.parameters, ctx.shapes = len(states), len(parameters), [state.shape for state in states]
+    ctx.save_for_backward(
+        current, past, left, history, weight, delays, noise, output[0], *states, *parameters, *kept
+    )  # fmt: skip
+    ctx.states, ctx.parameters = len(states), len(parameters)
     ctx.sparse, ctx.memory, ctx.learns, ctx.key, ctx.engine = sparse, memory, learns, key, engine
     ctx.weight_learns = weight is not None and weight.requires_grad
 
 
 def _pull(ctx: Any, grads: Sequence[Tensor | None], backward: Any = spikes_backward) -> tuple[Any, ...]:
     current, past, left, history, weight, delays, noise, out, *rest = ctx.saved_tensors
-    parameters, kept = rest[: ctx.parameters], rest[ctx.parameters :]
+    states, parameters, kept = rest[: ctx.states], rest[ctx.states :][: ctx.parameters], rest[ctx.states :]
+    kept = kept[ctx.parameters :]
+    ways = grads[: 2 + ctx.states]
+    if beyond_backward(ways):
+        return _differentiable(ctx, ways, current, states, past, left, parameters, history, weight, delays, noise)
     grad_out = torch.zeros_like(out) if grads[0] is None else grads[0]
     grad_states = [
-        torch.zeros(shape, dtype=out.dtype, device=out.device) if grad is None else grad
-        for shape, grad in zip(ctx.shapes, grads[2 : 2 + ctx.states], strict=True)
+        torch.zeros_like(state) if grad is None else grad for state, grad in zip(states, ways[2:], strict=True)
     ]
     pulled = backward(
         grad_out, grad_states, current, out, past, left, parameters, kept, history, weight, delays, noise, ctx.sparse,
@@ -142,6 +149,33 @@ def _pull(ctx: Any, grads: Sequence[Tensor | None], backward: Any = spikes_backw
     return (
         pulled[0], pulled[1 : 1 + ctx.states], pulled[1 + ctx.states], None, [learnt.get(name) for name in names],
         tail[0] if tail else None, tail[1] if len(tail) > 1 else None, None, None, None, None, None, None, None,
+    )  # fmt: skip
+
+
+def _differentiable(
+    ctx: Any, grads: Sequence[Tensor | None], current: Tensor, states: list[Tensor], past: Tensor, left: Tensor,
+    parameters: list[Tensor], history: Tensor | None, weight: Tensor | None, delays: Tensor | None,
+    noise: Tensor | None,
+) -> tuple[Any, ...]:  # fmt: skip
+    """What `_pull` returns, as a function that can be differentiated."""
+    program, many = find(ctx.key), ctx.states
+
+    def definition(
+        current: Tensor, past: Tensor, history: Tensor | None, weight: Tensor | None, *rest: Tensor
+    ) -> list[Tensor]:
+        values = dict(zip(program.equation.parameters, rest[many:], strict=True))
+        moving = Moving(rest[:many], past, left, noise=() if noise is None else noise)
+        if history is None or weight is None:
+            out, moving = loop_torch.neurons(program, current, moving, values)
+        else:
+            moving = moving._replace(spikes=history[-1], history=history[:-1].unbind(0))
+            out, moving = loop_torch.recurrent(program, current, moving, values, weight, delays)
+        return [out, moving.left, *moving.states]
+
+    inputs = [current, past, history, weight, *states, *parameters]
+    current, past, history, weight, *rest = definition_gradients(definition, inputs, grads)  # type: ignore[assignment]
+    return (
+        current, rest[:many], past, None, rest[many:], history, weight, None, None, None, None, None, None, None,
     )  # fmt: skip
 
 
@@ -157,10 +191,10 @@ class _Spikes(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(output[1], *output[2 + inputs[0][0] :])
         _keep(ctx, _listed(inputs[0], inputs[1:]), list(output))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         current, states, past, left, parameters, *tail = _pull(ctx, grads, _spikes_backward)[:9]
         return None, current, past, left, *tail, *states, *parameters
@@ -184,19 +218,37 @@ def run(
             current, states, past, left, parameters, history, weight, delays, noise, sparse, memory, learns,
             program.key, engine,
         )  # fmt: skip
-        return found
+        return [found[0], found[1].detach(), *found[2:]]
     rest = (len(states), sparse, memory, learns, program, engine)
     return list(_Spikes.apply(rest, current, past, left, history, weight, delays, noise, *states, *parameters))
 
 
+_SPARSE = 0.15
+"""Inputs with a larger share of non-zero values go through a dense matrix product."""
+
+
 @custom_op("spikeloom::project", mutates_args=())
-def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool) -> Tensor:
-    """Currents [T, B, post] that inputs xs [T, B, pre] send through weight [post, pre] with delays, event by event."""
+def project(
+    xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool, events: bool = False
+) -> Tensor:
+    """Currents [T, B, post] that inputs xs [T, B, pre] send through weight [post, pre] with delays.
+
+    Event by event if `events`, or if there are delays, or if few inputs are not zero; else as a dense product.
+    """
+    if delays is None and not events and dense(xs):
+        return loop_torch.project(xs, past, weight, None)
     return cpu.project(xs, past, weight.shape[0], cpu.lists(weight, delays, sparse))
 
 
+def dense(xs: Tensor) -> bool:
+    """Whether many inputs are not zero, seen on at most 16 steps."""
+    return float((xs.detach()[:: max(1, xs.shape[0] // 16)] != 0).float().mean()) > _SPARSE
+
+
 @project.register_fake
-def _(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool) -> Tensor:
+def _(
+    xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool, events: bool = False
+) -> Tensor:
     return xs.new_empty(*xs.shape[:2], weight.shape[0])
 
 
@@ -205,6 +257,9 @@ def project_backward(
     grad: Tensor, xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool
 ) -> Tensor:
     """The gradient of the weight of `project`."""
+    if delays is None and dense(xs):
+        with without_autocast(xs):
+            return grad.reshape(-1, grad.shape[2]).t() @ xs.reshape(-1, xs.shape[2])
     inputs = [(part, offset) for part, offset in ((past, -past.shape[0]), (xs, 0)) if part.shape[0]]
     result = cpu.weight_gradient(inputs, grad, cpu.lists(weight, delays, sparse), past.shape[0] + 1)
     return result.reshape(weight.shape[1], weight.shape[0]).t().contiguous()
@@ -216,22 +271,27 @@ def _(grad: Tensor, xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | N
 
 
 def _project_keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.sparse = inputs
+    *tensors, ctx.sparse, _ = inputs
     ctx.save_for_backward(*tensors)
 
 
-def _project_pull(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+def _project_pull(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
     xs, past, weight, delays = ctx.saved_tensors
+    if beyond_backward([grad]):
+        inputs = [xs, past, weight]
+        grads = definition_gradients(lambda *own: [loop_torch.project(*own, delays)], inputs, [grad])
+        return grads[0], grads[1], grads[2], None, None, None
     grad_weight = project_backward(grad, xs, past, weight, delays, ctx.sparse) if ctx.needs_input_grad[2] else None
     grad_xs = grad_past = None
     if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
         rows, ahead = past.shape[0] + xs.shape[0], past.shape[0]
         whole = torch.zeros(rows, *xs.shape[1:], dtype=xs.dtype, device=xs.device)
-        for d in range(ahead + 1):
-            part = weight if delays is None else torch.where(delays == d, weight, torch.zeros_like(weight))
-            whole[ahead - d : rows - d] += grad @ part
+        with without_autocast(xs):
+            for d in range(ahead + 1):
+                part = weight if delays is None else torch.where(delays == d, weight, torch.zeros_like(weight))
+                whole[ahead - d : rows - d] += grad @ part
         grad_past, grad_xs = whole[:ahead], whole[ahead:].clone()
-    return grad_xs, grad_past, grad_weight, None, None
+    return grad_xs, grad_past, grad_weight, None, None, None
 
 
 project.register_autograd(_project_pull, setup_context=_project_keep)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .draws import njit
 from .memory import run, sums
+from .transforms import beyond_backward, definition_gradients
 
 Array = Any
 # Places in the array of numbers; its dtype is that of the memory.
@@ -175,28 +175,31 @@ def backward(
 
 class _Rates(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, xs: Tensor, begins: Tensor, memory: Tensor, numbers: Array) -> Any:
+    def forward(ctx: Any, xs: Tensor, begins: Tensor, memory: Tensor, numbers: Array, definition: Any) -> Any:
+        inputs = xs, begins, memory
         xs, begins, first = xs.contiguous(), begins.contiguous(), memory.contiguous()
         memory, out = torch.empty_like(first), xs.new_empty(*begins.shape, first.shape[1])
         run(forward, [xs, begins, first, numbers, memory, out], len(xs), first)
-        ctx.save_for_backward(xs, begins, first)
-        ctx.numbers = numbers
+        ctx.save_for_backward(*inputs)
+        ctx.numbers, ctx.definition = numbers, definition
         ctx.set_materialize_grads(False)
         return out, memory
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, to_out: Tensor | None, to_memory: Tensor | None) -> Any:
-        xs, begins, first = ctx.saved_tensors
-        if to_out is None:
-            to_out = xs.new_zeros(*begins.shape, first.shape[1])
-        to_memory = (
-            torch.zeros_like(first) if to_memory is None else to_memory.clone(memory_format=torch.contiguous_format)
+    def backward(ctx: Any, grad_out: Tensor | None, grad_memory: Tensor | None) -> Any:
+        inputs = ctx.saved_tensors
+        if beyond_backward([grad_out, grad_memory]):
+            return *definition_gradients(ctx.definition, inputs, [grad_out, grad_memory]), None, None
+        xs, begins, first = (part.contiguous() for part in inputs)
+        if grad_out is None:
+            grad_out = xs.new_zeros(*begins.shape, first.shape[1])
+        grad_memory = (
+            torch.zeros_like(first) if grad_memory is None else grad_memory.clone(memory_format=torch.contiguous_format)
         )
-        to_xs = torch.empty_like(xs)
-        arrays = [xs, begins, first, ctx.numbers, to_out.contiguous(), to_memory, to_xs]
+        grad_xs = torch.empty_like(xs)
+        arrays = [xs, begins, first, ctx.numbers, grad_out.contiguous(), grad_memory, grad_xs]
         run(backward, arrays, 4 * len(xs), first)
-        return to_xs, None, to_memory, None
+        return grad_xs, None, grad_memory, None, None
 
 
 def rate_sequence(xs: Tensor, begins: Tensor, memory: Tensor, rule: Any) -> tuple[Tensor, Tensor]:
@@ -214,5 +217,21 @@ def rate_sequence(xs: Tensor, begins: Tensor, memory: Tensor, rule: Any) -> tupl
         ],
         kind,
     )  # fmt: skip
-    out, memory = _Rates.apply(xs, begins, memory.transpose(1, 2), numbers)
+
+    def definition(xs: Tensor, begins: Tensor, memory: Tensor) -> list[Tensor]:
+        out, last = rates_definition(xs, begins, memory.transpose(1, 2), rule)
+        return [out, last.transpose(1, 2)]
+
+    out, memory = _Rates.apply(xs, begins, memory.transpose(1, 2), numbers, definition)
     return out, memory.transpose(1, 2)
+
+
+def rates_definition(xs: Tensor, begins: Tensor, memory: Tensor, rule: Any) -> tuple[Tensor, Tensor]:
+    """What `rate_sequence` computes, by operations of torch."""
+    out = []
+    for x, begun in zip(xs, begins, strict=True):
+        key, value, query = x.chunk(3, -1)
+        memory = memory.masked_fill(begun[:, None, None], 0.0)
+        memory, _ = rule.update(memory, key, value, rule.initial_traces(key, value))
+        out.append((memory @ query.unsqueeze(2)).squeeze(2))
+    return torch.stack(out), memory

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, ShapeError, check_count, check_positive
+from ..kernels.noise import draw
 
 MOST = 1 << 40
 """Numbers that a call may draw; more than any memory holds."""
@@ -52,5 +53,5 @@ def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float 
             f"poisson needs rates from 0 to {1000 / dt} Hz at dt {dt} ms, but got rates from {float(rates.min())} to "
             f"{float(rates.max())} Hz."
         )
-    draws = torch.rand(steps, *rates.shape, generator=generator, dtype=exact, device=rates.device)
+    draws = draw("uniform", [steps, *rates.shape], exact, rates.device, generator)
     return (draws < chance).to(kind)

@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core import Stateful
+from .. import kernels
+from ..core import Stateful, scan
 from ..errors import ConfigError, ShapeError, check_count, check_like, check_sequence, check_state
-from ..kernels import engine_for
+from ..kernels.transforms import without_autocast
 from ..neurons import LIF
 from ..neurons.lif import LIFState
 from ..neurons.neuron import full_precision
@@ -113,6 +114,11 @@ class _MemoryLayer(Stateful):
         current = xs.flatten(0, 1) @ weight.T
         return full_precision(type(self).__name__, current.view(*xs.shape[:2], len(weight)))
 
+    def _split(self, state: Tensor) -> tuple[LIFState, LIFState, tuple[Tensor, ...]]:
+        """Keys, values and what is left of stacked parts [B, parts, N]."""
+        parts = state.unbind(1)
+        return self.neuron.pack(*parts[:3]), self.neuron.pack(*parts[3:6]), parts[6:]
+
     def _cells(self, parts: tuple[Tensor, ...]) -> tuple[LIFState, LIFState]:
         """Keys and values from what the compiled loops return; steps left have no gradient."""
         pack = self.neuron.pack
@@ -197,16 +203,30 @@ class HebbianWrite(_MemoryLayer):
         xs = self._prepared(xs)
         state = self.initial_state(xs[0]) if state is None else state
         self._check_write(xs, state)
-        if not self._fused(xs):
-            return super().forward(xs, state)
         current = self._currents(xs, self.weight)
+        if not self._fused(xs):
+            return self._scan(current, state)
         traces = state.traces if self.rule is not None else state.key[:2]  # without a rule there are none
         parts = [*state.key[:3], *state.value[:3], *traces]
         out, memory, after = _kernels().write_sequence(
-            current, state.memory, parts, self.neuron, self.rule, self.recall
+            current, state.memory, parts, self.neuron, self.rule, self.recall, self._definition
         )
         key, value = self._cells(after)
         return out, WriteState(memory, key, value, () if self.rule is None else HebbianTraces(*after[6:]))
+
+    def _scan(self, current: Tensor, state: WriteState) -> tuple[Tensor, WriteState]:
+        """The definition, of currents."""
+        with without_autocast(current):
+            return scan(self._step, current, state)
+
+    def _definition(self, current: Tensor, memory: Tensor, parts: Tensor) -> list[Tensor]:
+        """What the compiled loop computes."""
+        key, value, traces = self._split(parts)
+        held = () if self.rule is None else HebbianTraces(*traces)
+        with kernels.use("torch"):
+            out, after = self._scan(current, WriteState(memory, key, value, held))
+        traces = traces if self.rule is None else after.traces
+        return [out, after.memory, torch.stack([*after.key[:3], *after.value[:3], *traces], 1)]
 
     def _fused(self, xs: Tensor) -> bool:
         """Whether the compiled loop knows the rule and the neuron, and no minimum of the rule can act on spikes."""
@@ -272,10 +292,10 @@ class HebbianRead(_MemoryLayer):
     def step(self, x: Tensor, state: ReadState) -> tuple[Tensor, ReadState]:
         (x,) = xs = self._prepared(x.unsqueeze(0))
         self._check_read(xs, state)
-        return self._step(x @ self.weight[:, : self.n_in].T, state)
+        return self._step(x @ self.weight[:, : self.n_in].T, self.weight[:, self.n_in :], state)
 
-    def _step(self, current: Tensor, state: ReadState) -> tuple[Tensor, ReadState]:
-        heard = state.history[0] @ self.weight[:, self.n_in :].T
+    def _step(self, current: Tensor, feedback: Tensor, state: ReadState) -> tuple[Tensor, ReadState]:
+        heard = state.history[0] @ feedback.T
         keys, key = self.neuron.step(current + heard, state.key)
         recalled = (state.memory @ keys.unsqueeze(2)).squeeze(2)
         values, value = self.neuron.step(recalled, state.value)
@@ -296,22 +316,36 @@ class HebbianRead(_MemoryLayer):
         xs = self._prepared(xs)
         state = self.initial_state(xs[0]) if state is None else state
         self._check_read(xs, state)
-        if not compiled(self.neuron, xs, self.size):
-            return super().forward(xs, state)
         current = self._currents(xs, self.weight[:, : self.n_in])
+        if not compiled(self.neuron, xs, self.size):
+            return self._scan(current, self.weight[:, self.n_in :], state)
         parts = [*state.key[:3], *state.value[:3]]
         out, after = _kernels().read_sequence(
-            current, self.weight[:, self.n_in :], state.memory, parts, state.history, self.neuron
+            current, self.weight[:, self.n_in :], state.memory, parts, state.history, self.neuron, self._definition
         )
         history = torch.cat([state.history, out[..., self.size :]])[-self.delay :]
         return out, ReadState(state.memory, *self._cells(after), history)
+
+    def _scan(self, current: Tensor, feedback: Tensor, state: ReadState) -> tuple[Tensor, ReadState]:
+        """The definition, of currents and the weight of the feedback."""
+        with without_autocast(current):
+            return scan(lambda x, state: self._step(x, feedback, state), current, state)
+
+    def _definition(
+        self, current: Tensor, feedback: Tensor, memory: Tensor, parts: Tensor, history: Tensor
+    ) -> list[Tensor]:
+        """What the compiled loop computes."""
+        key, value, _ = self._split(parts)
+        with kernels.use("torch"):
+            out, after = self._scan(current, feedback, ReadState(memory, key, value, history))
+        return [out, torch.stack([*after.key[:3], *after.value[:3]], 1)]
 
 
 def compiled(neuron: LIF, xs: Tensor, size: int) -> bool:
     """Whether a loop knows this neuron (numbers, not learned, and a triangle as slope) and has room for the memory."""
     numbers = all(isinstance(getattr(neuron, name), float) for name in neuron.values)
-    room = {"numba": True, "triton": size <= LARGEST, "torch": False}[engine_for(xs)]
-    return room and numbers and isinstance(neuron.program.surrogate, Triangle)
+    room = {"numba": True, "triton": size <= LARGEST, "torch": False}[kernels.engine_for(xs)]
+    return room and numbers and not torch.compiler.is_compiling() and isinstance(neuron.program.surrogate, Triangle)
 
 
 def align_(write: HebbianWrite, read: HebbianRead, features: int) -> None:

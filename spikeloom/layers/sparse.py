@@ -26,10 +26,18 @@ from .delay import DelayedSynapses
 class Signed(torch.autograd.Function):
     """sign * max(theta, 0); the gradient of theta is sign times that of the weight, of active synapses or of all."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, theta: Tensor, sign: Tensor, dormant_gradients: bool) -> Tensor:
-        ctx.save_for_backward(sign if dormant_gradients else sign * (theta > 0))
+    def forward(theta: Tensor, sign: Tensor, dormant_gradients: bool) -> Tensor:
         return sign * theta.clamp(min=0.0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
+        theta, sign, dormant_gradients = inputs
+        factor = sign if dormant_gradients else sign * (theta > 0)
+        ctx.save_for_backward(factor)
+        ctx.save_for_forward(factor)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

@@ -109,11 +109,16 @@ class ConvEncoder(nn.Module):
 class _Bounded(torch.autograd.Function):
     """min(max(x, 0), bound). What lies above can be drawn down by a gradient, but not further up."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.bound = bound
+    def forward(x: Tensor, bound: float) -> Tensor:
         return x.clamp(0.0, bound)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        x, ctx.bound = inputs
+        ctx.save_for_backward(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -364,9 +369,15 @@ def _counted(counted: Tensor, rate: Tensor) -> Tensor:
 class _Counted(torch.autograd.Function):
     """A Function, not `rate + (counted - rate).detach()`: that would round what was counted."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, counted: Tensor, rate: Tensor) -> Tensor:
+    def forward(counted: Tensor, rate: Tensor) -> Tensor:
         return counted.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:

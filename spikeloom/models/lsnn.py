@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..core import State, Stateful, record
 from ..errors import ConfigError, check_like, check_sequence, check_state
+from ..kernels.noise import normal
 from ..layers import (
     DelayedLinear,
     DelayedSynapses,
@@ -172,7 +173,7 @@ class LSNN(Stateful):
         state = self._begin(xs, state)
         currents, inputs = self.inputs(xs, state.inputs)
         if self.current_noise:
-            noise = torch.randn(currents.shape, generator=self.generator, dtype=xs.dtype, device=xs.device)
+            noise = normal(currents.shape, xs.dtype, xs.device, self.generator)
             currents = currents + self.current_noise * noise
         spikes, hidden = self.hidden(currents, state.hidden)
         logits, readout = self.readout(self.output(spikes), state.readout)

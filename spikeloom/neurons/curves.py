@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, as_number, check_count, check_positive
+from ..kernels.transforms import beyond_backward, beyond_loops, definition_gradients
 
 Number = float | Tensor
 
@@ -82,7 +83,8 @@ class LIFCurve(Curve):
         return 0.0 <= refractory <= 40 * self.tau_mem
 
     def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
-        return _lif_rate(current, self.tau_mem, self.refractory, self.smoothing)
+        numbers = self.tau_mem, self.refractory, self.smoothing
+        return _lif_definition(current, *numbers) if beyond_loops(current) else _lif_rate(current, *numbers)
 
     def tune(self, max_rate: Number, intercept: Number) -> tuple[Number, Number]:
         """As for all curves, of the curve without smoothing."""
@@ -230,16 +232,33 @@ class _LIFRate(torch.autograd.Function):
         blocks = [torch.split(part.flatten(), BLOCK) for part in (current, rate, slope)]
         for drive, found, steep in zip_longest(*blocks):
             _lif_block(drive, found, steep, tau_mem, refractory, sigma)
-        ctx.save_for_backward(slope)
+        ctx.save_for_backward(current, slope)
+        ctx.numbers = tau_mem, refractory, sigma
         return rate
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        (slope,) = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
+        current, slope = ctx.saved_tensors
+        if beyond_backward(grads):
+            (found,) = definition_gradients(lambda own: [_lif_definition(own, *ctx.numbers)], [current], grads)
+            return found, None, None, None
         return grads[0] * slope, None, None, None
 
 
 _lif_rate: Callable[..., Tensor] = _LIFRate.apply
+
+
+def _lif_definition(current: Tensor, tau_mem: float, refractory: float, sigma: float) -> Tensor:
+    """The curve by operations of torch, for second derivatives; in both branches nothing is infinite."""
+    above = current - 1
+    if sigma == 0.0:
+        fires = above > 0
+        charge = torch.log1p(1 / torch.where(fires, above, torch.ones_like(above)).clamp_min(1e-15))
+        return torch.where(fires, 1000 / (refractory + tau_mem * charge), torch.zeros_like(above))
+    js = above / sigma
+    near = torch.nn.functional.softplus(js.clamp_min(-20.0), threshold=30.0) * sigma
+    charge = torch.where(js <= -20.0, -js - math.log(sigma), torch.log1p(1 / near))
+    return 1000 / (refractory + tau_mem * charge)
 
 
 def _lif_block(

@@ -34,6 +34,7 @@ from ..errors import (
     check_state,
 )
 from ..kernels.noise import keys, later, uniform
+from ..kernels.transforms import readable
 from .neuron import check_noise
 
 
@@ -133,7 +134,7 @@ class DiehlCook(Stateful):
         voltage = _membrane(self, x, state)
         level = homeostasis + constant(self.threshold, x)
         spikes, refractory = torch.zeros_like(x), state.refractory - constant(self.dt, x)
-        if number := x.numel() - int((voltage < level).count_nonzero()):  # in most steps none crosses
+        if number := _crossing(voltage, level):  # in most steps none crosses
             crossed = voltage >= level
             spikes = torch.where(voltage.isnan(), voltage, crossed.to(x.dtype))
             refractory = refractory.masked_fill(crossed, self.refractory)
@@ -220,13 +221,18 @@ class MembraneLIF(Stateful):
         voltage = _membrane(self, x, state)
         level, refractory = constant(self.threshold, x), state.refractory - constant(self.dt, x)
         spikes = torch.zeros_like(x)
-        if x.numel() - int((voltage < level).count_nonzero()):
+        if _crossing(voltage, level):
             crossed = voltage >= level
             spikes = torch.where(voltage.isnan(), voltage, crossed.to(x.dtype))
             refractory = refractory.masked_fill(crossed, self.refractory)
             voltage = voltage.masked_fill(crossed, self.reset)
         voltage = voltage.clamp(min=self.lowest) if self.lowest > -math.inf else voltage
         return spikes, MembraneState(voltage, refractory)
+
+
+def _crossing(voltage: Tensor, level: Tensor) -> int:
+    """How many neurons are not below their threshold; 2, as if several were, where no values may be read."""
+    return voltage.numel() - int((voltage < level).count_nonzero()) if readable(voltage) else 2
 
 
 def _membrane(neurons: DiehlCook | MembraneLIF, x: Tensor, state: DiehlCookState | MembraneState) -> Tensor:

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from ..core import scan
 from ..errors import ConfigError, ShapeError, check_like, check_sequence
+from ..kernels.transforms import without_autocast
 from .neuron import full_precision
 
 METHODS = ("scan", "toeplitz", "fft", "loop")
@@ -68,7 +69,7 @@ def integrate(
         check_like(owner, name, part, tuple(currents.shape[1:]), currents)
     for name, decay in (("decay_mem", decay_mem), ("decay_syn", decay_syn)):
         _check_decay(name, decay, currents)
-    with torch.autocast(currents.device.type, enabled=False):
+    with without_autocast(currents):
         if method == "loop":
             return _loop(currents, syn_current, voltage, decay_mem, decay_syn)
         steps, batch = currents.shape[:2]
@@ -201,7 +202,7 @@ def _check_decay(name: str, decay: Tensor, currents: Tensor) -> None:
 
 def _groups(syn: Tensor, mem: Tensor, neurons: torch.Size) -> tuple[Tensor, Tensor, int]:
     """Both decays [G], and how many neurons R behind each share them: [*N] is [G, R] in memory."""
-    own = (len(neurons) - i for decay in (syn, mem) for i, size in enumerate(reversed(decay.shape)) if size > 1)
-    cut = max(own, default=0)
+    own = [len(neurons) - i for decay in (syn, mem) for i, size in enumerate(reversed(decay.shape)) if size > 1]
+    cut = max([0, *own])
     expanded = [*neurons[:cut], *[1] * (len(neurons) - cut)]
     return syn.expand(expanded).reshape(-1), mem.expand(expanded).reshape(-1), math.prod(neurons[cut:])

@@ -176,6 +176,18 @@ class ParaLIF(SynapticNeuron):
             generator=generator, **values,
         )  # fmt: skip
         self.firing, self.integration, self.evaluation = firing, integration, evaluation
+        # All programs it may run, by whether spikes are drawn: torch.compile makes none.
+        self._programs = {still: replace(self.program, still=still) for still in ((False, True) if random else (False,))}
+        given = _equation(firing, given=True)
+        self._given = {still: replace(program, equation=given) for still, program in self._programs.items()}
+        self._membrane = replace(
+            self.program, equation=_equation("SB", given=False, fires="never"), surrogate=STEEP
+        )  # fmt: skip
+
+    @property
+    def _still(self) -> bool:
+        """Whether random spikes are not drawn."""
+        return self.firing in RANDOM and not self.training and self.evaluation == "threshold"
 
     def structure(self) -> dict[str, float | str | bool | None]:
         surrogate = self.program.surrogate
@@ -186,8 +198,7 @@ class ParaLIF(SynapticNeuron):
         return DifferenceState(*parts) if "D" in self.firing else ParaLIFState(*parts)
 
     def running(self) -> Program:
-        still = self.firing in RANDOM and not self.training and self.evaluation == "threshold"
-        return replace(self.program, still=True) if still else self.program
+        return self._programs[self._still]
 
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         mean = self.firing in RANDOM and not self.training and self.evaluation == "mean"
@@ -202,8 +213,7 @@ class ParaLIF(SynapticNeuron):
             assert isinstance(self.program.surrogate, Firing)
             out = self.program.surrogate.mean(voltages)
             return out, state._replace(syn_current=syn_current, voltage=voltage, spikes=out[-1])
-        program = replace(self.running(), equation=_equation(self.firing, given=True))
-        spikes, moving = kernels.neurons(program, voltages.flatten(2), moving, self.parameters_for(xs))
+        spikes, moving = kernels.neurons(self._given[self._still], voltages.flatten(2), moving, self.parameters_for(xs))
         settled = self.settle(moving, xs.shape[1:])
         return spikes.reshape(xs.shape), settled._replace(syn_current=syn_current, voltage=voltage)
 
@@ -214,11 +224,10 @@ class ParaLIF(SynapticNeuron):
         if self.integration != "kernel":
             decay_mem, decay_syn = (_shaped(parameters[name], xs) for name in ("decay_mem", "decay_syn"))
             return integrate(xs, *start, decay_mem, decay_syn, method=self.integration)
-        program = replace(self.program, equation=_equation("SB", given=False, fires="never"), surrogate=STEEP)
         parts = tuple(part.flatten(1) for part in start)
         moving = kernels.Moving(parts, parts[0], parts[0])
         decays = {name: parameters[name] for name in ("decay_mem", "decay_syn")}
-        voltages, moving = kernels.neurons(program, xs.flatten(2), moving, decays)
+        voltages, moving = kernels.neurons(self._membrane, xs.flatten(2), moving, decays)
         syn_current, voltage = (part.reshape(xs.shape[1:]) for part in moving.states)
         return voltages.reshape(xs.shape), (syn_current, voltage)
 

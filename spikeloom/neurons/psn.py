@@ -30,6 +30,7 @@ from ..errors import (
     check_state,
 )
 from ..firing import Firing
+from ..kernels.transforms import readable, without_autocast
 from ..surrogate import Arctan, Surrogate, check_surrogate, spike
 from .neuron import full_precision
 
@@ -138,6 +139,10 @@ class MaskedPSN(Stateful):
         self._masking()
 
     def _masking(self) -> float:
+        """The masking; in a graph, which may not read it, 1, and whether it is gets asserted when the graph runs."""
+        if not readable(self.masking):
+            torch._assert_async(self.masking == 1, "MaskedPSN needs masking 1 for part of a sequence, or to carry on.")
+            return 1.0
         masking = float(self.masking)
         if not 0.0 <= masking <= 1.0:
             raise ConfigError(f"MaskedPSN needs masking from 0 to 1, but it is {masking} now. Call set_masking(1.0).")
@@ -157,7 +162,8 @@ class MaskedPSN(Stateful):
 
     def forward(self, xs: Tensor, state: MaskedPSNState | None = None) -> tuple[Tensor, MaskedPSNState]:
         xs = _prepared("MaskedPSN", xs, self.weight)
-        masking = self._masking()
+        whole = state is None and len(xs) == self.steps  # then any masking will do
+        masking = 1.0 if whole and not readable(self.masking) else self._masking()
         if masking < 1.0:
             if state is not None:
                 raise ConfigError(
@@ -169,9 +175,11 @@ class MaskedPSN(Stateful):
         check_state("MaskedPSN", now, MaskedPSNState)
         past, seen = now
         check_like("MaskedPSN", "past", past, (self.order - 1, *xs.shape[1:]), xs)
-        if not isinstance(seen, Tensor) or seen.dim() or seen.dtype != torch.int64 or (state is not None and seen < 0):
+        if not isinstance(seen, Tensor) or seen.dim() or seen.dtype != torch.int64:
             raise ShapeError(f"MaskedPSN needs a state whose seen is an int64 tensor of 0 or more, but got {seen!r}.")
-        start = 0 if state is None else int(seen)
+        start = 0 if state is None or not readable(seen) else int(seen)
+        if start < 0:
+            raise ShapeError(f"MaskedPSN needs a state whose seen is an int64 tensor of 0 or more, but got {seen!r}.")
         end = start + len(xs)
         if end > self.steps:
             raise ShapeError(
@@ -182,9 +190,11 @@ class MaskedPSN(Stateful):
         if state is None:
             distance = _product(weight[:end, :end], xs, self.bias[:end])
         else:
+            rows = seen + torch.arange(len(xs), device=xs.device)  # no Python number: a graph may not read `seen`
+            columns = seen + torch.arange(len(window), device=xs.device)
             weight = functional.pad(weight, (self.order - 1, 0))  # of the steps before the first
-            weight = weight[start:end, start : end + self.order - 1]
-            distance = _product(weight, window, self.bias[start:end])
+            weight = weight.index_select(0, rows).index_select(1, columns)
+            distance = _product(weight, window, self.bias.index_select(0, rows))
         spikes = spike(distance, self.surrogate, strict=False)
         return spikes, MaskedPSNState(window[len(xs) :], seen + len(xs))
 
@@ -241,7 +251,7 @@ class SlidingPSN(Stateful):
         check_like("SlidingPSN", "past", past, (self.order - 1, *xs.shape[1:]), xs)
         steps, chunk = len(xs), min(CHUNK, len(xs))
         window = torch.cat([past, xs, xs.new_zeros(-steps % chunk, *xs.shape[1:])])
-        with torch.autocast(xs.device.type, enabled=False):
+        with without_autocast(xs):
             distance = self._weighed(window.flatten(1), chunk)[:steps].reshape(xs.shape) + self.bias
         spikes = spike(distance, self.surrogate, strict=False)
         return spikes, SlidingPSNState(window[steps : steps + self.order - 1])
@@ -265,7 +275,7 @@ def _matrix(steps: int, generator: torch.Generator | None) -> tuple[nn.Parameter
 
 def _product(weight: Tensor, xs: Tensor, bias: Tensor) -> Tensor:
     """weight [T, S] times xs [S, B, *N] plus bias [T], never in short precision."""
-    with torch.autocast(xs.device.type, enabled=False):
+    with without_autocast(xs):
         return torch.addmm(bias[:, None], weight, xs.flatten(1)).reshape(len(weight), *xs.shape[1:])
 
 

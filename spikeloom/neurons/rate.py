@@ -29,6 +29,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.library import custom_op
 
 from .. import kernels
 from ..core import State
@@ -43,7 +44,7 @@ from ..errors import (
     check_sequence,
     check_state,
 )
-from ..kernels.noise import keys, later, uniform
+from ..kernels.noise import keys, later, seeded_uniform, uniform
 from ..surrogate import Triangle
 from ..vocabulary import Value, clip, floor, maximum, where
 from .curves import Curve, LIFCurve, QCFSCurve, ReLUCurve
@@ -287,8 +288,7 @@ class RateNeuron(Valued):
         if self.partner in RANDOM:
             return RandomState(keys(x.shape[0], x.device, self.generator))
         if self.v_init == "uniform":
-            draw = torch.Generator().manual_seed(self.v_seed)
-            drawn = torch.rand(x.shape[1:], generator=draw).to(x.device, x.dtype)
+            drawn = seeded_uniform(list(x.shape[1:]), self.v_seed).to(x.device, x.dtype)
             voltage = drawn.expand(x.shape).contiguous()
         else:
             voltage = torch.full_like(x, float(self.v_init), requires_grad=False, memory_format=torch.contiguous_format)
@@ -408,9 +408,15 @@ class RateNeuron(Valued):
 class _Hybrid(torch.autograd.Function):
     """A Function, not `spikes + (rate - rate.detach())`: that would round the spikes."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, spikes: Tensor, rates: Tensor) -> Tensor:
+    def forward(spikes: Tensor, rates: Tensor) -> Tensor:
         return spikes.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
@@ -420,6 +426,7 @@ class _Hybrid(torch.autograd.Function):
 _hybrid: Callable[..., Tensor] = _Hybrid.apply
 
 
+@custom_op("spikeloom::poisson_quantile", mutates_args=())
 def _poisson(u: Tensor, mean: Tensor) -> Tensor:
     """The quantile of the Poisson distribution: the smallest count whose cumulative probability is above u."""
     from scipy.stats import poisson  # scipy.stats takes a while to import
@@ -427,6 +434,11 @@ def _poisson(u: Tensor, mean: Tensor) -> Tensor:
     found = torch.from_numpy(poisson.ppf(u.cpu().numpy(), mean.clamp(max=NORMAL).cpu().numpy())).to(u.device)
     normal = torch.floor(mean + mean.sqrt() * torch.special.ndtri(u))
     return torch.where(mean > NORMAL, torch.where(mean.isinf(), mean, normal), found)
+
+
+@_poisson.register_fake
+def _(u: Tensor, mean: Tensor) -> Tensor:
+    return torch.empty_like(u)
 
 
 def _program(equation: Callable[..., Any], **choices: bool) -> kernels.Program:
