@@ -1,6 +1,5 @@
 """What the loops index with: checked before they start, since compiled code does not look."""
 
-import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 

@@ -246,9 +246,7 @@ def dense(xs: Tensor) -> bool:
 
 
 @project.register_fake
-def _(
-    xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool, events: bool = False
-) -> Tensor:
+def _(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool, events: bool = False) -> Tensor:
     return xs.new_empty(*xs.shape[:2], weight.shape[0])
 
 

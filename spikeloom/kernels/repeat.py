@@ -61,8 +61,8 @@ def repeatable(generator: torch.Generator) -> torch.Generator:
 
 _UNFOLLOWED = (
     "a layer draws from its own generator during a backward pass, and nothing says what it drew in the forward pass: "
-    "recomputed like this it would draw other numbers. Use torch.utils.checkpoint, give the layer torch's own generator "
-    "(generator=None), or pass its state from initial_state() as an argument."
+    "recomputed like this it would draw other numbers. Use torch.utils.checkpoint, give the layer torch's own "
+    "generator (generator=None), or pass its state from initial_state() as an argument."
 )
 
 

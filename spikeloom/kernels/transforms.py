@@ -30,12 +30,7 @@ def beyond_loops(tensor: Tensor) -> bool:
     """
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
-    return (
-        type(tensor) not in _PLAIN
-        or _transforms()
-        or forward_ad._current_level >= 0
-        or _tracing() is not None
-    )
+    return type(tensor) not in _PLAIN or _transforms() or forward_ad._current_level >= 0 or _tracing() is not None
 
 
 def readable(tensor: Tensor) -> bool:

@@ -177,7 +177,9 @@ class ParaLIF(SynapticNeuron):
         )  # fmt: skip
         self.firing, self.integration, self.evaluation = firing, integration, evaluation
         # All programs it may run, by whether spikes are drawn: torch.compile makes none.
-        self._programs = {still: replace(self.program, still=still) for still in ((False, True) if random else (False,))}
+        self._programs = {
+            still: replace(self.program, still=still) for still in ((False, True) if random else (False,))
+        }
         given = _equation(firing, given=True)
         self._given = {still: replace(program, equation=given) for still, program in self._programs.items()}
         self._membrane = replace(
