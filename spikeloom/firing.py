@@ -175,7 +175,8 @@ class _Fire(torch.autograd.Function):
 def _times_slope(ctx: Any, grad: Tensor) -> Tensor:
     distance, noise = ctx.saved_tensors
     gain, *numbers = ctx.firing.numbers()
-    return grad * (gain * ctx.firing.slope(distance, noise, *numbers))
+    result: Tensor = grad * (gain * ctx.firing.slope(distance, noise, *numbers))
+    return result
 
 
 class _FireForward(_Fire):
@@ -196,5 +197,6 @@ def fire(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
     >>> fire(torch.zeros(2), torch.tensor([0.4, 0.6]), SigmoidBernoulli()).tolist()
     [1.0, 0.0]
     """
-    function = _fire if torch.compiler.is_compiling() else _fire_forward
-    return function(distance, noise, firing)
+    if torch.compiler.is_compiling():
+        return _fire(distance, noise, firing)
+    return _fire_forward(distance, noise, firing)

@@ -176,7 +176,8 @@ class _Spike(torch.autograd.Function):
 def _times_slope(ctx: Any, grad: Tensor) -> Tensor:
     (distance,) = ctx.saved_tensors
     gain, *numbers = ctx.surrogate.numbers()
-    return grad * (gain * ctx.surrogate.slope(distance, *numbers))
+    result: Tensor = grad * (gain * ctx.surrogate.slope(distance, *numbers))
+    return result
 
 
 class _SpikeForward(_Spike):
@@ -200,5 +201,6 @@ def spike(distance: Tensor, surrogate: Surrogate, strict: bool = True) -> Tensor
     >>> spike(x, Triangle()).tolist()
     [0.0, 1.0]
     """
-    function = _spike if torch.compiler.is_compiling() else _spike_forward
-    return function(distance, surrogate, strict)
+    if torch.compiler.is_compiling():
+        return _spike(distance, surrogate, strict)
+    return _spike_forward(distance, surrogate, strict)

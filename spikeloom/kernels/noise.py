@@ -48,7 +48,9 @@ def draw(
     recomputes, and a compiled graph draws what the layer would.
     """
     if torch.compiler.is_compiling():
-        return _operator(_turn, kind, shape, dtype, device, 0 if generator is None else _handle(generator))
+        number = 0 if generator is None else _handle(generator)
+        drawn: Tensor = _operator(_turn, kind, shape, dtype, device, number)
+        return drawn
     return _drawn(kind, shape, dtype, device, None if generator is None else repeatable(generator))
 
 

@@ -277,7 +277,7 @@ def _project_pull(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None,
     xs, past, weight, delays = ctx.saved_tensors
     if beyond_backward([grad]):
         inputs = [xs, past, weight]
-        grads = definition_gradients(lambda *own: [loop_torch.project(*own, delays)], inputs, [grad])
+        grads = definition_gradients(lambda xs, past, own: [loop_torch.project(xs, past, own, delays)], inputs, [grad])
         return grads[0], grads[1], grads[2], None, None, None
     grad_weight = project_backward(grad, xs, past, weight, delays, ctx.sparse) if ctx.needs_input_grad[2] else None
     grad_xs = grad_past = None

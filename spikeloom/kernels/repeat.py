@@ -21,7 +21,7 @@ from torch.utils import checkpoint
 from ..errors import ConfigError
 
 _FILE = checkpoint.__file__
-_graph_task: Any = torch._C._current_graph_task_id  # type: ignore[attr-defined]
+_graph_task: Any = torch._C._current_graph_task_id
 
 
 class _Notes(NamedTuple):

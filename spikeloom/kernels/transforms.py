@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 _PLAIN = {Tensor, nn.Parameter}
-_has_storage: Any = torch._C._has_storage  # type: ignore[attr-defined]
-_transforms: Any = torch._C._are_functorch_transforms_active  # type: ignore[attr-defined]
-_tracing: Any = torch._C._get_tracing_state  # type: ignore[attr-defined]
+_has_storage: Any = torch._C._has_storage
+_transforms: Any = torch._C._are_functorch_transforms_active
+_tracing: Any = torch._C._get_tracing_state
 
 
 def beyond_loops(tensor: Tensor) -> bool:

@@ -94,6 +94,8 @@ class Valued(Stateful, ABC):
             )
         held: Number = value if isinstance(value, Tensor) else float(value)
         numbers = held.detach() if isinstance(held, Tensor) else torch.tensor(held)
+        if numbers.is_meta or type(numbers) is not Tensor:  # on the meta device, or fake: there are no numbers
+            return held
         if not bool(torch.isfinite(numbers).all()):
             raise ConfigError(f"{owner} needs {name} finite, but got {value}. Pass a finite number.")
         above, advice = self._range(name)

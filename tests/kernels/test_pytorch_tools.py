@@ -179,6 +179,7 @@ def test_the_second_derivative_of_the_rate_curve() -> None:
         torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["two neurons", "recurrent", "HebbianWrite"])
 def test_batched_gradients(name: str) -> None:
     net, xs = make(name), inputs().requires_grad_()
@@ -189,6 +190,7 @@ def test_batched_gradients(name: str) -> None:
         torch.testing.assert_close(torch.autograd.grad(out, xs, grad, retain_graph=True)[0], row, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["two neurons", "recurrent", "ParaLIF SB", "LSNN", "PSN", "HebbianWrite"])
 def test_function_transforms(name: str) -> None:
     net, xs = make(name).double(), inputs(dtype=torch.float64)
