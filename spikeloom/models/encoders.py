@@ -485,7 +485,7 @@ class PackedSpikes:
         True
         """
         weight = next(spiking.parameters())
-        check_images("PackedSpikes", images)
+        check_images("PackedSpikes", images[:0].to(weight.dtype))  # bytes too: they are converted piece by piece
         features = spiking.features(*images.shape[2:])
         count = at_once(images.shape, steps, spiking.channels, memory)
         found = []
