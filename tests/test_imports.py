@@ -1,9 +1,9 @@
 """Who may import whom, read from the source: style.md's house, as a test.
 
    cli -> tasks -> models -> convert -> layers -> rules -> neurons -> kernels -> firing -> surrogate
-       -> core, vocabulary -> compiled -> kept -> errors
+       -> core, vocabulary -> compiled -> kept -> hdf5 -> errors
     inspect -> layers and what is right of them      train -> core, inspect, made_up, errors
-    data -> compiled, kept, errors      plot -> numpy, matplotlib only
+    data -> compiled, kept, hdf5, errors      plot -> numpy, matplotlib only
     report -> plot, made_up, errors
 
 Each may import anything to its right. Only tasks and the command line bring data, train and plot together.
@@ -32,10 +32,11 @@ CHAIN = [
     "core",
     "compiled",
     "kept",
+    "hdf5",
     "errors",
 ]
 APART = {
-    "data": {"compiled", "kept", "errors"},
+    "data": {"compiled", "kept", "hdf5", "errors"},
     "train": {"core", "inspect", "made_up", "errors"},
     "plot": set[str](),
     "report": {"plot", "made_up", "errors"},
@@ -52,7 +53,7 @@ THIRD_PARTY = {
     "matplotlib": {"plot"},
     "gymnasium": {"data"},
     "pooch": {"data"},
-    "h5py": {"data"},
+    "h5py": {"data", "hdf5"},
     "PIL": {"data", "plot"},
     "numba": {"compiled", "kernels"},
     "sympy": {"kernels", "vocabulary"},
@@ -66,7 +67,7 @@ def room(name: str) -> str:
     """The room of the house that a dotted name inside the package belongs to."""
     if name.startswith("kernels.symbols"):  # the vocabulary's words for SymPy, loaded when one is first needed
         return "vocabulary"
-    first = name.partition(".")[0]
+    first = name.partition(".")[0].removesuffix("_child")  # hdf5 starts hdf5_child
     return "cli" if first in CLI else first
 
 

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .. import hdf5
 from ..core import Stateful
 from ..errors import ConfigError, DataError, ExportError, check_positive
 from ..firing import Firing
@@ -206,11 +207,12 @@ def read_nir(path: Path | str) -> "nir.NIRGraph":
     """The graph in a file, for `from_nir`.
 
     Raises:
-        DataError: there is no such file, or it holds no graph.
+        DataError: there is no such file, it is damaged or keeps data elsewhere, or it holds no graph.
     """
     nir, path = _nir(), Path(path)
     if not path.is_file():
         raise DataError(f"There is no file {path}. Name a file that `spikeloom export` or another program wrote.")
+    hdf5.check(path, str(path), "Export it again.")
     try:
         graph = nir.read(path, type_check=False)
     except DAMAGED as error:

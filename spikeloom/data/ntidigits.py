@@ -21,8 +21,9 @@ import h5py
 import numpy as np
 import torch
 
+from .. import hdf5
 from ..errors import ConfigError, DataError
-from . import events, hdf5
+from . import events
 from .fetch import DataFile, Description, digests, folder
 from .fetch import describe as describe_file
 from .spike_trains import LONGEST, Array, SpikeTrains

@@ -20,8 +20,8 @@ from typing import IO, Literal
 import h5py
 import numpy as np
 
+from .. import hdf5
 from ..errors import ConfigError, DataError
-from . import hdf5
 from .fetch import DataFile, Description, locate
 from .fetch import describe as describe_file
 from .members import opened_zip

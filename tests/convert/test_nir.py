@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -370,12 +371,43 @@ def test_files_that_are_no_graphs(tmp_path: Path) -> None:
     for damaged in (b"", b"nonsense", whole[: len(whole) // 2], whole[:200] + b"\0" * 2000 + whole[2200:]):
         path.write_bytes(damaged)
         with pytest.raises(
-            DataError, match=r"should hold a NIR graph, but it is damaged or of another kind: .* Export it"
+            DataError,
+            match=r"should hold a NIR graph, but it is damaged or of another kind: .*Export it|HDF5 file.*Export it",
         ):
             read_nir(path)
     nir.write(path, nir.Linear(np.ones((2, 2))))
     with pytest.raises(DataError, match=r"damaged or of another kind|holds a Linear"):
         read_nir(path)
+
+
+def test_files_whose_data_lie_elsewhere_or_that_contain_themselves(tmp_path: Path) -> None:
+    def external(file: h5py.File) -> None:
+        file.create_dataset("node/w", (4,), "f4", external=[(str(tmp_path / "secret"), 0, 16)])
+
+    def virtual(file: h5py.File) -> None:
+        layout = h5py.VirtualLayout((4,), "f4")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "w", (4,))
+        file.create_virtual_dataset("node/w", layout)
+
+    def linked(file: h5py.File) -> None:
+        file["node"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/")
+
+    def circular(file: h5py.File) -> None:
+        node = file.create_group("node")
+        node["again"] = node
+
+    def huge(file: h5py.File) -> None:
+        file.create_dataset("node/w", (1 << 20, 1 << 20), "f4", chunks=(1024, 1024), compression="gzip")
+
+    (tmp_path / "secret").write_bytes(bytes(16))
+    for write, told in (
+        (external, "in other files"), (virtual, "in other files"), (linked, "a link"), (circular, "contains itself"),
+        (huge, "absurd"),
+    ):  # fmt: skip
+        with h5py.File(tmp_path / "net.nir", "w") as file:
+            write(file)
+        with pytest.raises(DataError, match=told):
+            read_nir(tmp_path / "net.nir")
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:

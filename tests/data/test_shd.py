@@ -13,7 +13,8 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as some
 
-from spikeloom.data import hdf5, shd, ssc
+from spikeloom import hdf5
+from spikeloom.data import shd, ssc
 from spikeloom.data.spike_trains import Array, SpikeTrains
 from spikeloom.errors import ConfigError, DataError
 

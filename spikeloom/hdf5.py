@@ -17,8 +17,9 @@ from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..errors import DataError
-from .spike_trains import Array
+from .errors import DataError
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 CHILD = Path(__file__).with_name("hdf5_child.py")
 LINE = 1 << 26
@@ -30,13 +31,14 @@ class Part(NamedTuple):
 
     Args:
         name: with the groups that it is in.
-        kind: "lists" for a list of numbers per sample, "numbers" for one list, "words" for a list of names.
+        kind: "lists" for a list of numbers per sample, "numbers" for one list, "words" for a list of names; "all" reads
+            everything below the name, "" for the whole file, and returns none of it.
         required: whether a file without it is refused.
         most: bytes that it may take, of lists those of the references to them.
     """
 
     name: str
-    kind: Literal["lists", "numbers", "words"]
+    kind: Literal["lists", "numbers", "words", "all"]
     required: bool = True
     most: int = 1 << 26
 
@@ -75,6 +77,16 @@ def read(source: IO[bytes], wanted: Sequence[Part], what: str, advice: str) -> P
         lengths = np.concatenate([np.zeros(1, np.int64), *parts[::2]])
         found.lists[name] = np.concatenate(parts[1::2]), np.cumsum(lengths)
     return found
+
+
+def check(path: Path, what: str, advice: str, most: int = 1 << 30) -> None:
+    """Read everything in a file in the other process, so that another program may read it in this one.
+
+    Raises:
+        DataError: as `read`; also where groups contain one another, or data sets take more than `most` bytes.
+    """
+    with path.open("rb") as source:
+        read(source, [Part("", "all", most=most)], what, advice)
 
 
 def _messages(

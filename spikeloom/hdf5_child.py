@@ -4,7 +4,7 @@ The HDF5 library ends the process on some damaged files and never returns from o
 and little time for every step, and its end costs the caller nothing. Nothing but the file itself is read: no link, no
 storage and no data set elsewhere, no filter from a plugin.
 
-    stdin    a line of JSON: [name, kind, required, bytes], ...       kind: lists, numbers, words
+    stdin    a line of JSON: [name, kind, required, bytes], ...       kind: lists, numbers, words, all
     stdout   for every array a line of JSON {"name", "dtype", "count"} and its bytes; {"words": name, "list"};
              at last {"end": true}, or {"refused": why} or {"damaged": why}
 """
@@ -40,6 +40,9 @@ def serve(number: int, wanted: list[tuple[str, str, bool, int]], out: IO[bytes])
     with os.fdopen(number, "rb") as source, h5py.File(source, "r") as file:
         for name, kind, required, most in wanted:
             _next_step()
+            if kind == "all":
+                _everything(file, size, most)
+                continue
             part = _part(file, name, size, most)
             if part is None and not required:
                 continue
@@ -91,6 +94,31 @@ def _part(file: h5py.File, name: str, size: int, most: int) -> h5py.Dataset | No
         if there < expected or part.id.get_storage_size() > size:
             raise _RefusedError(f"{name} claims to be {_shown(part)}, but not all of it is in the file")
     return part
+
+
+def _everything(file: h5py.File, size: int, most: int) -> None:
+    """Read all data sets and attributes; refuse groups that contain one another."""
+    waiting: list[tuple[str, tuple[int, ...]]] = [("", ())]
+    while waiting:
+        name, above = waiting.pop()
+        group = file[name] if name else file
+        for value in group.attrs.values():
+            most -= np.asarray(value).nbytes
+        here = h5py.h5o.get_info(group.id).addr
+        if here in above:
+            raise _RefusedError(f"{name} contains itself")
+        for step in group:
+            path = f"{name}/{step}".lstrip("/")
+            _next_step()
+            part = _part(file, path, size, most)
+            if part is not None:
+                most -= np.asarray(part[()]).nbytes
+                for value in part.attrs.values():
+                    most -= np.asarray(value).nbytes
+            else:
+                waiting.append((path, (*above, here)))
+            if most < 0:
+                raise _RefusedError(f"it holds more data up to {path} than any such file, which is absurd")
 
 
 def _lists(part: h5py.Dataset, name: str, size: int, out: IO[bytes]) -> None:
