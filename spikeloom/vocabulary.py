@@ -42,11 +42,13 @@ class _SafeSlope(torch.autograd.Function):
 
 
 def _times(grad: Tensor, x: Tensor, name: str) -> Tensor:
-    """A gradient times the slope of log1p or sqrt, and zero where it is zero and the slope infinite."""
-    steep = x == (-1 if name == "log1p" else 0)
-    held = torch.where(steep, torch.ones_like(x), x)  # no infinity enters what is not taken, at any derivative
+    """A gradient times the slope of log1p or sqrt, and zero where it is zero and the slope infinite or undefined."""
+    edge = -1 if name == "log1p" else 0
+    outside = ~(x > edge)
+    held = torch.where(outside, torch.ones_like(x), x)  # no infinity enters what is not taken, at any derivative
     slope = 1 / (1 + held) if name == "log1p" else 0.5 / torch.sqrt(held)
-    return torch.where(steep, torch.where(grad == 0, torch.zeros_like(grad), grad * torch.inf), grad * slope)
+    steep = torch.where(x == edge, torch.full_like(x, torch.inf), torch.full_like(x, torch.nan))
+    return torch.where(outside, torch.where(grad == 0, torch.zeros_like(grad), grad * steep), grad * slope)
 
 
 class _SafeSlopeForward(_SafeSlope):
