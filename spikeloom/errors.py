@@ -89,6 +89,18 @@ def check_generator(owner: str, generator: Any) -> None:
         )
 
 
+def check_dense(owner: str, xs: Tensor) -> None:
+    """Raise ShapeError unless a tensor holds all of its values: it is not sparse, and not on the device "meta"."""
+    if not isinstance(xs, Tensor) or xs.is_complex():
+        kind = type(xs).__name__ if not isinstance(xs, Tensor) else xs.dtype
+        raise ShapeError(f"{owner} needs a tensor of real numbers, but got {kind}. Convert it with torch.as_tensor.")
+    if xs.layout is not torch.strided or xs.is_meta:
+        raise ShapeError(
+            f"{owner} needs a dense tensor as input, but got {xs.layout} on {xs.device}. Call .to_dense() on a sparse "
+            "tensor; one on meta has no values."
+        )
+
+
 def check_sequence(owner: str, xs: Tensor, features: int | None = None) -> None:
     """Raise ShapeError unless `xs` is a floating point sequence [T, B, *N] with at least one step."""
     expected = f"[T, B, {'*N' if features is None else features}]"
@@ -98,6 +110,7 @@ def check_sequence(owner: str, xs: Tensor, features: int | None = None) -> None:
         )
     if not xs.is_floating_point():
         raise ShapeError(f"{owner} needs floating point input, but got {xs.dtype}. Call .float() on it first.")
+    check_dense(owner, xs)
     if xs.dim() < 3 or xs.shape[0] == 0:
         raise ShapeError(
             f"{owner} needs input {expected}, time first, with T >= 1, but got {list(xs.shape)}. "

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import as_number, check_positive
+from .errors import ShapeError, as_number, check_dense, check_positive
 from .surrogate import Surrogate
 from .vocabulary import Value, exp, log1p, maximum, minimum, sigmoid, tanh, where
 
@@ -199,4 +199,11 @@ def fire(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
     """
     if torch.compiler.is_compiling():
         return _fire(distance, noise, firing)
+    check_dense("fire: distance", distance)
+    check_dense("fire: noise", noise)
+    if noise.shape != distance.shape or not isinstance(firing, Firing):
+        raise ShapeError(
+            f"fire needs a Firing, and noise of the shape of distance, but got {firing!r}, {list(noise.shape)} and "
+            f"{list(distance.shape)}."
+        )
     return _fire_forward(distance, noise, firing)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import ConfigError, check_positive
+from .errors import ConfigError, check_dense, check_positive
 from .vocabulary import Value, abs, exp, maximum, sigmoid
 
 
@@ -203,4 +203,7 @@ def spike(distance: Tensor, surrogate: Surrogate, strict: bool = True) -> Tensor
     """
     if torch.compiler.is_compiling():
         return _spike(distance, surrogate, strict)
+    check_dense("spike: distance", distance)
+    if strict is not True and strict is not False:
+        raise ConfigError(f"spike needs strict True or False, but got {strict!r}.")
     return _spike_forward(distance, surrogate, strict)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError, check_dense
 from ..neurons import QCFSCurve, RateNeuron, rate_neurons
 from .blocks import check_batch, check_whole, in_blocks
 from .converted import Converted
@@ -233,6 +233,10 @@ class QCFS(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.neuron._check_call()
+        if not isinstance(x, Tensor) or x.dim() == 0 or not x.is_floating_point():
+            shown = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise ShapeError(f"QCFS needs a floating point tensor [B, *N], but got {shown}. Call .float() on it.")
+        check_dense("QCFS", x)
         return self.neuron.rates(x)
 
     def spiking(self, dt: float) -> RateNeuron:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError
 from ..neurons import RateNeuron, rate_neurons
 from .blocks import check_batch, check_whole, in_blocks
 from .converted import Converted
@@ -98,8 +98,13 @@ def verify(
     """
     check_batch("verify", x)
     check_whole("verify", 0, steps=steps)
+    if not (atol >= 0.0 and rtol >= 0.0 and tolerance >= 0.0):
+        raise ConfigError(f"verify needs atol, rtol and tolerance >= 0, but got {atol}, {rtol} and {tolerance}.")
     with torch.no_grad():
-        wanted = shared_copy(model).eval()(x.clone())
+        try:
+            wanted = shared_copy(model).eval()(x.clone())
+        except RuntimeError as error:
+            raise ShapeError(f"verify: the model cannot take x {x.dtype} {list(x.shape)}: {error}.") from error
         got = to_rate(converted).eval()(x.unsqueeze(0))[0][0]
     if got.shape != wanted.shape:
         raise ConfigError(f"The model gives {list(wanted.shape)} but its conversion {list(got.shape)}.")

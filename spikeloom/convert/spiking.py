@@ -121,7 +121,7 @@ def convert(
             f"convert needs example=x, a floating point batch [B, *N] of the model's input, but got {got}."
         )
     check_batch("convert", example)
-    if v_init != "uniform" and not math.isfinite(v_init):
+    if v_init != "uniform" and (isinstance(v_init, str) or not math.isfinite(v_init)):
         raise ConfigError(f'convert needs v_init as a finite number, or "uniform", but got {v_init!r}.')
     _check_ordinary(model)
     work = _Translation(model, dict(swap or {}), partner, max_pool, v_init, dt, synapse, example)

@@ -316,6 +316,8 @@ def split(stories: Stories, share: float, generator: torch.Generator) -> tuple[S
     Raises:
         ConfigError: one of the two is empty.
     """
+    if not 0.0 < share < 1.0:
+        raise ConfigError(f"split needs a share between 0 and 1, but got {share}.")
     known = torch.unique(stories.story)
     order = known[torch.randperm(len(known), generator=generator)]
     held = torch.isin(stories.story, order[: round(share * len(known))])

@@ -38,6 +38,8 @@ class Batches:
         self, count: int, batch: int, generator: torch.Generator, rank: int = 0, world: int = 1, *,
         lengths: Tensor | None = None, pool: int = 1,
     ) -> None:  # fmt: skip
+        if not 0 <= rank < world:
+            raise ConfigError(f"Batches needs world >= 1 and rank from 0 to world - 1, but got {world} and {rank}.")
         if not 1 <= batch * world <= count:
             of_each = f" for each of {world} processes" if world > 1 else ""
             raise ConfigError(
@@ -104,4 +106,6 @@ def in_order(count: int, batch: int) -> list[Tensor]:
     >>> [part.tolist() for part in in_order(5, 2)]
     [[0, 1], [2, 3], [4]]
     """
+    if count < 0 or batch < 1:
+        raise ConfigError(f"in_order needs count >= 0 and batch >= 1, but got {count} and {batch}.")
     return [torch.arange(start, min(start + batch, count)) for start in range(0, count, batch)]

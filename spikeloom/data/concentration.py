@@ -23,6 +23,8 @@ from torch import Tensor
 from ..errors import ConfigError, ShapeError
 
 DOWN, UP, EMPTY = range(3)
+MANY = 200
+"""Cells up to which best play is worked out."""
 Play = Literal["optimal", "face down", "any cell"]
 
 
@@ -179,7 +181,14 @@ def face_down(observations: Tensor, cells: int, generator: torch.Generator) -> T
     >>> face_down(game.observe(game.deal(3, draws)), 2, draws).shape
     torch.Size([3])
     """
-    down = observations[:, : 3 * cells : 3]
+    if cells < 1 or observations.dim() != 2 or observations.shape[1] < 3 * cells:
+        raise ShapeError(
+            f"face_down needs observations [B, O] of at least one of cells, with O >= 3 cells, but got "
+            f"{list(observations.shape)} and {cells} cells. Pass what Concentration.observe returns."
+        )
+    down = observations[:, : 3 * cells : 3].float().contiguous()
+    if not bool(((down == 0) | (down == 1)).all()):
+        raise ShapeError("face_down needs observations of 0 and 1. Pass what Concentration.observe returns.")
     return torch.multinomial(torch.where(down.any(1, keepdim=True), down, 1.0), 1, generator=generator).squeeze(1)
 
 
@@ -213,6 +222,8 @@ def optimal_flips(cells: int) -> dict[int, float]:
     >>> {flips: round(share, 4) for flips, share in optimal_flips(4).items()}
     {4: 0.3333, 6: 0.6667}
     """
+    if not 0 <= cells <= MANY:
+        raise ConfigError(f"optimal_flips needs cells from 0 to {MANY}, but got {cells}.")
     return dict(sorted(_best(cells - cells % 2, 0).items()))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, check_positive
+from ..errors import ConfigError, ShapeError, check_positive
 from . import fsdd, mfcc, mnist
 from .fsdd import Split
 from .spike_trains import Array
@@ -73,6 +73,11 @@ class Members:
             raise ConfigError(f"Samples of {length} pairs need as many digits, but there are {len(classes)}.")
         if len(set(classes)) < len(classes):
             raise ConfigError(f"Every digit may be named once, but got {', '.join(map(str, classes))}.")
+        if sounds.dim() != 1 or images.dim() != 1:
+            raise ShapeError(
+                f"Members needs sounds [N] and images [M], a digit each, but got {list(sounds.shape)} and "
+                f"{list(images.shape)}."
+            )
         self.length = length
         self.sounds, self.images = ([torch.nonzero(labels == n)[:, 0] for n in classes] for labels in (sounds, images))
         for digit, said, shown in zip(classes, self.sounds, self.images, strict=True):
@@ -136,6 +141,8 @@ def write_example(here: Path, words: int = 12, images: int = 12, digits: int = 1
             "write_example needs 1 to 10 digits, 6 to 50 words (5 of them for the test) and at least one picture, but "
             f"got {digits}, {words} and {images}."
         )
+    if seed < 0:
+        raise ConfigError(f"write_example needs seed >= 0, but got {seed}.")
     draws = np.random.default_rng(seed)
     (here / "fsdd").mkdir(parents=True, exist_ok=True)
     (here / "mnist").mkdir(parents=True, exist_ok=True)

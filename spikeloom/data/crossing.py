@@ -61,10 +61,8 @@ def crossing(images: Tensor, n_in: int = 80, ext_time: int = 1, answer_rows: int
     >>> crossing(torch.zeros(3, 28, 28, dtype=torch.uint8)).shape
     torch.Size([840, 3, 80])
     """
-    if n_in < 4 or n_in % 2:
-        raise ConfigError(
-            f"Threshold crossing needs an even n_in of at least 4, but got {n_in}. Take {max(n_in + n_in % 2, 4)}."
-        )
+    if not 4 <= n_in <= 1 << 16 or n_in % 2:
+        raise ConfigError(f"Threshold crossing needs an even n_in of at least 4, but got {n_in}. Take 80.")
     if ext_time < 1 or answer_rows < 0:
         raise ConfigError(
             f"Threshold crossing needs ext_time >= 1 and answer_rows >= 0, but got {ext_time} and {answer_rows}."

@@ -80,6 +80,15 @@ def make(x: Array | int, y: Array | int, t: Array, p: Array | bool, unit: TimeUn
     return events
 
 
+def _check_recording(owner: str, events: Array) -> None:
+    """Raise ShapeError unless these are the events of one recording."""
+    if events.ndim != 1 or not {"x", "y", "t", "p"} <= set(events.dtype.names or ()):
+        raise ShapeError(
+            f"{owner} needs events as a list with the fields x, y, t and p, but got {events.dtype} "
+            f"{list(events.shape)}. Make them by make(x, y, t, p)."
+        )
+
+
 def _cells(column: Array, name: str) -> Array:
     """Cells along one axis, if they are whole numbers that the field of a recording holds."""
     most = np.iinfo(EVENT[name]).max
@@ -155,6 +164,7 @@ def write_bin(events: Array) -> bytes:
     >>> write_bin(make(np.array([7]), 15, np.array([654]), True)).hex()
     '070f80028e'
     """
+    _check_recording("write_bin", events)
     time = events["t"]
     _refuse(events["x"], (events["x"] < 0) | (events["x"] > 255), "x", "0 to 255")
     wrong = (events["y"] < 0) | (events["y"] > 255) | (events["y"] == MARKER)
@@ -189,6 +199,7 @@ def write_bs1(events: Array) -> bytes:
     Raises:
         ConfigError: a channel or a time is negative, a time has more than 23 bits, or y is not 0.
     """
+    _check_recording("write_bs1", events)
     _refuse(events["x"], events["x"] < 0, "x", "0 to 32767")
     _refuse(events["y"], events["y"] != 0, "y", "0: this format has one dimension")
     _refuse(events["t"], (events["t"] < 0) | (events["t"] > LAST), "time", f"0 to {LAST:,} us")
@@ -201,6 +212,7 @@ def check(events: Array, width: int, height: int, name: str) -> Array:
     Raises:
         DataError: there is none, a cell is outside the sensor, or a time is negative, above a minute or out of order.
     """
+    _check_recording("check", events)
     if not len(events):
         raise DataError(f"{name} is an empty recording. Remove it, or download it again.")
     x, y, time = events["x"], events["y"], events["t"]
@@ -225,6 +237,7 @@ def check(events: Array, width: int, height: int, name: str) -> Array:
 
 def polarity(events: Array, keep: Polarity) -> Array:
     """The events of one polarity; all of them for "both" and "merge", which differ only in their units."""
+    _check_recording("polarity", events)
     check_choice("polarity", keep, POLARITIES)
     if keep in ("both", "merge"):
         return events
@@ -234,6 +247,7 @@ def polarity(events: Array, keep: Polarity) -> Array:
 
 def saccade(events: Array, number: Saccade) -> Array:
     """The events of one of the three saccades of 105 ms, with their times as they are; all of them for "all"."""
+    _check_recording("saccade", events)
     check_choice("saccade", number, SACCADES)
     if number == "all":
         return events
@@ -250,6 +264,7 @@ def stabilize(events: Array, width: int, height: int) -> Array:
 
     What leaves is decided before x' and y' are rounded.
     """
+    _check_recording("stabilize", events)
     number = np.clip(events["t"] // SACCADE, 0, 2)
     moved = events["t"] / SACCADE - number
     x = events["x"] + np.array([4.0, 0.5, -3.0])[number] + np.array([-3.5, -3.5, 7.0])[number] * moved
@@ -271,6 +286,7 @@ def window(events: Array, start: float, duration: float) -> Array:
     >>> window(make(np.zeros(3), 0, np.array([999, 1000, 3000]), True), 1.0, 2.0)["t"]
     array([0])
     """
+    _check_recording("window", events)
     check_window(start, duration)
     begin, end = round(1000 * start), round(1000 * (start + duration))
     kept: Array = events[(events["t"] >= begin) & (events["t"] < end)]
@@ -287,6 +303,8 @@ def units(events: Array, width: int, height: int, keep: Polarity) -> Array:
     >>> units(make(np.array([2, 2]), 1, np.zeros(2), np.array([False, True])), 10, 10, "both")
     array([ 12, 112], dtype=uint16)
     """
+    _check_recording("units", events)
+    check_choice("polarity to keep", keep, POLARITIES)
     x, y = events["x"], events["y"]
     outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
     if outside.any():
@@ -351,6 +369,8 @@ def convert(
             break
         last = name
         start, end = first[number], first[number] + len(events)
+        if end > at_most:
+            raise ConfigError(f"convert needs at_most of at least all {end:,} events, but got {at_most:,}.")
         times[start:end] = milliseconds(events["t"])
         addresses[start:end] = units(events, width, height, keep)
         first[number + 1] = end
@@ -386,6 +406,11 @@ def example(
 
     Units: duration in ms.
     """
+    if min(classes, width, height, count + 1) < 1 or not 0 <= label < classes or not 0.0 < duration <= LONGEST:
+        raise ConfigError(
+            f"example needs a label below classes, cells and a duration up to {LONGEST:,.0f} ms, but got {label}, "
+            f"{classes}, {width} x {height} and {duration}."
+        )
     first, end = label * width * height // classes, (label + 1) * width * height // classes
     draws = torch.rand(3, count, generator=generator, dtype=torch.float64).numpy()
     cells = (first + draws[0] * (end - first)).astype(np.int64)

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, ShapeError
 from . import cochlea, wav
 from .cochlea import Cochlea
 from .fetch import Description, digests, folder, read_bytes
 from .members import LARGEST_SET, opened_zip
-from .spike_trains import Array, SpikeTrains
+from .spike_trains import Array, SpikeTrains, whole
 from .stored import folder as folder_of_spikes
 from .stored import stored
 
@@ -133,7 +133,13 @@ def split_mixed(
     """
     if not 0.0 < share < 1.0:
         raise ConfigError(f"The validation share must be between 0 and 1, but got {share}. Pass 0.1 for a tenth.")
-    groups = np.stack([np.asarray(labels), np.asarray(speakers)], axis=1)
+    both = whole(labels, "labels"), whole(speakers, "speakers")
+    if both[0].ndim != 1 or both[0].shape != both[1].shape:
+        raise ShapeError(
+            f"split_mixed needs labels and speakers of one length, but got {list(both[0].shape)} and "
+            f"{list(both[1].shape)}."
+        )
+    groups = np.stack(both, axis=1)
     held = np.zeros(len(groups), bool)
     for group in np.unique(groups, axis=0):
         members = np.flatnonzero((groups == group).all(axis=1))
@@ -153,7 +159,9 @@ def split_speakers(speakers: Array | Tensor, held_out: list[int]) -> tuple[Tenso
     >>> split_speakers([0, 1, 2, 1], held_out=[1])
     (tensor([0, 2]), tensor([1, 3]))
     """
-    known = np.asarray(speakers)
+    known = whole(speakers, "speakers")
+    if known.ndim != 1:
+        raise ShapeError(f"split_speakers needs a list of speakers, but got the shape {list(known.shape)}.")
     absent = sorted(set(held_out) - set(known.tolist()))
     if absent or not held_out:
         present = sorted(set(known.tolist()))

@@ -124,6 +124,8 @@ def standardised(frames: Array) -> Array:
     >>> standardised(np.array([[1.0, 3.0, 5.0], [2.0, 2.0, 2.0]])).tolist()
     [[-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
     """
+    if frames.ndim != 2:
+        raise DataError(f"standardised needs frames [T, K], but got {list(frames.shape)}.")
     spread = frames.std(1, ddof=1, keepdims=True)
     flat = spread <= FLAT
     standard: Array = np.where(flat, 0.0, (frames - frames.mean(1, keepdims=True)) / np.where(flat, 1.0, spread))
@@ -136,6 +138,8 @@ def first_frame(loudness: Array, frames: int) -> int:
     >>> [first_frame(np.eye(8)[loudest], 4) for loudest in (0, 3, 4, 7)]
     [0, 1, 2, 4]
     """
+    if loudness.ndim != 1 or not loudness.size:
+        raise DataError(f"first_frame needs the loudness of every frame, but got {list(loudness.shape)}.")
     return int(np.clip(int(np.argmax(loudness)) - frames // 2, 0, max(len(loudness) - frames, 0)))
 
 

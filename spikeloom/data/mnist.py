@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from .fetch import DataFile, Description, locate, read_bytes
 from .fetch import describe as describe_file
 
@@ -148,4 +148,6 @@ def read_idx(path: Path | str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]
 
 
 def _files(split: Split) -> tuple[DataFile, DataFile]:
+    if split not in ("train", "test"):
+        raise ConfigError(f'There is no split {split!r} of MNIST. Choose "train" or "test".')
     return (FILES[0], FILES[1]) if split == "train" else (FILES[2], FILES[3])

@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, ShapeError
 from .fetch import DataFile, Description, folder
 from .members import Members, locate
 from .spike_trains import Array
@@ -190,6 +190,8 @@ def resized(images: Tensor, side: int, resize: Resize) -> Tensor:
     >>> resized(image, 2, "nearest").sum().item(), resized(image, 2, "ink").sum().item()
     (0, 1)
     """
+    if images.dim() != 3:
+        raise ShapeError(f"resized needs images [N, H, W], but got {list(images.shape)}.")
     size = images.shape[-1]
     if not 1 <= side <= size:
         raise ConfigError(f"Images have {size} x {size} pixels and cannot be made {side} x {side}. Choose 1 to {size}.")
@@ -213,6 +215,10 @@ def rotated(images: Tensor, turns: int = 4) -> Tensor:
     """
     if not 1 <= turns <= 4:
         raise ConfigError(f"Images have 1 to 4 quarter turns, but got turns={turns}.")
+    if images.dim() < 3 or images.shape[-1] != images.shape[-2] or images.is_floating_point():
+        raise ShapeError(
+            f"rotated needs square images [C, ..., H, H] of bytes, but got {images.dtype} {list(images.shape)}."
+        )
     return torch.cat([images.rot90(turn, (-2, -1)) for turn in range(turns)])
 
 
@@ -330,6 +336,8 @@ def write_example(here: Path | str, alphabets: int = 3, characters: int = 4, dra
         )
     here = Path(here)
     here.mkdir(parents=True, exist_ok=True)
+    if seed < 0:
+        raise ConfigError(f"write_example needs seed >= 0, but got {seed}.")
     drawn, number = np.random.default_rng(seed), 0
     for split in OFFICIAL:
         files = dict[str, bytes]()

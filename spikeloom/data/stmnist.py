@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, ShapeError
 from . import events
 from .events import Polarity
 from .fetch import Description, folder
@@ -182,6 +182,8 @@ def read_mat(data: bytes, name: str) -> Array:
 
 def write_mat(recording: Array) -> bytes:
     """The MATLAB file of a recording: equal bytes for equal events."""
+    if recording.ndim != 1 or not recording.dtype.names:
+        raise ShapeError(f"write_mat needs the events of one recording, but got the shape {list(recording.shape)}.")
     table = np.zeros((TAXELS + 1, len(recording)))
     table[SIDE * recording["y"] + recording["x"], np.arange(len(recording))] = np.where(recording["p"], 1, -1)
     table[-1] = recording["t"] / 1e6

@@ -182,7 +182,7 @@ def symbol_steps(symbol_ms: float, dt: float) -> int:
     >>> symbol_steps(200.0, 0.5)
     400
     """
-    steps = round(symbol_ms / dt) if dt > 0.0 and symbol_ms > 0.0 else 0
+    steps = round(symbol_ms / dt) if dt > 0.0 and 0.0 < symbol_ms < dt * 2**31 else 0
     if steps < 1 or abs(steps * dt - symbol_ms) > 1e-6 * symbol_ms:
         raise ConfigError(f"A symbol of {symbol_ms} ms is not a whole number of steps of {dt} ms. Change one of them.")
     return steps
@@ -236,6 +236,7 @@ def _hits(cells: int, chance: float, generator: torch.Generator) -> Tensor:
     pieces = [position.new_empty(0)]
     while position < cells - 1:
         gaps = torch.empty(count, dtype=torch.int64, device=generator.device).geometric_(chance, generator=generator)
+        gaps = torch.where(gaps < 1, cells + 1, gaps).clamp_(max=cells + 1)  # 1 / chance may be more than 64 bits hold
         pieces.append(gaps.cumsum(0) + position)
         position = pieces[-1][-1]
     hits = torch.cat(pieces)

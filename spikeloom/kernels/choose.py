@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError, check_like
 from . import loop_torch
 from .bounds import check_delays
 from .loop_torch import Moving
@@ -93,6 +93,12 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, spa
     check_delays(delays, weight, 1 + past.shape[0])
     if engine_for(xs) != "numba":
         return loop_torch.project(xs, past, weight, delays)
+    if xs.dim() != 3 or weight.dim() != 2:
+        raise ShapeError(
+            f"A projection needs xs [T, B, I] and weight [N, I], but got {list(xs.shape)} and {list(weight.shape)}."
+        )
+    check_like("A projection", "weight", weight, (weight.shape[0], xs.shape[2]), xs)
+    check_like("A projection", "past", past, (len(past), *xs.shape[1:]), xs)
     from . import operators
 
     compiling = torch.compiler.is_compiling()  # then the operator looks at the inputs, when it runs
@@ -100,6 +106,25 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, spa
         return loop_torch.project(xs, past, weight, None)
     result: Tensor = operators.project(xs, past, weight, delays, sparse, not compiling)
     return result
+
+
+def _check(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> None:
+    """Raise ShapeError unless everything has the shape and type that a compiled loop takes for granted."""
+    owner = f"The loop of {program.equation.name}"
+    if xs.dim() != 3:
+        raise ShapeError(f"{owner} needs xs [T, B, N], but got {list(xs.shape)}. Flatten the neurons first.")
+    shape, kind, home = xs.shape[1:], xs.dtype, xs.device
+    for part in (*moving.states, moving.spikes, moving.left, *moving.history):
+        if part.shape != shape or part.dtype != kind or part.device != home:
+            check_like(owner, "moving", part, tuple(shape), xs)
+    for name in program.equation.parameters:
+        part = parameters[name]
+        if (part.dim() and part.shape != shape[1:]) or part.dtype != kind or part.device != home:
+            check_like(owner, name, part, tuple(shape[1:]), xs)
+    if len(moving.states) != len(program.equation.states):
+        raise ShapeError(
+            f"{owner} has states {', '.join(program.equation.states)}, but moving holds {len(moving.states)}."
+        )
 
 
 def _operate(
@@ -112,6 +137,11 @@ def _operate(
     sparse: bool = False,
 ) -> tuple[Tensor, Moving]:
     from . import operators
+
+    if not torch.compiler.is_compiling():
+        _check(program, xs, moving, parameters)
+        if weight is not None:
+            check_like("A recurrent loop", "weight", weight, (xs.shape[2], xs.shape[2]), xs)
 
     values = [parameters[name] for name in program.equation.parameters]
     inputs = [xs, *moving.states, moving.spikes, *moving.history, *values, *([] if weight is None else [weight])]
@@ -128,4 +158,5 @@ def _operate(
         tuple([*moving.history, moving.spikes, *out.unbind(0)][-1 - len(moving.history) : -1]) if moving.history else ()
     )
     noise = later(moving.noise, len(xs)) if program.draws == "drawn" else moving.noise
-    return out, Moving(tuple(rest[: len(moving.states)]), out[-1], left, older, noise)
+    last = out[-1].clone()  # no view: whoever changes the output in place leaves the state alone
+    return out, Moving(tuple(rest[: len(moving.states)]), last, left, older, noise)

@@ -194,7 +194,7 @@ def _parse(function: Callable[..., Any]) -> ast.FunctionDef:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, TypeError) as error:
         raise ConfigError(
-            f"cannot read the source of {function!r}: define the equation with `def` in a file."
+            f"cannot read the source of the function {function!r}: define the equation with `def` in a file."
         ) from error
     if not isinstance(tree, ast.FunctionDef):
         raise ConfigError(f"cannot read {function!r} as an equation: write it as a function with `def`, not a lambda.")

@@ -45,6 +45,11 @@ class Program:
     """The first program of this key that is alive, if this is another one: it stays while any of them does."""
 
     def __post_init__(self) -> None:
+        if self.memory not in ("fast", "lean") or self.refractory < 0:
+            raise ConfigError(
+                f'Program needs memory "fast" or "lean" and refractory >= 0, but got {self.memory!r} and '
+                f"{self.refractory}."
+            )
         draws = "none" if not isinstance(self.surrogate, Firing) else "half" if self.still else "drawn"
         numbers = (
             self.surrogate,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ..errors import ConfigError, ShapeError, check_sequence
+from ..errors import ConfigError, ShapeError, check_dense, check_sequence
 
 Answer = Literal["last", "max", "mean", "cumsum"]
 ANSWERS: tuple[str, ...] = get_args(Answer)
@@ -34,8 +34,11 @@ def answer(logits: Tensor, mode: str, valid: Tensor | None = None) -> Tensor:
     if mode not in ANSWERS:
         raise ConfigError(f"There is no answer mode {mode!r}. Choose one of {', '.join(ANSWERS)}.")
     check_sequence("answer", logits)
+    if logits.dim() != 3:
+        raise ShapeError(f"answer needs logits [T, B, K], but got {list(logits.shape)}.")
     if valid is None:
         valid = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
+    check_dense("answer: valid", valid)
     check_valid("answer", valid, logits)
     if not bool(valid.any(0).all()):
         raise ShapeError(
@@ -71,4 +74,15 @@ def answer_loss(logits: Tensor, labels: Tensor, mode: str, valid: Tensor | None 
     >>> round(answer_loss(torch.zeros(3, 2, 4), torch.tensor([0, 1]), "mean").item(), 6)
     1.386294
     """
-    return cross_entropy(answer(logits, mode, valid), labels)
+    found = answer(logits, mode, valid)
+    check_dense("answer_loss: labels", labels)
+    whole = not labels.is_floating_point() and labels.dtype != torch.bool
+    fits = tuple(labels.shape) == (len(found),) and whole
+    if fits and labels.device.type == "cpu":
+        fits = bool(((labels >= 0) & (labels < found.shape[1])).all())
+    if not fits:
+        raise ShapeError(
+            f"answer_loss needs labels [{len(found)}], whole numbers from 0 to {found.shape[1] - 1}, but got "
+            f"{labels.dtype} {list(labels.shape)}. Pass a class for every sample."
+        )
+    return cross_entropy(found, labels.long())

@@ -59,5 +59,9 @@ def growing_starts(start: float = -5.0, most: float = -17.5, intervals: int = 60
     [-5.0, -11.25, -17.5]
     """
     check_count("growing_starts", intervals=intervals)
+    if not (math.isfinite(start) and math.isfinite(most)) or intervals < 1:
+        raise ConfigError(
+            f"growing_starts needs finite start and most and intervals >= 1, got {start}, {most}, {intervals}."
+        )
     values: list[float] = torch.linspace(start, most, intervals, dtype=torch.float64).tolist()
     return values

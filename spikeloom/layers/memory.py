@@ -50,6 +50,8 @@ def memory_neuron(
 
 def xavier_(weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw weights [post, pre] uniformly up to sqrt(2) sqrt(6 / (pre + post)), in place."""
+    if weight.dim() != 2 or not sum(weight.shape) or not weight.is_floating_point():
+        raise ShapeError(f"xavier_ needs a weight [post, pre], but got {weight.dtype} {list(weight.shape)}.")
     bound = math.sqrt(2.0) * math.sqrt(6.0 / sum(weight.shape))
     with torch.no_grad():
         return weight.uniform_(-bound, bound, generator=generator)
@@ -104,6 +106,7 @@ class _MemoryLayer(Stateful):
                 f"{name} got a memory {found}, but its input {list(xs.shape)} of {xs.dtype} needs {list(wanted)}. "
                 "Every sample has a memory of its own."
             )
+        check_like(name, "memory", memory, wanted, xs)
         for population, cells in (("key", state.key), ("value", state.value)):
             check_state(f"{name} ({population})", cells, LIFState)
             for part in ("voltage", "spikes", "refractory"):
@@ -161,6 +164,8 @@ class HebbianWrite(_MemoryLayer):
         super().__init__(n_in, size, neuron, 2 * size, n_in, generator)
         if not math.isfinite(recall):
             raise ConfigError(f"HebbianWrite needs a finite recall, but got {recall}.")
+        if rule is not None and (isinstance(rule, type) or not callable(getattr(rule, "update", None))):
+            raise ConfigError(f"HebbianWrite needs a rule such as inverted_oja(), or None, but got {rule!r}.")
         if isinstance(rule, Hebbian) and rule.dt != self.neuron.dt:
             raise ConfigError(f"The neurons have steps of {self.neuron.dt} ms, but the rule has {rule.dt}. Use one dt.")
         self.rule, self.recall = rule, recall

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import State, Stateful
-from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_state
+from ..errors import ConfigError, ShapeError, check_dense, check_like, check_sequence, check_state
 from ..kernels.noise import keys, uniform
 from ..neurons import PSN
 
@@ -33,6 +33,8 @@ def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
     (torch.Size([5, 2, 3]), 0)
     """
     place = place or (type(function).__name__ if isinstance(function, nn.Module) else "A function")
+    if not callable(function) or not xs:
+        raise ConfigError(f"folded needs a function and a sequence, but got {function!r} and {len(xs)} sequences.")
     for x in xs:
         check_timed(place, x)
     steps, batch = xs[0].shape[:2]
@@ -41,12 +43,16 @@ def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
     try:
         out = function(*(x[0] if once else x.flatten(0, 1) for x in xs))
     except RuntimeError as error:
-        own = next(function.parameters(), None) if isinstance(function, nn.Module) else None
-        if own is None or own.dtype == xs[0].dtype:
+        if not isinstance(function, nn.Module) or not type(function).__module__.startswith("torch.nn."):
+            raise  # what others write has errors of its own
+        own = next((part.dtype for part in function.parameters()), xs[0].dtype)
+        if own != xs[0].dtype:
+            raise ShapeError(
+                f"{place} has parameters of {own} but got {xs[0].dtype}. Convert its input with .to({own})."
+            ) from error
+        if isinstance(error, torch.OutOfMemoryError):
             raise
-        raise ShapeError(
-            f"{place} has parameters of {own.dtype} but got {xs[0].dtype}. Convert its input with .to({own.dtype})."
-        ) from error
+        raise ShapeError(f"{place} cannot take input {list(xs[0].shape)}: {error}. Change its sizes.") from error
     if not isinstance(out, Tensor):
         return out
     samples = batch if once else steps * batch
@@ -66,6 +72,7 @@ def check_timed(owner: str, xs: Tensor) -> None:
             "returns more "
             "than a tensor, take the part that goes on."
         )
+    check_dense(owner, xs)
     if xs.dim() < 2 or xs.shape[0] == 0:
         raise ShapeError(f"{owner} needs input [T, B, *N], time first, with T >= 1, but got {list(xs.shape)}.")
 

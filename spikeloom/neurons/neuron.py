@@ -194,7 +194,7 @@ def refractory_steps(owner: str, refractory: float, dt: float) -> int:
     """A refractory time in steps; ConfigError unless it is a whole number of them."""
 
     def whole(time: float) -> bool:
-        return 0.0 <= time < float("inf") and abs(round(time / dt) * dt - time) <= 1e-6 * dt
+        return 0.0 <= time < 2**31 * dt and abs(round(time / dt) * dt - time) <= 1e-6 * dt
 
     return round(as_number(owner, "refractory", refractory, f">= 0 in whole steps of {dt} ms", whole) / dt)
 

@@ -175,7 +175,7 @@ class MaskedPSN(Stateful):
         check_state("MaskedPSN", now, MaskedPSNState)
         past, seen = now
         check_like("MaskedPSN", "past", past, (self.order - 1, *xs.shape[1:]), xs)
-        if not isinstance(seen, Tensor) or seen.dim() or seen.dtype != torch.int64:
+        if not isinstance(seen, Tensor) or seen.dim() or seen.dtype != torch.int64 or seen.device != xs.device:
             raise ShapeError(f"MaskedPSN needs a state whose seen is an int64 tensor of 0 or more, but got {seen!r}.")
         start = 0 if state is None or not readable(seen) else int(seen)
         if start < 0:

@@ -190,6 +190,8 @@ class RateNeuron(Valued):
         if min_voltage is not None:
             as_number("RateNeuron", "min_voltage", min_voltage, "below 1", lambda x: x < 1.0)
         check_count("RateNeuron", 0, v_seed=v_seed, max_spikes=max_spikes or 0)
+        if partner == "lif" and isinstance(curve, LIFCurve) and dt > 40 * curve.tau_mem:
+            raise ConfigError(f"RateNeuron lif needs dt of at most 40 tau_mem = {40 * curve.tau_mem} ms, but got {dt}.")
         self.curve, self.partner, self.amplitude, self.dt = curve, partner, float(amplitude), float(dt)
         self.v_init, self.v_seed, self.mode, self.generator = v_init, v_seed, mode, generator
         self.min_voltage = (0.0 if partner == "lif" else -math.inf) if min_voltage is None else float(min_voltage)
