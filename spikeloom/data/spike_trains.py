@@ -33,8 +33,8 @@ MOST_CELLS = 1 << 40
 """Of a raster; more than any memory holds."""
 
 _CHANGED = (
-    "A time or a unit of these spike trains is out of range: their arrays were changed after they had been checked. "
-    "Make them anew with SpikeTrains.of."
+    "A time, a unit or a label of these spike trains is out of range: their arrays were changed after they had been "
+    "checked. Make them anew with SpikeTrains.of."
 )
 
 
@@ -245,9 +245,17 @@ class SpikeTrains:
 
     def events(self, chosen: Array) -> tuple[Array, Array]:
         """Positions of the events of some samples, and how many each has."""
-        counts = self.first[chosen + 1] - self.first[chosen]
+        first, counts = self._owned(chosen)
         before = np.cumsum(counts) - counts
-        return np.repeat(self.first[chosen] - before, counts) + np.arange(counts.sum()), counts
+        return np.repeat(first - before, counts) + np.arange(counts.sum()), counts
+
+    def _owned(self, chosen: Array) -> tuple[Array, Array]:
+        """The first event of some samples, and how many each has."""
+        first, counts = self.first[chosen], self.first[chosen + 1] - self.first[chosen]
+        size = min(len(self.times), len(self.units))
+        if len(chosen) and not (first.min() >= 0 and counts.min() >= 0 and (first + counts).max() <= size):
+            raise DataError(f"A sample owns events beyond the {size:,} there are: `first` was changed. Make them anew.")
+        return first, counts
 
 
 def unit_type(channels: int) -> type[np.unsignedinteger[Any]]:
@@ -391,10 +399,15 @@ def raster(
     if augment is not None and generator is None:
         raise ConfigError("An augmentation is drawn at random: pass generator=run.generator(...) to raster.")
     chosen = trains._chosen(indices)
-    first, counts = trains.first[chosen], trains.first[chosen + 1] - trains.first[chosen]
-    size = min(len(trains.times), len(trains.units))
-    if len(chosen) and not (first.min() >= 0 and counts.min() >= 0 and (first + counts).max() <= size):
-        raise DataError(f"A sample owns events beyond the {size:,} there are: `first` was changed. Make them anew.")
+    first, counts = trains._owned(chosen)
+    if augment is not None:  # moved events may leave the raster, so what they were is checked first
+        places, _ = trains.events(chosen)
+        times, units = trains.times[places], trains.units[places]
+        if not ((times >= 0) & (units >= 0) & (units < trains.channels)).all():
+            raise DataError(_CHANGED)
+    labels = trains.labels[chosen]
+    if not ((labels >= 0) & (labels < len(trains.classes))).all():
+        raise DataError(_CHANGED)
     round_to_bin = np.floor if rounding == "floor" else np.ceil
     lengths = np.ones(len(chosen), np.int64)
     some = counts > 0  # the last event of a sample is its latest
@@ -419,10 +432,15 @@ def raster(
             kept = augment.kept(counts, generator)
         shifts, scales = augment.draw(len(chosen), trains.channels, generator)
     longest = int(lengths.max(initial=1)) if steps is None else steps
-    spikes = torch.zeros(longest, len(chosen), trains.channels)
+    try:
+        spikes = torch.zeros(longest, len(chosen), trains.channels)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"A raster [{longest:,}, {len(chosen):,}, {trains.channels:,}] needs more memory than there is. Pass a "
+            "longer window or fewer samples."
+        ) from error
     if augment is not None and augment.domain == "image":
-        events, counts = trains.events(chosen)
-        sample = np.repeat(np.arange(len(chosen)), counts)
+        events, sample = places, np.repeat(np.arange(len(chosen)), counts)
         if len(kept):
             sample, events = sample[kept], events[kept]
         bins = round_to_bin(trains.times[events].astype(np.float64) / window).astype(np.int64)
@@ -453,7 +471,7 @@ def raster(
             f"A cell of this raster counts {most:,.0f} events, but {dtype} counts to {_largest(dtype):,.0f} without an "
             "error. Pass a wider dtype or a shorter window."
         )
-    return Batch(spikes.to(dtype), torch.from_numpy(lengths), torch.from_numpy(trains.labels[chosen].astype(np.int64)))
+    return Batch(spikes.to(dtype), torch.from_numpy(lengths), torch.from_numpy(labels.astype(np.int64)))
 
 
 def _largest(dtype: torch.dtype) -> float:

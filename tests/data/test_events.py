@@ -416,3 +416,9 @@ def test_the_real_one_dimensional_files() -> None:
         read = events.read_bs1(sample(name), name)
         assert (len(read), read["x"].min(), read["x"].max()) == (count, 0, 199)
         assert events.write_bs1(read) == sample(name)
+
+
+def test_recordings_with_more_events_than_announced_are_refused() -> None:
+    two = events.make(np.array([1, 2]), np.array([1, 1]), np.array([0, 5]), np.array([True, True]))
+    with pytest.raises(ConfigError, match="at_most of at least all 2 events, but got 1"):
+        events.convert([("a", two)], [0], at_most=1, width=4, height=4, keep="merge", classes=("yes",))
