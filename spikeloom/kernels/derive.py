@@ -192,12 +192,18 @@ def _parse(function: Callable[..., Any]) -> ast.FunctionDef:
     """The syntax tree without annotations, decorators and docstring; ConfigError for what is not arithmetic."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    except (OSError, TypeError) as error:
+    except (OSError, TypeError, SyntaxError) as error:  # a lambda's line need not be a statement
         raise ConfigError(
             f"cannot read the source of the function {function!r}: define the equation with `def` in a file."
         ) from error
-    if not isinstance(tree, ast.FunctionDef):
+    if not isinstance(tree, ast.FunctionDef) or tree.name != function.__name__:
         raise ConfigError(f"cannot read {function!r} as an equation: write it as a function with `def`, not a lambda.")
+    around = [ast.unparse(decorator) for decorator in tree.decorator_list]
+    if around not in ([], ["staticmethod"]):
+        raise ConfigError(
+            f"{tree.name} is decorated with @{around[0]}, which the kernels derived from its lines would leave out. "
+            "Write what it does into the equation."
+        )
     tree.decorator_list, tree.returns = [], None
     for arg in (*tree.args.args, *tree.args.kwonlyargs):
         arg.annotation = None

@@ -1,5 +1,6 @@
 """What an equation may contain, and what is said about the rest."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -157,3 +158,21 @@ def test_where_on_numbers_and_wrong_conditions() -> None:
 
     with pytest.raises(TypeError, match="where needs a comparison"):
         where(sympy.Symbol("x"), 1, 2)
+
+
+def test_what_stands_around_an_equation_is_not_left_out() -> None:
+    @functools.lru_cache
+    def cached(current: Any, voltage: Any) -> Any:
+        return voltage - 1, voltage + current
+
+    def made() -> Any: return lambda current, voltage: (voltage - 1, voltage + current)  # fmt: skip
+
+    with pytest.raises(ConfigError, match=r"cached is decorated with @functools.lru_cache, which the kernels"):
+        Equation(cached)
+    with pytest.raises(ConfigError, match=r"not a lambda"):
+        Equation(made())
+    table = {
+        "one": (lambda current, voltage: (voltage - 1, voltage + current),),
+    }
+    with pytest.raises(ConfigError, match=r"define the equation with `def` in a file|not a lambda"):
+        Equation(table["one"][0])
