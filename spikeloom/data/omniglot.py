@@ -160,6 +160,8 @@ def read_png(data: bytes, name: str, advice: str = ADVICE) -> Array:
             raise DataError(f"{name} has {width} x {height} pixels, but {SIDE} x {SIDE} ones were expected. {advice}")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            image.verify()  # the checksums of all parts, which decoding does not look at
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if image.size != (SIDE, SIDE) or image.mode not in ("1", "L"):
                 raise DataError(
                     f"{name} has {image.size[0]} x {image.size[1]} pixels of mode {image.mode}, but {SIDE} x {SIDE} "

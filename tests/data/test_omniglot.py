@@ -315,3 +315,23 @@ def test_a_picture_of_another_size_is_refused_before_it_is_unpacked(side: int) -
     ]
     with pytest.raises(DataError, match=rf"a.png has {side} x {side} pixels, but 105 x 105 ones were expected"):
         read_png(b"\x89PNG\r\n\x1a\n" + b"".join(chunks), "a.png")
+
+
+def test_no_flipped_bit_of_a_drawing_changes_its_pixels() -> None:
+    ink = np.random.default_rng(0).integers(0, 2, (105, 105)).astype(bool)
+    buffer = io.BytesIO()
+    Image.fromarray(~ink).save(buffer, "PNG")
+    whole = buffer.getvalue()
+    assert np.array_equal(read_png(whole, "a"), ink)
+    refused = 0
+    for place in range(8, len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        try:
+            assert np.array_equal(read_png(bytes(damaged), "a"), ink)
+        except DataError:
+            refused += 1
+    assert refused > len(whole) - 30  # the last part, IEND, holds no pixels
+    for left in range(len(whole) - 40, len(whole) - 12):
+        with pytest.raises(DataError, match="damaged"):
+            read_png(whole[:left], "a")
