@@ -218,7 +218,13 @@ class Valued(Stateful, ABC):
     def _numbers(self) -> dict[str, float | str | bool | None]:
         """The values that are numbers, and where learned ones start: what no tensor of a `state_dict` says."""
         found = {name: self.starts[name][1] if name in self.starts else self.__dict__.get(name) for name in self.values}
-        return {name: float(value) for name, value in found.items() if isinstance(value, Real)}
+        numbers: dict[str, float | str | bool | None]
+        numbers = {name: float(value) for name, value in found.items() if isinstance(value, Real)}
+        return {**numbers, "learn": ", ".join(self.starts)} if self.starts else numbers
+
+    def structure_fits(self, name: str, saved: Any, own: Any) -> bool:
+        """A value that was fixed may be learned from now on; one that was learned is never taken for its start."""
+        return (name == "learn" and saved is None) or super().structure_fits(name, saved, own)
 
     def _shown(self) -> list[str]:
         """The values for `repr`."""

@@ -71,7 +71,8 @@ def load(path: Path) -> dict[str, Any]:
             data = stream.read()
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"{path} does not exist: this run has not saved it yet. Train or resume the run first."
+            f"{path} does not exist: this run has not saved it yet, or it was taken away. Train or resume the run, or "
+            "put it back from a copy."
         ) from error
     except (OSError, MemoryError) as error:
         raise CheckpointError(f"{path} cannot be read: {files.reason(error)}. {REMEDY}") from error

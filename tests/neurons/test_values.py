@@ -481,3 +481,11 @@ ARGUMENTS: list[tuple[Make, str, list[Any]]] = [
 def test_every_argument_out_of_range_is_named(make: Make, name: str, wrong: Any) -> None:
     with pytest.raises(ConfigError, match=name):
         make(**{name: wrong})
+
+
+def test_a_learned_value_is_not_taken_for_its_start() -> None:
+    learned, fixed = LIF(2.0, learn="tau_mem"), LIF(2.0)
+    for strict in (True, False):
+        with pytest.raises(CheckpointError, match=r"was saved with learn=tau_mem, but this one has learn=None"):
+            fixed.load_state_dict(learned.state_dict(), strict=strict)
+    assert learned.load_state_dict(fixed.state_dict(), strict=False).missing_keys == ["log_tau_mem"]
