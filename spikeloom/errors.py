@@ -90,14 +90,12 @@ def check_generator(owner: str, generator: Any) -> None:
 
 
 def check_dense(owner: str, xs: Tensor) -> None:
-    """Raise ShapeError unless a tensor holds all of its values: it is not sparse, and not on the device "meta"."""
-    if not isinstance(xs, Tensor) or xs.is_complex():
-        kind = type(xs).__name__ if not isinstance(xs, Tensor) else xs.dtype
-        raise ShapeError(f"{owner} needs a tensor of real numbers, but got {kind}. Convert it with torch.as_tensor.")
-    if xs.layout is not torch.strided or xs.is_meta:
+    """Raise ShapeError unless `xs` is a dense tensor of real numbers."""
+    if not isinstance(xs, Tensor) or xs.is_complex() or xs.layout is not torch.strided:
+        found = f"{xs.dtype} of layout {xs.layout}" if isinstance(xs, Tensor) else type(xs).__name__
         raise ShapeError(
-            f"{owner} needs a dense tensor as input, but got {xs.layout} on {xs.device}. Call .to_dense() on a sparse "
-            "tensor; one on meta has no values."
+            f"{owner} needs a dense tensor of real numbers, but got {found}. Convert it with torch.as_tensor or "
+            ".to_dense()."
         )
 
 

@@ -127,6 +127,12 @@ def _check(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, T
         )
 
 
+def _on_cpu(xs: Tensor) -> None:
+    """Raise ShapeError where the engine of the CPU was chosen for a tensor that is elsewhere."""
+    if engine_for(xs) == "numba" and xs.device.type != "cpu":
+        raise ShapeError(f'The engine "numba" runs on the CPU, but the input is on {xs.device}. Leave out kernels.use.')
+
+
 def _operate(
     program: Program,
     xs: Tensor,
@@ -139,6 +145,7 @@ def _operate(
     from . import operators
 
     if not torch.compiler.is_compiling():
+        _on_cpu(xs)
         _check(program, xs, moving, parameters)
         if weight is not None:
             check_like("A recurrent loop", "weight", weight, (xs.shape[2], xs.shape[2]), xs)

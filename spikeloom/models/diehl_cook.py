@@ -235,6 +235,8 @@ class DiehlCookNetwork(Stateful):
     @torch.no_grad()
     def forward(self, xs: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
         check_sequence("DiehlCookNetwork", xs, self.n_in)
+        if xs.is_meta:
+            raise ShapeError("DiehlCookNetwork looks at its input, but one on meta has no values. Pass it on the CPU.")
         if xs.numel():
             low, high = (float(value) for value in xs.aminmax())
             if not 0.0 <= low <= high < math.inf:

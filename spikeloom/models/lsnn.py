@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import State, Stateful, record
-from ..errors import ConfigError, check_like, check_sequence, check_state
+from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..kernels.noise import normal
 from ..layers import (
     DelayedLinear,
@@ -251,6 +251,8 @@ class LSTMBaseline(Stateful):
 
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Activity, State]:
         check_sequence("LSTMBaseline", xs, self.hidden.input_size)
+        if xs.dim() != 3:
+            raise ShapeError(f"LSTMBaseline needs xs [T, B, {self.hidden.input_size}], but got {list(xs.shape)}.")
         check_like("LSTMBaseline", "weight", self.output.weight, tuple(self.output.weight.shape), xs)
         if state is not None:
             check_state("LSTMBaseline", state, tuple, 2)

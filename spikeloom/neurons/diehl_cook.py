@@ -27,6 +27,7 @@ from ..errors import (
     ShapeError,
     as_number,
     check_count,
+    check_dense,
     check_flag,
     check_generator,
     check_like,
@@ -243,11 +244,12 @@ def _membrane(neurons: DiehlCook | MembraneLIF, x: Tensor, state: DiehlCookState
 
 
 def check_slice(owner: str, x: Tensor, size: int) -> None:
-    """Raise ShapeError unless x is one slice of currents [B, N] of floating point numbers."""
-    if not isinstance(x, Tensor) or x.dim() != 2 or x.shape[1] != size or not x.is_floating_point():
-        found = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+    """Raise ShapeError unless x is one dense slice of currents [B, N] in float32 or float64."""
+    check_dense(owner, x)
+    if x.dim() != 2 or x.shape[1] != size or x.dtype not in (torch.float32, torch.float64):
         raise ShapeError(
-            f"{owner} has {size} neurons, so a slice of its currents is floating point [B, {size}], but got {found}."
+            f"{owner} has {size} neurons, so a slice of its currents is float32 or float64 [B, {size}], but got "
+            f"{x.dtype} {list(x.shape)}."
         )
 
 

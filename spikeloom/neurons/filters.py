@@ -76,7 +76,7 @@ def integrate(
         syn, mem, rest = _groups(decay_syn, decay_mem, currents.shape[2:])
         xs = currents.reshape(steps, batch, len(mem), rest)  # G groups of R neurons that share their decays
         state = torch.stack([syn_current.reshape(xs.shape[1:]), voltage.reshape(xs.shape[1:])])
-        if method == "fft":
+        if method == "fft" and xs.numel():
             voltages, syn_current = _fft(xs, state, syn, mem)
         else:
             voltages, (syn_current, _) = _chunked(xs, state, syn, mem, chunk if method == "scan" else steps)

@@ -98,6 +98,8 @@ def gradient(layer: nn.Module, xs: Tensor) -> list[Tensor]:
     out = next(leaves(run(layer, xs)))
     weight = torch.linspace(0.5, 1.5, out.numel(), dtype=out.dtype).reshape(out.shape)
     wanted = [xs, *(part for part in layer.parameters() if part.requires_grad)]
+    if not out.requires_grad:  # what a step says of the steps before it
+        return [torch.zeros_like(x) for x in wanted]
     found = torch.autograd.grad((out * weight).sum(), wanted, allow_unused=True)
     return [torch.zeros_like(x) if g is None else g for g, x in zip(found, wanted, strict=True)]
 
