@@ -92,8 +92,9 @@ def test_keys_that_differ_in_one_bit_give_unrelated_draws() -> None:
 def test_p4_rates_are_the_probabilities(firing: SigmoidBernoulli, u: float) -> None:
     wanted = {SigmoidBernoulli: 1 / (1 + math.exp(-u)), TanhBernoulli: max(math.tanh(u), 0.0)}
     p = wanted.get(type(firing), 1 / (1 + math.exp(-2 * u)))
-    layer = ParaLIF("SB", None, None, generator=seeded(2))
-    layer.program = type(layer.program)(layer.program.equation, firing)
+    name = {SigmoidBernoulli: "SB", TanhBernoulli: "TRB"}.get(type(firing), "GS")
+    temperature = getattr(firing, "temperature", 1.0)
+    layer = ParaLIF(name, None, None, temperature=temperature, generator=seeded(2))  # type: ignore[arg-type]
     with torch.no_grad():
         spikes, _ = layer(torch.full((1000, 10, 100), u))
     assert abs(spikes.double().mean().item() - p) <= 4 * math.sqrt(p * (1 - p) / 1e6) + 1e-7
