@@ -80,11 +80,13 @@ _turn = torch.zeros(1, dtype=torch.int8)
 """What every draw of a compiled graph changes, so that no optimiser merges, drops or reorders draws."""
 
 
-@torch.compiler.assume_constant_result
 def _handle(generator: torch.Generator) -> int:
     """The number of a generator in a graph; the graph holds only as long as the layer has this generator."""
     _GENERATORS[id(generator)] = generator
     return id(generator)
+
+
+_handle._dynamo_marked_constant = True  # type: ignore[attr-defined]  # assume_constant_result, which loads the compiler
 
 
 @custom_op("spikeloom::draw", mutates_args=("turn",))

@@ -146,7 +146,7 @@ def compile_case(name: str) -> dict[str, str]:
 
     label, loop, memory, dtype_name, size = name.split("/")
     case, dtype, neurons = CASES[label], getattr(torch, dtype_name), int(size)
-    program = Program(case.equation, case.surrogate, case.refractory, False, memory)
+    program = Program(case.equation, case.surrogate, case.refractory, False, "fast" if memory == "none" else memory)
     values = [torch.ones(neurons if key in case.vectors else ()) for key in case.equation.parameters]
     learns = " ".join(case.learns) if memory != "none" else ""
     module = cache.load(cpu.plan(program, values, dtype, loop == "recurrent", memory, learns), loop_triton.write)
