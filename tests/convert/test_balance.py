@@ -137,7 +137,7 @@ def test_balancing_with_a_convolution_and_a_threshold_that_was_a_number() -> Non
         (lambda: qcfs(nn.Sequential(nn.Linear(2, 2))), "no ReLU to replace"),
         (lambda: qcfs(Dropped()), "Use nn.Dropout"),
         (lambda: qcfs(Branch()), "cannot trace Branch"),
-        (lambda: QCFS(levels=0), "levels as a whole number of at least 1"),
+        (lambda: QCFS(levels=0), "levels >= 1, a whole number"),
         (lambda: QCFS(threshold=0.0), "threshold > 0"),
     ],
 )

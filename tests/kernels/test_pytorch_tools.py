@@ -144,7 +144,8 @@ def test_a_graph_is_of_the_engine_that_is_chosen_when_it_runs() -> None:
     with kernels.use("torch"):
         torch.testing.assert_close(compiled(xs)[0], first)
     compiled(xs)
-    assert seen == ["loop", "definition"]
+    assert seen[:2] == ["loop", "definition"]
+    assert seen.count("definition") == 1
     torch._dynamo.reset()
 
 

@@ -180,7 +180,7 @@ def test_spiking_leaves_no_trace_in_training() -> None:
     before, saved = neuron(x)[0], {key: value.clone() for key, value in neuron.state_dict().items()}
     neuron.eval()(x)
     assert torch.equal(neuron.train()(x)[0], before)
-    assert list(saved) == ["bias"]
+    assert list(saved) == ["bias", "structure"]
     assert torch.equal(saved["bias"], neuron.state_dict()["bias"])
 
 
