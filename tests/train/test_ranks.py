@@ -160,7 +160,8 @@ def test_every_process_needs_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     ("name", "value", "allowed"),
     [
         ("RANK", "x", "0 to 1"), ("RANK", "2", "0 to 1"), ("RANK", "-1", "0 to 1"), ("RANK", "", "0 to 1"),
-        ("WORLD_SIZE", "two", "1 to 1048576"), ("WORLD_SIZE", "0", "1 to 1048576"), ("WORLD_SIZE", "9" * 9, "1 to 1048576"),
+        ("WORLD_SIZE", "two", "1 to 1048576"), ("WORLD_SIZE", "0", "1 to 1048576"),
+        ("WORLD_SIZE", "9" * 9, "1 to 1048576"),
         ("MASTER_PORT", "http", "0 to 65535"), ("MASTER_PORT", "65536", "0 to 65535"), ("RANK", "\u0661", "0 to 1"),
     ],
 )  # fmt: skip
