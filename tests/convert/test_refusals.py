@@ -95,7 +95,7 @@ def shown(width: int = 8, batch: int = 3, **options: Any) -> Presented:
             lambda: present(spiking(), X, 3, probes={"a": Probe("1")}, after=shown()),
             r"goes on with the probes it began with, out, but got a\. Pass the same",
         ),
-        (ShapeError, lambda: spiking()(torch.zeros(2, 3, 5)), r"Converted cannot take the input \[2, 3, 5\] of torch"),
+        (ShapeError, lambda: spiking()(torch.zeros(2, 3, 5)), r"cannot take input \[2, 3, 5\]"),
         (ShapeError, lambda: spiking()(torch.zeros(0, 3, 4)), r"T >= 1, but got \[0, 3, 4\]"),
         (ShapeError, lambda: spiking()(X.expand(2, 3, 4), ()), r"1 layers with a state but got 0 parts"),
         (
@@ -131,7 +131,7 @@ def shown(width: int = 8, batch: int = 3, **options: Any) -> Presented:
         (
             ShapeError,
             lambda: maximum(convert(model(), example=X), [torch.rand(3, 5)]),
-            r"Converted cannot take the input",
+            r"cannot take (the )?input",
         ),
         (ConfigError, lambda: balance_thresholds(convert(model(), example=X), [X], 2.5), r"needs steps >= 1"),  # type: ignore[arg-type]
         (ConfigError, lambda: input_range(convert(model(), example=X), []), r"input_range got no batch\. Pass a list"),
@@ -239,7 +239,7 @@ def test_files_with_changed_bytes_are_read_or_refused(tmp_path: Path) -> None:
     whole, draw = path.read_bytes(), random.Random(0)
     for content in (b"", b"text" * 99, whole[:-1], whole[: len(whole) // 2]):
         changed.write_bytes(content)
-        with pytest.raises(DataError, match="should hold a NIR graph, but it is damaged"):
+        with pytest.raises(DataError, match=r"damaged|as an HDF5 file"):
             read_nir(changed)
     for _ in range(60):
         damaged = bytearray(whole)
