@@ -234,25 +234,25 @@ def test_an_assignment_is_three_tensors_that_can_be_stored() -> None:
 
 
 NAN = float("nan")
-COUNTS, LABELS = torch.tensor([[4, 0], [3, 1], [0, 3], [1, 5]]), torch.tensor([0, 0, 1, 1])
+TWO, CLASSES = torch.tensor([[4, 0], [3, 1], [0, 3], [1, 5]]), torch.tensor([0, 0, 1, 1])
 
 
 def test_an_assignment_of_no_numbers_or_other_classes_is_refused() -> None:
-    known = assign(COUNTS, LABELS, 2)
+    known = assign(TWO, CLASSES, 2)
     broken = known._replace(rates=known.rates * NAN)
     with pytest.raises(ConfigError, match="assign got an assignment whose rates or proportions are not finite"):
-        assign(COUNTS, LABELS, 2, before=broken)
+        assign(TWO, CLASSES, 2, before=broken)
     with pytest.raises(ConfigError, match="all_activity got an assignment whose rates or proportions are not finite"):
-        all_activity(COUNTS, broken)
+        all_activity(TWO, broken)
     other = known._replace(labels=known.labels + 7)
     with pytest.raises(ConfigError, match="an assignment of 2 classes with labels from 7 to 8"):
-        all_activity(COUNTS, other)
+        all_activity(TWO, other)
     with pytest.raises(ConfigError, match=r"assign needs at least 2 classes to choose from, but got 2\.5"):
-        assign(COUNTS, LABELS, 2.5)  # type: ignore[arg-type]
+        assign(TWO, CLASSES, 2.5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int64, torch.float16, torch.float32, torch.float64])
 def test_counts_of_every_type_vote_alike(kind: torch.dtype) -> None:
-    known = assign(COUNTS.to(kind), LABELS.to(torch.uint8), 2)
-    assert torch.equal(known.rates, assign(COUNTS, LABELS, 2).rates)
-    assert torch.equal(all_activity(COUNTS.to(kind), known).scores, all_activity(COUNTS, known).scores)
+    known = assign(TWO.to(kind), CLASSES.to(torch.uint8), 2)
+    assert torch.equal(known.rates, assign(TWO, CLASSES, 2).rates)
+    assert torch.equal(all_activity(TWO.to(kind), known).scores, all_activity(TWO, known).scores)
