@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .arguments import explained
 from .errors import ShapeError, as_number, check_dense, check_positive
 from .surrogate import Surrogate
 from .vocabulary import Value, exp, log1p, maximum, minimum, sigmoid, tanh, where
@@ -50,6 +51,7 @@ class Firing(Surrogate):
         return torch.where(x.isnan(), x, result)
 
 
+@explained
 @dataclass(frozen=True)
 class SigmoidBernoulli(Firing):
     """P = sigmoid(x); with w = weighted, ds/dx = P (1 - P) (1 + w (P - 1)).
@@ -75,6 +77,7 @@ class SigmoidBernoulli(Firing):
         return where(p < p_max, p * (1 - p) * (1 + weighted * (p - 1)), 0.0)
 
 
+@explained
 @dataclass(frozen=True)
 class TanhBernoulli(Firing):
     """P = max(tanh(x), 0); with w = weighted, ds/dx = (1 - P^2) (1 + w (P - 1)) for x > 0.
@@ -98,6 +101,7 @@ class TanhBernoulli(Firing):
         return where(p < p_max, where(p > 0, (1 - p * p) * (1 + weighted * (p - 1)), 0.0), 0.0)
 
 
+@explained
 @dataclass(frozen=True)
 class GumbelSoftmax(Firing):
     """s = [y > 1/2], y = softmax((x + g1) / tau, (-x + g2) / tau)[0] with Gumbel noise and tau = 1; ds/dx = dy/dx.
@@ -121,6 +125,7 @@ class GumbelSoftmax(Firing):
         return where(sigmoid(2 * x) < p_max, 2 * y * (1 - y), 0.0)
 
 
+@explained
 @dataclass(frozen=True)
 class TemperedGumbelSoftmax(Firing):
     """As `GumbelSoftmax`, with any temperature: y = sigmoid((2 x + log((1 - U) / U)) / tau), dy/dx = 2 y (1 - y) / tau.
@@ -201,9 +206,9 @@ def fire(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
         return _fire(distance, noise, firing)
     check_dense("fire: distance", distance)
     check_dense("fire: noise", noise)
-    if noise.shape != distance.shape or not isinstance(firing, Firing):
+    if noise.shape != distance.shape or noise.device != distance.device or not isinstance(firing, Firing):
         raise ShapeError(
-            f"fire needs a Firing, and noise of the shape of distance, but got {firing!r}, {list(noise.shape)} and "
-            f"{list(distance.shape)}."
+            f"fire needs a Firing, and noise of the shape and device of distance, but got {firing!r}, "
+            f"{list(noise.shape)} on {noise.device} and {list(distance.shape)} on {distance.device}."
         )
     return _fire_forward(distance, noise, firing)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .arguments import explained
 from .errors import ConfigError, check_dense, check_positive
 from .vocabulary import Value, abs, exp, maximum, sigmoid
 
@@ -40,6 +41,7 @@ class Surrogate(ABC):
         return [float(self.gain), *(float(getattr(self, name)) for name in fields_of(self.slope))]
 
 
+@explained
 @dataclass(frozen=True)
 class Triangle(Surrogate):
     """max(0, 1 - |x|): the slope of the LSNN, with its dampening 0.3.
@@ -57,6 +59,7 @@ class Triangle(Surrogate):
         return maximum(1 - abs(x), 0.0)
 
 
+@explained
 @dataclass(frozen=True)
 class FastSigmoid(Surrogate):
     """1 / (1 + steepness |x|)^2.
@@ -74,6 +77,7 @@ class FastSigmoid(Surrogate):
         return 1 / (1 + steepness * abs(x)) ** 2
 
 
+@explained
 @dataclass(frozen=True)
 class Arctan(Surrogate):
     """steepness / 2 / (1 + (pi / 2 steepness x)^2).
@@ -91,6 +95,7 @@ class Arctan(Surrogate):
         return 0.5 * steepness / (1 + (1.5707963267948966 * steepness * x) ** 2)
 
 
+@explained
 @dataclass(frozen=True)
 class Sigmoid(Surrogate):
     """steepness s (1 - s) with s = sigmoid(steepness x).
@@ -107,6 +112,7 @@ class Sigmoid(Surrogate):
         return steepness * y * (1 - y)
 
 
+@explained
 @dataclass(frozen=True)
 class Gaussian(Surrogate):
     """exp(-x^2 / (2 width^2)) / (width sqrt(2 pi)).

@@ -1,9 +1,9 @@
 """Who may import whom, read from the source: style.md's house, as a test.
 
    cli -> tasks -> models -> convert -> layers -> rules -> neurons -> kernels -> firing -> surrogate
-       -> core, vocabulary -> compiled -> kept -> hdf5 -> errors
+       -> core, vocabulary -> compiled -> kept -> hdf5 -> arguments -> errors
     inspect -> layers and what is right of them      train -> core, inspect, made_up, errors
-    data -> compiled, kept, hdf5, errors      plot -> numpy, matplotlib only
+    data -> compiled, kept, hdf5, arguments, errors      plot -> numpy, matplotlib only
     report -> plot, made_up, errors
 
 Each may import anything to its right. Only tasks and the command line bring data, train and plot together.
@@ -33,10 +33,11 @@ CHAIN = [
     "compiled",
     "kept",
     "hdf5",
+    "arguments",
     "errors",
 ]
 APART = {
-    "data": {"compiled", "kept", "hdf5", "errors"},
+    "data": {"compiled", "kept", "hdf5", "arguments", "errors"},
     "train": {"core", "inspect", "made_up", "errors"},
     "plot": set[str](),
     "report": {"plot", "made_up", "errors"},

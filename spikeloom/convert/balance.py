@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from ..arguments import explained
 from ..errors import ConfigError, ShapeError, check_dense
 from ..neurons import QCFSCurve, RateNeuron, rate_neurons
 from .blocks import check_batch, check_whole, in_blocks
@@ -30,6 +31,7 @@ RELUS = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu")
 """What a ReLU is called in a traced model."""
 
 
+@explained
 def maximum(converted: Converted, batches: Iterable[Tensor]) -> dict[str, float]:
     """Set every threshold to the largest activation of its layer. Returns them by layer.
 
@@ -47,6 +49,7 @@ def maximum(converted: Converted, batches: Iterable[Tensor]) -> dict[str, float]
     return fraction(converted, batches, 1.0)
 
 
+@explained
 def fraction(converted: Converted, batches: Iterable[Tensor], share: float) -> dict[str, float]:
     """Set every threshold to a share of the largest activation of its layer; see `maximum`.
 
@@ -61,6 +64,7 @@ def fraction(converted: Converted, batches: Iterable[Tensor], share: float) -> d
     return _set(converted, found)
 
 
+@explained
 def percentile(converted: Converted, batches: Iterable[Tensor], percent: float = 99.9) -> dict[str, float]:
     """Set every threshold to a percentile of the activations of its layer, zeros included; see `maximum`.
 
@@ -81,6 +85,7 @@ def percentile(converted: Converted, batches: Iterable[Tensor], percent: float =
 
 
 @torch.no_grad()
+@explained
 def balance_thresholds(converted: Converted, batches: Iterable[Tensor], steps: int = 100) -> dict[str, float]:
     """Set every threshold to the largest current that its layer gets in any step while those before it spike.
 
@@ -109,6 +114,7 @@ def balance_thresholds(converted: Converted, batches: Iterable[Tensor], steps: i
 
 
 @torch.no_grad()
+@explained
 def input_range(converted: Converted, batches: Iterable[Tensor]) -> float:
     """Remember the largest input, as calibration does, and return it: for learned thresholds (QCFS), or for none.
 
@@ -211,6 +217,7 @@ def heard(name: str, largest: float) -> float:
     return largest
 
 
+@explained
 class QCFS(nn.Module):
     """A ReLU in `levels` steps up to a learned threshold, for training; `convert` makes it spike.
 
@@ -244,6 +251,7 @@ class QCFS(nn.Module):
         return RateNeuron(self.neuron.curve, threshold=self.neuron.threshold, v_init=0.5, dt=dt)
 
 
+@explained
 def qcfs(model: nn.Module, levels: int = 4, threshold: float = 1.0) -> fx.GraphModule:
     """A copy of an ordinary model with a trainable `QCFS` in place of every ReLU: train it, then `convert` it.
 

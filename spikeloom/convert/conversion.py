@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..arguments import explained
 from ..errors import ConfigError, ShapeError
 from ..neurons import RateNeuron, rate_neurons
 from .blocks import check_batch, check_whole, in_blocks
@@ -69,6 +70,7 @@ class ConversionReport:
         return "\n".join([about, *table])
 
 
+@explained
 def verify(
     converted: Converted,
     model: nn.Module,
@@ -135,6 +137,7 @@ def _verify_spikes(converted: Converted, wanted: Tensor, x: Tensor, steps: int, 
 
 
 @torch.no_grad()
+@explained
 def report(converted: Converted, x: Tensor, steps: int, model: nn.Module | None = None) -> ConversionReport:
     """Show `x` for some steps and compare every layer, and the output, with those of the model.
 
@@ -180,7 +183,7 @@ def report(converted: Converted, x: Tensor, steps: int, model: nn.Module | None 
         warnings.warn(
             f"In {steps} steps the median active neuron emits fewer than {FEW:g} spikes in {', '.join(few)}: answers "
             "will be wrong. Take more steps, a larger scale, or lower thresholds (spikeloom.convert.balance).",
-            stacklevel=3,
+            stacklevel=4,
         )
     error, power = (total / steps - output).double().square().mean(), output.double().square().mean()
     against = "its own rates" if model is None else "the model"

@@ -10,12 +10,14 @@ from typing import TypeVar
 
 from torch import nn
 
+from ..arguments import explained
 from ..errors import ConfigError
 from ..neurons import rate_neurons
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
+@explained
 def to_rate(model: Model) -> Model:
     """The same model with rate neurons: no time, trainable.
 
@@ -26,6 +28,7 @@ def to_rate(model: Model) -> Model:
     return _switched(model, "rate")
 
 
+@explained
 def to_spiking(model: Model) -> Model:
     """The same model with their spiking partners.
 
@@ -40,6 +43,7 @@ def to_spiking(model: Model) -> Model:
     return _switched(model, "spiking")
 
 
+@explained
 def to_hybrid(model: Model) -> Model:
     """The same model: spikes forward, the gradient of the rates backward.
 
@@ -64,6 +68,7 @@ def _switched(model: Model, mode: str) -> Model:
     return tree
 
 
+@explained
 def set_scale(model: nn.Module, scale: float | Mapping[str, float]) -> None:
     """Set the firing-rate scale of all rate neurons, or of those that a mapping names. Changes the model.
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..arguments import explained
 from ..core import State, Stateful
-from ..errors import ConfigError, ShapeError
+from ..errors import ConfigError, ShapeError, check_dense
 from ..neurons import DiehlCook, Lowpass, MembraneLIF, Neuron, RateNeuron
 from .blocks import LIMIT, check_batch, check_whole, in_blocks
 
@@ -22,6 +23,7 @@ IN_TIME = (DiehlCook, Lowpass, MembraneLIF, Neuron, RateNeuron)
 """What has a `dt`."""
 
 
+@explained
 @dataclass(frozen=True)
 class Probe:
     """What is read from a model.
@@ -40,6 +42,10 @@ class Probe:
     history: bool = True
     units: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.units, (tuple, list, range)) or not all(type(unit) is int for unit in self.units):
+            raise ConfigError(f"Probe needs units as a tuple of whole numbers, but got {self.units!r}.")
+
 
 class Presented(NamedTuple):
     """What probes read, by name, and where to go on."""
@@ -53,6 +59,7 @@ OUTPUT = {"out": Probe()}
 
 
 @torch.no_grad()
+@explained
 def present(
     model: Stateful,
     x: Tensor,
@@ -192,6 +199,7 @@ class _Reader:
         return torch.cat(self.kept) if self.probe.history else self.kept[-1][-1]
 
 
+@explained
 def accuracy_over_steps(outputs: Tensor, labels: Tensor) -> Tensor:
     """Share of samples whose largest output is right, if one stops after each step: [T].
 
@@ -203,6 +211,7 @@ def accuracy_over_steps(outputs: Tensor, labels: Tensor) -> Tensor:
     if outputs.dim() != 3 or 0 in outputs.shape:
         raise ShapeError(f"accuracy_over_steps needs outputs [T, B, K], none of them 0, but got {list(outputs.shape)}.")
     _check_labels("accuracy_over_steps", labels, *outputs.shape[1:])
+    check_dense("accuracy_over_steps: outputs", outputs)
     if not bool(outputs.isfinite().all()):
         raise ConfigError("accuracy_over_steps got outputs that are not finite. Look for what made them so.")
     return (outputs.argmax(-1) == labels).float().mean(1)
@@ -224,6 +233,7 @@ def _check_labels(owner: str, labels: Tensor, samples: int, classes: int) -> Non
 
 
 @torch.no_grad()
+@explained
 def accuracy_curve(
     model: Stateful, x: Tensor, labels: Tensor, steps: int, *, batch: int = 100, memory: int = LIMIT
 ) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
+from ..arguments import explained
 from ..core import Stateful
 from ..errors import ConfigError, ShapeError, check_positive
 from ..layers import SignedSparseLinear
@@ -66,6 +67,7 @@ Swap = Mapping[Any, Curve | Callable[[], RateNeuron]]
 UNTRACEABLE = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError, NameError)
 
 
+@explained
 def convert(
     model: nn.Module,
     *,
@@ -499,10 +501,10 @@ class _Translation:
             )
         if self.problems:
             warnings.warn(
-                "Not converted but kept as it is, step by step:\n  " + "\n  ".join(self.problems), stacklevel=4
+                "Not converted but kept as it is, step by step:\n  " + "\n  ".join(self.problems), stacklevel=5
             )
         if unused := [getattr(key, "__name__", str(key)) for key in self.swap if key not in self.used]:
-            warnings.warn(f"The model has nothing to swap for {', '.join(unused)}.", stacklevel=4)
+            warnings.warn(f"The model has nothing to swap for {', '.join(unused)}.", stacklevel=5)
         if not any(isinstance(part, RateNeuron) for part in self.parts.values()):
             raise ConfigError("The model has no activation to convert: it is linear. Nothing in it would spike.")
         clash = sorted({path.split(".")[0] for path in self.parts} & set(dir(Converted((), "input", {}))))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError
 
 
@@ -21,6 +22,7 @@ class Associations(NamedTuple):
     target: Tensor  # int64 [B]
 
 
+@explained
 def draw(batch: int, length: int, classes: int, features: int, *, generator: torch.Generator) -> Associations:
     """Fresh samples of `length` items whose labels are drawn from `classes` without replacement.
 

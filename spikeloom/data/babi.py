@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, DataError
 from .fetch import Description, folder
 from .members import Members, read_tar
@@ -81,12 +82,14 @@ class Files(NamedTuple):
     data: list[Description]
 
 
+@explained
 def check_task(task: int) -> None:
     """Raise ConfigError for the number of a task that there is not."""
     if not 1 <= task <= len(TASKS):
         raise ConfigError(f"bAbI has the tasks 1 to {len(TASKS)}, but got {task}. Choose one of them.")
 
 
+@explained
 def load(task: int, ten_k: bool = True, here: Path | str | None = None) -> Files:
     """Both files of a task.
 
@@ -114,6 +117,7 @@ def load(task: int, ten_k: bool = True, here: Path | str | None = None) -> Files
     return Files(questions[0], questions[1], data)
 
 
+@explained
 def parse(data: bytes, name: str) -> Questions:
     """The questions of a file.
 
@@ -247,6 +251,7 @@ class Stories(NamedTuple):
         return torch.isin(self.story, known[numbers]).nonzero().flatten()
 
 
+@explained
 @dataclass(frozen=True)
 class Vocabulary:
     """The words of a task in alphabetical order, 1 first, and how long sentences are."""
@@ -256,6 +261,10 @@ class Vocabulary:
     """Words of the longest sentence, and one for the time word, if there are any."""
     times: int = 0
     """Time words, which say how many statements ago something was said; they come after all words, 1 first."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.words, tuple) or not all(isinstance(word, str) for word in self.words):
+            raise ConfigError(f"Vocabulary needs words as a tuple of texts, but got {str(self.words)[:60]}.")
 
     @classmethod
     def of(cls, files: list[Questions], time_words: bool = False) -> "Vocabulary":
@@ -310,6 +319,7 @@ class Vocabulary:
         )
 
 
+@explained
 def split(stories: Stories, share: float, generator: torch.Generator) -> tuple[Stories, Stories]:
     """Divide whole stories at random into those for training and a share for validation.
 
@@ -328,6 +338,7 @@ def split(stories: Stories, share: float, generator: torch.Generator) -> tuple[S
     return stories.select((~held).nonzero().flatten()), stories.select(held.nonzero().flatten())
 
 
+@explained
 def write_example(
     here: Path | str,
     tasks: tuple[int, ...] = (1,),
@@ -390,6 +401,7 @@ def advice() -> str:
     return f"Get {ARCHIVE} from {URL} and put it into {folder('babi')}."
 
 
+@explained
 def shown(text: str) -> str:
     """Text in a message: quoted, and not too long."""
     return repr(text if len(text) <= 80 else f"{text[:77]}...")

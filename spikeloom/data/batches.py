@@ -5,9 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import CheckpointError, ConfigError
 
 
+@explained
 class Batches:
     """Indices of training batches; its state says where in which order it is, so training can be resumed.
 
@@ -100,6 +102,7 @@ class Batches:
         self.order, self.position, self.epoch = state["order"], state["position"], state["epoch"]
 
 
+@explained
 def in_order(count: int, batch: int) -> list[Tensor]:
     """Indices of all samples, each once, in batches; the last one may be short.
 

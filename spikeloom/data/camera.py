@@ -28,6 +28,7 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, DataError, check_positive
 from .events import EVENT, Polarity, Saccade, milliseconds
 from .events import version as version_of_events
@@ -70,6 +71,7 @@ PATH = (
 """(ms, x, y) in pixels: how the image moved over the sensor, found in the recordings."""
 
 
+@explained
 @dataclass(frozen=True)
 class Camera:
     """Options of the camera. The defaults were fitted to recordings (see the decision page).
@@ -158,6 +160,7 @@ def version() -> str:
     )
 
 
+@explained
 def record(
     images: Tensor | Array,
     options: Camera,
@@ -201,6 +204,7 @@ def record(
     return Recordings(np.concatenate(parts), np.concatenate(firsts))
 
 
+@explained
 def spikes(
     images: Tensor | Array,
     labels: Tensor | Array | Sequence[int],

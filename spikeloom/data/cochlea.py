@@ -31,6 +31,7 @@ import scipy
 import torch
 from scipy import fft
 
+from ..arguments import explained
 from ..errors import ConfigError, DataError, check_positive
 from .spike_trains import Array, unit_type
 
@@ -47,6 +48,7 @@ ELEMENTS = 24_000_000
 A, B, G, Y, L, R, X, H = 5.0, 300.0, 2000.0, 5.05, 2500.0, 6580.0, 66.31, 50_000.0
 
 
+@explained
 @dataclass(frozen=True)
 class Cochlea:
     """Options of the cochlea. The defaults were fitted to one recording with 70 channels (see the decision page).
@@ -102,6 +104,7 @@ def version() -> str:
     return f"{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()} {np.__version__} {scipy.__version__}"
 
 
+@explained
 def encode(
     sounds: Sequence[Array], rate: int, options: Cochlea, generator: torch.Generator
 ) -> tuple[list[Array], list[Array]]:
@@ -123,8 +126,10 @@ def encode(
     >>> len(times[0]) == len(units[0]) > 50
     True
     """
-    if not isinstance(rate, int | np.integer) or rate < 1:
-        raise ConfigError(f"encode needs a rate of at least 1 Hz, a whole number, but got {rate!r}.")
+    if rate < 1:
+        raise ConfigError(f"encode needs a rate of at least 1 Hz, but got {rate!r}.")
+    if not isinstance(options, Cochlea):
+        raise ConfigError(f"encode needs options as a Cochlea, but got {options!r}. Pass Cochlea(), for example.")
     seed = int(torch.randint(2**62, (1,), generator=generator))
     order = sorted(range(len(sounds)), key=lambda number: len(sounds[number]))
     times: list[Array] = [np.zeros(0, np.float32)] * len(sounds)

@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, ShapeError
 
 DOWN, UP, EMPTY = range(3)
@@ -39,6 +40,7 @@ class Cards(NamedTuple):
     flips: Tensor  # int64 [B], of this game
 
 
+@explained
 @dataclass(frozen=True, eq=False)
 class Concentration:
     """The rules above.
@@ -147,6 +149,7 @@ class Concentration:
         return Cards(*parts)
 
 
+@explained
 def play_out(
     game: Concentration, cards: Cards, choose: Callable[[Tensor, Tensor], Tensor], longest: int
 ) -> tuple[Tensor, Tensor]:
@@ -174,6 +177,7 @@ def play_out(
     return flips, running
 
 
+@explained
 def face_down(observations: Tensor, cells: int, generator: torch.Generator) -> Tensor:
     """Actions of a player without memory, [B, O] -> [B]: any cell whose card is down, any at all where none is.
 
@@ -192,6 +196,7 @@ def face_down(observations: Tensor, cells: int, generator: torch.Generator) -> T
     return torch.multinomial(torch.where(down.any(1, keepdim=True), down, 1.0), 1, generator=generator).squeeze(1)
 
 
+@explained
 def expected_flips(cells: int, play: Play = "optimal") -> float:
     """Mean flips of a game, exactly: with perfect memory and the best moves, or chosen at random.
 
@@ -215,7 +220,7 @@ def expected_flips(cells: int, play: Play = "optimal") -> float:
     raise ConfigError(f'There is no play {play!r}. Choose "optimal", "face down" or "any cell".')
 
 
-@cache
+@explained
 def optimal_flips(cells: int) -> dict[int, float]:
     """Flips of a game with perfect memory and the best moves, and their probabilities.
 

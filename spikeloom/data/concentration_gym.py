@@ -13,10 +13,12 @@ from typing import Any, ClassVar
 
 import torch
 
+from ..arguments import explained
 from ..errors import ConfigError
 from .concentration import Cards, Concentration
 
 
+@explained
 def environment(game: Concentration) -> Any:
     """One game as a gymnasium.Env: Discrete(cells) actions, Box observations [4 n + F] from 0 to 1, no time limit.
 
@@ -26,6 +28,7 @@ def environment(game: Concentration) -> Any:
     return _classes()[0](game)
 
 
+@explained
 def environments(game: Concentration, count: int) -> Any:
     """So many games as a gymnasium.vector.VectorEnv; one that is over is dealt anew at the next step, as gymnasium
     does by default: that step ignores its action and has no reward.

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, ShapeError, check_positive
 from . import fsdd, mfcc, mnist
 from .fsdd import Split
@@ -49,6 +50,7 @@ class Words(NamedTuple):
     names: list[str]
 
 
+@explained
 class Members:
     """Recordings and pictures by digit, from which samples are drawn.
 
@@ -107,6 +109,7 @@ class Members:
         return Pairs(sounds, images, _at(self.sounds, digit, other), asked)
 
 
+@explained
 def words(split: Split, options: mfcc.Options = mfcc.DEFAULT, here: Path | None = None) -> Words:
     """The recordings of a split as pictures of their MFCC.
 
@@ -123,6 +126,7 @@ def words(split: Split, options: mfcc.Options = mfcc.DEFAULT, here: Path | None 
     return Words(torch.from_numpy(np.stack(pictures)), said.labels, said.speakers, said.names)
 
 
+@explained
 def write_example(here: Path, words: int = 12, images: int = 12, digits: int = 10, seed: int = 0) -> None:
     """Write made-up recordings and pictures in the formats of both data sets: `here`/fsdd and `here`/mnist.
 

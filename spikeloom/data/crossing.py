@@ -15,6 +15,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, ShapeError
 
 WHITE = 255
@@ -24,6 +25,7 @@ POOLED_WHITE = 4 * WHITE
 """Value of a white pixel after `pool`."""
 
 
+@explained
 def pool(images: Tensor) -> Tensor:
     """Sums of blocks of 2 x 2 pixels: the mean, kept exact; white is then POOLED_WHITE.
 
@@ -43,6 +45,7 @@ def pool(images: Tensor) -> Tensor:
     return blocks.sum((2, 4), dtype=torch.int32)
 
 
+@explained
 def crossing(images: Tensor, n_in: int = 80, ext_time: int = 1, answer_rows: int = 2, white: int = WHITE) -> Tensor:
     """Threshold-crossing spikes of images read row by row, followed by an answer period in which only the cue fires.
 
@@ -78,6 +81,7 @@ def crossing(images: Tensor, n_in: int = 80, ext_time: int = 1, answer_rows: int
     return _table(n_in).to(images.device).index_select(0, rows.flatten()).view(*rows.shape, n_in)
 
 
+@explained
 def analog(images: Tensor, ext_time: int = 1, white: int = WHITE) -> Tensor:
     """Brightness from 0 (black) to 1 (white), pixel after pixel, in a single channel.
 

@@ -22,7 +22,8 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from ..errors import ConfigError, DataError, ShapeError
+from ..arguments import explained
+from ..errors import ConfigError, DataError, ShapeError, check_count
 from .spike_trains import LATEST, LONGEST, Array, SpikeTrains, unit_type, whole
 
 Polarity = Literal["on", "off", "both", "merge"]
@@ -41,6 +42,7 @@ SACCADE = 105_000
 """us of one of the three saccades."""
 
 
+@explained
 def make(x: Array | int, y: Array | int, t: Array, p: Array | bool, unit: TimeUnit = "us") -> Array:
     """A recording from its columns, each one value for all events or one for each.
 
@@ -138,6 +140,7 @@ def _refuse_data(values: Array, wrong: Array, what: str, expected: str) -> None:
         )
 
 
+@explained
 def read_bin(data: bytes, name: str) -> Array:
     """The events of a .bin file, in its order; bytes behind the last whole event are dropped, as the format says.
 
@@ -154,6 +157,7 @@ def read_bin(data: bytes, name: str) -> Array:
     return _some(events, data, name)
 
 
+@explained
 def write_bin(events: Array) -> bytes:
     """The .bin file of a recording; times above 23 bits become overflow markers.
 
@@ -180,6 +184,7 @@ def write_bin(events: Array) -> bytes:
     return content.tobytes()
 
 
+@explained
 def read_bs1(data: bytes, name: str) -> Array:
     """The events of a one-dimensional .bs1 file, in its order: x is the channel, y is 0.
 
@@ -193,6 +198,7 @@ def read_bs1(data: bytes, name: str) -> Array:
     return _some(make(channel, 0, time, polarity), data, name)
 
 
+@explained
 def write_bs1(events: Array) -> bytes:
     """The .bs1 file of a one-dimensional recording.
 
@@ -206,6 +212,7 @@ def write_bs1(events: Array) -> bytes:
     return _packed(events["x"].astype(np.int64), events["t"], events["p"]).tobytes()
 
 
+@explained
 def check(events: Array, width: int, height: int, name: str) -> Array:
     """These events, if a sensor of this size can have recorded them. `name` is what the message names.
 
@@ -235,6 +242,7 @@ def check(events: Array, width: int, height: int, name: str) -> Array:
     return events
 
 
+@explained
 def polarity(events: Array, keep: Polarity) -> Array:
     """The events of one polarity; all of them for "both" and "merge", which differ only in their units."""
     _check_recording("polarity", events)
@@ -245,6 +253,7 @@ def polarity(events: Array, keep: Polarity) -> Array:
     return kept
 
 
+@explained
 def saccade(events: Array, number: Saccade) -> Array:
     """The events of one of the three saccades of 105 ms, with their times as they are; all of them for "all"."""
     _check_recording("saccade", events)
@@ -255,6 +264,7 @@ def saccade(events: Array, number: Saccade) -> Array:
     return kept
 
 
+@explained
 def stabilize(events: Array, width: int, height: int) -> Array:
     """The events where they would be had the camera not moved; those that leave the sensor are dropped.
 
@@ -275,6 +285,7 @@ def stabilize(events: Array, width: int, height: int) -> Array:
     return kept
 
 
+@explained
 def window(events: Array, start: float, duration: float) -> Array:
     """The events of [start, start + duration), with times counted from the start; earlier and later ones are dropped.
 
@@ -294,6 +305,7 @@ def window(events: Array, start: float, duration: float) -> Array:
     return kept
 
 
+@explained
 def units(events: Array, width: int, height: int, keep: Polarity) -> Array:
     """The unit of every event; ON events come after all cells of OFF events if both polarities are kept apart.
 
@@ -322,6 +334,7 @@ def _channels(width: int, height: int, keep: Polarity) -> int:
     return width * height * (2 if keep == "both" else 1)
 
 
+@explained
 def milliseconds(microseconds: Array) -> Array:
     """Times in float32, rounded up: floor(t / window) is then the right bin for windows of whole us, as 0.1 ms."""
     exact = microseconds / 1000
@@ -329,6 +342,7 @@ def milliseconds(microseconds: Array) -> Array:
     return np.where(near < exact, np.nextafter(near, np.float32(np.inf)), near)
 
 
+@explained
 def convert(
     recordings: Iterable[tuple[str, Array]],
     labels: Sequence[int] | Array,
@@ -360,6 +374,9 @@ def convert(
     """
     check_choice("polarity", keep, POLARITIES)
     channels = _channels(width, height, keep)
+    check_count("convert", least=0, at_most=at_most)
+    if isinstance(recordings, str):
+        raise ConfigError("convert needs recordings as pairs of a name and events, but got a text.")
     times, addresses = np.empty(at_most, np.float32), np.empty(at_most, unit_type(channels))
     first = np.zeros(len(labels) + 1, np.int64)
     last = ""
@@ -388,6 +405,7 @@ def convert(
     return SpikeTrains(times, addresses, first, digits.astype(np.int64), known.astype(np.int64), channels, classes)
 
 
+@explained
 def say_empty(trains: SpikeTrains, what: str, tell: Callable[[str], None] | None) -> SpikeTrains:
     """These trains, after `tell` was told how many of them have no event, if any."""
     empty = int(np.sum(np.diff(trains.first) == 0))
@@ -399,6 +417,7 @@ def say_empty(trains: SpikeTrains, what: str, tell: Callable[[str], None] | None
     return trains
 
 
+@explained
 def example(
     label: int, classes: int, width: int, height: int, duration: float, count: int, generator: torch.Generator
 ) -> Array:
@@ -423,6 +442,7 @@ def version() -> str:
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
+@explained
 def check_choice(what: str, value: object, choices: Collection[object]) -> None:
     """Raise ConfigError unless the value is one of the choices."""
     if value not in choices:
@@ -430,6 +450,7 @@ def check_choice(what: str, value: object, choices: Collection[object]) -> None:
         raise ConfigError(f"The {what} is one of {known}, but got {value!r}. Choose one of them.")
 
 
+@explained
 def check_window(start: float, duration: float) -> None:
     """Raise ConfigError unless events can lie in a window that begins at `start` [ms] and lasts `duration` [ms]."""
     if not (0.0 <= start <= LONGEST and 0.001 <= duration <= LONGEST):

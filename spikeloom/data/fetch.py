@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from ..arguments import explained
 from ..errors import ConfigError, DataError
 
 
+@explained
 @dataclass(frozen=True)
 class DataFile:
     """A published file: its name, checksum, mirrors, and the number of items the official one holds."""
@@ -42,6 +44,7 @@ class Description(TypedDict):
     note: str
 
 
+@explained
 def folder(dataset: str) -> Path:
     """The folder of a data set: below $SPIKELOOM_DATA, else below the user's cache.
 
@@ -71,6 +74,7 @@ def datasets() -> dict[str, tuple[DataFile, ...]]:
     return found
 
 
+@explained
 def locate(dataset: str, file: DataFile) -> Path:
     """The path of a file, under its name or one of its other forms.
 
@@ -88,6 +92,7 @@ def locate(dataset: str, file: DataFile) -> Path:
     )
 
 
+@explained
 def fetch(dataset: str) -> list[Path]:
     """Download the files of a data set that are not there yet and verify them; returns all paths.
 
@@ -109,6 +114,7 @@ def fetch(dataset: str) -> list[Path]:
     return paths
 
 
+@explained
 def describe(path: Path, count: int, file: DataFile) -> Description:
     """What a file is: name, SHA-256, number of items, and how it differs from the official one.
 
@@ -125,6 +131,7 @@ def describe(path: Path, count: int, file: DataFile) -> Description:
     return Description(file=path.name, sha256=sha256, count=count, official_count=file.count, note=note)
 
 
+@explained
 def digests(path: Path) -> tuple[str, str]:
     """The MD5 and the SHA-256 of a file, read in pieces; or a DataError."""
     both = hashlib.md5(usedforsecurity=False), hashlib.sha256()
@@ -138,6 +145,7 @@ def digests(path: Path) -> tuple[str, str]:
     return both[0].hexdigest(), both[1].hexdigest()
 
 
+@explained
 def read_bytes(path: Path) -> bytes:
     """The content of a file, or a DataError."""
     try:

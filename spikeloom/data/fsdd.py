@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, DataError, ShapeError
 from . import cochlea, wav
 from .cochlea import Cochlea
@@ -48,6 +49,7 @@ class Recordings(NamedTuple):
     people: tuple[str, ...]
 
 
+@explained
 def load(split: Split, here: Path | str | None = None) -> Recordings:
     """All recordings of a split, ordered by digit, speaker and index; of the folder `here`, if one is given.
 
@@ -73,6 +75,7 @@ def load(split: Split, here: Path | str | None = None) -> Recordings:
     )
 
 
+@explained
 def describe(split: Split) -> list[Description]:
     """What the recordings of a split are: source, hash, number, difference from the official split."""
     _check(split)
@@ -86,6 +89,7 @@ def describe(split: Split) -> list[Description]:
     return [Description(file=source.name, sha256=sha256, count=count, official_count=official, note=note)]
 
 
+@explained
 def spikes(
     split: Split, options: Cochlea = cochlea.DEFAULT, seed: int = 0, tell: Callable[[str], None] | None = None
 ) -> SpikeTrains:
@@ -117,6 +121,7 @@ def spikes(
     return stored(f"fsdd-{split}", key, encode)
 
 
+@explained
 def split_mixed(
     labels: Array | Tensor, speakers: Array | Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -150,6 +155,7 @@ def split_mixed(
     return _indices(held, f"a share of {share}")
 
 
+@explained
 def split_speakers(speakers: Array | Tensor, held_out: list[int]) -> tuple[Tensor, Tensor]:
     """Training and validation indices: all samples of the speakers held out validate.
 
@@ -165,10 +171,13 @@ def split_speakers(speakers: Array | Tensor, held_out: list[int]) -> tuple[Tenso
     absent = sorted(set(held_out) - set(known.tolist()))
     if absent or not held_out:
         present = sorted(set(known.tolist()))
-        raise ConfigError(f"Speakers {absent} cannot be held out: the speakers here are {present}. Name some of these.")
+        raise ConfigError(
+            f"held_out: speakers {absent} cannot be held out: the speakers here are {present}. Name some of these."
+        )
     return _indices(np.isin(known, held_out), f"holding out speakers {held_out}")
 
 
+@explained
 def read_wav(data: bytes, name: str) -> Array:
     """The samples of a WAV file, float32; full scale is 1.
 

@@ -15,6 +15,7 @@ from math import prod
 
 import numpy as np
 
+from ..arguments import explained
 from ..errors import DataError
 from .spike_trains import Array
 
@@ -30,6 +31,7 @@ class _DamageError(Exception):
     """Why the bytes are no such file."""
 
 
+@explained
 def read_matrix(data: bytes, variable: str, name: str, advice: str, largest: int) -> Array:
     """The matrix of this name, in the type it is stored in; `name` is what a message names, `advice` ends it.
 
@@ -52,6 +54,7 @@ def read_matrix(data: bytes, variable: str, name: str, advice: str, largest: int
     raise DataError(f"{name} holds {found or 'no variable'}, but {variable} was expected. {advice}")
 
 
+@explained
 def write_matrix(variable: str, matrix: Array) -> bytes:
     """A compressed file with one matrix, stored as float64; it bears no date.
 

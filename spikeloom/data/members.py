@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from ..arguments import explained
 from ..errors import DataError
 from .fetch import digests, read_bytes
 
@@ -29,6 +30,7 @@ DAMAGE = (
 )
 
 
+@explained
 @dataclass(frozen=True)
 class Members:
     """The files below `source` whose path matches a pattern, in the order of their paths."""
@@ -85,6 +87,7 @@ class Members:
         return digest.hexdigest()
 
 
+@explained
 def locate(folder: Path | str, pattern: re.Pattern[str], like: str, advice: str) -> Members:
     """The matching files of the one zip file in a folder that has any, else those of the folder itself.
 
@@ -129,6 +132,7 @@ def _check_inside(source: Path, name: str, advice: str) -> None:
         raise DataError(f"{source} holds {name!r}, which leaves the archive. {advice}")
 
 
+@explained
 def read_tar(source: Path | str, pattern: re.Pattern[str], advice: str, largest: int = LARGEST) -> dict[str, bytes]:
     """The contents of the plain files of a tar file, with or without gzip, whose path matches a pattern.
 

@@ -18,6 +18,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft
 
+from ..arguments import explained
 from ..errors import ConfigError, DataError, check_positive
 from .spike_trains import Array
 
@@ -29,6 +30,7 @@ FLAT = 1e-6
 """dB; a frame whose coefficients spread less is flat, and all its numbers are 0."""
 
 
+@explained
 @dataclass(frozen=True)
 class Options:
     """Numbers of the transform and of the picture; the defaults are those of the paper.
@@ -66,6 +68,7 @@ class Options:
 DEFAULT = Options()
 
 
+@explained
 def mfcc(samples: Array, rate: int, options: Options = DEFAULT, name: str = "The sound") -> Array:
     """All coefficients, the first one included.
 
@@ -81,6 +84,7 @@ def mfcc(samples: Array, rate: int, options: Options = DEFAULT, name: str = "The
     return _coefficients(_power(samples, options, name), rate, options)
 
 
+@explained
 def picture(samples: Array, rate: int, options: Options = DEFAULT, name: str = "The sound") -> Array:
     """The picture of a word: silence cut off, frames standardised, cut around the loudest or filled up with zeros.
 
@@ -102,6 +106,7 @@ def picture(samples: Array, rate: int, options: Options = DEFAULT, name: str = "
     return found
 
 
+@explained
 def trimmed(samples: Array, name: str = "The sound") -> Array:
     """Samples without silence at both ends.
 
@@ -111,6 +116,9 @@ def trimmed(samples: Array, name: str = "The sound") -> Array:
     >>> trimmed(np.array([0.0, 1e-7, 0.5, 0.0, 0.5, 0.0])).tolist()
     [0.5, 0.0, 0.5]
     """
+    samples = np.asarray(samples)
+    if samples.ndim != 1 or samples.dtype.kind not in "fiu":
+        raise DataError(f"{name} must be a list of numbers, but is {samples.dtype} {samples.shape}.")
     heard = np.flatnonzero(np.abs(samples) > SILENCE)
     if not len(heard):
         what = f"none of its {len(samples):,} samples is above {SILENCE:g}" if len(samples) else "it has no samples"
@@ -118,20 +126,22 @@ def trimmed(samples: Array, name: str = "The sound") -> Array:
     return samples[heard[0] : heard[-1] + 1]
 
 
+@explained
 def standardised(frames: Array) -> Array:
     """Frames [T, K] with mean 0 and (unbiased) standard deviation 1 over their coefficients; flat ones become 0.
 
     >>> standardised(np.array([[1.0, 3.0, 5.0], [2.0, 2.0, 2.0]])).tolist()
     [[-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
     """
-    if frames.ndim != 2:
-        raise DataError(f"standardised needs frames [T, K], but got {list(frames.shape)}.")
+    if frames.ndim != 2 or frames.dtype.kind not in "fiu":
+        raise DataError(f"standardised needs frames [T, K] of numbers, but got {frames.dtype} {list(frames.shape)}.")
     spread = frames.std(1, ddof=1, keepdims=True)
     flat = spread <= FLAT
     standard: Array = np.where(flat, 0.0, (frames - frames.mean(1, keepdims=True)) / np.where(flat, 1.0, spread))
     return standard
 
 
+@explained
 def first_frame(loudness: Array, frames: int) -> int:
     """Where a cut of so many frames starts that has the loudest in its middle, as far as both ends allow.
 
@@ -143,6 +153,7 @@ def first_frame(loudness: Array, frames: int) -> int:
     return int(np.clip(int(np.argmax(loudness)) - frames // 2, 0, max(len(loudness) - frames, 0)))
 
 
+@explained
 @lru_cache(4)
 def triangles(rate: int, n_fft: int, bands: int) -> Array:
     """Weights [bands, 1 + n_fft // 2] of the frequencies in each band.

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, DataError
 from .fetch import DataFile, Description, locate, read_bytes
 from .fetch import describe as describe_file
@@ -64,6 +65,7 @@ class Digits(NamedTuple):
     labels: Tensor  # int64 [N], 0 to 9
 
 
+@explained
 def load(split: Split) -> Digits:
     """All images and labels of a split, in the order of the files. Reads only the files of that split.
 
@@ -76,12 +78,14 @@ def load(split: Split) -> Digits:
     return read(images, labels)
 
 
+@explained
 def describe(split: Split) -> list[Description]:
     """What the two files of a split are: names, hashes, counts, difference from the official ones."""
     found = [(file, locate("mnist", file)) for file in _files(split)]
     return [describe_file(path, len(read_idx(path)), file) for file, path in found]
 
 
+@explained
 def read(images: Path | str, labels: Path | str) -> Digits:
     """Images and labels from two IDX files.
 
@@ -107,6 +111,7 @@ def read(images: Path | str, labels: Path | str) -> Digits:
     return Digits(torch.from_numpy(pixels), torch.from_numpy(digits.astype(np.int64)))
 
 
+@explained
 def read_idx(path: Path | str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """The unsigned bytes of an IDX file with one or three dimensions, gzip-compressed or plain.
 

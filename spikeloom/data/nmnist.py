@@ -17,6 +17,7 @@ from typing import Literal
 
 import torch
 
+from ..arguments import explained
 from ..errors import ConfigError, DataError
 from . import events
 from .events import Polarity, Saccade
@@ -47,6 +48,7 @@ FILES = (
 )  # fmt: skip
 
 
+@explained
 @dataclass(frozen=True)
 class Options:
     """Which events of a recording make a sample. By default those of Diehl-Cook networks: ON, of the first saccade.
@@ -93,6 +95,7 @@ class Options:
 DEFAULT = Options()
 
 
+@explained
 def load(
     split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | str | None = None
 ) -> SpikeTrains:
@@ -135,6 +138,7 @@ def load(
     return events.say_empty(stored(f"nmnist-{split}", key, make, empty=True), f"{split} recordings", tell)
 
 
+@explained
 def describe(split: Split) -> list[Description]:
     """What the recordings of a split are: source, hash, number, difference from the official split."""
     files = _files(split)
@@ -143,6 +147,7 @@ def describe(split: Split) -> list[Description]:
     return [Description(file=files.source.name, sha256=files.sha256(), count=count, official_count=official, note=note)]
 
 
+@explained
 def write_example(here: Path | str, classes: int = 3, train: int = 6, test: int = 3, seed: int = 0) -> None:
     """Write a made-up data set of this layout into a folder: every class has rows of the camera of its own.
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from .. import hdf5
+from ..arguments import explained
 from ..errors import ConfigError, DataError
 from . import events
 from .fetch import DataFile, Description, digests, folder
@@ -50,6 +51,7 @@ FILES = (DataFile(FILE, MD5, _MIRRORS, sum(OFFICIAL.values()), "single digits"),
 ADVICE = f"Get {FILE} from {URL}."
 
 
+@explained
 @dataclass(frozen=True)
 class Options:
     """Which samples there are, and which of their events.
@@ -89,6 +91,7 @@ class Options:
 DEFAULT = Options()
 
 
+@explained
 def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None) -> SpikeTrains:
     """All single digits of a split, sorted by name, kept on disk between calls.
 
@@ -113,6 +116,7 @@ def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] |
     return events.say_empty(stored(f"ntidigits-{split}", key, make, empty=True), f"{split} samples", tell)
 
 
+@explained
 def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
     """What the file is: name, hash, single digits of a split, difference from the official one."""
     path = _path(split)
@@ -122,6 +126,7 @@ def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
     return [describe_file(path, count, file_of_split)]
 
 
+@explained
 def read(path: Path | str, split: Split, options: Options = DEFAULT) -> SpikeTrains:
     """The single digits of one split in a file.
 
@@ -155,6 +160,7 @@ def read(path: Path | str, split: Split, options: Options = DEFAULT) -> SpikeTra
     )
 
 
+@explained
 def write_example(
     here: Path | str,
     classes: str = "12z",

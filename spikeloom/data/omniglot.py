@@ -26,7 +26,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
-from ..errors import ConfigError, DataError, ShapeError
+from ..arguments import explained
+from ..errors import ConfigError, DataError, ShapeError, check_dense
 from .fetch import DataFile, Description, folder
 from .members import Members, locate
 from .spike_trains import Array
@@ -73,6 +74,7 @@ class Runs(NamedTuple):
     answers: Tensor  # int64 [R, N], index of a training drawing
 
 
+@explained
 def load(split: Split, side: int = 28, resize: Resize = "nearest", here: Path | str | None = None) -> Characters:
     """All characters of a split, ordered by alphabet, character and drawer; `here` is where they lie.
 
@@ -99,6 +101,7 @@ def load(split: Split, side: int = 28, resize: Resize = "nearest", here: Path | 
     )
 
 
+@explained
 def load_runs(side: int = 28, resize: Resize = "nearest", here: Path | str | None = None) -> Runs:
     """Lake's one-shot runs, 20 with 20 characters each.
 
@@ -133,6 +136,7 @@ def load_runs(side: int = 28, resize: Resize = "nearest", here: Path | str | Non
     return Runs(examples, queries, torch.tensor(answers))
 
 
+@explained
 def describe(split: Split) -> list[Description]:
     """What the images of a split are: source, hash, number, difference from the official ones."""
     files, file = _files(split, None), FILES[0 if split == "background" else 1]
@@ -148,6 +152,7 @@ def describe(split: Split) -> list[Description]:
     ]
 
 
+@explained
 def read_png(data: bytes, name: str, advice: str = ADVICE) -> Array:
     """The pixels of a drawing, bool [105, 105], true where there is ink.
 
@@ -178,6 +183,7 @@ def read_png(data: bytes, name: str, advice: str = ADVICE) -> Array:
     return ink
 
 
+@explained
 def resized(images: Tensor, side: int, resize: Resize) -> Tensor:
     """Smaller images: uint8 [N, H, W] -> [N, side, side].
 
@@ -194,6 +200,7 @@ def resized(images: Tensor, side: int, resize: Resize) -> Tensor:
     """
     if images.dim() != 3:
         raise ShapeError(f"resized needs images [N, H, W], but got {list(images.shape)}.")
+    check_dense("resized: images", images)
     size = images.shape[-1]
     if not 1 <= side <= size:
         raise ConfigError(f"Images have {size} x {size} pixels and cannot be made {side} x {side}. Choose 1 to {size}.")
@@ -206,6 +213,7 @@ def resized(images: Tensor, side: int, resize: Resize) -> Tensor:
     raise ConfigError(f'Images are resized by "nearest" or by "ink", but got {resize!r}.')
 
 
+@explained
 def rotated(images: Tensor, turns: int = 4) -> Tensor:
     """Characters turned by quarters as further classes: [C, ..., H, W] -> [turns * C, ..., H, W], all unturned first.
 
@@ -217,6 +225,7 @@ def rotated(images: Tensor, turns: int = 4) -> Tensor:
     """
     if not 1 <= turns <= 4:
         raise ConfigError(f"Images have 1 to 4 quarter turns, but got turns={turns}.")
+    check_dense("rotated: images", images)
     if images.dim() < 3 or images.shape[-1] != images.shape[-2] or images.is_floating_point():
         raise ShapeError(
             f"rotated needs square images [C, ..., H, H] of bytes, but got {images.dtype} {list(images.shape)}."
@@ -224,6 +233,7 @@ def rotated(images: Tensor, turns: int = 4) -> Tensor:
     return torch.cat([images.rot90(turn, (-2, -1)) for turn in range(turns)])
 
 
+@explained
 def hold_out(characters: Characters, share: float, by: HoldOut, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Indices of characters to train with and to validate with: a share of the alphabets, or of each one's characters.
 
@@ -264,6 +274,7 @@ class Episodes(NamedTuple):
     target: Tensor  # int64 [B], its place among them
 
 
+@explained
 def episodes(classes: int, drawings: int, ways: int, count: int, *, generator: torch.Generator) -> Episodes:
     """Draw episodes of `ways` distinct classes in random order.
 
@@ -288,6 +299,7 @@ def episodes(classes: int, drawings: int, ways: int, count: int, *, generator: t
     return Episodes((chosen * drawings + shown).T.contiguous(), chosen[rows, target] * drawings + asked, target)
 
 
+@explained
 def run_episodes(runs: Runs, ways: int, repeats: int, *, generator: torch.Generator) -> Episodes:
     """Episodes for every test drawing of Lake's runs: its character and `ways` - 1 others of the run, in random order.
 
@@ -318,6 +330,7 @@ def run_episodes(runs: Runs, ways: int, repeats: int, *, generator: torch.Genera
     return Episodes((chosen + first.unsqueeze(1)).T.contiguous(), query, (chosen == right.unsqueeze(1)).int().argmax(1))
 
 
+@explained
 def write_example(here: Path | str, alphabets: int = 3, characters: int = 4, drawings: int = 4, seed: int = 0) -> None:
     """Write a made-up data set of this layout into a folder: both zip files, and two runs.
 

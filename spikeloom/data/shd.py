@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 
 from .. import hdf5
+from ..arguments import explained
 from ..errors import ConfigError, DataError
 from .fetch import DataFile, Description, locate
 from .fetch import describe as describe_file
@@ -39,6 +40,7 @@ LABELS, SPEAKERS = hdf5.Part("labels", "numbers"), hdf5.Part("extra/speaker", "n
 KEYS = hdf5.Part("extra/keys", "words", required=False)
 
 
+@explained
 def official(name: str, md5: str, count: int, what: str) -> DataFile:
     """A file as the authors publish it; also accepted plain or gzip-compressed."""
     urls = tuple(f"{mirror}{name}.zip" for mirror in MIRRORS)
@@ -53,6 +55,7 @@ FILES = (
 )
 
 
+@explained
 def load(split: Split) -> SpikeTrains:
     """All samples of a split, in the order of the file.
 
@@ -63,6 +66,7 @@ def load(split: Split) -> SpikeTrains:
     return read(locate("shd", _file(split)))
 
 
+@explained
 def describe(split: Split) -> list[Description]:
     """What the file of a split is: name, hash, samples, difference from the official one."""
     file = _file(split)
@@ -78,6 +82,7 @@ def _file(split: str) -> DataFile:
     return FILES[split == "test"]
 
 
+@explained
 def count(path: Path) -> int:
     """The number of samples in a file.
 
@@ -87,6 +92,7 @@ def count(path: Path) -> int:
     return len(_read(path, [LABELS]).numbers["labels"])
 
 
+@explained
 def read(path: Path | str, classes: int = CLASSES, channels: int = CHANNELS) -> SpikeTrains:
     """The spike trains of a file.
 
@@ -127,6 +133,7 @@ def read(path: Path | str, classes: int = CLASSES, channels: int = CHANNELS) -> 
     return trains.check(str(path))
 
 
+@explained
 def write(path: Path | str, trains: SpikeTrains) -> None:
     """Write spike trains as such a file; float16 seconds round times below 2 s by up to 0.5 ms.
 

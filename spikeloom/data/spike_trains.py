@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, DataError, ShapeError, as_number, check_count, check_generator, check_positive
 
 Array = NDArray[Any]
@@ -71,6 +72,7 @@ class SpikeTrains:
         self._check(source)
 
     @classmethod
+    @explained
     def of(
         cls,
         times: Sequence[Any],
@@ -225,7 +227,7 @@ class SpikeTrains:
         chosen = np.asarray(indices.cpu() if isinstance(indices, Tensor) else indices).reshape(-1)
         if len(chosen) and chosen.dtype.kind not in "iu":
             raise ConfigError(
-                f"Indices are whole numbers, but got {chosen.dtype}. Of a mask, pass the places of what is true: "
+                f"indices are whole numbers, but got {chosen.dtype}. Of a mask, pass the places of what is true: "
                 "numpy.flatnonzero(mask)."
             )
         if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(self)):
@@ -285,6 +287,7 @@ def whole(values: Any, what: str) -> Array:
     raise DataError(f"{what} should be whole numbers, but are {array.dtype}: {array.reshape(-1)[:3]} ... Convert them.")
 
 
+@explained
 @dataclass(frozen=True)
 class Augmentation:
     """A random shift along the channels and one random scale for both axes, for training only.
@@ -348,6 +351,7 @@ class Batch(NamedTuple):
         return torch.arange(len(self.spikes), device=self.lengths.device)[:, None] < self.lengths
 
 
+@explained
 def raster(
     trains: SpikeTrains,
     indices: Sequence[int] | Array | Tensor,
@@ -481,6 +485,7 @@ def _largest(dtype: torch.dtype) -> float:
     return 2.0 / torch.finfo(dtype).eps - 1.0 if dtype.is_floating_point else float(torch.iinfo(dtype).max)
 
 
+@explained
 def source(size: int, scale: float, shift: float) -> Array:
     """Which cell each cell of an axis copies, `Augmentation`'s equation for the image domain (outside: none).
 
@@ -502,6 +507,7 @@ def _copies(cells: Array, sample: Array, sources: list[Array]) -> tuple[Array, A
     return flat[place][copied] + np.arange(len(copied)) - (np.cumsum(counts) - counts)[copied], copied
 
 
+@explained
 def flip(spikes: Tensor, snr_db: float, generator: torch.Generator, lengths: Tensor | None = None) -> Tensor:
     """A raster [T, B, C] with flipped bits, to measure robustness: silent cells fire, firing cells fall silent.
 

@@ -6,6 +6,7 @@ Source: Cramer, Stradmann, Schemmel, Zenke, The Heidelberg spiking data sets, IE
 
 from typing import Literal
 
+from ..arguments import explained
 from ..errors import ConfigError
 from . import shd
 from .fetch import DataFile, Description, locate
@@ -23,6 +24,7 @@ FILES = (
 )
 
 
+@explained
 def load(split: Split) -> SpikeTrains:
     """All samples of a split, in the order of the file.
 
@@ -33,6 +35,7 @@ def load(split: Split) -> SpikeTrains:
     return shd.read(locate("ssc", _file(split)), CLASSES)
 
 
+@explained
 def describe(split: Split) -> list[Description]:
     """What the file of a split is: name, hash, samples, difference from the official one."""
     file = _file(split)

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from ..arguments import explained
 from ..errors import ConfigError, DataError, ShapeError
 from . import events
 from .events import Polarity
@@ -42,6 +43,7 @@ MOST = 200_000
 """Columns of a recording, a hundred times those of a usual one; keeps a forged size from filling the memory."""
 
 
+@explained
 @dataclass(frozen=True)
 class Options:
     """Which events of a recording make a sample, and which recordings are the test set.
@@ -89,6 +91,7 @@ class Options:
 DEFAULT = Options()
 
 
+@explained
 def load(
     split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | str | None = None
 ) -> SpikeTrains:
@@ -134,6 +137,7 @@ def load(
     return events.say_empty(chosen, f"{split} recordings", tell)
 
 
+@explained
 def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
     """What the recordings are: source, hash, number of all, difference from the official ones, and the split."""
     _check(split)
@@ -147,6 +151,7 @@ def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
     return [Description(file=files.source.name, sha256=files.sha256(), count=count, official_count=OFFICIAL, note=note)]
 
 
+@explained
 def read_mat(data: bytes, name: str) -> Array:
     """The events of a MATLAB file, ordered by time and then by taxel: taxel a is at x = a mod 10, y = a div 10.
 
@@ -180,6 +185,7 @@ def read_mat(data: bytes, name: str) -> Array:
     return events.check(found, SIDE, SIDE, name)
 
 
+@explained
 def write_mat(recording: Array) -> bytes:
     """The MATLAB file of a recording: equal bytes for equal events."""
     if recording.ndim != 1 or not recording.dtype.names:
@@ -190,6 +196,7 @@ def write_mat(recording: Array) -> bytes:
     return write_matrix("spiketrain", table)
 
 
+@explained
 def write_example(here: Path | str, classes: int = 3, samples: int = 10, seed: int = 0) -> None:
     """Write a made-up data set of this layout into a folder: every class has rows of taxels of its own.
 

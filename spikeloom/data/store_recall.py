@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, ShapeError
 
 STORE, RECALL = 2, 3
@@ -59,6 +60,7 @@ class Sequences(NamedTuple):
     recalls: Tensor  # bool [S, B], where something is asked
 
 
+@explained
 def draw(batch: int, symbols: int = 12, recall_delay: int = 6, *, generator: torch.Generator) -> Sequences:
     """Random sequences.
 
@@ -98,6 +100,7 @@ def draw(batch: int, symbols: int = 12, recall_delay: int = 6, *, generator: tor
     return _show(codes, torch.where(after_store, fresh, codes))
 
 
+@explained
 def given(codes: Tensor) -> Sequences:
     """The sequences that these symbol codes describe; the value after a store stays as given.
 
@@ -124,6 +127,7 @@ def given(codes: Tensor) -> Sequences:
     return _show(codes, codes)
 
 
+@explained
 def encode(
     groups: Tensor,
     n_in: int = 100,
@@ -176,6 +180,7 @@ def encode(
     return (Buffer() if buffer is None else buffer).fill((symbols * steps, batch, n_in), cells)
 
 
+@explained
 def symbol_steps(symbol_ms: float, dt: float) -> int:
     """Steps in a symbol.
 
@@ -188,6 +193,7 @@ def symbol_steps(symbol_ms: float, dt: float) -> int:
     return steps
 
 
+@explained
 def check_length(symbols: int, recall_delay: int) -> None:
     """Raise ConfigError unless a sequence of this length has room for such delays."""
     if recall_delay < 1 or recall_delay + 4 >= symbols:

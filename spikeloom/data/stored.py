@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import kept
+from ..arguments import explained
 from ..errors import ConfigError, DataError
 from . import members
 from .spike_trains import Array, SpikeTrains
@@ -29,6 +30,7 @@ def folder() -> Path:
     return kept.folder("spikes")
 
 
+@explained
 def stored(name: str, key: str, make: Callable[[], SpikeTrains], empty: bool = False) -> SpikeTrains:
     """The trains that `make` gives for this key, from disk if they are there; `empty` samples may be allowed.
 
@@ -41,12 +43,13 @@ def stored(name: str, key: str, make: Callable[[], SpikeTrains], empty: bool = F
         try:
             return _read(path, empty)
         except DAMAGE as error:
-            warnings.warn(f"{path} is damaged ({error}) and is made again.", stacklevel=2)
+            warnings.warn(f"{path} is damaged ({error}) and is made again.", stacklevel=3)
     trains = make().check(name, empty)
     _write(path, trains)
     return trains
 
 
+@explained
 def stored_arrays(name: str, key: str, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
     """The arrays that `make` gives for this key, by name, from disk if they are there.
 
@@ -62,7 +65,7 @@ def stored_arrays(name: str, key: str, make: Callable[[], Mapping[str, Array]]) 
                 raise DataError(f"{path} does not agree with its hash.")
             return found
         except DAMAGE as error:
-            warnings.warn(f"{path} is damaged ({error}) and is made again.", stacklevel=2)
+            warnings.warn(f"{path} is damaged ({error}) and is made again.", stacklevel=3)
     arrays = dict(make())
     _save(path, {**arrays, "digest": np.array(_digest_of(arrays))})
     return arrays

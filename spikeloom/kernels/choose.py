@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, ShapeError, check_like
+from ..errors import ConfigError, ShapeError, check_flag, check_like
 from . import loop_torch
 from .bounds import check_delays
 from .loop_torch import Moving
@@ -60,6 +60,7 @@ def engine_for(tensor: Tensor) -> str:
 
 def neurons(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> tuple[Tensor, Moving]:
     """Run a program over currents xs [T, B, N]; parameters are scalars or [N]. See `loop_torch` for the definition."""
+    _check_kinds(program, xs, moving, parameters)
     if engine_for(xs) == "torch":
         return loop_torch.neurons(program, xs, moving, parameters)
     return _operate(program, xs, moving, parameters, None, None)
@@ -78,6 +79,7 @@ def recurrent(
 
     If `sparse`, nobody asks for the gradient of a weight that is zero, and the CPU leaves these synapses out.
     """
+    _check_kinds(program, xs, moving, parameters, weight=weight, delays=delays)
     check_delays(delays, weight, 1 + len(moving.history))
     if engine_for(xs) == "torch":
         return loop_torch.recurrent(program, xs, moving, parameters, weight, delays)
@@ -90,6 +92,12 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, spa
     On the CPU sparse inputs go event by event, others through dense products: both sum in another order, and in the
     precision of the inputs, also under autocast.
     """
+    _check_tensors(xs=xs, past=past, weight=weight, delays=delays)
+    check_flag("A projection", sparse=sparse)
+    if xs.device != past.device:
+        check_like("A projection", "past", past, tuple(past.shape), xs)
+    if past.dim() == 0:
+        raise ShapeError("A projection needs past [D - 1, B, I], but got a scalar. Pass new_zeros(0, B, I) for none.")
     check_delays(delays, weight, 1 + past.shape[0])
     if engine_for(xs) != "numba":
         return loop_torch.project(xs, past, weight, delays)
@@ -108,11 +116,39 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, spa
     return result
 
 
+def _check_kinds(
+    program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor], **more: Tensor | None
+) -> None:
+    """Raise ConfigError or ShapeError unless every argument is of its kind."""
+    kinds = {"program": (program, Program), "moving": (moving, Moving), "parameters": (parameters, dict)}
+    for name, (value, kind) in kinds.items():
+        if not isinstance(value, kind):
+            raise ConfigError(
+                f"A loop needs {name} as {kind.__name__}, but got {type(value).__name__}. Layers make these by "
+                "themselves: call the layer."
+            )
+    _check_tensors(xs=xs, **more)
+    if xs.device != moving.spikes.device:
+        check_like("A loop", "moving", moving.spikes, tuple(moving.spikes.shape), xs)
+
+
+def _check_tensors(**tensors: Tensor | None) -> None:
+    """Raise ShapeError unless all are tensors; delays may be None."""
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor) and not (name == "delays" and value is None):
+            raise ShapeError(
+                f"A loop needs {name} as a tensor, but got {type(value).__name__}. Convert it with torch.as_tensor."
+            )
+
+
 def _check(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> None:
     """Raise ShapeError unless everything has the shape and type that a compiled loop takes for granted."""
     owner = f"The loop of {program.equation.name}"
-    if xs.dim() != 3:
-        raise ShapeError(f"{owner} needs xs [T, B, N], but got {list(xs.shape)}. Flatten the neurons first.")
+    if xs.dim() != 3 or not len(xs):
+        raise ShapeError(
+            f"{owner} needs xs [T, B, N] with T >= 1, but got {list(xs.shape)}. Flatten the neurons, leave out empty "
+            "sequences."
+        )
     shape, kind, home = xs.shape[1:], xs.dtype, xs.device
     for part in (*moving.states, moving.spikes, moving.left, *moving.history):
         if part.shape != shape or part.dtype != kind or part.device != home:
@@ -127,10 +163,14 @@ def _check(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, T
         )
 
 
-def _on_cpu(xs: Tensor) -> None:
-    """Raise ShapeError where the engine of the CPU was chosen for a tensor that is elsewhere."""
-    if engine_for(xs) == "numba" and xs.device.type != "cpu":
-        raise ShapeError(f'The engine "numba" runs on the CPU, but the input is on {xs.device}. Leave out kernels.use.')
+def _check_device(xs: Tensor) -> None:
+    """Raise ShapeError where an engine was chosen for a tensor that is elsewhere."""
+    engine = engine_for(xs)
+    if xs.is_meta or (engine == "numba" and xs.device.type != "cpu"):
+        raise ShapeError(
+            f'The engine "{engine}" runs on the {"CPU" if engine == "numba" else "GPU"}, but the input is on '
+            f"{xs.device}. Leave out kernels.use."
+        )
 
 
 def _operate(
@@ -145,7 +185,7 @@ def _operate(
     from . import operators
 
     if not torch.compiler.is_compiling():
-        _on_cpu(xs)
+        _check_device(xs)
         _check(program, xs, moving, parameters)
         if weight is not None:
             check_like("A recurrent loop", "weight", weight, (xs.shape[2], xs.shape[2]), xs)

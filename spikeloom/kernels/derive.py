@@ -23,6 +23,7 @@ from functools import cached_property
 from typing import Any
 
 from .. import vocabulary
+from ..arguments import explained
 from ..errors import ConfigError
 
 FRAME = ("current", "spikes", "reset")
@@ -36,6 +37,7 @@ _ALLOWED = (
 )  # fmt: skip
 
 
+@explained
 @dataclass(frozen=True, eq=False)
 class Equation:
     """A neuron's equation, its choices bound. Two of the same text are equal, whatever function objects they hold.

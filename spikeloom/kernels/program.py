@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakValueDictionary
 
+from ..arguments import explained
 from ..errors import ConfigError
 from ..firing import Firing
 from ..surrogate import Surrogate
@@ -16,6 +17,7 @@ _TRACED: dict[str, "Program"] = {}
 """Programs of compiled graphs, which may outlive the layers they were made from."""
 
 
+@explained
 @dataclass(frozen=True)
 class Program:
     """An equation, its surrogate, and what the frame does for it.

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ..arguments import explained
 from ..errors import ConfigError, ShapeError, check_dense, check_sequence
 
 Answer = Literal["last", "max", "mean", "cumsum"]
 ANSWERS: tuple[str, ...] = get_args(Answer)
 
 
+@explained
 def answer(logits: Tensor, mode: str, valid: Tensor | None = None) -> Tensor:
     """One row of logits per sample.
 
@@ -68,6 +70,7 @@ def check_valid(owner: str, valid: Tensor, xs: Tensor) -> None:
         )
 
 
+@explained
 def answer_loss(logits: Tensor, labels: Tensor, mode: str, valid: Tensor | None = None) -> Tensor:
     """The cross entropy of the answers, averaged over the samples.
 

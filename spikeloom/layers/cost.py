@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, ShapeError, check_positive, check_sequence
 from .answer import check_valid
 
 
+@explained
 def rate_cost(
     spikes: Tensor, target: float, dt: float = 1.0, across: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
@@ -39,6 +41,7 @@ def rate_cost(
     return ((rates - target / 1000) ** 2).sum()
 
 
+@explained
 def activity_cost(layers: Sequence[Tensor], allowed: float, valid: Tensor | None = None) -> Tensor:
     """What a network spikes beyond what is allowed: relu(sum_l sum_i r_li - allowed sum_l N_l)^2.
 

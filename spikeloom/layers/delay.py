@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import kernels
+from ..arguments import explained
 from ..core import STRUCTURE, Stateful
 from ..errors import CheckpointError, ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..neurons.neuron import full_precision
@@ -118,6 +119,7 @@ class DelayedSynapses(Stateful):
         return f"n_in={self.n_in}, n_out={self.n_out}, delays={self.delays}"
 
 
+@explained
 class DelayedLinear(DelayedSynapses):
     """A linear map whose synapses have delays; also the synapses of `Recurrent`.
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, ShapeError, check_count, check_positive
 from ..kernels.noise import draw
 
@@ -10,6 +11,7 @@ MOST = 1 << 40
 """Numbers that a call may draw; more than any memory holds."""
 
 
+@explained
 def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float = 1.0) -> Tensor:
     """Independent spikes with probability rate x dt in each step.
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, ShapeError, check_count, check_positive
 from ..kernels.noise import later, uniform
 
@@ -51,6 +52,7 @@ def events_of(xs: Tensor) -> Events:
     return events
 
 
+@explained
 def sequence_of(events: Events, batch: int, size: int) -> Tensor:
     """The sequence [T, B, I] of some events.
 
@@ -73,6 +75,7 @@ def sequence_of(events: Events, batch: int, size: int) -> Tensor:
     return xs.view(-1, batch, size)
 
 
+@explained
 def poisson_events(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0) -> Events:
     """Poisson processes of given rates.
 
@@ -109,6 +112,7 @@ def poisson_events(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
     return Events(first, unit[:many], times[:many])
 
 
+@explained
 def poisson_counts(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0) -> Tensor:
     """The same as a sequence of counts [steps, B, I], by the definition: for any device.
 

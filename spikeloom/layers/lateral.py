@@ -13,9 +13,11 @@ import math
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, as_number, check_count
 
 
+@explained
 def uniform_inhibition(size: int, strength: float) -> Tensor:
     """Weights [post, pre] in mV: -strength between any two neurons.
 
@@ -31,6 +33,7 @@ def uniform_inhibition(size: int, strength: float) -> Tensor:
     return weight.fill_diagonal_(0.0)
 
 
+@explained
 def som_inhibition(size: int, start: float = -5.0, most: float = -17.5, scaling: float = 0.75) -> Tensor:
     """Weights [post, pre] in mV that grow with the square root of the distance on the grid, up to `most`.
 
@@ -52,6 +55,7 @@ def som_inhibition(size: int, start: float = -5.0, most: float = -17.5, scaling:
     return weight.fill_diagonal_(0.0)
 
 
+@explained
 def growing_starts(start: float = -5.0, most: float = -17.5, intervals: int = 60) -> list[float]:
     """`start` of `som_inhibition` in each interval of training: from weak to strong.
 

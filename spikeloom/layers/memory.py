@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import kernels
+from ..arguments import explained
 from ..core import Stateful, scan
 from ..errors import ConfigError, ShapeError, check_count, check_like, check_sequence, check_state
 from ..kernels.transforms import without_autocast
@@ -37,6 +38,7 @@ LARGEST = 128
 """Keys of a memory that the loops of the GPU take at most; a larger one runs there by the definition."""
 
 
+@explained
 def memory_neuron(
     tau_mem: float = 20.0, threshold: float = 0.1, refractory: float = 3.0, slope: float = 1.0, **options: Any
 ) -> LIF:
@@ -48,6 +50,7 @@ def memory_neuron(
     return LIF(tau_mem, threshold, refractory=refractory, surrogate=Triangle(slope), **options)
 
 
+@explained
 def xavier_(weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw weights [post, pre] uniformly up to sqrt(2) sqrt(6 / (pre + post)), in place."""
     if weight.dim() != 2 or not sum(weight.shape) or not weight.is_floating_point():
@@ -83,6 +86,8 @@ class _MemoryLayer(Stateful):
         check_count(type(self).__name__, n_in=n_in, size=size)
         self.n_in, self.size = n_in, size
         self.neuron = memory_neuron() if neuron is None else neuron
+        if not isinstance(self.neuron, LIF):
+            raise ConfigError(f"{type(self).__name__} needs neuron as LIF, but got {neuron!r}. Pass memory_neuron().")
         self.weight = nn.Parameter(xavier_(torch.empty(rows, columns), generator))
 
     def _prepared(self, xs: Tensor) -> Tensor:
@@ -128,6 +133,7 @@ class _MemoryLayer(Stateful):
         return pack(*parts[:2], parts[2].detach()), pack(*parts[3:5], parts[5].detach())
 
 
+@explained
 class HebbianWrite(_MemoryLayer):
     """Writes a memory: keys and values spike, and the rule binds them.
 
@@ -240,6 +246,7 @@ class HebbianWrite(_MemoryLayer):
         return known and compiled(self.neuron, xs, self.size)
 
 
+@explained
 class HebbianRead(_MemoryLayer):
     """Reads a memory; value spikes come back to the keys after a delay.
 
@@ -353,6 +360,7 @@ def compiled(neuron: LIF, xs: Tensor, size: int) -> bool:
     return room and numbers and not torch.compiler.is_compiling() and isinstance(neuron.program.surrogate, Triangle)
 
 
+@explained
 def align_(write: HebbianWrite, read: HebbianRead, features: int) -> None:
     """Start with keys that agree: the first `features` inputs reach the keys of both layers by the same weights.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import kernels
+from ..arguments import explained
 from ..core import State, Stateful
 from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..neurons import Neuron
@@ -28,6 +29,7 @@ class RecurrentState(NamedTuple):
     history: Tensor  # [D - 1, B, N], spikes of the steps before the last, oldest first
 
 
+@explained
 class Recurrent(Stateful):
     """A population of neurons that hear one another.
 

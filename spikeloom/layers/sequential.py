@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
+from ..arguments import explained
 from ..core import State, Stateful
 from ..errors import ConfigError, ShapeError, check_dense, check_like, check_sequence, check_state
 from ..kernels.noise import keys, uniform
@@ -391,6 +392,7 @@ class ResidualState(NamedTuple):
     shortcut: State
 
 
+@explained
 class Residual(Stateful):
     """A layer around which its input is added: `x + layer(x)`, or `shortcut(x) + layer(x)`.
 
@@ -456,6 +458,7 @@ class SequenceDropoutState(NamedTuple):
     mask: Tensor  # [B, *N], 0 or 1 / (1 - p)
 
 
+@explained
 class SequenceDropout(Stateful):
     """Dropout with one mask for the whole sequence: what is dropped in a step is dropped in all of them.
 

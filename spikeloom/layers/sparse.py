@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..arguments import explained
 from ..core import Structured
 from ..errors import CheckpointError, ConfigError, ShapeError
 from ..rules.deep_r import budget
@@ -140,6 +141,7 @@ class SignedSparse(Structured):
         return int((self.theta > 0).sum())
 
 
+@explained
 class SignedSparseLinear(SignedSparse):
     """A linear layer with signed sparse weights, for any network: x [..., n_in] -> [..., n_out].
 
@@ -202,6 +204,7 @@ class SignedSparseLinear(SignedSparse):
         return f"n_in={self.in_features}, n_out={self.out_features}, connectivity={self.connectivity}"
 
 
+@explained
 class SparseDelayedLinear(SignedSparse, DelayedSynapses):
     """`DelayedLinear` with signed sparse weights; also the synapses of `Recurrent`.
 

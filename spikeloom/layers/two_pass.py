@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..arguments import explained
 from ..core import State, Stateful
 from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..neurons import ParaLIF, SynapticLIF
@@ -39,6 +40,7 @@ class Both(NamedTuple):
     spikes: Tensor  # [T, B, N]
 
 
+@explained
 class TwoPass(Stateful):
     """A recurrent population of parallel neurons.
 
@@ -102,6 +104,7 @@ class TwoPass(Stateful):
         return Both(hidden, spikes), TwoPassState(moved, out, hidden[-1])
 
 
+@explained
 class RectifiedRecurrent(Stateful):
     """LIF neurons that hear the rectified voltages of one another, step by step.
 

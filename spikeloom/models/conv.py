@@ -13,12 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..arguments import explained
 from ..core import State, Stateful
+from ..errors import check_count
 from ..layers import Sequential
 from ..neurons import Curve, RateNeuron
 from ..neurons.curves import Number
 
 
+@explained
 class ConvRateNetwork(Stateful):
     """The network above.
 
@@ -56,6 +59,7 @@ class ConvRateNetwork(Stateful):
         **options: Any,
     ) -> None:
         super().__init__()
+        check_count("ConvRateNetwork", classes=classes)
         layers: list[nn.Module] = []
         side, before = 28, 1
         for number, width in enumerate(channels):

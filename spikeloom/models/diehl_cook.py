@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..core import State, Stateful, constant, map_state, scan
 from ..errors import ConfigError, ShapeError, check_like, check_positive, check_sequence, check_state
 from ..kernels import engine_for
@@ -54,6 +55,7 @@ class Fired(NamedTuple):
     neurons: Tensor
 
 
+@explained
 class DiehlCookNetwork(Stateful):
     """Inputs, excitatory neurons that compete, and inhibitory ones or direct inhibition.
 
@@ -110,6 +112,8 @@ class DiehlCookNetwork(Stateful):
             )
         size = neurons.size
         parts = {"inhibitory": inhibitory, "rule": rule}
+        if not isinstance(rule, STDP | None):
+            raise ConfigError(f"DiehlCookNetwork needs rule as STDP or None, but got {rule!r}. Pass post_stdp().")
         for name, part in parts.items():
             if part is not None and part.dt != neurons.dt:
                 raise ConfigError(f"The neurons have steps of {neurons.dt} ms, but {name} has {part.dt}. Use one dt.")

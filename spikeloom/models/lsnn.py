@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..arguments import explained
 from ..core import State, Stateful, record
 from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..kernels.noise import normal
@@ -54,6 +55,7 @@ class LSNNState(NamedTuple):
     readout: LeakyState
 
 
+@explained
 class LSNN(Stateful):
     """A recurrent network of regular and adaptive spiking neurons with a leaky readout.
 

@@ -12,11 +12,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from ..arguments import explained
 from ..core import State, Stateful
 from ..errors import ConfigError, check_state
 from ..layers import DelayedLinear, RectifiedRecurrent, Recurrent, Sequential, TwoPass
@@ -28,6 +29,7 @@ Recurrence = Literal["none", "spikes", "voltage"]
 NEURONS = ("LIF", "non_spiking", *FIRING)
 
 
+@explained
 @dataclass(frozen=True)
 class NeuronOptions:
     """What all hidden layers of a `ParallelNetwork` have in common.
@@ -78,6 +80,7 @@ class Layer(NamedTuple):
     neuron: State
 
 
+@explained
 class ParallelNetwork(Stateful):
     """Layers of parallel neurons, of LIF neurons, or of rectified units, for comparison.
 
@@ -234,6 +237,9 @@ def surrogate(options: NeuronOptions) -> Surrogate:
 
 def check_options(neuron: str, options: NeuronOptions) -> None:
     """Raise ConfigError for an option that this neuron makes no use of: it would change nothing in silence."""
+    if options.recurrent not in get_args(Recurrence):
+        known = ", ".join(map(repr, get_args(Recurrence)))
+        raise ConfigError(f"NeuronOptions needs recurrent as one of {known}, but got {options.recurrent!r}.")
     plain = NeuronOptions()
     names: Mapping[str, bool] = {
         "refractory": neuron == "LIF",

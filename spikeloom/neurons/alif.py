@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, check_flag
 from ..kernels import Equation
 from ..surrogate import Surrogate, Triangle
@@ -36,6 +37,7 @@ class ALIFState(NamedTuple):
     noise: Any = ()  # int64 [B, 2], key and step of each sample, if the surrogate is a random `Firing`
 
 
+@explained
 @dataclass(frozen=True)
 class Dynamics:
     """Where published versions of the neuron differ.
@@ -93,6 +95,7 @@ def alif(
     return (where(from_new, voltage, old) - now) / where(adaptive_unit, now, threshold), voltage, adaptation
 
 
+@explained
 class ALIF(Neuron):
     """A population of ALIF neurons; one whose adapt_strength is 0 is a LIF neuron.
 

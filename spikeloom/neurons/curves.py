@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, as_number, check_count, check_positive
 from ..kernels.transforms import beyond_backward, beyond_loops, definition_gradients
 
@@ -52,6 +53,7 @@ class Curve(ABC):
         )
 
 
+@explained
 @dataclass(frozen=True)
 class LIFCurve(Curve):
     """The rate of a leaky integrate-and-fire neuron, smoothed for training.
@@ -101,6 +103,7 @@ class LIFCurve(Curve):
         return _like(max_rate, intercept, gain), _like(max_rate, intercept, 1 - gain * intercept)
 
 
+@explained
 @dataclass(frozen=True)
 class ReLUCurve(Curve):
     """max(J, 0).
@@ -118,6 +121,7 @@ class ReLUCurve(Curve):
         return gain, -intercept * gain
 
 
+@explained
 @dataclass(frozen=True)
 class LeakyReLUCurve(Curve):
     """J above 0, `slope` J below; negative rates are spikes with a minus sign.
@@ -139,6 +143,7 @@ class LeakyReLUCurve(Curve):
         return ReLUCurve().tune(max_rate, intercept)
 
 
+@explained
 @dataclass(frozen=True)
 class SigmoidCurve(Curve):
     """1000 sigmoid(J) / refractory.
@@ -156,6 +161,7 @@ class SigmoidCurve(Curve):
         return torch.sigmoid(current) * (1000 / self.refractory)
 
 
+@explained
 @dataclass(frozen=True)
 class TanhCurve(Curve):
     """1000 tanh(J) / refractory; negative rates are spikes with a minus sign.
@@ -173,6 +179,7 @@ class TanhCurve(Curve):
         return torch.tanh(current) * (1000 / self.refractory)
 
 
+@explained
 @dataclass(frozen=True)
 class QCFSCurve(Curve):
     """Quantised, clipped at the threshold: what an integrate-and-fire neuron says after `levels` steps.

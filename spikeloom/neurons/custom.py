@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..kernels import Equation
 from ..surrogate import Surrogate, Triangle
 from .neuron import Neuron
 from .values import Learn, Number
 
 
+@explained
 class FromEquation(Neuron):
     """A population whose step is the function you pass.
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..core import Stateful, constant
 from ..errors import (
     ConfigError,
@@ -48,6 +49,7 @@ class DiehlCookState(NamedTuple):
     noise: Tensor  # int64 [B, 2], a key and the step
 
 
+@explained
 class DiehlCook(Stateful):
     """Excitatory neurons with an adaptive threshold; at most one of a sample spikes in a step.
 
@@ -167,6 +169,7 @@ class MembraneState(NamedTuple):
     refractory: Tensor  # [B, N], ms left
 
 
+@explained
 class MembraneLIF(Stateful):
     """Leaky integrate-and-fire neurons in mV, whose currents are jumps of the voltage: the inhibitory layer.
 

@@ -12,6 +12,7 @@ Source: Diehl et al., Fast-classifying, high-accuracy spiking deep networks thro
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError
 from ..kernels import Equation
 from ..surrogate import Surrogate, Triangle
@@ -29,6 +30,7 @@ def integrate(current: Value, voltage: Value, reset: Value, threshold: Value, *,
     return (voltage - threshold) / threshold, voltage
 
 
+@explained
 class IntegrateAndFire(Neuron):
     """A population of integrate-and-fire neurons, the spiking partner of ReLU with a gradient through its spikes.
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError
 from ..kernels import Equation
 from ..surrogate import Surrogate, Triangle
@@ -41,6 +42,7 @@ def lif(
     return (voltage - threshold) / threshold, voltage
 
 
+@explained
 class LIF(Neuron):
     """A population of LIF neurons.
 

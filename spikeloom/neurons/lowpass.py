@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import kernels
+from ..arguments import explained
 from ..core import Stateful
 from ..errors import as_number, check_flag, check_like, check_positive, check_sequence, check_state
 from ..kernels import Equation, Moving, Program
@@ -42,6 +43,7 @@ def lowpass(
     return where(delay, before, after), filtered, unseen
 
 
+@explained
 class Lowpass(Stateful):
     """A low-pass of every signal.
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from .. import kernels
+from ..arguments import explained
 from ..core import State
 from ..errors import ConfigError, as_number, check_sequence
 from ..firing import Firing, GumbelSoftmax, SigmoidBernoulli, TanhBernoulli, TemperedGumbelSoftmax
@@ -89,6 +90,7 @@ def difference(
     return change, syn_current, voltage, previous
 
 
+@explained
 class ParaLIF(SynapticNeuron):
     """Parallel spiking neurons (SPSN, ParaLIF).
 

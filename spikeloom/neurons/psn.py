@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..arguments import explained
 from ..core import Stateful, Structured
 from ..errors import (
     ConfigError,
@@ -39,6 +40,7 @@ CHUNK = 50
 """Steps of a sliding PSN that one matrix product computes."""
 
 
+@explained
 class PSN(Structured):
     """Neurons in which every step sees all steps; not `Stateful`, since it cannot go step by step.
 
@@ -82,6 +84,7 @@ class MaskedPSNState(NamedTuple):
     seen: Tensor  # int64 [], steps so far
 
 
+@explained
 class MaskedPSN(Stateful):
     """Neurons in which a step sees the last `order` inputs, each step with weights of its own.
 
@@ -208,6 +211,7 @@ class SlidingPSNState(NamedTuple):
     past: Tensor  # [k - 1, B, *N], inputs of the steps before, oldest first
 
 
+@explained
 class SlidingPSN(Stateful):
     """Neurons in which every step weighs the last `order` inputs alike.
 

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.library import custom_op
 
 from .. import kernels
+from ..arguments import explained
 from ..core import State
 from ..errors import (
     ConfigError,
@@ -107,6 +108,7 @@ def integrator(
     return whole * height, voltage
 
 
+@explained
 class RateNeuron(Valued):
     """A population with a rate curve for training and a spiking partner for inference.
 
@@ -222,7 +224,14 @@ class RateNeuron(Valued):
         >>> RateNeuron.tuned(LIFCurve(), 3, max_rate=100.0, intercept=0.0).bias.tolist()
         [1.0, 1.0, 1.0]
         """
-        gain, bias = curve.tune(max_rate, intercept)
+        if not isinstance(curve, Curve):
+            raise ConfigError(f"RateNeuron needs curve as a Curve, but got {curve!r}. Pass LIFCurve(), for example.")
+        wanted = {"max_rate": max_rate, "intercept": intercept}
+        plain = [
+            value if isinstance(value, Tensor) else as_number("RateNeuron", name, value, "as a number", lambda _: True)
+            for name, value in wanted.items()
+        ]
+        gain, bias = curve.tune(*plain)
         shape = (size,) if isinstance(size, int) else size
         held: Tensor = torch.as_tensor(bias, dtype=torch.get_default_dtype()).broadcast_to(shape).clone()
         fixed = gain if isinstance(gain, Tensor) else torch.tensor(gain)
@@ -456,6 +465,7 @@ for _relu in (False, True):
         )
 
 
+@explained
 def rate_neurons(model: nn.Module) -> dict[str, RateNeuron]:
     """All rate neurons of a model, by name, in the order of its modules.
 

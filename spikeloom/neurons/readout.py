@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ..arguments import explained
 from ..kernels import Equation
 from ..surrogate import Triangle
 from ..vocabulary import Value
@@ -29,6 +30,7 @@ def leak(current: Value, voltage: Value, decay_mem: Value) -> Value:
     return voltage, voltage
 
 
+@explained
 class LeakyReadout(Neuron):
     """A low-pass filter on every channel.
 

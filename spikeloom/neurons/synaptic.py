@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..arguments import explained
 from ..errors import check_flag, check_positive
 from ..kernels import Equation
 from ..surrogate import FastSigmoid, Surrogate, Triangle
@@ -86,6 +87,7 @@ def membrane(
     return voltage, syn_current, voltage
 
 
+@explained
 class SynapticReadout(SynapticNeuron):
     """A membrane behind a synapse that never fires: its output is its voltage.
 
@@ -172,6 +174,7 @@ def waiting_lif(
     return voltage - threshold, syn_current, voltage, wait
 
 
+@explained
 class SynapticLIF(SynapticNeuron):
     """LIF neurons behind a synapse, reset to zero: the baseline of the parallel neurons.
 

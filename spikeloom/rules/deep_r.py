@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..arguments import explained
 from ..errors import CheckpointError, ConfigError, TrainingError
 
 NEWBORN = 1e-12
@@ -88,6 +89,7 @@ class _Layer:
         return (dormant if self.module.allowed is None else dormant & self.module.allowed).nonzero(as_tuple=True)
 
 
+@explained
 class DeepR:
     """Rewires layers after each step of their optimiser: `optimizer.step(); rewire.step()`.
 

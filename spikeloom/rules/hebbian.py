@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..errors import ConfigError, ShapeError, check_positive
 from .local import like_weight, zeros
 
@@ -34,6 +35,7 @@ class HebbianTraces(NamedTuple):
     post: Tensor  # [B, N]
 
 
+@explained
 @dataclass(frozen=True, kw_only=True)
 class Hebbian:
     """The equation above; see `inverted_oja`, `oja` and `hebb`.
@@ -110,6 +112,7 @@ class Hebbian:
         return weight * kept + (self.w_max * gain if self.soft_bound else gain), HebbianTraces(x, y)
 
 
+@explained
 def inverted_oja(**options: Any) -> Hebbian:
     """What a key stood for is overwritten when the key is used again; see `Hebbian` for options, shapes and errors.
 
@@ -121,6 +124,7 @@ def inverted_oja(**options: Any) -> Hebbian:
     return Hebbian(**options)
 
 
+@explained
 def oja(**options: Any) -> Hebbian:
     """Weights onto a neuron compete for its activity; see `Hebbian` for options, shapes and errors.
 
@@ -132,6 +136,7 @@ def oja(**options: Any) -> Hebbian:
     return Hebbian(soft_bound=False, forgets="post", **options)
 
 
+@explained
 def hebb(**options: Any) -> Hebbian:
     """Nothing is forgotten; see `Hebbian` for options, shapes and errors.
 

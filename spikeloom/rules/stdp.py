@@ -26,6 +26,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import explained
 from ..core import constant
 from ..errors import ConfigError, ShapeError, check_positive
 from .local import like_weight, zeros
@@ -48,6 +49,7 @@ class STDPTraces(NamedTuple):
     slow: Tensor  # [B, N], moves with triplet only
 
 
+@explained
 @dataclass(frozen=True, kw_only=True)
 class STDP:
     """The equation above; see `post_stdp`, `pair_stdp`, `weight_dependent_stdp`, `triplet_stdp` and `hebbian`.
@@ -234,6 +236,7 @@ def _added(factors: list[tuple[Tensor, Tensor]]) -> Tensor:
     return first
 
 
+@explained
 def post_stdp(
     lr: float = 0.05, target: float = 0.4, power: float = 0.2, soft_bound: SoftBound = "both", **options: Any
 ) -> STDP:
@@ -247,6 +250,7 @@ def post_stdp(
     return STDP(lr=lr, target=target, power=power, soft_bound=soft_bound, **options)
 
 
+@explained
 def pair_stdp(lr: float = 0.01, lr_pre: float = 1e-4, **options: Any) -> STDP:
     """Every spike looks at the trace of the other side: up at a postsynaptic one, down at a presynaptic one.
 
@@ -258,6 +262,7 @@ def pair_stdp(lr: float = 0.01, lr_pre: float = 1e-4, **options: Any) -> STDP:
     return STDP(lr=lr, lr_pre=lr_pre, **options)
 
 
+@explained
 def weight_dependent_stdp(lr: float = 0.01, lr_pre: float = 1e-4, power: float = 1.0, **options: Any) -> STDP:
     """`pair_stdp` with steps that vanish at both bounds.
 
@@ -269,6 +274,7 @@ def weight_dependent_stdp(lr: float = 0.01, lr_pre: float = 1e-4, power: float =
     return STDP(lr=lr, lr_pre=lr_pre, soft_bound="both", power=power, **options)
 
 
+@explained
 def triplet_stdp(lr: float = 0.01, lr_pre: float = 1e-4, **options: Any) -> STDP:
     """The rule of Diehl & Cook's released code: potentiation only for a neuron that spiked a while ago too.
 
@@ -280,6 +286,7 @@ def triplet_stdp(lr: float = 0.01, lr_pre: float = 1e-4, **options: Any) -> STDP
     return STDP(lr=lr, lr_pre=lr_pre, triplet=True, **options)
 
 
+@explained
 def hebbian(lr: float = 0.01, lr_pre: float = 0.01, **options: Any) -> STDP:
     """Both orders strengthen.
 
@@ -291,6 +298,7 @@ def hebbian(lr: float = 0.01, lr_pre: float = 0.01, **options: Any) -> STDP:
     return STDP(lr=lr, lr_pre=-lr_pre, **options)
 
 
+@explained
 def normalise(weight: Tensor, total: float, w_min: float = -math.inf, w_max: float = math.inf) -> Tensor:
     """Weights [N, I] scaled so that those of each neuron have the sum `total` in size, within bounds.
 

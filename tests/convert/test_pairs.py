@@ -226,7 +226,7 @@ def test_probes_that_cannot_read() -> None:
     refused(r"no modules c to probe\. The model has stem, stem\.a, stem\.b\.", model, x, probes={"p": Probe("c")})
     refused("'p' reads units 0 to 4, but there are units 0 to 3", model, x, probes={"p": Probe(units=(4, 0))})
     refused("units -1 to 0", model, x, probes={"p": Probe(units=(-1, 0))})
-    refused(r"steps >= 1, a whole number, but got 3\.0", model, x, steps=3.0)
+    refused(r"present needs steps as a whole number, but got 3\.5", model, x, steps=3.5)
     refused(r"cannot take input \[1, 3, 5\]", model, torch.rand(3, 5))
 
 

@@ -133,10 +133,14 @@ def shown(width: int = 8, batch: int = 3, **options: Any) -> Presented:
             lambda: maximum(convert(model(), example=X), [torch.rand(3, 5)]),
             r"cannot take (the )?input",
         ),
-        (ConfigError, lambda: balance_thresholds(convert(model(), example=X), [X], 2.5), r"needs steps >= 1"),  # type: ignore[arg-type]
+        (
+            ConfigError,
+            lambda: balance_thresholds(convert(model(), example=X), [X], 2.5),
+            r"needs steps as a whole number",
+        ),  # type: ignore[arg-type]
         (ConfigError, lambda: input_range(convert(model(), example=X), []), r"input_range got no batch\. Pass a list"),
         (ConfigError, lambda: input_range(convert(model(), example=X), [X * NAN]), r"Calibration got an input with"),
-        (ConfigError, lambda: QCFS(levels=2.5), r"QCFS needs levels >= 1, a whole number, but got 2\.5"),  # type: ignore[arg-type]
+        (ConfigError, lambda: QCFS(levels=2.5), r"QCFS needs levels as a whole number, but got 2\.5"),  # type: ignore[arg-type]
         (
             ShapeError,
             lambda: verify(convert(model(), example=X), model(), BYTES),

@@ -210,7 +210,7 @@ def test_options_and_sounds_that_leave_the_range_of_numbers_are_refused() -> Non
     with pytest.raises(ConfigError, match=r"base and floor of at most 1e6 Hz, but got 1e\+200"):
         Cochlea(base=1e200)
     for rate in (0, -1, 8000.5):
-        with pytest.raises(ConfigError, match=r"encode needs a rate of at least 1 Hz, a whole number, but got"):
+        with pytest.raises(ConfigError, match=r"encode needs (a rate of at least 1 Hz|rate as a whole number)"):
             encode([tone], rate, Cochlea(channels=4), torch.Generator())  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"Sound 0 has the shape \[2, 200\], but a list of samples"):
         encode([tone.reshape(2, -1)], 8000, Cochlea(channels=4), torch.Generator())

@@ -350,9 +350,9 @@ def test_arrays_that_were_changed_afterwards_are_refused_before_anything_is_writ
 def test_indices_are_whole_numbers_of_samples() -> None:
     data = trains()
     for wrong in ([True, False, True, False], torch.tensor([True, False]), [0.5], [float("nan")]):
-        with pytest.raises(ConfigError, match=r"Indices are whole numbers, but got (bool|float64)"):
+        with pytest.raises(ConfigError, match=r"indices are whole numbers, but got (bool|float64)"):
             data.select(wrong)  # type: ignore[arg-type]
-        with pytest.raises(ConfigError, match=r"Indices are whole numbers"):
+        with pytest.raises(ConfigError, match=r"indices are whole numbers"):
             raster(data, wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"run from 18446744073709551615 to 18446744073709551615"):
         raster(data, np.array([2**64 - 1], np.uint64))
@@ -396,15 +396,15 @@ def test_flips_keep_to_lengths_that_there_are() -> None:
         ShapeError, match=r"flip needs a raster \[T, B, C\] of real numbers, but got torch.float32 \[2, 4\]"
     ):
         flip(spikes[0], 20.0, seeded())
-    with pytest.raises(ConfigError, match=r"flip needs a torch.Generator, but got NoneType"):
+    with pytest.raises(ConfigError, match=r"flip needs generator as a torch.Generator, but got None"):
         flip(spikes, 20.0, None)  # type: ignore[arg-type]
 
 
 def test_arguments_of_another_kind_are_refused_by_name() -> None:
     data = trains()
     for wrong, message in (
-        ({"window": "1"}, "window > 0 and finite, but got '1'"),
-        ({"steps": 2.5}, "steps as a whole number of at least 1, but got 2.5"),
+        ({"window": "1"}, "window as a number, but got '1'"),
+        ({"steps": 2.5}, "steps as a whole number or None, but got 2.5"),
         ({"dtype": "float32"}, "a dtype of real numbers, such as torch.float32, but got 'float32'"),
         ({"dtype": torch.complex64}, "a dtype of real numbers"),
         ({"augment": "event", "generator": seeded()}, "augment as an Augmentation or None, but got str"),

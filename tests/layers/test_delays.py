@@ -130,5 +130,5 @@ def test_a_compiled_layer_refuses_them_too() -> None:
 
 
 def test_a_layer_with_delays_needs_whole_numbers() -> None:
-    with pytest.raises(ValueError, match=r"at least 1, but got 3, 3, 2.5. They are counts"):
+    with pytest.raises(ValueError, match=r"DelayedLinear needs delays as a whole number, but got 2.5"):
         DelayedLinear(3, 3, delays=2.5)  # type: ignore[arg-type]

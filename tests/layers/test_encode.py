@@ -48,11 +48,11 @@ def test_rates_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"poisson got rates on meta but a generator on cpu"):
         poisson(torch.ones(1, 1, device="meta"), 5, generator=seeded())
     for wrong in (0, 2.5, "five", None):
-        with pytest.raises(ConfigError, match=r"poisson needs steps as a whole number of at least 1, but got"):
+        with pytest.raises(ConfigError, match=r"poisson needs steps as a whole number"):
             poisson(torch.ones(1, 1), wrong, generator=seeded())  # type: ignore[arg-type]
     with pytest.raises(
         ConfigError, match=r"would draw 1,000,000,000,000 steps of 2 rates, more than 1,099,511,627,776"
     ):
         poisson(torch.ones(1, 2), 10**12, generator=seeded())
-    with pytest.raises(ConfigError, match=r"poisson needs a torch.Generator, but got NoneType"):
+    with pytest.raises(ConfigError, match=r"poisson needs generator as a torch.Generator, but got None"):
         poisson(torch.ones(1, 1), 5, generator=None)  # type: ignore[arg-type]

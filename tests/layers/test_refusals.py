@@ -79,7 +79,7 @@ def with_lateral(shape: int) -> None:
             ConfigError,
             "needs a synapse without time, .*but got DelayedLinear",
         ),
-        (lambda: SignedSparseLinear(3, 2.0), ConfigError, "at least 1, but got 3, 2.0"),
+        (lambda: SignedSparseLinear(3, 2.5), ConfigError, "n_out as a whole number, but got 2.5"),
         (
             lambda: SignedSparseLinear(3, 2, connectivity=0.5)(torch.ones(5, 4)),
             ShapeError,

@@ -186,8 +186,11 @@ def test_presets_keep_what_the_issue_fixes() -> None:
 
 @pytest.mark.slow
 def test_an_easy_version_is_learned_and_needs_adaptation(tmp_path: Path) -> None:
-    """Shorter symbols, fewer of them: adaptive neurons solve it, the others stay near chance."""
-    base = change(PRESETS["paper"], symbols=6, recall_delay=1, symbol_ms=100.0, batch_train=64, batch_validation=64,
+    """Fewer symbols: adaptive neurons solve it, the others stay near chance.
+
+    Symbols of 100 ms would not do: some runs of the others learn to hold a bit that long, by the last bits of a float.
+    """
+    base = change(PRESETS["paper"], symbols=6, recall_delay=1, symbol_ms=200.0, batch_train=64, batch_validation=64,
                   batch_test=64, updates=80, report_every=80, tau_adapt=600.0)  # fmt: skip
     found = {}
     for model in ("lsnn", "lif"):
@@ -195,4 +198,4 @@ def test_an_easy_version_is_learned_and_needs_adaptation(tmp_path: Path) -> None
         train(config, new_run(tmp_path / model, 1))
         found[model] = evaluate(config, new_run(tmp_path / model, 1))["error"]
     assert found["lsnn"] < 0.15
-    assert found["lif"] > 0.3
+    assert found["lif"] > 0.4
