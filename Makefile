@@ -7,10 +7,10 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 BIN := .venv/bin
 BENCH := .venv-bench/bin
 # -qq: errors only, so that an error is the only thing to read
-# Where compiled loops index; every kernel is compiled again for it, so the list is kept short
-BOUNDS := tests/kernels/test_bounds.py tests/layers tests/rules tests/golden tests/models/test_diehl_cook.py \
-	tests/data/test_spike_trains.py tests/data/test_camera.py
 PIP_INSTALL := -m pip install -qq --disable-pip-version-check --no-input
+
+# Two processes. While they wait, OpenMP's threads would spin, and everything else beside them take six times as long
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bounds check fix bench clean
@@ -39,10 +39,10 @@ demo: .venv/.installed ## train a spiking network that remembers; ends with the 
 		{ echo; echo "report:  $$run/report.html"; for figure in "$$run"/figures/*.png; do echo "figure:  $$figure"; done; }
 
 test: .venv/.installed ## all tests but those that need peers, a GPU or the network
-	$(BIN)/python -m pytest -q -m "not peers and not gpu and not network"
+	$(PYTEST) -m "not peers and not gpu and not network"
 
-bounds: .venv/.installed ## the quick tests of everything compiled, every index checked by Numba
-	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q $(BOUNDS)
+bounds: .venv/.installed ## the quick tests, every index of the compiled loops checked by Numba
+	NUMBA_BOUNDSCHECK=1 $(PYTEST) -m "not peers and not gpu and not network and not slow"
 
 check: .venv/.installed ## ruff and mypy --strict
 	$(BIN)/ruff check .

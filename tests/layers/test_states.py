@@ -19,7 +19,9 @@ from spikeloom.rules import Hebbian, pair_stdp
 
 LAYERS: dict[str, Callable[[], Stateful]] = {
     "DelayedLinear": lambda: DelayedLinear(6, 4, delays=5),
-    "SparseDelayedLinear": lambda: SparseDelayedLinear(6, 4, delays=5, connectivity=0.4),
+    "SparseDelayedLinear": lambda: SparseDelayedLinear(
+        6, 4, delays=5, connectivity=0.4, generator=torch.Generator().manual_seed(0)
+    ),
     "Recurrent": lambda: Recurrent(ALIF(), DelayedLinear(6, 6, delays=3)),
     "LSNN": lambda: LSNN(6, 5, 4, 3, delays=3),
     "LSTMBaseline": lambda: LSTMBaseline(6, 5, 3),

@@ -265,7 +265,7 @@ def test_strengths_of_zero_stay_zero() -> None:
         (lambda: ALIF(adapt_strength=0.0, learn="adapt_strength"), "starts at 0"),
         (lambda: SynapticLIF(None, learn="tau_mem"), "SynapticLIF can learn threshold, tau_syn, but"),
         (lambda: SynapticLIF(refractory=2.0, learn="steps"), "SynapticLIF can learn threshold, tau_mem, tau_syn, but"),
-        (lambda: SynapticLIF(learn_tau=YES), "learn_tau True or False, but got 'yes'"),
+        (lambda: SynapticLIF(learn_tau=YES), "learn_tau as True or False, but got 'yes'"),
         (lambda: ALIF(adapt_strength=-5.0), "ALIF needs adapt_strength >= 0, but got -5.0.*normalise_by"),
         (lambda: ALIF(adapt_strength=torch.tensor([1.0, -1.0]), dynamics="legacy"), "ALIF needs adapt_strength >= 0"),
     ],

@@ -275,7 +275,7 @@ def test_a_table_is_filled_resumed_and_drawn(tmp_path: Path, capsys: pytest.Capt
     assert main(["resume", str(out)]) == 0
     assert (out / "table.txt").read_text() == before
     capsys.readouterr()
-    assert main(["table", "shd", *TINY, "epochs=2", "--out", str(out)]) == 1
+    assert main(["table", "shd", *TINY, "lr=0.5", "--out", str(out)]) == 1
     assert "is not empty" in capsys.readouterr().err
 
 
