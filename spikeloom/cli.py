@@ -6,6 +6,7 @@ loaded only when a command needs it: help and the list of tasks come at once.
 
 import ast
 import importlib.metadata
+import io
 import os
 import pkgutil
 import sys
@@ -89,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0; 1 after an error with a message, 130 after Ctrl-C, 141 without a reader, 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    prepare_output()
     try:
         try:
             return answer(arguments)
@@ -99,6 +101,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(nowhere, sys.stdout.fileno())  # or Python would complain once more when it ends
         os.close(nowhere)
         return 141
+
+
+def prepare_output() -> None:
+    """Make sure that every text can be printed: to a closed stream, in ASCII, and in very few columns."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) < FEWEST_COLUMNS:
+        os.environ["COLUMNS"] = str(FEWEST_COLUMNS)
+
+
+FEWEST_COLUMNS = 40
 
 
 def answer(arguments: list[str]) -> int:

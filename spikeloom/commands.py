@@ -1,6 +1,7 @@
 """What each command does. Training, evaluation, plots and reports of one folder, or of the seeds below it."""
 
 import contextlib
+import dataclasses
 import importlib
 import importlib.util
 import io
@@ -17,13 +18,13 @@ from .cli import COMMANDS, tasks
 from .data.fetch import fetch
 from .errors import ConfigError, DataError, ExportError
 from .made_up import MADE_UP, NOTICE
-from .options import check_old_flags, parse_changes, parse_options, parse_table, take
+from .options import TrainOptions, check_old_flags, parse_changes, parse_options, parse_table, take
 from .report import compare as comparison
 from .report.energy import mean_rate
 from .report.read import read
 from .report.report import render
 from .report.sections import Folder
-from .train import config, environment, experiment, files, ranks, series, table, termination
+from .train import config, environment, experiment, files, informative, ranks, series, table, termination
 from .train.allocator import keep_freed_memory
 from .train.config import RunConfig, Task, choices
 from .train.run import Run
@@ -89,15 +90,52 @@ def find_task(name: str) -> Task:
         return importlib.import_module(f"{__package__}.tasks.{name}")
     if not Path(name).is_file():
         raise ConfigError(f"There is no file {name} with a task. Check the path, or name one of: {', '.join(tasks())}.")
-    spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+    spec = importlib.util.spec_from_file_location(f"spikeloom_task_{Path(name).stem}", name)
     assert spec is not None, name
     assert spec.loader is not None, name
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"{name} is no Python file: {error.msg} in line {error.lineno}. Correct it.") from error
+    check_task(module, name)
+    return module
+
+
+def check_task(module: Any, name: str) -> None:
+    """Raise ConfigError unless a module has the parts of a task, each of its kind."""
     if missing := [part for part in PARTS if part not in vars(module)]:
         raise ConfigError(f"{name} is not a task: it lacks {', '.join(missing)}. A task has {', '.join(PARTS)}.")
-    return module
+
+    def refuse(what: str) -> None:
+        raise ConfigError(f"{name} is not a task: {what}. See docs/how-to/own-task.md.")
+
+    if not (isinstance(module.Config, type) and dataclasses.is_dataclass(module.Config)):
+        refuse("Config is no dataclass")
+    fields = dataclasses.fields(module.Config)
+    if bare := [
+        field.name
+        for field in fields
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]:
+        refuse(f"Config needs a default for {', '.join(bare)}")
+    if taken := sorted({field.name for field in fields} & {field.name for field in dataclasses.fields(TrainOptions)}):
+        refuse(f"Config has fields named as options of every task: {', '.join(taken)}")
+    presets = module.PRESETS
+    if not (
+        isinstance(presets, Mapping) and presets and all(isinstance(one, module.Config) for one in presets.values())
+    ):
+        refuse("PRESETS must hold at least one Config by name")
+    if not (
+        isinstance(module.PUBLISHED, Mapping) and all(isinstance(one, Mapping) for one in module.PUBLISHED.values())
+    ):
+        refuse('PUBLISHED must be empty or like {"accuracy": {"value": 0.9, "source": "...", "note": "..."}}')
+    if wrong := [part for part in ("train", "evaluate", "plot") if not callable(getattr(module, part))]:
+        refuse(f"{', '.join(wrong)} must be functions")
+    tables = getattr(module, "TABLES", {})
+    if not (isinstance(tables, Mapping) and all(isinstance(one, table.Table) for one in tables.values())):
+        refuse("TABLES must hold tables by name")
 
 
 def task_of(folder: Path, recorded: str, own: str | None) -> Task:
@@ -210,6 +248,7 @@ def train_run(task: Task, run: Run, new: bool = False) -> None:
 
 def train_series(task: Task, folder: Path, several: Series, rank: int, world: int) -> None:
     """Train every seed that is not finished, then summarise all."""
+    ranks.of_first(lambda: series.check_members(folder, several))
     for seed in several.seeds:
         member = folder / f"seed{seed}"
         if ranks.shared((member / "report.html").exists()):  # rank 0 looks: it writes, and others may be late
@@ -417,6 +456,7 @@ def report(folder: Path, own: str | None) -> None:
     for one in runs(folder):
         task = task_of(one, config.read(one).task, own)
         experiment.reopen(one).check()
+        informative.tidy(one)
         write_report(task, one)
         print(one / "report.html")
 
@@ -427,7 +467,10 @@ def compare(arguments: list[str]) -> None:
     if any(word.startswith("-") for word in folders):
         raise ConfigError("compare takes run folders and --out FILE: spikeloom compare RUN RUN ... --out FILE.")
     out = Path(flags.get("out", Path("runs") / f"compare-{datetime.now().astimezone():%Y%m%d-%H%M%S}.html"))
-    compared = comparison.groups([one for folder in folders for one in runs(Path(folder))])
+    members = [one for folder in folders for one in runs(Path(folder))]
+    for one in members:
+        informative.tidy(one)
+    compared = comparison.groups(members)
     print(comparison.text(compared))
     files.write_atomic(out, lambda stream: stream.write(comparison.render(compared).encode()))
     print(out)

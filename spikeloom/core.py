@@ -56,6 +56,9 @@ class Structured(nn.Module):
     def check(self) -> None:
         """Raise ConfigError if a value of this module itself has left its range; nothing can by default."""
 
+    def refill(self) -> None:
+        """Compute buffers that are not saved again, after a load: a module made on meta has none."""
+
     def structure_fits(self, name: str, saved: Any, own: Any) -> bool:
         """Whether a saved entry of the structure serves this module; by default only if it is the same."""
         return bool(saved == own)
@@ -76,17 +79,21 @@ class Structured(nn.Module):
                 f"{type(self).__name__}{f' ({prefix[:-1]})' * bool(prefix)}", state_dict[key], structure
             )
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
+        self.refill()
         if structure and key in unexpected:
             unexpected.remove(key)
 
     def _check_structure(self, owner: str, saved: Any, structure: dict[str, Any]) -> dict[str, Any]:
         try:
+            if saved.is_floating_point() and bool((saved == saved.round()).all()):  # halved with the rest of a file
+                saved = saved.to(torch.uint8)
             found = json.loads(bytes(saved.cpu().tolist()))
             if not isinstance(found, dict):
                 raise TypeError(type(found).__name__)
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
             raise CheckpointError(
-                f"{owner} was saved with a structure that cannot be read. The checkpoint is damaged: load another one."
+                f'{owner} was saved with a structure that cannot be read. The key "{STRUCTURE}" holds text as bytes: '
+                "if this state_dict was averaged or converted, leave that key out; else the checkpoint is damaged."
             ) from error
         names = {**found, **structure}
         differing = [name for name in names if not self.structure_fits(name, found.get(name), structure.get(name))]

@@ -126,6 +126,8 @@ def _lists(part: h5py.Dataset, name: str, size: int, out: IO[bytes]) -> None:
     base: Any = h5py.check_vlen_dtype(part.dtype)
     if base is None or np.dtype(base).kind not in "iuf" or part.shape is None or part.ndim != 1:
         raise _RefusedError(f"{name} is {_shown(part)}, but one list of numbers per sample was expected")
+    if not np.dtype(base).isnative:  # h5py gives their bytes in the wrong order
+        raise _RefusedError(f"{name} is {_shown(part)}, lists in another byte order; write it in that of this machine")
     taken = entries = 0
     for start in range(0, len(part), BLOCK):
         _next_step()

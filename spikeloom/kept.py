@@ -35,7 +35,7 @@ def folder(part: str) -> Path:
     '/var/cache/loom/kernels'
     """
     if named := os.environ.get("SPIKELOOM_CACHE"):
-        return Path(named).absolute() / part
+        return Path(named).expanduser().absolute() / part
     cache_home = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(cache_home):
         return Path(cache_home) / "spikeloom" / part

@@ -1,6 +1,9 @@
 import importlib.metadata
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -387,12 +390,97 @@ def test_damaged_results_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "Note: activity.json is left out: it is list, not dict." in capsys.readouterr().out
     (folder / "result.json").write_text("{}")
     assert spikeloom("report", folder, *OWN) == 0
-    assert "it lacks test, published, seconds" in (folder / "report.html").read_text()
-    capsys.readouterr()
+    warning = f"Warning: {folder / 'result.json'} is damaged and was moved to result.json.damaged."
+    assert warning in capsys.readouterr().err
     assert spikeloom("resume", folder, *OWN) == 0  # which tests again
-    said = capsys.readouterr()
-    assert f"Warning: {folder / 'result.json'} is damaged and was moved to result.json.damaged." in said.err
-    assert "test error " in said.out
+    assert "test error " in capsys.readouterr().out
+    result = json.loads((folder / "result.json").read_text())
+    result["test"]["error"] = 0.0123  # edited by hand, and well-formed
+    for command in (("report", folder, *OWN), ("compare", folder, "--out", tmp_path / "c.html")):
+        (folder / "result.json").write_text(json.dumps(result))
+        assert spikeloom(*command) == 0
+        assert "0.0123" not in capsys.readouterr().out
+        assert not (folder / "result.json").exists()
+    assert "1.23 %" not in (folder / "report.html").read_text()
+
+
+def test_a_series_of_other_options_than_its_file_names_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "series"
+    trained(folder, "--seeds", 2)
+    shutil.rmtree(folder / "seed1")
+    (folder / "summary.json").unlink()
+    good = (folder / "seeds.json").read_text()
+    (folder / "seeds.json").write_text(good.replace('"lr": 0.05', '"lr": 0.7'))
+    said = complaint(capsys, "resume", folder, *OWN)
+    assert "seed0 was made with other options than" in said
+    assert "there lr is 0.05" in said
+    for wrong in ("[]", "[0, 0]"):
+        (folder / "seeds.json").write_text(re.sub(r'"seeds": \[[^]]*\]', f'"seeds": {wrong}', good))
+        assert "needs one seed or more, each once" in complaint(capsys, "resume", folder, *OWN)
+    (folder / "seeds.json").write_text(good)
+    assert spikeloom("resume", folder, *OWN) == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('PRESETS = {"paper": Config(), "smoke": Config(updates=4)}', "PRESETS = {}", "PRESETS must hold at least one"),
+        ("PUBLISHED = {", "PUBLISHED = None or 3\nOTHER = {", "PUBLISHED must be empty or like"),
+        (
+            "    pause: float = 0.0",
+            "    pause: float = 0.0\n    seed: int = 60",
+            "Config has fields named as options of every task",
+        ),
+        (
+            'PRESETS = {"paper": Config(), "smoke": Config(updates=4)}',
+            "Config.lr = 3\nPRESETS = [3]",
+            "PRESETS must hold",
+        ),
+        ("def plot(", "plot = 3\n\n\ndef drawn(", "plot must be functions"),
+        ("def plot(", "TABLES = {'t': 3}\n\n\ndef plot(", "TABLES must hold tables by name"),
+        ("def plot(", "def plot((", "is no Python file: "),
+    ],
+)
+def test_a_task_with_a_mistake_is_told_before_anything_is_trained(
+    old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path(TINY).read_text()
+    assert old in text
+    path = tmp_path / "own.py"
+    path.write_text(text.replace(old, new, 1))
+    assert message in complaint(capsys, "train", path, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_task_may_be_named_like_a_module(tmp_path: Path) -> None:
+    path = tmp_path / "random.py"
+    shutil.copy(TINY, path)
+    assert spikeloom("train", path, "--preset", "smoke", "--out", tmp_path / "run") == 0
+    import random
+
+    assert hasattr(random, "Random")
+
+
+def test_what_evaluation_returns_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(Path(TINY).read_text() + "\n\ndef evaluate(config, run):\n    return None\n")
+    said = complaint(capsys, "train", path, "--preset", "smoke", "--out", tmp_path / "run")
+    assert "must return numbers by name, such as {'accuracy': 0.9}, but returned None" in said
+
+
+def test_texts_can_be_printed_anywhere(tmp_path: Path) -> None:
+    folder = trained(tmp_path / "série", "--seeds", 2)
+    command = [sys.executable, "-m", "spikeloom", "compare", str(folder), "--out", str(tmp_path / "c.html")]
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
+    assert "\\xb1" in done.stdout
+    narrow = {**os.environ, "COLUMNS": "1"}
+    command = [sys.executable, "-m", "spikeloom", "train", TINY, "--help"]
+    assert "--lr" in subprocess.run(command, env=narrow, capture_output=True, text=True, check=True, timeout=60).stdout
+    closed = f"{shlex.join([sys.executable, '-m', 'spikeloom', 'tasks'])} >&-"
+    assert subprocess.run(closed, shell=True, check=False).returncode == 0
 
 
 def test_tasks_are_the_files_in_the_folder(

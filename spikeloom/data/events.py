@@ -82,13 +82,18 @@ def make(x: Array | int, y: Array | int, t: Array, p: Array | bool, unit: TimeUn
     return events
 
 
-def _check_recording(owner: str, events: Array) -> None:
-    """Raise ShapeError unless these are the events of one recording."""
+def _recording(owner: str, events: Array) -> Array:
+    """The events of one recording in the type of `make`; ShapeError unless they are a list of events.
+
+    Raises:
+        DataError: a value does not fit that type.
+    """
     if events.ndim != 1 or not {"x", "y", "t", "p"} <= set(events.dtype.names or ()):
         raise ShapeError(
             f"{owner} needs events as a list with the fields x, y, t and p, but got {events.dtype} "
             f"{list(events.shape)}. Make them by make(x, y, t, p)."
         )
+    return events if events.dtype == EVENT else make(events["x"], events["y"], events["t"], events["p"])
 
 
 def _cells(column: Array, name: str) -> Array:
@@ -168,7 +173,7 @@ def write_bin(events: Array) -> bytes:
     >>> write_bin(make(np.array([7]), 15, np.array([654]), True)).hex()
     '070f80028e'
     """
-    _check_recording("write_bin", events)
+    events = _recording("write_bin", events)
     time = events["t"]
     _refuse(events["x"], (events["x"] < 0) | (events["x"] > 255), "x", "0 to 255")
     wrong = (events["y"] < 0) | (events["y"] > 255) | (events["y"] == MARKER)
@@ -205,7 +210,7 @@ def write_bs1(events: Array) -> bytes:
     Raises:
         ConfigError: a channel or a time is negative, a time has more than 23 bits, or y is not 0.
     """
-    _check_recording("write_bs1", events)
+    events = _recording("write_bs1", events)
     _refuse(events["x"], events["x"] < 0, "x", "0 to 32767")
     _refuse(events["y"], events["y"] != 0, "y", "0: this format has one dimension")
     _refuse(events["t"], (events["t"] < 0) | (events["t"] > LAST), "time", f"0 to {LAST:,} us")
@@ -219,7 +224,7 @@ def check(events: Array, width: int, height: int, name: str) -> Array:
     Raises:
         DataError: there is none, a cell is outside the sensor, or a time is negative, above a minute or out of order.
     """
-    _check_recording("check", events)
+    events = _recording("check", events)
     if not len(events):
         raise DataError(f"{name} is an empty recording. Remove it, or download it again.")
     x, y, time = events["x"], events["y"], events["t"]
@@ -245,7 +250,7 @@ def check(events: Array, width: int, height: int, name: str) -> Array:
 @explained
 def polarity(events: Array, keep: Polarity) -> Array:
     """The events of one polarity; all of them for "both" and "merge", which differ only in their units."""
-    _check_recording("polarity", events)
+    events = _recording("polarity", events)
     check_choice("polarity", keep, POLARITIES)
     if keep in ("both", "merge"):
         return events
@@ -256,7 +261,7 @@ def polarity(events: Array, keep: Polarity) -> Array:
 @explained
 def saccade(events: Array, number: Saccade) -> Array:
     """The events of one of the three saccades of 105 ms, with their times as they are; all of them for "all"."""
-    _check_recording("saccade", events)
+    events = _recording("saccade", events)
     check_choice("saccade", number, SACCADES)
     if number == "all":
         return events
@@ -274,7 +279,7 @@ def stabilize(events: Array, width: int, height: int) -> Array:
 
     What leaves is decided before x' and y' are rounded.
     """
-    _check_recording("stabilize", events)
+    events = _recording("stabilize", events)
     number = np.clip(events["t"] // SACCADE, 0, 2)
     moved = events["t"] / SACCADE - number
     x = events["x"] + np.array([4.0, 0.5, -3.0])[number] + np.array([-3.5, -3.5, 7.0])[number] * moved
@@ -297,7 +302,7 @@ def window(events: Array, start: float, duration: float) -> Array:
     >>> window(make(np.zeros(3), 0, np.array([999, 1000, 3000]), True), 1.0, 2.0)["t"]
     array([0])
     """
-    _check_recording("window", events)
+    events = _recording("window", events)
     check_window(start, duration)
     begin, end = round(1000 * start), round(1000 * (start + duration))
     kept: Array = events[(events["t"] >= begin) & (events["t"] < end)]
@@ -315,7 +320,7 @@ def units(events: Array, width: int, height: int, keep: Polarity) -> Array:
     >>> units(make(np.array([2, 2]), 1, np.zeros(2), np.array([False, True])), 10, 10, "both")
     array([ 12, 112], dtype=uint16)
     """
-    _check_recording("units", events)
+    events = _recording("units", events)
     check_choice("polarity to keep", keep, POLARITIES)
     x, y = events["x"], events["y"]
     outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)

@@ -223,7 +223,12 @@ def _files(source: Path) -> dict[str, bytes]:
     """The content of every recording, by file name; nothing is unpacked to the disk."""
     found: dict[str, bytes] = {}
     if source.is_dir():
-        return {path.name: read_bytes(path) for path in sorted(source.rglob("*.wav")) if NAME.fullmatch(path.name)}
+        for file in sorted(source.rglob("*.wav")):
+            if file.name in found:
+                raise DataError(f"{source} holds {file.name} twice. Keep one of them.")
+            if NAME.fullmatch(file.name):
+                found[file.name] = read_bytes(file)
+        return _once(found, source)
     total = 0
     with opened_zip(source, f"Get it again from {URL}.") as archive:
         for member in archive.infolist():
@@ -241,7 +246,17 @@ def _files(source: Path) -> dict[str, bytes]:
                     f"Get it again from {URL}."
                 )
             found[path.name] = archive.read(member)
-    return found
+    return _once(found, source)
+
+
+def _once(files: dict[str, bytes], source: Path) -> dict[str, bytes]:
+    """The files, unless two of them are the same recording, as 7_jackson_32.wav and 7_jackson_032.wav."""
+    known: dict[tuple[int, str, int], str] = {}
+    for name in files:
+        other = known.setdefault(_parts(name), name)
+        if other != name:
+            raise DataError(f"{source} holds the same recording as {other} and {name}. Keep one of them.")
+    return files
 
 
 def _content_hash(files: dict[str, bytes]) -> str:

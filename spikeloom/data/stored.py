@@ -8,7 +8,7 @@ a warning. It holds plain arrays and is never unpickled.
 
 import hashlib
 import os
-import tempfile
+import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ from . import members
 from .spike_trains import Array, SpikeTrains
 
 ARRAYS = ("times", "units", "first", "labels", "speakers")
-DAMAGE = (*members.DAMAGE, MemoryError, SyntaxError, DataError)
+DAMAGE = (*members.DAMAGE, MemoryError, SyntaxError, TypeError, DataError)
 
 
 def folder() -> Path:
@@ -106,13 +106,17 @@ def _write(path: Path, trains: SpikeTrains) -> None:
 
 
 def _save(path: Path, arrays: Mapping[str, Array]) -> None:
+    temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, path)
+        try:
+            with temporary.open("xb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
             f"cannot write what was computed to {path.parent}: {error.strerror}. "

@@ -153,5 +153,5 @@ class DelayedLinear(DelayedSynapses):
 
 
 def _last(past: Tensor, xs: Tensor, count: int) -> Tensor:
-    """The last `count` slices of past and xs together."""
-    return xs[xs.shape[0] - count :] if xs.shape[0] >= count else torch.cat([past[xs.shape[0] :], xs])
+    """The last `count` slices of past and xs together; a copy, for the input may be a buffer that is used again."""
+    return xs[xs.shape[0] - count :].clone() if xs.shape[0] >= count else torch.cat([past[xs.shape[0] :], xs])

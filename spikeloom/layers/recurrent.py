@@ -7,7 +7,7 @@ A spike needs one step, and the delay of its synapse, to reach other neurons. On
 the way forward.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,33 @@ class RecurrentState(NamedTuple):
 
     neuron: State
     history: Tensor  # [D - 1, B, N], spikes of the steps before the last, oldest first
+
+
+def _check_population(neuron: Any, synapse: Any, autapses: bool) -> None:
+    """Raise ConfigError unless this neuron and this synapse make a recurrent population."""
+    if not isinstance(neuron, Neuron):
+        raise ConfigError(
+            f"Recurrent needs a Neuron such as LIF(), but got {type(neuron).__name__}. Neurons come first, "
+            "then their "
+            "synapse; torch.compile the whole network, not its neurons."
+        )
+    if not isinstance(synapse, DelayedSynapses | nn.Linear | SignedSparseLinear):
+        raise ConfigError(
+            f"Recurrent needs a synapse that is a DelayedLinear, SparseDelayedLinear or nn.Linear, but got "
+            f"{type(synapse).__name__}. Only its weight is used, nothing that it computes beside."
+        )
+    if synapse.weight.shape[0] != synapse.weight.shape[1] or synapse.bias is not None:
+        raise ConfigError(
+            f"Recurrent needs a square synapse without bias, but got {synapse}. Pass DelayedLinear(n, n) or "
+            "nn.Linear(n, n, bias=False)."
+        )
+    if neuron.program.equation.fires == "never":
+        raise ConfigError(f"Recurrent needs a neuron that fires, but {type(neuron).__name__} never does.")
+    if isinstance(synapse, SparseDelayedLinear) and synapse.allowed is None and not autapses:
+        raise ConfigError(
+            "Recurrent without autapses needs a SparseDelayedLinear without them: pass it autapses=False, or pass "
+            "Recurrent autapses=True. Else its budget is spent on synapses that have no effect."
+        )
 
 
 @explained
@@ -58,32 +85,23 @@ class Recurrent(Stateful):
         self, neuron: Neuron, synapse: DelayedSynapses | nn.Linear | SignedSparseLinear, *, autapses: bool = False
     ) -> None:
         super().__init__()
-        if not isinstance(neuron, Neuron):
-            raise ConfigError(
-                f"Recurrent needs a Neuron such as LIF(), but got {type(neuron).__name__}. Neurons come first, "
-                "then their "
-                "synapse; torch.compile the whole network, not its neurons."
-            )
-        if not isinstance(synapse, DelayedSynapses | nn.Linear | SignedSparseLinear):
-            raise ConfigError(
-                f"Recurrent needs a synapse that is a DelayedLinear, SparseDelayedLinear or nn.Linear, but got "
-                f"{type(synapse).__name__}. Only its weight is used, nothing that it computes beside."
-            )
-        post, pre = synapse.weight.shape
-        if post != pre or synapse.bias is not None:
-            raise ConfigError(
-                f"Recurrent needs a square synapse without bias, but got {synapse}. Pass DelayedLinear(n, n) or "
-                "nn.Linear(n, n, bias=False)."
-            )
-        if neuron.program.equation.fires == "never":
-            raise ConfigError(f"Recurrent needs a neuron that fires, but {type(neuron).__name__} never does.")
-        if isinstance(synapse, SparseDelayedLinear) and synapse.allowed is None and not autapses:
-            raise ConfigError(
-                "Recurrent without autapses needs a SparseDelayedLinear without them: pass it autapses=False, or pass "
-                "Recurrent autapses=True. Else its budget is spent on synapses that have no effect."
-            )
+        _check_population(neuron, synapse, autapses)
         self.neuron, self.synapse, self.autapses = neuron, synapse, autapses
-        self.register_buffer("diagonal", torch.eye(post, dtype=torch.bool), persistent=False)
+        self.register_buffer("diagonal", torch.eye(len(synapse.weight), dtype=torch.bool), persistent=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("neuron", "synapse") and name in self.__dict__.get("_modules", ()):
+            parts: dict[str, Any] = {"neuron": self.neuron, "synapse": self.synapse, name: value}
+            _check_population(**parts, autapses=self.autapses)
+            if len(parts["synapse"].weight) != len(self.get_buffer("diagonal")):
+                raise ConfigError(
+                    f"Recurrent has {len(self.get_buffer('diagonal'))} neurons, but the synapse is {value}. Build a "
+                    "new Recurrent for another size."
+                )
+        super().__setattr__(name, value)
+
+    def refill(self) -> None:
+        self.get_buffer("diagonal").copy_(torch.eye(len(self.get_buffer("diagonal")), dtype=torch.bool))
 
     @property
     def delays(self) -> int:
@@ -95,6 +113,9 @@ class Recurrent(Stateful):
 
     def weight(self) -> Tensor:
         """What the synapses weigh in effect [N, N]."""
+        for hook in self.synapse._forward_pre_hooks.values():  # of pruning and the like, which compute the weight
+            if type(hook).__module__.startswith("torch.nn.utils."):
+                hook(self.synapse, ())
         weight = self.synapse.weight
         diagonal = self.get_buffer("diagonal")
         return weight if self.autapses else weight.masked_fill(diagonal, 0.0)

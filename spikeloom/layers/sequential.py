@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 
 from ..arguments import explained
 from ..core import State, Stateful
@@ -19,6 +21,8 @@ from ..kernels.noise import keys, uniform
 from ..neurons import PSN
 
 _IN_TIME = (Stateful, PSN, nn.RNNBase, nn.RNNCellBase)
+_NOT_ONE_INPUT = (nn.MultiheadAttention, nn.Bilinear, nn.Transformer, nn.TransformerDecoder, nn.TransformerDecoderLayer,
+                  nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)  # fmt: skip
 
 
 def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
@@ -39,8 +43,9 @@ def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
     for x in xs:
         check_timed(place, x)
     steps, batch = xs[0].shape[:2]
-    random = isinstance(function, nn.Module) and function.training
-    once = steps > 1 and not random and all(x.stride(0) == 0 for x in xs)
+    once = steps > 1 and all(x.stride(0) == 0 for x in xs) and not _may_draw(function)
+    if isinstance(function, nn.Module):
+        _check_samples(place, function, xs[0])
     try:
         out = function(*(x[0] if once else x.flatten(0, 1) for x in xs))
     except RuntimeError as error:
@@ -63,6 +68,36 @@ def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
             "that of the samples: reduce, reshape and join along the others."
         )
     return out.expand(steps, *out.shape) if once else out.reshape(steps, batch, *out.shape[1:])
+
+
+def _may_draw(function: Any) -> bool:
+    """Whether a module may give something else for the same input: while it trains, or if others wrote it."""
+    return isinstance(function, nn.Module) and any(
+        part.training or not type(part).__module__.startswith(("torch.nn.", "spikeloom."))
+        for part in function.modules()
+    )
+
+
+def _check_samples(place: str, module: nn.Module, xs: Tensor) -> None:
+    """Raise ShapeError where a module of torch would read the batch of all steps [T B, *N] as one sample."""
+    first = module
+    while isinstance(first, nn.Sequential) and len(first):
+        first = first[0]
+    if isinstance(first, nn.TransformerEncoder) and len(first.layers):
+        first = first.layers[0]
+    if isinstance(first, _ConvNd):
+        wanted, advice = 2 + len(first.kernel_size), "Add the channels' dimension: xs.unsqueeze(2)"
+    elif isinstance(first, nn.TransformerEncoderLayer):
+        wanted, advice = 3, "It needs [T, B, tokens, features]"
+        if not first.self_attn.batch_first:
+            raise ConfigError(f"{place} takes samples second. Build it with batch_first=True.")
+    else:
+        return
+    if xs.dim() - 1 != wanted:
+        raise ShapeError(
+            f"{place} needs a sequence of {wanted + 1} dimensions, but got {list(xs.shape)}, whose steps and samples "
+            f"it would mix. {advice}."
+        )
 
 
 def check_timed(owner: str, xs: Tensor) -> None:
@@ -90,6 +125,11 @@ def check_layer(owner: str, layer: object) -> None:
     if not isinstance(layer, nn.Module):
         kind = f"the class {layer.__name__}" if isinstance(layer, type) else described(layer)
         raise ConfigError(f"{owner} needs modules as its layers, but got {kind}. Pass an instance of nn.Module.")
+    if isinstance(layer, _NOT_ONE_INPUT):
+        raise ConfigError(
+            f"{owner} needs layers that turn one tensor into one tensor, but got {type(layer).__name__}. Wrap it in a "
+            "module whose forward does."
+        )
     found = next(_in_time(layer), None)
     if found is None:
         return
@@ -130,7 +170,13 @@ def start(layer: nn.Module, x: Tensor) -> tuple[Tensor, State]:
     """What a layer makes of the first slice [B, *N], and its state before it."""
     if isinstance(layer, Stateful):
         state = layer.initial_state(x)
-        return layer.step(x, state)[0], state
+        norms = [part for part in layer.modules() if isinstance(part, _NormBase) and part.training]
+        counted = [buffer for norm in norms for buffer in norm.buffers()]
+        before = [buffer.clone() for buffer in counted]
+        out = layer.step(x, state)[0]
+        for buffer, value in zip(counted, before, strict=True):  # a batch norm counts what it sees, seen again later
+            buffer.copy_(value)
+        return out, state
     buffers = {name: value.clone() for name, value in layer.named_buffers()} if layer.training else {}
     if buffers:  # a batch norm counts what it sees, and this is seen again
         return torch.func.functional_call(layer, buffers, (x,)), ()
@@ -267,12 +313,14 @@ class Sequential(_Container):
     def __getitem__(self, place: slice) -> "Sequential": ...
 
     def __getitem__(self, place: int | str | slice) -> nn.Module:
-        named = list(self.layers.named_children())
+        named = list(self.layers._modules.items())  # the same layer may stand in several places
         if isinstance(place, slice):
             return Sequential(OrderedDict(named[place]))
         if isinstance(place, str):
             return self.layers.get_submodule(place)
-        return named[place][1]
+        layer = named[place][1]
+        assert layer is not None
+        return layer
 
     def __setitem__(self, place: int | str, layer: nn.Module) -> None:
         """Replace a layer."""
@@ -291,9 +339,12 @@ class Sequential(_Container):
 
     def insert(self, place: int, layer: nn.Module) -> "Sequential":
         """Add a layer before the one at `place`; layers without names are numbered again."""
-        named = list(self.layers.named_children())
-        named.insert(place, (str(len(named)), layer))
+        named = list(self.layers._modules.items())  # the same layer may stand in several places
+        if layer is self:
+            raise ConfigError("Sequential cannot hold itself. Add another layer.")
         numbered = all(name.isdigit() for name, _ in named)
+        free = next(str(number) for number in range(len(named) + 1) if str(number) not in dict(named))
+        named.insert(place, (free, layer))
         named = [(str(index) if numbered else name, part) for index, (name, part) in enumerate(named)]
         self.layers = Layers(OrderedDict(named))
         return self
@@ -351,6 +402,9 @@ class Branches(_Container):
         if not len(self):
             raise ConfigError("Branches needs at least one layer, but got none.")
         self.reduce = reduce
+
+    def structure(self) -> dict[str, float | str | bool | None]:
+        return {"reduce": self.reduce}
 
     def initial_state(self, x: Tensor) -> tuple[State, ...]:
         return tuple(start(layer, x)[1] for layer in self.layers)

@@ -107,9 +107,14 @@ class SignedSparse(Structured):
     def structure(self) -> dict[str, float | str | bool | None]:
         return {**super().structure(), "connectivity": self.connectivity, "autapses": self.allowed is None}
 
+    def refill(self) -> None:
+        if self.allowed is not None:
+            self.allowed.copy_(~torch.eye(len(self.allowed), dtype=torch.bool))
+
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: Any, unexpected: Any, errors: Any
     ) -> None:
+        self.refill()
         owner, parts = type(self).__name__, [state_dict.get(prefix + name) for name in ("sign", "theta")]
         if all(isinstance(part, Tensor) and part.shape == self.theta.shape for part in parts):
             sign, theta = parts

@@ -1,5 +1,6 @@
 """A neuron of your own: one function, and it is fast everywhere."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import explained
+from ..errors import ConfigError
 from ..kernels import Equation
 from ..surrogate import Surrogate, Triangle
 from .neuron import Neuron
@@ -65,13 +67,22 @@ class FromEquation(Neuron):
         learn: Learn = (),
         **values: Number,
     ) -> None:
+        equation = Equation(function, fires)
+        for name in equation.parameters:
+            if hasattr(type(self), name):
+                raise ConfigError(
+                    f"FromEquation cannot have a value named {name!r}, which the layer itself needs. Rename it."
+                )
         super().__init__(
-            Equation(function, fires), surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt,
+            equation, surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt,
             memory=memory, generator=generator, learn=learn, fixed=(), **values,
         )  # fmt: skip
 
     def structure(self) -> dict[str, float | str | bool | None]:
-        return {**super().structure(), "fires": self.program.equation.fires}
+        return {**super().structure(), "fires": self.program.equation.fires, "equation": self._digest()}
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self.program.equation.text.encode()).hexdigest()[:16]
 
     def pack(self, *parts: Tensor) -> tuple[Tensor, ...]:
         return parts

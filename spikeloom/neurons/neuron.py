@@ -25,6 +25,7 @@ from ..errors import (
     check_sequence,
     check_state,
 )
+from ..firing import Firing
 from ..kernels.noise import keys
 from ..surrogate import Surrogate, check_surrogate
 from .values import Learn, Number, Valued
@@ -104,7 +105,21 @@ class Neuron(Valued, ABC):
         return result
 
     def structure(self) -> dict[str, float | str | bool | None]:
-        return {**self._numbers(), "dt": self.dt, "refractory": self.program.refractory * self.dt}
+        surrogate = self.program.surrogate
+        firing = repr(surrogate) if isinstance(surrogate, Firing) else "above a threshold"
+        return {**self._numbers(), "dt": self.dt, "refractory": self.program.refractory * self.dt, "firing": firing}
+
+    def structure_fits(self, name: str, saved: Any, own: Any) -> bool:
+        """Whether a saved entry serves; versions before this one did not save all."""
+        return (name in ("firing", "equation") and saved is None) or super().structure_fits(name, saved, own)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("reset", "dynamics") and name in self.__dict__:
+            raise ConfigError(
+                f"{name} of {type(self).__name__} is part of its equation and cannot be set. Build another layer with "
+                f"{name}={value!r}."
+            )
+        super().__setattr__(name, value)
 
     def check(self) -> None:
         check_positive(type(self).__name__, dt=self.dt)

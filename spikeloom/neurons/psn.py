@@ -138,6 +138,9 @@ class MaskedPSN(Stateful):
     def structure(self) -> dict[str, float | str | bool | None]:
         return {"steps": self.steps, "order": self.order}
 
+    def refill(self) -> None:
+        self.band.copy_(torch.ones(self.steps, self.steps).tril().triu(1 - self.order))
+
     def check(self) -> None:
         self._masking()
 

@@ -121,7 +121,14 @@ def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
     prepare(run)
     files.discard(run.folder / DIGESTS)
     fresh = run.fresh()
-    test = {name: float(value) for name, value in task.evaluate(settings, fresh).items()}
+    values = task.evaluate(settings, fresh)
+    try:
+        test = {name: float(value) for name, value in values.items()}
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"evaluate of {run.task} must return numbers by name, such as {{'accuracy': 0.9}}, but returned "
+            f"{str(values)[:60]}. Correct it; `spikeloom evaluate` needs no new training."
+        ) from error
     for name, value in test.items():
         if not math.isfinite(value):
             raise TrainingError(f"the test gave {name} = {value}. The checkpoints are kept; look at metrics.jsonl.")

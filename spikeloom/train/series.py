@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from ..made_up import MADE_UP, NOTICE, is_made_up
 from . import config, experiment, files, metrics
 from .config import RunConfig
+from .informative import tidy
 
 STATISTICS = ("mean", "sd", "min", "max")
 
@@ -44,11 +45,37 @@ def create(folder: Path, series: Series) -> None:
 def read(folder: Path) -> Series | None:
     """The series of a folder, or None if it is not the folder of one."""
     series: Series | None = config.from_file(Series, folder / "seeds.json")
+    if series is not None and (not series.seeds or len(set(series.seeds)) < len(series.seeds)):
+        raise ConfigError(f"{folder / 'seeds.json'} needs one seed or more, each once, but has {series.seeds}.")
     return series
+
+
+def check_members(folder: Path, series: Series) -> None:
+    """Raise ConfigError if a run of a series was made with other options than seeds.json says."""
+    for seed in series.seeds:
+        _check_member(folder, series, seed)
+
+
+def _check_member(folder: Path, series: Series, seed: int) -> None:
+    path = folder / f"seed{seed}"
+    if (path / "config.json").exists() and (found := config.read(path)) != series.member(seed):
+        differ = sorted(
+            name
+            for name in {*found.options, *series.options}
+            if found.options.get(name) != series.options.get(name) or name not in found.options
+        )
+        what = ", ".join(f"{name} is {found.options.get(name)!r}" for name in differ) or "task, preset or seed differ"
+        raise ConfigError(
+            f"{path} was made with other options than {folder / 'seeds.json'} names: there {what}. One of the two was "
+            "edited: restore it, or train in a new folder."
+        )
 
 
 def summarise(folder: Path, series: Series) -> dict[str, Any]:
     """Write summary.json: mean, spread, least and greatest of every test value over the seeds, and the solved count."""
+    check_members(folder, series)
+    for seed in series.seeds:
+        tidy(folder / f"seed{seed}")
     results = [result(folder / f"seed{seed}") for seed in series.seeds]
     names = [name for name in results[0]["test"] if all(name in other["test"] for other in results)]
     summary: dict[str, Any] = {

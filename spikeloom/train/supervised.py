@@ -56,9 +56,7 @@ def fit(
         CheckpointError: a file of the run is damaged or missing, or was saved with other options.
         Terminated: SIGTERM came; a checkpoint was written.
     """
-    for name, period in {"validate_every": validate_every, "checkpoint_every": checkpoint_every}.items():
-        if period < 1:
-            raise ConfigError(f"fit needs {name} >= 1, but got {period}. Pass a positive number of updates.")
+    _check_arguments(parts, updates, validate_every, checkpoint_every, better)
     finished = run.restore(**parts)
     history = _history(run, finished)
     sign = 1.0 if better == "lower" else -1.0
@@ -70,12 +68,12 @@ def fit(
         with termination.waits() as asked:
             while finished < updates and not (stop is not None and stop(finished, history)):
                 with contextlib.nullcontext() if finished else firing.watching(finished, "training"):
-                    values = dict(step(finished))
+                    values = _numbers("step", step(finished))
                 finished += 1
                 validated = validate is not None and (finished % validate_every == 0 or finished == updates)
                 if validate is not None and validated:
                     with firing.watching(finished, "validation"):
-                        values.update(validate(finished))
+                        values.update(_numbers("validate", validate(finished)))
                 values = ranks.mean({**values, TERMINATED: float(asked())})
                 terminated = values.pop(TERMINATED) > 0  # wherever it came: all end at the same update
                 metrics.check_finite(values, finished, _where(parts, values))
@@ -102,6 +100,54 @@ def fit(
     finally:
         run.close()
     return finished
+
+
+def _check_arguments(
+    parts: Mapping[str, Part], updates: Any, validate_every: Any, checkpoint_every: Any, better: Any
+) -> None:
+    """Raise ConfigError for an argument of `fit` that it cannot use."""
+    if better not in ("lower", "higher"):
+        raise ConfigError(f'fit needs better="lower" or "higher", but got {better!r}.')
+    periods = {"validate_every": validate_every, "checkpoint_every": checkpoint_every}
+    for name, number in {"updates": updates, **periods}.items():
+        least = int(name in periods)
+        if not isinstance(number, int) or isinstance(number, bool) or number < least:
+            raise ConfigError(f"fit needs {name} >= {least}, a whole number of updates, but got {number!r}.")
+    if not isinstance(parts, Mapping):
+        raise ConfigError(f"fit needs parts by name, such as {{'model': model}}, but got {type(parts).__name__}.")
+    for name, part in parts.items():
+        if not isinstance(name, str) or name in ("self", "update"):
+            raise ConfigError(f"fit cannot call a part {name!r}. Choose another name.")
+        if not all(callable(getattr(part, method, None)) for method in ("state_dict", "load_state_dict")):
+            raise ConfigError(
+                f"fit keeps parts with a state_dict, such as modules and optimisers, but {name!r} is "
+                f"{type(part).__name__}. Leave it out, or keep it in a Carry."
+            )
+
+
+def _numbers(function: str, values: Any) -> dict[str, float]:
+    """The values that `step` or `validate` returned, as floats; ConfigError if they are no numbers by name."""
+    wanted = "loss" if function == "step" else "validation_loss"
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            f'{function}(finished) must return numbers by name, such as {{"{wanted}": 0.5}}, but returned '
+            f"{type(values).__name__}."
+        )
+    for name in values:
+        if not isinstance(name, str) or name in ("self", "update", TERMINATED):
+            raise ConfigError(f"{function}(finished) returned a value named {name!r}. Choose another name.")
+        if function == "validate" and not name.startswith("validation_"):
+            raise ConfigError(
+                f"validate(finished) returned {name!r}, which would stand for a value of training. Call it "
+                f"'validation_{name}'."
+            )
+    try:
+        if any(isinstance(value, str) for value in values.values()):
+            raise TypeError("a text is no number")
+        return {name: float(value) for name, value in values.items()}
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        shown = ", ".join(f"{name}: {type(value).__name__}" for name, value in values.items())
+        raise ConfigError(f"{function}(finished) must return one number per name, but returned {shown}.") from error
 
 
 TERMINATED = "told to end"

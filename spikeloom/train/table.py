@@ -118,6 +118,7 @@ def members(task: Task, table: Table, plan: Plan) -> Iterator[tuple[str, str, st
             or columns are named.
     """
     _check_names(task, table, plan)
+    _check_folders(table, plan)
     for row, cells in table.cells.items():
         for column, (name, changes) in cells.items():
             start = config.to_json(preset(task, name, f"Task {plan.task}"))
@@ -141,6 +142,21 @@ def _check_names(task: Task, table: Table, plan: Plan) -> None:
                     f"table {plan.table} compares {key}: its {what}s are {', '.join(named)}. Change another option, or "
                     f"train single runs with --{key.replace('_', '-')}."
                 )
+
+
+def _check_folders(table: Table, plan: Plan) -> None:
+    """Raise ConfigError if two cells would share a folder, and so their numbers."""
+    known: dict[str, str] = {}
+    for row, cells in table.cells.items():
+        for column in cells:
+            folder, cell = slug(f"{row}-{column}"), f"{row!r} {column!r}"
+            if not folder or folder in known:
+                other = f"as {known[folder]}" if folder else "without letters and digits"
+                raise ConfigError(
+                    f"table {plan.table}: the cell {cell} has the folder {folder!r}, {other}. Name rows and "
+                    "columns so that they differ in letters or digits."
+                )
+            known[folder] = cell
 
 
 def slug(text: str) -> str:

@@ -422,3 +422,16 @@ def test_recordings_with_more_events_than_announced_are_refused() -> None:
     two = events.make(np.array([1, 2]), np.array([1, 1]), np.array([0, 5]), np.array([True, True]))
     with pytest.raises(ConfigError, match="at_most of at least all 2 events, but got 1"):
         events.convert([("a", two)], [0], at_most=1, width=4, height=4, keep="merge", classes=("yes",))
+
+
+def test_recordings_of_other_types_are_read_as_what_they_say() -> None:
+    signed = np.array([(1, 2, 3, -1), (4, 5, 9, 1)], dtype=[("x", "i2"), ("y", "i2"), ("t", "i8"), ("p", "i1")])
+    assert events.read_bin(events.write_bin(signed), "a.bin").tolist() == [(1, 2, 3, False), (4, 5, 9, True)]
+    assert events.polarity(signed, "off").tolist() == [(1, 2, 3, False)]
+    assert events.units(signed, 10, 10, "both").tolist() == [21, 154]
+    unsigned = signed.astype([("x", "u1"), ("y", "u1"), ("t", "u4"), ("p", "i1")])
+    assert events.write_bin(unsigned) == events.write_bin(signed)
+    seconds = signed.astype([("x", "i2"), ("y", "i2"), ("t", "f8"), ("p", "i1")])
+    seconds["t"] = [0.25, 0.5]
+    with pytest.raises(DataError, match='pass unit="s"'):
+        events.check(seconds, 10, 10, "a recording")

@@ -361,3 +361,36 @@ def test_the_real_recordings() -> None:
     assert torch.bincount(train.speakers).tolist() == [450] * 6
     assert not set(train.names) & set(test.names)
     assert max(float(np.abs(sample).max()) for sample in train.samples) <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("other", "message"), [("b/7_jackson_32.wav", "twice"), ("7_jackson_032.wav", "the same recording as")]
+)
+def test_a_recording_is_there_once(other: str, message: str, tmp_path: Path) -> None:
+    for name in ("a/7_jackson_32.wav", other):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(wav(np.sin(np.arange(2000.0))))
+    with pytest.raises(DataError, match=message):
+        fsdd.load("train", tmp_path)
+
+
+def test_what_is_not_written_whole_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path))
+
+    def full(file: object, **arrays: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        with pytest.raises(ConfigError, match="No space left on device"):
+            stored.stored("x", "key", small)
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert equal(stored.stored("x", "key", small), small())
+    (path,) = (found for found in tmp_path.rglob("*") if found.is_file())
+    mask = os.umask(0)
+    os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert equal(stored.stored("x", "key", small), small())

@@ -491,3 +491,13 @@ def test_the_end_of_the_reading_process_costs_one_sentence(
     monkeypatch.setattr(hdf5, "CHILD", tmp_path / "child.py")
     with pytest.raises(DataError, match=message):
         shd.read(put(tmp_path / "file.h5", content()))
+
+
+def test_lists_in_another_byte_order_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.h5"
+    with h5py.File(path, "w") as file:
+        for name, values, kind in (("spikes/times", [0.1, 0.2], "<f2"), ("spikes/units", [1, 2], ">u2")):
+            file.create_dataset(name, (1,), h5py.vlen_dtype(np.dtype(kind)))[0] = np.array(values, kind)
+        file["labels"] = np.array([0])
+    with pytest.raises(DataError, match="lists in another byte order"):
+        shd.read(path)

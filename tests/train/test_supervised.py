@@ -98,7 +98,7 @@ def test_a_loss_that_is_no_number_ends_training_and_keeps_the_checkpoint(tmp_pat
 
 @pytest.mark.parametrize("name", ["validate_every", "checkpoint_every"])
 def test_periods_are_positive(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=f"fit needs {name} >= 1, but got 0"):
+    with pytest.raises(ConfigError, match=f"fit needs {name} >= 1, a whole number of updates, but got 0"):
         count(run_in(tmp_path), **{name: 0})
 
 

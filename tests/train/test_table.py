@@ -219,3 +219,10 @@ def test_a_damaged_table_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text('{"task": "t", "tabel": "n", "seeds": [1], "changes": {}}')
     with pytest.raises(ConfigError, match=r"unknown key 'tabel'. Did you mean 'table'"):
         table.read(tmp_path)
+
+
+def test_cells_that_would_share_a_folder_are_refused(task: Path) -> None:
+    for rows, column in ((("A+", "A-"), "1"), (("α",), "β")):
+        shared = Table("T", {row: {column: ("smoke", {})} for row in rows})
+        with pytest.raises(ConfigError, match=r"the cell .* has the folder"):
+            list(table.members(find_task(str(task)), shared, plan(task)))
