@@ -45,7 +45,7 @@ def fit(
         parts: what a checkpoint holds, by name; `restore` is called first.
         step: `step(finished)` does one update and returns its values, for example `{"loss": ...}`.
         validate: `validate(finished)`, called after every `validate_every`-th update and after the last;
-            the names it returns begin with `validation_`.
+            the names it returns begin with `validation_`, or are at least not those of `step`.
         checkpoint_every: updates between two `checkpoints/last.pt`; one more is written at the end.
         stop: `stop(finished, history)` before each update, the history being all lines of metrics.jsonl.
         best: the value whose best update is kept in `checkpoints/best.pt`; without it, the last update is.
@@ -73,7 +73,7 @@ def fit(
                 validated = validate is not None and (finished % validate_every == 0 or finished == updates)
                 if validate is not None and validated:
                     with firing.watching(finished, "validation"):
-                        values.update(_numbers("validate", validate(finished)))
+                        values = _together(values, _numbers("validate", validate(finished)))
                 values = ranks.mean({**values, TERMINATED: float(asked())})
                 terminated = values.pop(TERMINATED) > 0  # wherever it came: all end at the same update
                 metrics.check_finite(values, finished, _where(parts, values))
@@ -136,11 +136,6 @@ def _numbers(function: str, values: Any) -> dict[str, float]:
     for name in values:
         if not isinstance(name, str) or name in ("self", "update", TERMINATED):
             raise ConfigError(f"{function}(finished) returned a value named {name!r}. Choose another name.")
-        if function == "validate" and not name.startswith("validation_"):
-            raise ConfigError(
-                f"validate(finished) returned {name!r}, which would stand for a value of training. Call it "
-                f"'validation_{name}'."
-            )
     try:
         if any(isinstance(value, str) for value in values.values()):
             raise TypeError("a text is no number")
@@ -148,6 +143,16 @@ def _numbers(function: str, values: Any) -> dict[str, float]:
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         shown = ", ".join(f"{name}: {type(value).__name__}" for name, value in values.items())
         raise ConfigError(f"{function}(finished) must return one number per name, but returned {shown}.") from error
+
+
+def _together(values: dict[str, float], validated: dict[str, float]) -> dict[str, float]:
+    """The values of training and validation; ConfigError if two have one name."""
+    if both := sorted(values.keys() & validated.keys()):
+        raise ConfigError(
+            f"validate(finished) returned {both[0]!r}, which is the name of a value of training. Call it "
+            f"'validation_{both[0]}'."
+        )
+    return {**values, **validated}
 
 
 TERMINATED = "told to end"
