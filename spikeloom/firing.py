@@ -162,24 +162,24 @@ class _Fire(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
-        chance: Tensor = firing.probability(distance, firing.p_max)
+    def forward(distance: Tensor, noise: Tensor, firing: Firing, p_max: float, *numbers: float) -> Tensor:
+        chance: Tensor = firing.probability(distance, p_max)
         return torch.where(distance.isnan(), distance, (chance > noise).to(distance.dtype))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Firing], output: Tensor) -> None:
-        distance, noise, ctx.firing = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        distance, noise, ctx.firing, _, *ctx.numbers = inputs
         ctx.save_for_backward(distance, noise)
         ctx.save_for_forward(distance, noise)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _times_slope(ctx, grads[0]), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return (_times_slope(ctx, grads[0]), None, None, None, *[None for _ in ctx.numbers])
 
 
 def _times_slope(ctx: Any, grad: Tensor) -> Tensor:
     distance, noise = ctx.saved_tensors
-    gain, *numbers = ctx.firing.numbers()
+    gain, *numbers = ctx.numbers
     result: Tensor = grad * (gain * ctx.firing.slope(distance, noise, *numbers))
     return result
 
@@ -203,7 +203,7 @@ def fire(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
     [1.0, 0.0]
     """
     if torch.compiler.is_compiling():
-        return _fire(distance, noise, firing)
+        return _fire(distance, noise, firing, firing.p_max, *firing.numbers())
     check_dense("fire: distance", distance)
     check_dense("fire: noise", noise)
     if noise.shape != distance.shape or noise.device != distance.device or not isinstance(firing, Firing):
@@ -211,4 +211,4 @@ def fire(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
             f"fire needs a Firing, and noise of the shape and device of distance, but got {firing!r}, "
             f"{list(noise.shape)} on {noise.device} and {list(distance.shape)} on {distance.device}."
         )
-    return _fire_forward(distance, noise, firing)
+    return _fire_forward(distance, noise, firing, firing.p_max, *firing.numbers())

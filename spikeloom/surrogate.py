@@ -158,30 +158,34 @@ def fields_of(function: Callable[..., Any]) -> list[str]:
 
 
 class _Spike(torch.autograd.Function):
-    """A Function, not `s.detach() + g - g.detach()`: that would give spikes of 0.9999999."""
+    """A Function, not `s.detach() + g - g.detach()`: that would give spikes of 0.9999999.
+
+    It gets the numbers of the surrogate beside it: with dynamic shapes torch.compile takes them for inputs, which the
+    backward pass may not read from an object.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(distance: Tensor, surrogate: Surrogate, strict: bool) -> Tensor:
+    def forward(distance: Tensor, surrogate: Surrogate, strict: bool, *numbers: float) -> Tensor:
         if strict:  # NaN passes through both, as it does not through a comparison
             return distance.clamp(0.0, 1.0).ceil_().add_(0.0)  # + 0: never -0
         return distance.clamp(-1.0, 0.0).floor_().add_(1.0)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Surrogate, bool], output: Tensor) -> None:
-        distance, ctx.surrogate, _ = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        distance, ctx.surrogate, _, *ctx.numbers = inputs
         ctx.save_for_backward(distance)
         ctx.save_for_forward(distance)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _times_slope(ctx, grads[0]), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return (_times_slope(ctx, grads[0]), None, None, *[None for _ in ctx.numbers])
 
 
 def _times_slope(ctx: Any, grad: Tensor) -> Tensor:
     (distance,) = ctx.saved_tensors
-    gain, *numbers = ctx.surrogate.numbers()
+    gain, *numbers = ctx.numbers
     result: Tensor = grad * (gain * ctx.surrogate.slope(distance, *numbers))
     return result
 
@@ -208,8 +212,10 @@ def spike(distance: Tensor, surrogate: Surrogate, strict: bool = True) -> Tensor
     [0.0, 1.0]
     """
     if torch.compiler.is_compiling():
-        return _spike(distance, surrogate, strict)
+        return _spike(distance, surrogate, strict, *surrogate.numbers())
     check_dense("spike: distance", distance)
     if strict is not True and strict is not False:
         raise ConfigError(f"spike needs strict True or False, but got {strict!r}.")
-    return _spike_forward(distance, surrogate, strict)
+    if not isinstance(surrogate, Surrogate):
+        check_surrogate("spike", surrogate)
+    return _spike_forward(distance, surrogate, strict, *surrogate.numbers())

@@ -124,6 +124,25 @@ def test_two_neurons_and_draws_are_one_graph() -> None:
     compiled_equals_eager("ParaLIF SB", "aot_eager")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_neurons_in_a_row_are_one_graph_of_any_shape() -> None:
+    torch._dynamo.reset()
+    random = ParaLIF("SB", generator=torch.Generator().manual_seed(0))
+    net = Sequential(SlidingPSN(3), nn.Linear(4, 4), MaskedPSN(8, 3), nn.Linear(4, 4), LIF())
+    for layers in (net, Sequential(random, nn.Linear(4, 4), random)):
+        compiled = torch.compile(layers, backend="aot_eager", fullgraph=True, dynamic=True)
+        for batch in (2, 3):
+            xs = torch.rand(8, batch, 4, requires_grad=True)
+            out = compiled(xs)[0]
+            (grad,) = torch.autograd.grad(out.sum(), xs)
+            assert out.shape == (8, batch, 4)
+            assert grad.shape == xs.shape
+            if layers is net:
+                torch.testing.assert_close(out, net(xs)[0])
+                torch.testing.assert_close(grad, torch.autograd.grad(net(xs)[0].sum(), xs)[0])
+    torch._dynamo.reset()
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_one_graph_of_inductor() -> None:
