@@ -34,7 +34,7 @@ KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     torch.Generator: ((torch.Generator,), "a torch.Generator"),
     type(None): ((type(None),), "None"),
 }
-"""What is checked when it enters: the types that fit an annotation, and how it is said."""
+"""Annotations that are checked when a value enters: the types that fit, and the words of the message."""
 
 
 def explained(thing: F) -> F:
@@ -83,7 +83,7 @@ def _wrapped(function: Callable[..., Any], owner: str) -> Callable[..., Any]:
                     kwargs[name] = _usual(owner, name, value, *kind)
             return function(*args, **kwargs)
         except SpikeloomError as error:
-            inner = getattr(error, "argument", None)  # of a function that this one calls, with a name of its own
+            inner = error.argument  # of a function that this one calls, with a name of its own
             if inner and inner[0] != owner and (told := _explanation(owner, function, args, kwargs, error)):
                 raise told from error.__cause__
             raise
@@ -127,14 +127,14 @@ def _refusal(owner: str, name: str, value: Any, words: str) -> ConfigError:
     shown = repr(value)
     shown = shown if len(shown) < 60 and "\n" not in shown else f"{shown.splitlines()[0][:50]}..."
     error = ConfigError(f"{owner} needs {name} as {words}, but got {shown} ({type(value).__name__}). Convert it first.")
-    error.argument = owner, name  # type: ignore[attr-defined]
+    error.argument = owner, name
     return error
 
 
 def _explanation(
     owner: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
 ) -> SpikeloomError | None:
-    """What to say of an error; nothing if no argument is to blame."""
+    """Return the error that names the argument to blame; None if there is none."""
     try:
         given = inspect.signature(function).bind(*args, **kwargs).arguments
     except TypeError:  # an argument is missing or unknown: Python says so

@@ -24,6 +24,9 @@ from torch import Tensor
 class SpikeloomError(Exception):
     """Base of everything spikeloom raises on purpose."""
 
+    argument: tuple[str, str] | None = None
+    """Function and argument that are to blame, where an argument is of another kind than its annotation says."""
+
 
 class ConfigError(SpikeloomError, ValueError):
     """An option or a combination of arguments cannot be used."""
