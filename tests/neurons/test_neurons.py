@@ -171,3 +171,18 @@ def test_wrong_state_and_dtype() -> None:
         LIF(torch.full((4,), 20.0))(torch.rand(5, 2, 3))
     with pytest.raises(ShapeError, match="meta"):
         neuron(torch.rand(5, 64, 3, device="meta"), state)
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_lif_is_the_equation_of_its_docstring(reset: str) -> None:
+    """A plain loop in Python floats, written from the docstring and from nothing else."""
+    currents = (torch.rand(60, 1, 1, generator=torch.Generator().manual_seed(0)) * 4).double()
+    decay, voltage, spike, wanted = math.exp(-1.0 / 5.0), 0.0, 0.0, []
+    for current in currents.flatten().tolist():
+        held = voltage if reset == "subtract" else voltage * (1 - spike)
+        voltage = decay * held + (1 - decay) * current - (0.8 * spike if reset == "subtract" else 0.0)
+        spike = float(voltage > 0.8)
+        wanted.append(spike)
+    layer = LIF(5.0, 0.8, reset=reset).double()
+    assert layer(currents)[0].flatten().tolist() == wanted
+    assert 3 < sum(wanted) < 57
