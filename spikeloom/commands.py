@@ -320,7 +320,7 @@ def show_table(task: Task, folder: Path, plan: table.Plan) -> None:
 def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
     """figures/table.png of a table: bars, or curves of an accuracy if all columns are whole numbers."""
     from .plot.bars import grouped
-    from .plot.memory import accuracy_by_length
+    from .plot.curves import accuracy_by_length
 
     cells = {(cell["row"], cell["column"]): cell for cell in result["cells"]}
     rows, columns = (list(dict.fromkeys(key[place] for key in cells)) for place in range(2))

@@ -221,6 +221,10 @@ def map_state(function: Callable[..., Tensor], *states: State) -> State:
     return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
 
 
-def detach(state: State) -> State:
-    """The same state without its history: values are carried on, gradients are not."""
-    return map_state(Tensor.detach, state)
+def detach(state: State, *, copy: bool = False) -> State:
+    """Return the same state without its history: values are carried on, gradients are not.
+
+    Args:
+        copy: share no memory with `state`, which may be a part of a larger tensor.
+    """
+    return map_state((lambda tensor: tensor.detach().clone()) if copy else Tensor.detach, state)

@@ -2,7 +2,7 @@
 
    cli -> tasks -> models -> convert -> layers -> rules -> neurons -> kernels -> firing -> surrogate
        -> core, vocabulary -> compiled -> kept -> hdf5 -> arguments -> errors
-    inspect -> layers and what is right of them      train -> core, inspect, made_up, errors
+    inspect -> layers and what is right of them      train -> core, inspect, plot, made_up, errors
     data -> compiled, kept, hdf5, arguments, errors      plot -> numpy, matplotlib only
     report -> plot, made_up, errors
 
@@ -38,7 +38,7 @@ CHAIN = [
 ]
 APART = {
     "data": {"compiled", "kept", "hdf5", "arguments", "errors"},
-    "train": {"core", "inspect", "made_up", "errors"},
+    "train": {"core", "inspect", "made_up", "plot", "errors"},
     "plot": set[str](),
     "report": {"plot", "made_up", "errors"},
     "made_up": set[str](),

@@ -27,32 +27,6 @@ SOFT_NONE, SOFT_POST, SOFT_BOTH, SOFT_ORIGINAL = range(4)
 
 
 @njit
-def list_events(xs: Array, first: Array, unit: Array, count: Array) -> None:
-    """The non-zero values of xs [R, I] row by row; row r owns first[r] to first[r + 1]."""
-    found = 0
-    for r in range(xs.shape[0]):
-        first[r] = found
-        row = xs[r]
-        for i in range(row.shape[0]):
-            if row[i] != 0:
-                unit[found] = i
-                count[found] = row[i]
-                found += 1
-    first[xs.shape[0]] = found
-
-
-@njit
-def count_events(xs: Array) -> int:
-    """How many values of xs [R, I] are not zero."""
-    found = 0
-    for r in range(xs.shape[0]):
-        row = xs[r]
-        for i in range(row.shape[0]):
-            found += row[i] != 0
-    return found
-
-
-@njit
 def bound(w: float, up: bool, soft: int, power: float, w_min: float, w_max: float) -> float:
     """f(w) of the rule."""
     if soft == SOFT_NONE or (soft == SOFT_POST and not up):
@@ -353,61 +327,3 @@ def normalise_columns(weight: Array, total: float, w_min: float, w_max: float, c
             left = total - at_bound * w_max
         for i in range(inputs):
             weight[i, j] = max(weight[i, j], w_min)
-
-
-@njit
-def poisson(rates: Array, steps: int, dt: float, noise: Array, rows: Array, units: Array, first: Array) -> int:
-    """Spikes of Poisson processes as (row t B + b, unit), and in first[row + 1] how many a row has; -1: no room.
-
-    `layers.events` is the definition.
-    """
-    batch, size = rates.shape
-    first[:] = 0
-    found = 0
-    uniform = np.empty(1, np.float64)
-    for b in range(batch):
-        for i in range(size):
-            if rates[b, i] <= 0.0:
-                continue
-            when, number, mean = 0.0, 0, 1000.0 / rates[b, i]
-            while True:
-                draw(noise[b : b + 1], number, i, i + 1, size, uniform)
-                when = when - np.log(uniform[0]) * mean
-                place = np.floor(when / dt)
-                if place >= steps:
-                    break
-                if found >= len(rows):
-                    return -1
-                row = int(place) * batch + b
-                rows[found], units[found] = row, i
-                first[row + 1] += 1
-                found += 1
-                number += 1
-    return found
-
-
-@njit
-def sort_rows(rows: Array, units: Array, first: Array, unit: Array, times: Array) -> int:
-    """Units in the order of their rows, each once with how often it came; returns how many there are.
-
-    `units` come in ascending order within a row. Counts in `first` become starts.
-    """
-    for row in range(1, len(first)):
-        first[row] += first[row - 1]
-    place = first[:-1].copy()
-    for k in range(len(rows)):
-        unit[place[rows[k]]] = units[k]
-        place[rows[k]] += 1
-    found, start = 0, 0
-    for row in range(len(first) - 1):
-        stop = first[row + 1]
-        begin = found
-        for k in range(start, stop):
-            if found > begin and unit[found - 1] == unit[k]:
-                times[found - 1] += 1
-            else:
-                unit[found], times[found] = unit[k], 1
-                found += 1
-        start = stop
-        first[row + 1] = found
-    return found

@@ -157,6 +157,6 @@ def _check(owner: str, rates: Tensor, steps: int, noise: Tensor, dt: float) -> N
 
 def _kernels() -> Any:
     """The compiled loops; numba takes half a second to load."""
-    from ..kernels import competition
+    from ..kernels import events
 
-    return competition
+    return events

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import CYCLE, Array, panels
+from .style import CYCLE, GREY, WIDTH, Array, colours, panels, tidy
 
 Curve = tuple[Sequence[float] | Array, Sequence[float] | Array]
 """Updates, and the values at them."""
@@ -110,3 +111,34 @@ def running_mean(values: Sequence[float] | Array, window: int) -> Array:
     end = np.arange(1, len(total))
     start = np.maximum(end - window, 0)
     return np.asarray((total[end] - total[start]) / (end - start))
+
+
+def accuracy_by_length(
+    curves: Mapping[str, Mapping[Any, float]],
+    chance: Mapping[int, float] | None = None,
+    title: str = "Accuracy",
+    items: str = "items",
+    spread: Mapping[str, Mapping[Any, float]] | None = None,
+) -> Figure:
+    """Accuracy over the number of items, a curve for each network, with its spread where that is given.
+
+    >>> accuracy_by_length({"spiking": {1: 1.0, 3: 0.9}}).axes[0].get_xlabel()
+    'items'
+    """
+    figure = Figure(figsize=(0.8 * WIDTH, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    tidy(axes)
+    for (name, curve), colour in zip(curves.items(), colours(len(curves)), strict=True):
+        heights = [100 * value for value in curve.values()]
+        errors = None if spread is None else [100 * spread[name][length] for length in curve]
+        axes.errorbar(list(curve), heights, errors, fmt="o-", color=colour, label=name, capsize=3)
+    if chance:
+        axes.plot(list(chance), [100 * value for value in chance.values()], ":", color=GREY, label="chance")
+    axes.set_ylim(0, 102)
+    if len(known := sorted({length for curve in curves.values() for length in curve})) <= 15:
+        axes.set_xticks(known)
+    axes.set_xlabel(items)
+    axes.set_ylabel("right [%]")
+    axes.set_title(title, fontsize=12)
+    axes.legend(frameon=False, fontsize=9)
+    return figure

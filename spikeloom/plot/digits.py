@@ -6,26 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .images import CLASS_COLOURS, show_image
 from .style import CYCLE, INK, WIDTH, Array, legend, panels, tidy, time_axis
-
-CLASS_COLOURS = (*CYCLE, "#e07ba8", "#c9b400")
-
-
-def labelled(images: Array, titles: Sequence[str], title: str = "Training images") -> Figure:
-    """Images in a row, each with its title.
-
-    Shapes: images [N, height, width].
-
-    >>> len(labelled(np.zeros((3, 28, 28)), ["5", "0", "4"]).axes)
-    3
-    """
-    figure = Figure(figsize=(WIDTH, WIDTH / max(len(images), 3) + 0.6), layout="constrained")
-    figure.suptitle(title, fontsize=13)
-    for number, (image, name) in enumerate(zip(images, titles, strict=True)):
-        axes = figure.add_subplot(1, max(len(images), 3), number + 1)
-        _image(axes, image)
-        axes.set_title(name, fontsize=11)
-    return figure
 
 
 def answers_over_time(
@@ -45,7 +27,7 @@ def answers_over_time(
     figure.suptitle(title, fontsize=13)
     grid = figure.subplots(count, 2, squeeze=False, width_ratios=[1, 4])
     for number, (picture, curves) in enumerate(grid):
-        _image(picture, images[number])
+        show_image(picture, images[number])
         picture.set_title(f"a {labels[number]}", fontsize=10)
         draw_probabilities(curves, probabilities[:, number], dt)
         if number == 0:
@@ -84,7 +66,7 @@ def activity(image: Array, spikes: Array, probabilities: Array, dt: float = 1.0,
     said = f"{len(hertz):,} neurons: mean {hertz.mean():.3g} Hz, highest {hertz.max():.3g} Hz"
     raster.set_title(said, fontsize=10, loc="left")
     inset = raster.inset_axes((1.02, 0.62, 0.16, 0.38))
-    _image(inset, image)
+    show_image(inset, image)
     draw_probabilities(answer, probabilities, dt)
     legend(answer, 2)
     answer.set_xlabel("time [ms]")
@@ -126,9 +108,3 @@ def accuracy_over_steps(
     legend(axes[0])
     axes[1].set_xlabel("time shown [ms]")
     return figure
-
-
-def _image(axes: Axes, image: Array) -> None:
-    axes.imshow(image, cmap="gray", interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from .digits import CLASS_COLOURS
+from .images import CLASS_COLOURS
 from .style import CYCLE, GREY, INK, WIDTH, Array, legend, panels, tidy
 
 EMPTY = "#e4e4e4"

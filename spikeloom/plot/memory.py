@@ -1,13 +1,12 @@
 """Pictures of a network with a memory: what it was shown, what spiked, what it wrote, what it answered."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from .raster import Rows, draw, numbered
-from .style import CYCLE, GREY, INK, RED, WIDTH, Array, tidy
+from .style import CYCLE, GREY, INK, RED, WIDTH, Array, colours, tidy
 
 
 def populations(
@@ -27,7 +26,7 @@ def populations(
     grid = figure.subplots(
         len(heights), 2, squeeze=False, sharex="col", gridspec_kw={"height_ratios": heights, "width_ratios": [6, 1]}
     )
-    for row, ((name, values), colour) in enumerate(zip(spikes.items(), _colours(len(heights)), strict=True)):
+    for row, ((name, values), colour) in enumerate(zip(spikes.items(), colours(len(heights)), strict=True)):
         axes, beside = grid[row]
         tidy(axes)
         tidy(beside)
@@ -111,37 +110,6 @@ def answer(logits: Array, target: int, names: Sequence[str], title: str = "Answe
     return figure
 
 
-def accuracy_by_length(
-    curves: Mapping[str, Mapping[Any, float]],
-    chance: Mapping[int, float] | None = None,
-    title: str = "Accuracy",
-    items: str = "items",
-    spread: Mapping[str, Mapping[Any, float]] | None = None,
-) -> Figure:
-    """Accuracy over the number of items, a curve for each network, with its spread where that is given.
-
-    >>> accuracy_by_length({"spiking": {1: 1.0, 3: 0.9}}).axes[0].get_xlabel()
-    'items'
-    """
-    figure = Figure(figsize=(0.8 * WIDTH, 4.0), layout="constrained")
-    axes = figure.add_subplot()
-    tidy(axes)
-    for (name, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
-        heights = [100 * value for value in curve.values()]
-        errors = None if spread is None else [100 * spread[name][length] for length in curve]
-        axes.errorbar(list(curve), heights, errors, fmt="o-", color=colour, label=name, capsize=3)
-    if chance:
-        axes.plot(list(chance), [100 * value for value in chance.values()], ":", color=GREY, label="chance")
-    axes.set_ylim(0, 102)
-    if len(known := sorted({length for curve in curves.values() for length in curve})) <= 15:
-        axes.set_xticks(known)
-    axes.set_xlabel(items)
-    axes.set_ylabel("right [%]")
-    axes.set_title(title, fontsize=12)
-    axes.legend(frameon=False, fontsize=9)
-    return figure
-
-
 def sentences(lines: Sequence[Sequence[str]], numbers: Array, title: str = "Story") -> Figure:
     """Sentences as a matrix of numbers of words [lines, places], 0 being none, with the words where there is room.
 
@@ -166,7 +134,3 @@ def sentences(lines: Sequence[Sequence[str]], numbers: Array, title: str = "Stor
     axes.set_title(title, fontsize=12)
     figure.colorbar(image, ax=axes, label="number of the word", shrink=0.8)
     return figure
-
-
-def _colours(count: int) -> list[str]:
-    return [CYCLE[number % len(CYCLE)] for number in range(count)]

@@ -52,3 +52,8 @@ def legend(axes: Axes, columns: int = 1) -> None:
     axes.legend(
         loc="upper left", bbox_to_anchor=(1.0, 1.02), ncols=columns, frameon=False, fontsize=9, borderaxespad=0.3
     )
+
+
+def colours(count: int) -> list[str]:
+    """Return one colour per curve, those of CYCLE again and again."""
+    return [CYCLE[number % len(CYCLE)] for number in range(count)]

@@ -11,9 +11,9 @@ from ..models.cross_modal import CrossModalNetwork, Recall
 from ..models.encoders import SpikingConvEncoder
 from ..plot import drawings
 from ..plot import memory as drawn
+from ..train.figures import plot_learning_curves, to_numpy
 from ..train.run import Run
 from ._encoders import phase
-from ._figures import learning, numbers
 from ._memory_figures import heat, memories
 
 FEW = 150
@@ -29,8 +29,8 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
     wanted = part.pictures[pairs.target, 0]
     names = [str(digit) for digit in [*said, asked]]
     figure = drawings.recalled(
-        numbers(part.words[first.sounds, 0]), numbers(part.pictures[first.images, 0]),
-        numbers(part.words[first.query, 0]), numbers(wanted[0]), numbers(found.picture[0]), names,
+        to_numpy(part.words[first.sounds, 0]), to_numpy(part.pictures[first.images, 0]),
+        to_numpy(part.words[first.query, 0]), to_numpy(wanted[0]), to_numpy(found.picture[0]), names,
         f"{len(said)} spoken digits are stored with pictures; then {asked} is heard again, said otherwise",
     )  # fmt: skip
     run.figure(
@@ -40,7 +40,7 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
     )  # fmt: skip
     count = min(GALLERY, len(wanted))
     titles = [f"asked for {digit}" for digit in part.said[pairs.query[:count]].tolist()]
-    figure = drawings.gallery(numbers(wanted[:count]), numbers(found.picture[:count]), titles)
+    figure = drawings.gallery(to_numpy(wanted[:count]), to_numpy(found.picture[:count]), titles)
     run.figure(
         "gallery", figure,
         "The first samples of the test, none left out: above the very picture that was stored with the word that is "
@@ -59,7 +59,7 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
         "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers if name != "query"},
     }
     levels = {"right picture nearest": {"chance": round(1 / config.length, 3)}}
-    learning(run, "Learning to draw what was stored", charts, levels, max(len(run.metrics()) // 60, 1))
+    plot_learning_curves(run, "Learning to draw what was stored", charts, levels, max(len(run.metrics()) // 60, 1))
     curves = {
         "loss": {"training": "loss", "validation": "validation_loss"},
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
@@ -67,7 +67,9 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
     }
     for name in ("words", "pictures"):
         lines = phase(run, name).metrics()
-        learning(run, f"Pre-training on {name}", curves, {}, max(len(lines) // 60, 1), f"pretraining_{name}", lines)
+        plot_learning_curves(
+            run, f"Pre-training on {name}", curves, {}, max(len(lines) // 60, 1), f"pretraining_{name}", lines
+        )
     if (run.folder / "errors.json").exists():
         rows = np.array(run.read_json("errors.json"))
         others = [f"to the picture of another word ({place} of {len(rows) - 1})" for place in range(1, len(rows))]
@@ -88,7 +90,7 @@ def brightness(config: Any) -> str:
 
 def rasters(config: Any, run: Run, found: Recall, said: list[int]) -> None:
     """Spikes of the first sample while it is stored, read and drawn."""
-    spikes = {name: numbers(part[:, 0]) for name, part in found.layers.items()}
+    spikes = {name: to_numpy(part[:, 0]) for name, part in found.layers.items()}
     stored = {name: spikes[name] for name in ("words", "pictures", "write keys", "write values")}
     parts = [(f"a spoken {digit}", config.item_ms) for digit in said]
     title = "While pairs of a word and a picture are stored"
@@ -114,7 +116,7 @@ def encoders(config: Any, run: Run, model: CrossModalNetwork, part: Any, first: 
     ):
         assert isinstance(net, SpikingConvEncoder)
         layers = net.populations(image.unsqueeze(0).to(run.device), round(config.item_ms / config.dt))
-        spikes = {layer: numbers(some(run, values[:, 0])) for layer, values in layers.items()}
+        spikes = {layer: to_numpy(some(run, values[:, 0])) for layer, values in layers.items()}
         named = {f"{layer}\nof {layers[layer].shape[2]:,}": values for layer, values in spikes.items()}
         title = f"Encoder of {name} in a test sample: up to {FEW} neurons of each layer"
         lot = any(values.shape[2] > FEW for values in layers.values())

@@ -27,10 +27,11 @@ from ..data.batches import Batches, in_order
 from ..errors import CheckpointError, ConfigError
 from ..models.encoders import Balance, ConvEncoder, PackedSpikes, SpikingConvEncoder, balance, prototype_logits
 from ..train import config as configs
-from ..train import experiment, files, ranks
+from ..train import experiment, files, metrics, ranks
 from ..train.run import Run
+from ..train.schedule import set_learning_rate, step_decay
+from ..train.step import descend
 from ..train.supervised import fit
-from ._lsnn import learning_rate, set_learning_rate, share
 
 AT_ONCE = 500
 """Images that an encoder is shown at once where no gradient is wanted."""
@@ -130,21 +131,18 @@ def pretrain_prototypes(
         return found
 
     def step(finished: int) -> dict[str, float]:
-        lr = learning_rate(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
+        lr = step_decay(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
         set_learning_rate(optimizer, lr)
         classes, which = choose(len(images), images.shape[1], episodes.ways, each, drawn)
         shown = images[classes.unsqueeze(1), which].to(run.device).float()
         encoder.train()
         logits, target = _episode(features(shown.flatten(0, 1)).view(episodes.ways, each, -1), episodes.shots)
         loss = cross_entropy(logits, target)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        ranks.average_gradients(encoder)
-        optimizer.step()
+        descend(loss, optimizer, encoder)
         ranks.average_buffers(encoder)
         if isinstance(encoder, SpikingConvEncoder):
             keep_above(encoder, lowest)
-        return {"loss": loss.item(), "accuracy": share(logits, target), "lr": lr}
+        return {"loss": loss.item(), "accuracy": metrics.accuracy(logits, target), "lr": lr}
 
     def validate(finished: int) -> dict[str, float]:
         if isinstance(encoder, SpikingConvEncoder):
@@ -153,7 +151,7 @@ def pretrain_prototypes(
             embedded = embed(encoder, held.flatten(0, 1), run.device)
         embedded, right = embedded.view(*held.shape[:2], -1), 0.0
         for classes, which in fixed:
-            right += share(*_episode(embedded[classes.unsqueeze(1), which], episodes.shots))
+            right += metrics.accuracy(*_episode(embedded[classes.unsqueeze(1), which], episodes.shots))
         return {"validation_accuracy": right / len(fixed)}
 
     fit(
@@ -224,7 +222,7 @@ def pretrain_classes(
     batches = Batches(len(images), batch, order, run.rank, run.world)
 
     def step(finished: int) -> dict[str, float]:
-        lr = learning_rate(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
+        lr = step_decay(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
         set_learning_rate(optimizer, lr)
         chosen = batches.next()
         target = labels[chosen].to(run.device)
@@ -233,14 +231,11 @@ def pretrain_classes(
         features = encoder(shown if seen is None else seen(shown))
         logits = head(features)
         loss = cross_entropy(logits, target)
-        values = {"accuracy": share(logits, target), "lr": lr}
+        values = {"accuracy": metrics.accuracy(logits, target), "lr": lr}
         if redraw:
             error = mse_loss(parts["decoder"](features), shown.flatten(1))
             loss, values = loss + redraw * error, values | {"error": error.item()}
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        ranks.average_gradients(learned)
-        optimizer.step()
+        descend(loss, optimizer, learned)
         ranks.average_buffers(encoder)
         return {"loss": loss.item(), **values}
 
@@ -249,7 +244,7 @@ def pretrain_classes(
         features = embed(encoder, validation[0] if seen is None else seen(validation[0]), run.device)
         logits, wanted = head(features), validation[1].to(run.device)
         loss = cross_entropy(logits, wanted).item()
-        values = {"validation_loss": loss, "validation_accuracy": share(logits, wanted)}
+        values = {"validation_loss": loss, "validation_accuracy": metrics.accuracy(logits, wanted)}
         if redraw:
             error = mse_loss(parts["decoder"](features), validation[0].to(run.device).float().flatten(1)).item()
             values |= {"validation_loss": loss + redraw * error, "validation_error": error}

@@ -7,8 +7,8 @@ import torch
 from ..data.concentration import EMPTY, UP, expected_flips, optimal_flips
 from ..plot import games as draw
 from ..plot import memory as pictures
+from ..train.figures import plot_learning_curves, to_numpy
 from ..train.run import Run
-from ._figures import learning, numbers
 
 SCENES = 24
 """Flips of a game that are shown."""
@@ -19,7 +19,7 @@ def concentration(config: Any, run: Run, turns: Any) -> None:
     """A game of one table, flip by flip, and what all games of the test and the training came to."""
     film(config, run, turns[:SCENES])
     if turns[0].memory.numel():
-        last = {f"flip {number}": numbers(turn.memory[0]) for number, turn in enumerate(turns[:4], 1)}
+        last = {f"flip {number}": to_numpy(turn.memory[0]) for number, turn in enumerate(turns[:4], 1)}
         keys = ["key neuron"] * len(last)
         figure = pictures.matrices(last, "value neuron", keys, "The memory after each observation", "weight")
         run.figure("memory", figure, "The first flips of the same game.")
@@ -44,7 +44,7 @@ def concentration(config: Any, run: Run, turns: Any) -> None:
         else {},
     }
     smooth = max(len(run.metrics()) // 60, 1)
-    learning(run, "Learning to play Concentration", charts, {"flips of a game": levels}, smooth)
+    plot_learning_curves(run, "Learning to play Concentration", charts, {"flips of a game": levels}, smooth)
 
 
 def film(config: Any, run: Run, turns: Any) -> None:
@@ -62,15 +62,15 @@ def film(config: Any, run: Run, turns: Any) -> None:
         elif int((face == UP).sum()) == 2:
             what = "no pair"
         images = turn.before.images[0][turn.before.deck[0].clamp(min=0)]
-        memory = numbers(turn.memory[0]) if turn.memory.numel() else None
+        memory = to_numpy(turn.memory[0]) if turn.memory.numel() else None
         title = f"Flip {number}, cell {cell + 1}: {what}"
         scenes.append(
             draw.Scene(
                 title,
                 [FACES[int(one)] for one in face],
-                numbers(images),
+                to_numpy(images),
                 cell,
-                numbers(turn.chances[0]),
+                to_numpy(turn.chances[0]),
                 memory,
                 largest,
             )
@@ -82,7 +82,7 @@ def film(config: Any, run: Run, turns: Any) -> None:
 def rasters(config: Any, run: Run, turns: Any) -> None:
     """Spikes of the first flips."""
     layers = [turn.inside.layers for turn in turns]
-    spikes = {name: numbers(torch.cat([one[name][:, 0] for one in layers])) for name in layers[0]}
+    spikes = {name: to_numpy(torch.cat([one[name][:, 0] for one in layers])) for name in layers[0]}
     parts = [(f"flip {number}", config.item_ms) for number in range(1, len(turns) + 1)]
     run.figure(
         "spikes",

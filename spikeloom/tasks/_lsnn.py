@@ -1,17 +1,12 @@
 """What tasks share: the models of the LSNN paper, the learning rate, what is said about activity and answers."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from ..core import State, map_state
-from ..errors import ConfigError, check_positive
 from ..models.lsnn import LSNN, LSTMBaseline
 from ..surrogate import Triangle
-from ..train import ranks
 from ..train.run import Run
 
 ModelName = Literal["lsnn", "lif", "lstm"]
@@ -97,42 +92,6 @@ def lstm_units(n_in: int, neurons: int, n_out: int, bias: bool) -> int:
 
     wanted = neurons * (n_in + neurons + n_out) + bias * n_out
     return min(range(1, neurons + 2), key=lambda units: abs(weights(units) - wanted))
-
-
-def learning_rate(update: int, lr: float, decay: float, every: int) -> float:
-    """The learning rate of an update: multiplied by `decay` whenever `every` updates are finished.
-
-    >>> round(learning_rate(2500, 0.01, 0.8, 2500), 6)
-    0.008
-    """
-    check_positive("The learning rate", lr=lr, lr_decay=decay)
-    if every < 1:
-        raise ConfigError(f"The learning rate needs lr_decay_every >= 1, but got {every}. Use lr_decay 1 for no decay.")
-    return lr * decay ** (update // every)
-
-
-def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
-    """Use this learning rate from now on."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-
-
-def share(answers: Tensor, labels: Tensor) -> float:
-    """The share of right answers; answers [N, K]."""
-    return float((answers.detach().argmax(-1) == labels).double().mean())
-
-
-def out_of_time(minutes: float, run: Run) -> Callable[[int, list[dict[str, Any]]], bool] | None:
-    """Whether the minutes are used up, those before a restart included; all ranks follow the clock of the first."""
-    if not minutes:
-        return None
-    start = time.monotonic() - run.seconds()
-    return lambda finished, history: bool(ranks.shared(time.monotonic() - start > 60.0 * minutes))
-
-
-def carry_on(state: State) -> State:
-    """A copy of the values of a state: no history, and no share in the batch it came from."""
-    return map_state(lambda tensor: tensor.detach().clone(), state)
 
 
 def rates(spikes: Tensor, dt: float) -> Tensor:

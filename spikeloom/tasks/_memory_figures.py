@@ -11,21 +11,22 @@ from ..data.associations import Associations
 from ..data.babi import Batch, Question, Sentence
 from ..models.memory import Recollection
 from ..plot import memory as draw
-from ..plot.digits import labelled
+from ..plot.curves import accuracy_by_length
+from ..plot.images import labelled
+from ..train.figures import plot_learning_curves, to_numpy
 from ..train.run import Run
-from ._figures import learning, numbers
 
 
 def associations(config: Any, run: Run, shown: Associations, found: Recollection, lengths: list[int]) -> None:
     """The first sample in detail, all memories, and accuracy by length where others were tested."""
     names = [str(label) for label in range(config.classes)]
     labels, target = shown.labels[:, 0].tolist(), int(shown.target[0])
-    values = {"stored": numbers(shown.features[:, 0].T), "asked": numbers(shown.query[:1].T)}
+    values = {"stored": to_numpy(shown.features[:, 0].T), "asked": to_numpy(shown.query[:1].T)}
     title = f"Labels {', '.join(map(str, labels))}; asked for {target}"
     run.figure("input", draw.matrices(values, "feature", ["item", ""], title), "Vectors of a test sample.")
     said = int(found.logits[0].argmax())
     run.figure(
-        "answer", draw.answer(numbers(found.logits[0]), target, names, f"Answered {said}, stored was {target}"),
+        "answer", draw.answer(to_numpy(found.logits[0]), target, names, f"Answered {said}, stored was {target}"),
         "What the network says; red is right.",
     )  # fmt: skip
     if config.model in ("spiking", "frozen", "recurrent"):
@@ -40,7 +41,9 @@ def associations(config: Any, run: Run, shown: Associations, found: Recollection
         "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
     }
     smooth = max(len(run.metrics()) // 60, 1)
-    learning(run, "Learning associations", charts, {"accuracy": {"chance": round(1 / config.classes, 3)}}, smooth)
+    plot_learning_curves(
+        run, "Learning associations", charts, {"accuracy": {"chance": round(1 / config.classes, 3)}}, smooth
+    )
     if lengths and (run.folder / "result.json").exists():
         test = run.read_json("result.json")["test"]
         by_length = {config.length: test["accuracy"]}
@@ -48,7 +51,7 @@ def associations(config: Any, run: Run, shown: Associations, found: Recollection
             value = test.get(f"accuracy_{length}_items")
             by_length |= {} if value is None else {length: value}
         ordered = dict(sorted(by_length.items()))
-        figure = draw.accuracy_by_length(
+        figure = accuracy_by_length(
             {config.model: ordered}, dict.fromkeys(ordered, 1 / config.classes), f"Trained with {config.length} items"
         )
         run.figure("accuracy_by_length", figure, "Accuracy on samples of other lengths than in training.")
@@ -61,16 +64,18 @@ def stories(
     """One story in detail with the weights of all memories, weights of places, learning, accuracy by length."""
     asked, target = " ".join(question.words), int(shown.target[0])
     said = words[int(found.logits[0].argmax())]
-    matrix = numbers(torch.cat([shown.statements, shown.query]))
+    matrix = to_numpy(torch.cat([shown.statements, shown.query]))
     figure = draw.sentences([*told, question.words], matrix, f"A test story: {asked}? {question.answer}")
     run.figure("input", figure, "Words of a test story and of the question, by their place in the sentence.")
-    figure = draw.answer(numbers(found.logits[0]), target, words, f"{asked}? Answered {said}, right is {words[target]}")
+    figure = draw.answer(
+        to_numpy(found.logits[0]), target, words, f"{asked}? Answered {said}, right is {words[target]}"
+    )
     run.figure("answer", figure, "What the network says; red is right.")
     every = max(len(told) // 20, 1)
     rasters(config, run, found, [f"{n + 1}" if n % every == 0 else "" for n in range(len(told))])
     memories(run, found)
     figure = draw.matrices(
-        {"weights": numbers(position)}, "place in the sentence, first: 0", ["current"], "Weights of places"
+        {"weights": to_numpy(position)}, "place in the sentence, first: 0", ["current"], "Weights of places"
     )
     run.figure("places", figure, "How much the embedding of a word counts in each place, for each current.")
     charts = {
@@ -78,10 +83,10 @@ def stories(
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
         "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
     }
-    learning(run, "Learning to answer questions", charts, {}, max(len(run.metrics()) // 60, 1))
+    plot_learning_curves(run, "Learning to answer questions", charts, {}, max(len(run.metrics()) // 60, 1))
     if (run.folder / "lengths.json").exists():
         curve = {length: right for length, _, right in run.read_json("lengths.json")}
-        figure = draw.accuracy_by_length(
+        figure = accuracy_by_length(
             {config.model: curve}, title="Test questions by the length of the story", items="statements"
         )
         run.figure("accuracy_by_length", figure, "Accuracy on test questions; neighbouring lengths together.")
@@ -89,7 +94,7 @@ def stories(
 
 def rasters(config: Any, run: Run, found: Recollection, items: list[str]) -> None:
     """Spikes of the first sample while it is stored, and while it is read."""
-    spikes = {name: numbers(part[:, 0]) for name, part in found.layers.items()}
+    spikes = {name: to_numpy(part[:, 0]) for name, part in found.layers.items()}
     stored = {name: part for name, part in spikes.items() if name == "storage encoder" or name.startswith("write")}
     asked = {name: part for name, part in spikes.items() if name not in stored}
     parts = [(name, config.item_ms) for name in items]
@@ -102,7 +107,7 @@ def rasters(config: Any, run: Run, found: Recollection, items: list[str]) -> Non
 
 def memories(run: Run, found: Recollection) -> None:
     """The memory of the first sample, and the weights of all."""
-    one = numbers(found.memory[0])
+    one = to_numpy(found.memory[0])
     figure = draw.matrices({"from keys to values": one}, "value neuron", ["key neuron"], "The memory", "weight")
     run.figure("memory", figure, "What the network wrote of a sample.")
     everything: Any = torch.as_tensor(found.memory).detach().cpu().numpy()
@@ -123,12 +128,12 @@ def one_shot(
     """
     names = [str(number + 1) for number in range(config.ways)]
     titles = [f"stored as {name}" for name in names] + [f"asked: {names[target]}"]
-    run.figure("episode", labelled(numbers(pixels), titles, "A test episode"), "Images of a test episode.")
+    run.figure("episode", labelled(to_numpy(pixels), titles, "A test episode"), "Images of a test episode.")
     said = int(found.logits[0].argmax())
     title = f"Answered {names[said]}, right is {names[target]}"
-    run.figure("answer", draw.answer(numbers(found.logits[0]), target, names, title), "What it says; red is right.")
+    run.figure("answer", draw.answer(to_numpy(found.logits[0]), target, names, title), "What it says; red is right.")
     if inside:
-        seen = {name: numbers(part[:, 0]) for name, part in inside.items()}
+        seen = {name: to_numpy(part[:, 0]) for name, part in inside.items()}
         figure = draw.populations(seen, config.dt, [("query", config.item_ms)], "The encoder while it is asked")
         run.figure("encoder", figure, "Spikes of the pixels and of each block before its pool.")
     if config.model in ("spiking", "frozen"):
@@ -143,11 +148,11 @@ def one_shot(
         "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
     }
     smooth = max(len(run.metrics()) // 60, 1)
-    learning(run, "Learning episodes", charts, {"accuracy": {"chance": round(1 / config.ways, 3)}}, smooth)
+    plot_learning_curves(run, "Learning episodes", charts, {"accuracy": {"chance": round(1 / config.ways, 3)}}, smooth)
     curves = {"loss": charts["loss"], "accuracy": charts["accuracy"]}
     for name, lines in phases.items():
         title = "Pre-training of the encoder" if name == "pretraining" else "Training of the encoder by its spikes"
-        learning(run, title, curves, {}, max(len(lines) // 60, 1), name, lines)
+        plot_learning_curves(run, title, curves, {}, max(len(lines) // 60, 1), name, lines)
 
 
 def heat(run: Run, found: Recollection, what: str = "images") -> None:
@@ -156,11 +161,11 @@ def heat(run: Run, found: Recollection, what: str = "images") -> None:
     Args:
         what: it stores.
     """
-    stored = {"encoder": numbers(found.encoder[:, 0].T)}
-    asked = {"encoder": numbers(found.query[:, 0].T)}
+    stored = {"encoder": to_numpy(found.encoder[:, 0].T)}
+    asked = {"encoder": to_numpy(found.query[:, 0].T)}
     for parts, both in ((stored, found.written), (asked, found.read)):
         keys, values = both[:, 0].chunk(2, -1)
-        parts |= {"keys": numbers(keys.T), "values": numbers(values.T)}
+        parts |= {"keys": to_numpy(keys.T), "values": to_numpy(values.T)}
     figure = draw.matrices(stored, "neuron", ["item"] * 3, f"While {what} are stored", "activity")
     run.figure("writing", figure, "Activities in a test sample: one column for each item.")
     run.figure(

@@ -20,8 +20,8 @@ from ..convert.converted import Converted
 from ..data.batches import in_order
 from ..errors import ExportError
 from ..neurons import rate_neurons
+from ..train import metrics
 from ..train.run import Run
-from ._lsnn import share
 from .mnist_rate import Config, brightness, confusions, costs, load, ordinary, rate_answers, shown
 
 WALKTHROUGH, CALIBRATION = 400, 2_000
@@ -51,12 +51,12 @@ def compare(config: Config, run: Run) -> dict[str, float]:
     training, _ = load("train", config, run.device)
     model = ordinary(config, run).eval()
     update = run.load_best(model=model)
-    ann = share(rate_answers(config, model, images), labels)
+    ann = metrics.accuracy(rate_answers(config, model, images), labels)
     rows = list[dict[str, Any]]()
     for way in WAYS:
         x = brightness(images[:WALKTHROUGH], config)
         outputs = [present(walked(model, way), x[part], way.steps).probes["out"][-1] for part in in_order(len(x), 50)]
-        accuracy = share(torch.cat(outputs), labels[:WALKTHROUGH])
+        accuracy = metrics.accuracy(torch.cat(outputs), labels[:WALKTHROUGH])
         rows.append({"partner": "regular", **way._asdict(), "accuracy": accuracy, "images": len(x)})
     x = brightness(training[:CALIBRATION], config)
     curves, values = dict[str, list[float]](), dict[str, float]()

@@ -7,10 +7,11 @@ from ..convert.converted import Converted
 from ..core import Stateful
 from ..neurons import rate_neurons
 from ..plot.confusion import confusion
-from ..plot.digits import accuracy_over_steps, activity, answers_over_time, labelled
+from ..plot.digits import accuracy_over_steps, activity, answers_over_time
+from ..plot.images import labelled
 from ..plot.style import Array
+from ..train.figures import plot_learning_curves, to_numpy
 from ..train.run import Run
-from ._figures import learning, numbers
 from .mnist_rate import Config, brightness, load, network, ordinary, spiking
 
 SAMPLED = 1_000
@@ -22,14 +23,14 @@ def draw(config: Config, run: Run) -> None:
     """Training digits, test digits with the answer over time, activity, accuracy over steps, learning curves."""
     images, labels = load("train", config, torch.device("cpu"))
     titles = [str(label) for label in labels[:3].tolist()]
-    run.figure("training_digits", labelled(numbers(images[:3, 0]), titles), "The first training images.")
+    run.figure("training_digits", labelled(to_numpy(images[:3, 0]), titles), "The first training images.")
     lines = len(run.metrics())
     charts = {
         "loss": {"training": "loss", "validation": "validation_loss"},
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
         "mean rate [Hz]": {f"layer {i + 1}": f"rate_{i + 1}" for i in range(2 if config.ann else 3)},
     }
-    learning(run, "Learning MNIST as rates", charts, {}, smooth=max(lines // 60, 1))
+    plot_learning_curves(run, "Learning MNIST as rates", charts, {}, smooth=max(lines // 60, 1))
     if (run.folder / "steps.json").exists():
         steps = run.read_json("steps.json")
         curves = steps.get("curves") or {"spikes": steps["accuracy"]}
@@ -48,7 +49,7 @@ def draw(config: Config, run: Run) -> None:
     run.load_best(model=model)
     probe = Probe(tau_syn=config.tau_probe, debias=config.debias)
     found = answers(config, run, spiking(config, model), images, probe, config.steps, "activity", "")
-    figure = answers_over_time(numbers(images[:, 0]), found, labels.tolist())
+    figure = answers_over_time(to_numpy(images[:, 0]), found, labels.tolist())
     caption = "Test images, and the softmax of the low-passed output over the time for which they are shown."
     run.figure("answers", figure, caption)
 
@@ -78,9 +79,9 @@ def answers(
     outputs = found.probes["out"]
     if isinstance(model, Converted) and "regular" not in {neuron.partner for neuron in rate_neurons(model).values()}:
         outputs = outputs.cumsum(0) / torch.arange(1, steps + 1, device=outputs.device).view(-1, 1, 1)
-    probabilities: Array = numbers(outputs.softmax(-1))
-    spikes = numbers(found.probes["hidden"][:, 0] / torch.as_tensor(first.height))
+    probabilities: Array = to_numpy(outputs.softmax(-1))
+    spikes = to_numpy(found.probes["hidden"][:, 0] / torch.as_tensor(first.height))
     title = "The first layer sees a digit" + said
-    figure = activity(numbers(images[0, 0]), spikes, probabilities[:, 0], title=title)
+    figure = activity(to_numpy(images[0, 0]), spikes, probabilities[:, 0], title=title)
     run.figure(name, figure, "Spikes of neurons drawn at random from the first layer, and the answer.")
     return probabilities

@@ -12,9 +12,9 @@ from ..data.omniglot import Episodes
 from ..errors import DataError
 from ..models.encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder
 from ..models.memory import Recollection
+from ..train import metrics
 from ..train.run import Run
 from ._encoders import embed
-from ._lsnn import share
 from ._memory import of_data, steps
 
 TEST_BATCH = 100
@@ -129,7 +129,9 @@ def accuracy(learner: Learner, source: Source, shown: Episodes, run: Run) -> flo
     for start in range(0, len(shown.target), TEST_BATCH):
         part = slice(start, start + TEST_BATCH)
         few = Episodes(shown.images[:, part], shown.query[part], shown.target[part])
-        right += len(few.target) * share(answer(learner, source, few, run.device).logits, few.target.to(run.device))
+        right += len(few.target) * metrics.accuracy(
+            answer(learner, source, few, run.device).logits, few.target.to(run.device)
+        )
     return right / len(shown.target)
 
 
@@ -137,7 +139,7 @@ def nearest(features: Tensor, shown: Episodes) -> float:
     """Share of episodes in which the query's nearest image, by features [N, F], is the right one."""
     features = features.cpu()
     logits = -(features[shown.images] - features[shown.query]).square().sum(2).T
-    return share(logits, shown.target)
+    return metrics.accuracy(logits, shown.target)
 
 
 def named(name: str, accuracy: float, count: int) -> dict[str, float]:

@@ -19,10 +19,11 @@ from ..data.spike_trains import Augmentation, Batch, SpikeTrains, flip, raster
 from ..errors import ConfigError, check_positive
 from ..layers import activity_cost, answer
 from ..models.parallel import NeuronOptions, ParallelActivity, ParallelNetwork
-from ..train import ranks
+from ..train import metrics
 from ..train.run import Run
+from ..train.schedule import set_learning_rate, step_decay, time_limit
+from ..train.step import descend
 from ..train.supervised import fit
-from ._lsnn import learning_rate, out_of_time, set_learning_rate, share
 
 Neuron = Literal["LIF", "non_spiking", "SB", "GS", "TRB", "T", "ST", "TT", "TRT", "D", "SD", "TD", "TRD"]
 SNR = (0, 5, 10, 15, 20)
@@ -139,7 +140,7 @@ class Splits(NamedTuple):
 def check(options: Options) -> None:
     """Raise ConfigError where options make no sense together."""
     check_positive("The task", window=options.window, batch=options.batch, pool=options.pool, epochs=options.epochs)
-    learning_rate(0, options.lr, options.lr_decay, options.lr_decay_every)
+    step_decay(0, options.lr, options.lr_decay, options.lr_decay_every)
     if options.select == "best" and options.validation == "none":
         raise ConfigError('select "best" needs samples to choose by. Set validation to mixed or speakers.')
     if min(options.reg_thr, options.reg_thr_r) < 0.0 or options.weight_decay < 0.0:
@@ -195,22 +196,19 @@ def train(options: Options, run: Run, splits: Splits) -> None:
     averaged = {"averaged": tested} if options.average else {}
 
     def step(finished: int) -> dict[str, float]:
-        lr = learning_rate(finished // epoch, options.lr, options.lr_decay, options.lr_decay_every)
+        lr = step_decay(finished // epoch, options.lr, options.lr_decay, options.lr_decay_every)
         set_learning_rate(optimizer, lr)
         model.train()
         batch = show(options, training, batches.next(), augment, run.generator("augmentation"), run.device)
         activity, _ = model(batch.spikes)
         said = answer(activity.logits, options.loss, batch.valid)
         loss = cross_entropy(said, batch.labels, label_smoothing=options.smoothing)
-        values = {"accuracy": share(said, batch.labels), "lr": lr, "epoch": float(finished // epoch)}
+        values = {"accuracy": metrics.accuracy(said, batch.labels), "lr": lr, "epoch": float(finished // epoch)}
         if options.reg_thr:
             loss = loss + activity_cost(activity.spikes, options.reg_thr, batch.valid)
         if options.reg_thr_r:
             loss = loss + activity_cost(activity.hidden, options.reg_thr_r, batch.valid)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        ranks.average_gradients(model)
-        optimizer.step()
+        descend(loss, optimizer, model)
         if options.average:
             new = max(1.0 - options.average, 1.0 / (finished + 1))  # at first the plain mean
             with torch.no_grad():
@@ -221,7 +219,7 @@ def train(options: Options, run: Run, splits: Splits) -> None:
         assert splits.validation is not None
         found = answers(options, tested, splits.validation, run.device)
         return {
-            "validation_accuracy": share(found.answers, found.labels),
+            "validation_accuracy": metrics.accuracy(found.answers, found.labels),
             "validation_loss": float(cross_entropy(found.answers, found.labels)),
         }
 
@@ -233,7 +231,7 @@ def train(options: Options, run: Run, splits: Splits) -> None:
         validate=validate if splits.validation is not None else None,
         validate_every=options.validate_every * epoch,
         checkpoint_every=options.checkpoint_every * epoch,
-        stop=out_of_time(options.minutes, run),
+        stop=time_limit(options.minutes, run),
         best="validation_accuracy" if options.select == "best" else None,
         better="higher",
     )
@@ -250,10 +248,10 @@ def evaluate(options: Options, run: Run, splits: Splits, data: list[Any]) -> dic
     counts.index_put_((found.labels, found.answers.argmax(-1)), torch.ones_like(found.labels), accumulate=True)
     run.write_json("confusion.json", counts.tolist())
     run.write_json("activity.json", costs(options, trains, found, data))
-    values = {"accuracy": share(found.answers, found.labels)}
+    values = {"accuracy": metrics.accuracy(found.answers, found.labels)}
     if splits.validation is not None:
         held_out = answers(options, model, splits.validation, run.device)
-        values["validation_accuracy"] = share(held_out.answers, held_out.labels)
+        values["validation_accuracy"] = metrics.accuracy(held_out.answers, held_out.labels)
     values |= {"update": float(update), "test_samples": float(len(trains))}
     values |= {f"spikes_per_step_{i + 1}": rate for i, rate in enumerate(found.rates)}
     if options.robustness:
@@ -261,7 +259,7 @@ def evaluate(options: Options, run: Run, splits: Splits, data: list[Any]) -> dic
             scores = []
             for _ in range(REPEATS):
                 noisy = answers(options, model, trains, run.device, snr, run.generator("flips"))
-                scores.append(share(noisy.answers, noisy.labels))
+                scores.append(metrics.accuracy(noisy.answers, noisy.labels))
             values[f"accuracy_{snr}_db"] = float(np.mean(scores))
             values[f"accuracy_{snr}_db_sd"] = float(np.std(scores, ddof=1))
     return values
@@ -368,7 +366,7 @@ def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
     from ..plot.confusion import confusion
     from ..plot.raster import Rows, layered, rate_histogram
     from ..plot.style import CYCLE
-    from ._figures import learning, numbers
+    from ..train.figures import plot_learning_curves, to_numpy
 
     trains = splits.test
     model = network(options, run, trains.channels, len(trains.classes)).eval()
@@ -378,9 +376,9 @@ def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
     first = int(batch.lengths[0])
     spiking = options.neuron != "non_spiking"
     layers = activity.spikes if spiking else ()
-    groups = [Rows("input", numbers(batch.spikes[:first, 0] > 0))]
+    groups = [Rows("input", to_numpy(batch.spikes[:first, 0] > 0))]
     groups += [
-        Rows(f"layer {i + 1}", numbers(layer[:first, 0] > 0), CYCLE[i % len(CYCLE)]) for i, layer in enumerate(layers)
+        Rows(f"layer {i + 1}", to_numpy(layer[:first, 0] > 0), CYCLE[i % len(CYCLE)]) for i, layer in enumerate(layers)
     ]
     said = trains.classes[int(answer(activity.logits, options.loss, batch.valid)[0].argmax())]
     word = trains.classes[int(batch.labels[0])]
@@ -392,11 +390,13 @@ def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
     if spiking:
         charts["spikes per step"] = {f"layer {i + 1}": f"spikes_{i + 1}" for i in range(options.layers)}
     lines = len(run.metrics())
-    learning(run, title, charts, {"accuracy": {"chance": 1 / len(trains.classes)}}, smooth=max(lines // 60, 1))
+    plot_learning_curves(
+        run, title, charts, {"accuracy": {"chance": 1 / len(trains.classes)}}, smooth=max(lines // 60, 1)
+    )
     if spiking:
         weights = batch.valid.flatten().float()
         hertz = {
-            f"layer {i + 1}": numbers(weights @ layer.flatten(0, 1) / weights.sum() * (1000 / options.window))
+            f"layer {i + 1}": to_numpy(weights @ layer.flatten(0, 1) / weights.sum() * (1000 / options.window))
             for i, layer in enumerate(layers)
         }
         run.figure(

@@ -12,8 +12,8 @@ from ..plot.fields import accuracy_curve, assignments, input_image, receptive_fi
 from ..plot.raster import Rows, layered
 from ..plot.style import CYCLE
 from ..plot.voltages import Membrane, voltages
+from ..train.figures import to_numpy
 from ..train.run import Run
-from ._figures import numbers
 from ._stdp import Known, Options, Source, Splits, about_fields, encoder, network
 
 
@@ -25,10 +25,10 @@ def draw(options: Options, run: Run, splits: Splits, published: dict[str, float]
     names = known.assignment().labels
     if (run.folder / "names.json").exists():
         names = torch.tensor(run.read_json("names.json")["labels"])
-    fields = numbers(net.weight.contiguous().view(-1, *splits.shape))
-    figure = receptive_fields(fields, float(fields.max()), numbers(names))
+    fields = to_numpy(net.weight.contiguous().view(-1, *splits.shape))
+    figure = receptive_fields(fields, float(fields.max()), to_numpy(names))
     run.figure("receptive_fields", figure, about_fields(options.n_neurons))
-    run.figure("assignments", assignments(numbers(names), splits.classes), "What each neuron answers to, same places.")
+    run.figure("assignments", assignments(to_numpy(names), splits.classes), "What each neuron answers to, same places.")
     lines = run.metrics()
     curves = {name: [line[f"accuracy_{name}"] for line in lines] for name in VOTES}
     if lines:
@@ -38,7 +38,7 @@ def draw(options: Options, run: Run, splits: Splits, published: dict[str, float]
             "“accuracy logistic” of the result is that of a linear read-out, which learns from labels (supervised)."
         )
         run.figure("accuracy", figure, caption)
-        run.figure("spikes_per_neuron", spikes_per_neuron(numbers(known.spikes)), "While learning.")
+        run.figure("spikes_per_neuron", spikes_per_neuron(to_numpy(known.spikes)), "While learning.")
     for name, title in {"confusion": "Test samples", "training_confusion": "Training samples"}.items():
         if (run.folder / f"{name}.json").exists():
             counts = torch.tensor(run.read_json(f"{name}.json")).numpy()
@@ -51,15 +51,15 @@ def sample(options: Options, run: Run, net: DiehlCookNetwork, splits: Splits, nu
     """One test sample: the input, the spikes of all layers, voltages against thresholds."""
     xs = shown(splits.test, number, run, net)
     label = splits.classes[int(splits.test.labels[number])]
-    picture = numbers(xs.sum((0, 1)).view(splits.shape))
+    picture = to_numpy(xs.sum((0, 1)).view(splits.shape))
     run.figure(f"input_{number + 1}", input_image(picture, f"A test sample, “{label}”"), "Spikes of each input.")
     _, states = record(net.step, xs, net.initial_state(xs[0], options.gain_test or options.gain))
-    groups = [Rows("input", numbers(xs[:, 0] > 0)), Rows("excitatory", numbers(states.spikes[:, 0] > 0), CYCLE[0])]
+    groups = [Rows("input", to_numpy(xs[:, 0] > 0)), Rows("excitatory", to_numpy(states.spikes[:, 0] > 0), CYCLE[0])]
     fired, thresholds = states.spikes[:, 0], net.neurons.threshold + states.neurons.homeostasis
-    moved = numbers(states.neurons.voltage[:, 0])
-    membranes = [Membrane("excitatory", moved, numbers(thresholds), numbers(fired))]
+    moved = to_numpy(states.neurons.voltage[:, 0])
+    membranes = [Membrane("excitatory", moved, to_numpy(thresholds), to_numpy(fired))]
     if net.inhibitory is not None:
-        fired, moved = numbers(states.inhibited[:, 0]), numbers(states.inhibitory.voltage[:, 0])
+        fired, moved = to_numpy(states.inhibited[:, 0]), to_numpy(states.inhibitory.voltage[:, 0])
         groups.append(Rows("inhibitory", fired > 0, CYCLE[1]))
         membranes.append(Membrane("inhibitory", moved, net.inhibitory.threshold, fired))
     title = f"A test sample, “{label}”"

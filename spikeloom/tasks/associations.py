@@ -20,11 +20,11 @@ from ..data.associations import Associations, draw
 from ..errors import ConfigError, check_positive
 from ..layers.memory import align_weights_
 from ..models.memory import AssociationNetwork, Kind, LSTMCore, MemoryCore, RateMemory, Recollection, RecurrentCore
-from ..train import ranks
 from ..train.run import Run
+from ..train.schedule import time_limit
+from ..train.step import descend
 from ..train.supervised import fit
 from ..train.table import Table
-from ._lsnn import out_of_time
 from ._memory import (
     SPIKING,
     Silence,
@@ -218,12 +218,7 @@ def train(config: Config, run: Run) -> None:
         values = {"loss": loss.item(), "accuracy": share(found.logits, shown.target), "lr": lr}
         if config.rate_cost and config.model in SPIKING and finished >= config.rate_cost_after:
             loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in found.layers.values())
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        ranks.average_gradients(model)
-        if config.clip:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
+        descend(loss, optimizer, model, config.clip)
         silent.look(run, found, finished)
         return values | rates(config, found)
 
@@ -239,7 +234,7 @@ def train(config: Config, run: Run) -> None:
         validate=validate,
         validate_every=config.validate_every,
         checkpoint_every=config.checkpoint_every,
-        stop=out_of_time(config.minutes, run),
+        stop=time_limit(config.minutes, run),
         best="validation_accuracy" if config.select == "best" else None,
         better="higher",
     )

@@ -28,11 +28,12 @@ from ..layers.memory import align_
 from ..models.memory import MemoryCore
 from ..models.stories import Answers, Sentences, StoryNetwork
 from ..train import config as as_json
-from ..train import ranks
+from ..train import metrics, ranks
 from ..train.run import Run
+from ..train.schedule import set_learning_rate, step_decay
+from ..train.step import descend
 from ..train.supervised import History, fit
 from ..train.table import Table
-from ._lsnn import learning_rate, set_learning_rate, share
 from ._memory import Silence, check_layers, neuron_of, populations, rule_of, steps
 
 TEST_BATCH = 64
@@ -188,19 +189,14 @@ def train(config: Config, run: Run) -> None:
     silent = Silence()
 
     def step(finished: int) -> dict[str, float]:
-        lr = learning_rate(finished, config.lr, config.lr_decay, config.lr_decay_every)
+        lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
         chosen = batches.next()
         shown = training.batch(training.of(chosen) if config.whole_stories else chosen).to(run.device)
         found = model(shown.statements, shown.lengths, shown.query, shown.first)
         loss, values = losses(config, found, shown.target, config.rate_cost * (finished >= config.rate_cost_after))
         values["lr"] = lr
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        ranks.average_gradients(model)
-        if config.clip:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
+        descend(loss, optimizer, model, config.clip)
         silent.look(run, found, finished)
         return values | rates(config, found.layers)
 
@@ -281,7 +277,7 @@ def check(config: Config) -> None:
         dt=config.dt, embedding=config.embedding, memory_size=config.memory_size, input_gain=config.input_gain,
         delay=config.delay, validation=config.validation,
     )  # fmt: skip
-    learning_rate(0, config.lr, config.lr_decay, config.lr_decay_every)
+    step_decay(0, config.lr, config.lr_decay, config.lr_decay_every)
     check_layers(config, "item_ms", "window", "delay")
     babi.check_task(config.qa)
     if not 0.0 < config.validation < 1.0:
@@ -399,7 +395,7 @@ def losses(config: Config, found: Answers, target: Tensor, rate_cost: float) -> 
     here = len(target)
     part = here / float(ranks.mean_of(torch.tensor(float(here))))
     loss = part * cross_entropy(found.logits, target)
-    values = {"loss": loss.item(), "accuracy": part * share(found.logits, target.cpu())}
+    values = {"loss": loss.item(), "accuracy": part * metrics.accuracy(found.logits, target.cpu())}
     if rate_cost:
         loss = loss + rate_cost * sum(squared_rates(config, fired) for fired in found.layers.values())
     return loss, values
@@ -410,8 +406,8 @@ def squared_rates(config: Config, fired: Tensor) -> Tensor:
 
     Shapes: spikes per step [B, N], over the time of each story. With several processes the batch is that of all.
     """
-    share = ranks.mean_of(fired.sum(0)) / ranks.mean_of(fired.new_tensor(float(len(fired))))
-    return (share * (1000.0 / config.dt) - config.target_rate).square().mean()
+    accuracy = ranks.mean_of(fired.sum(0)) / ranks.mean_of(fired.new_tensor(float(len(fired))))
+    return (accuracy * (1000.0 / config.dt) - config.target_rate).square().mean()
 
 
 def rates(config: Config, layers: Mapping[str, Tensor]) -> dict[str, float]:

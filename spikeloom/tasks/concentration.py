@@ -23,9 +23,9 @@ from ..models.agent import Agent, Core, Inside, RateRecall, Reactive, SpikingRec
 from ..train import ppo, ranks
 from ..train.ppo import PPO, Situation
 from ..train.run import Carry, Run
+from ..train.schedule import time_limit
 from ..train.supervised import fit
 from ..train.vector import as_vector
-from ._lsnn import out_of_time
 from ._memory import check_data_seed, check_layers, neuron_of, of_data, populations, rule_of, steps
 
 TEST_BATCH = 250
@@ -221,7 +221,7 @@ def train(config: Config, run: Run) -> None:
         validate=validate,
         validate_every=config.validate_every,
         checkpoint_every=config.checkpoint_every,
-        stop=out_of_time(config.minutes, run),
+        stop=time_limit(config.minutes, run),
         best="validation_flips" if config.select == "best" else None,
     )
 

@@ -28,10 +28,11 @@ from ..models.encoders import SpikingConvEncoder
 from ..models.memory import MemoryCore, RateMemory
 from ..train import ranks
 from ..train.run import Run
+from ..train.schedule import set_learning_rate, step_decay
+from ..train.step import descend
 from ..train.supervised import fit
 from ._cross_modal import Part, Senses, encoder_of, load, numbers, perceive, prepared, spiking_of
 from ._encoders import keep_above
-from ._lsnn import learning_rate, set_learning_rate
 from ._memory import (
     SPIKING,
     Silence,
@@ -226,7 +227,7 @@ def train(config: Config, run: Run) -> None:
     lowest = [[0.001 * value for value in net.thresholds] for net in nets]
 
     def step(finished: int) -> dict[str, float]:
-        lr = learning_rate(finished, config.lr, config.lr_decay, config.lr_decay_every)
+        lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
         if stored is None:
             shown = among.draw(config.batch, False, drawn)
@@ -239,12 +240,7 @@ def train(config: Config, run: Run) -> None:
         values = {"loss": loss.item(), "lr": lr}
         if config.rate_cost and config.model in SPIKING:
             loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in found.layers.values())
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        ranks.average_gradients(learned)
-        if config.clip:
-            torch.nn.utils.clip_grad_norm_(learned, config.clip)
-        optimizer.step()
+        descend(loss, optimizer, learned, config.clip)
         if config.batch_norm:
             ranks.average_buffers(model)
         for net, least in zip(nets, lowest, strict=True):

@@ -23,10 +23,11 @@ from ..data.batches import Batches, in_order
 from ..errors import ConfigError, check_positive
 from ..models.conv import ConvRateNetwork, glorot
 from ..neurons import Curve, LeakyReLUCurve, LIFCurve, RateNeuron, ReLUCurve, rate_neurons
-from ..train import ranks
+from ..train import metrics
 from ..train.run import Run
+from ..train.schedule import set_learning_rate
+from ..train.step import descend
 from ..train.supervised import fit
-from ._lsnn import set_learning_rate, share
 
 CLASSES = 10
 
@@ -150,18 +151,15 @@ def train(config: Config, run: Run) -> None:
         rates = hidden.hertz()
         if config.rate_weight:
             loss = loss + config.rate_weight * sum((layer - config.rate_target).square().mean() for layer in rates)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        ranks.average_gradients(model)
-        optimizer.step()
-        values = {"accuracy": share(logits, wanted), "lr": lr, "epoch": float(batches.epoch)}
+        descend(loss, optimizer, model)
+        values = {"accuracy": metrics.accuracy(logits, wanted), "lr": lr, "epoch": float(batches.epoch)}
         hertz = {f"rate_{i + 1}": float(layer.detach().mean()) for i, layer in enumerate(rates)}
         return {"loss": loss.item(), **values, **hertz}
 
     def validate(finished: int) -> dict[str, float]:
         logits = rate_answers(config, model, validation[0])
         return {
-            "validation_accuracy": share(logits, validation[1]),
+            "validation_accuracy": metrics.accuracy(logits, validation[1]),
             "validation_loss": cross_entropy(logits, validation[1]).item(),
         }
 
@@ -187,7 +185,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     before = shown(config, spiking(config, network(config, run.fresh())), images[: config.untrained_images], probe)
     model = network(config, run)
     update = run.load_best(model=model)
-    rate = share(rate_answers(config, model, images), labels)
+    rate = metrics.accuracy(rate_answers(config, model, images), labels)
     found = shown(config, spiking(config, model), images, probe)
     curve = accuracy_over_steps(found.outputs, labels)
     run.write_json("confusion.json", confusions(found.outputs[-1], labels))
@@ -197,7 +195,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     first = before.outputs[-1]
     values = {
         "accuracy": accuracy, "rate_accuracy": rate, "gap": rate - accuracy,
-        "untrained_accuracy": share(first, labels[: len(first)]), "update": float(update),
+        "untrained_accuracy": metrics.accuracy(first, labels[: len(first)]), "update": float(update),
         "test_images": float(len(images)), "spikes_per_image": sum(found.spikes),
     }  # fmt: skip
     return values | {f"silent_{i + 1}": silent for i, silent in enumerate(found.silent)}

@@ -22,12 +22,13 @@ from ..errors import ConfigError, check_positive
 from ..layers.memory import align_weights_, centre_
 from ..models.encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder, prototype_logits
 from ..models.memory import MemoryCore, OneShotNetwork, RateMemory, Recollection
-from ..train import ranks
+from ..train import metrics, ranks
 from ..train.run import Run
+from ..train.schedule import set_learning_rate, step_decay, time_limit
+from ..train.step import descend
 from ..train.supervised import fit
 from ._encoders import Episodes as PretrainingEpisodes
 from ._encoders import Schedule, borrow, calibrate, embed, keep_above, phase, pretrain_prototypes, spikes, tell
-from ._lsnn import learning_rate, out_of_time, set_learning_rate, share
 from ._memory import (
     SPIKING,
     Silence,
@@ -266,22 +267,17 @@ def train(config: Config, run: Run) -> None:
     silent = Silence()
 
     def step(finished: int) -> dict[str, float]:
-        lr = learning_rate(finished, config.lr, config.lr_decay, config.lr_decay_every)
+        lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
         learner.train()
         shown = draw(config, images, config.batch, of_data(config, run, "training"))
         found = answer(learner, source, shown, run.device)
         target = shown.target.to(run.device)
         loss = cross_entropy(found.logits, target)
-        values = {"loss": loss.item(), "accuracy": share(found.logits, target), "lr": lr}
+        values = {"loss": loss.item(), "accuracy": metrics.accuracy(found.logits, target), "lr": lr}
         if config.rate_cost and config.model != "relu" and finished >= config.rate_cost_after:
             loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in regularised(config, found))
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        ranks.average_gradients(learner)
-        if config.clip:
-            torch.nn.utils.clip_grad_norm_(learner.parameters(), config.clip)
-        optimizer.step()
+        descend(loss, optimizer, learner, config.clip)
         ranks.average_buffers(learner)
         if isinstance(encoder, SpikingConvEncoder):
             keep_above(encoder, lowest)
@@ -299,7 +295,7 @@ def train(config: Config, run: Run) -> None:
         validate=validate,
         validate_every=config.validate_every,
         checkpoint_every=config.checkpoint_every,
-        stop=out_of_time(config.minutes, run),
+        stop=time_limit(config.minutes, run),
         best="validation_accuracy" if config.select == "best" else None,
         better="higher",
     )

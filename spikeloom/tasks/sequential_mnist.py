@@ -27,20 +27,12 @@ from ..errors import ConfigError, check_positive
 from ..layers import rate_cost
 from ..models.lsnn import LSNN, LSTMBaseline, neuron_signs
 from ..rules import Counts, DeepR
-from ..train import ranks
+from ..train import metrics, ranks
 from ..train.run import Run
+from ..train.schedule import set_learning_rate, step_decay, time_limit
+from ..train.step import descend
 from ..train.supervised import fit
-from ._lsnn import (
-    build,
-    layers,
-    learning_rate,
-    out_of_time,
-    populations,
-    rate_values,
-    rates,
-    set_learning_rate,
-    share,
-)
+from ._lsnn import build, layers, populations, rate_values, rates
 
 CLASSES = 10
 VALIDATION = 5_000
@@ -191,7 +183,7 @@ def train(config: Config, run: Run) -> None:
     batches = Batches(len(training[0]), config.batch_train, run.generator("batches", shared=True), run.rank, run.world)
 
     def step(finished: int) -> dict[str, float]:
-        lr = learning_rate(finished, config.lr, config.lr_decay, config.lr_decay_every)
+        lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
         chosen = batches.next().to(run.device)
         activity, _ = model(encode(training[0][chosen], config))
@@ -200,14 +192,17 @@ def train(config: Config, run: Run) -> None:
         loss = cross_entropy(logits, wanted)
         if config.model != "lstm":
             loss = loss + config.rate_cost * rate_cost(activity.spikes, config.target_rate, config.dt, ranks.mean_of)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        ranks.average_gradients(model)
-        optimizer.step()
+        descend(loss, optimizer, model)
         values = {} if config.model == "lstm" else rate_values(rates(activity.spikes, config.dt))
         if rewire is not None:
             values |= rewired(rewire.step())
-        return {"loss": loss.item(), "accuracy": share(logits, wanted), "lr": lr, "epoch": batches.epoch, **values}
+        return {
+            "loss": loss.item(),
+            "accuracy": metrics.accuracy(logits, wanted),
+            "lr": lr,
+            "epoch": batches.epoch,
+            **values,
+        }
 
     def validate(finished: int) -> dict[str, float]:
         chosen = torch.arange(VALIDATION)
@@ -217,7 +212,7 @@ def train(config: Config, run: Run) -> None:
         logits = answers(model, validation[0], chosen, config).logits
         wanted = validation[1][chosen.to(run.device)]
         loss = cross_entropy(logits, wanted)
-        return {"validation_accuracy": share(logits, wanted), "validation_loss": loss.item()}
+        return {"validation_accuracy": metrics.accuracy(logits, wanted), "validation_loss": loss.item()}
 
     parts = {"model": model, "optimizer": optimizer, "batches": batches}
     fit(
@@ -228,7 +223,7 @@ def train(config: Config, run: Run) -> None:
         validate=validate,
         validate_every=config.validate_every,
         checkpoint_every=config.checkpoint_every,
-        stop=out_of_time(config.minutes, run),
+        stop=time_limit(config.minutes, run),
         best="validation_accuracy" if config.select == "best" else None,
         better="higher",
     )
@@ -258,7 +253,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     )
     validation = run.logged(update, "validation_accuracy")
     return {
-        "accuracy": share(found.logits, labels),
+        "accuracy": metrics.accuracy(found.logits, labels),
         "validation_accuracy": validation,
         "update": float(update),
         "test_images": float(len(images)),
@@ -271,7 +266,8 @@ def plot(config: Config, run: Run) -> None:
     from ..plot.confusion import confusion
     from ..plot.episode import digit
     from ..plot.weights import connectivity
-    from ._figures import firing_rates, learning, numbers
+    from ..train.figures import plot_learning_curves, to_numpy
+    from ._figures import firing_rates
 
     model = network(config, run)
     run.load_best(model=model)
@@ -282,13 +278,13 @@ def plot(config: Config, run: Run) -> None:
     said = answer(activity.logits, config).argmax(-1).tolist()
     for b in range(config.figures):
         figure = digit(
-            numbers(pool(images[b : b + 1])[0] if config.downsampled else images[b]),
-            numbers(spikes[:, b]),
-            populations(config, numbers(activity.spikes[:, b]), inhibitory(config)),
-            numbers(activity.logits[:, b]),
+            to_numpy(pool(images[b : b + 1])[0] if config.downsampled else images[b]),
+            to_numpy(spikes[:, b]),
+            populations(config, to_numpy(activity.spikes[:, b]), inhibitory(config)),
+            to_numpy(activity.logits[:, b]),
             int(labels[b]),
             said[b],
-            numbers(activity.threshold[:, b, config.n_regular :]) if config.model == "lsnn" else None,
+            to_numpy(activity.threshold[:, b, config.n_regular :]) if config.model == "lsnn" else None,
             (len(spikes) - window(config)) * config.dt,
             config.dt,
         )
@@ -303,10 +299,10 @@ def plot(config: Config, run: Run) -> None:
         charts["synapses"] = {name: f"active_{name}" for name in sparse}
         charts["synapses per update"] = {"created": "synapses_created"}
     levels = {"accuracy": {"chance": 0.1}, "rate [Hz]": {"target": config.target_rate}}
-    learning(run, "Learning sequential MNIST", charts, levels, smooth=max(config.updates // 60, 1))
+    plot_learning_curves(run, "Learning sequential MNIST", charts, levels, smooth=max(config.updates // 60, 1))
     firing_rates(run, config, rates(activity.spikes, config.dt), config.target_rate, inhibitory(config))
     if sparse:
-        weights = {name: numbers(layer.weight) for name, layer in sparse.items()}
+        weights = {name: to_numpy(layer.weight) for name, layer in sparse.items()}
         run.figure("connectivity", connectivity(weights), "Synapses of the tested weights: blue excites, red inhibits.")
     if (run.folder / "confusion.json").exists():
         counts = torch.tensor(run.read_json("confusion.json")).numpy()
@@ -315,7 +311,7 @@ def plot(config: Config, run: Run) -> None:
 
 def check(config: Config) -> None:
     """Raise ConfigError where options make no sense together."""
-    learning_rate(0, config.lr, config.lr_decay, config.lr_decay_every)
+    step_decay(0, config.lr, config.lr_decay, config.lr_decay_every)
     check_positive("sequential_mnist", batch_validation=config.batch_validation, ext_time=config.ext_time)
     if not 1 <= config.validation_images <= VALIDATION:
         raise ConfigError(

@@ -18,14 +18,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ..core import detach
 from ..data.store_recall import GROUPS, Buffer, Sequences, check_length, draw, encode, symbol_steps
 from ..errors import ConfigError, check_positive
 from ..layers import rate_cost
 from ..models.lsnn import LSNN
 from ..train import metrics, ranks
 from ..train.run import Carry, Run
+from ..train.schedule import set_learning_rate, step_decay
+from ..train.step import descend
 from ..train.supervised import fit
-from ._lsnn import build, carry_on, layers, learning_rate, populations, rate_values, rates, set_learning_rate
+from ._lsnn import build, layers, populations, rate_values, rates
 
 WINDOW = 20
 """Validation errors whose mean decides when training ends."""
@@ -150,7 +153,7 @@ def train(config: Config, run: Run) -> None:
     training, validation = (source(config, run, purpose) for purpose in ("train", "validation"))
 
     def step(finished: int) -> dict[str, float]:
-        lr = learning_rate(finished, config.lr, config.lr_decay, config.lr_decay_every)
+        lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
         spikes, shown = training(config.batch_train)
         activity, state = model(spikes, carry.train)
@@ -158,11 +161,8 @@ def train(config: Config, run: Run) -> None:
         loss = cross_entropy(averages[shown.recalls], shown.targets[shown.recalls])
         if config.model != "lstm":
             loss = loss + config.rate_cost * rate_cost(activity.spikes, config.target_rate, config.dt, ranks.mean_of)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        ranks.average_gradients(model)
-        optimizer.step()
-        carry.train = carry_on(state)
+        descend(loss, optimizer, model)
+        carry.train = detach(state, copy=True)
         values = {} if config.model == "lstm" else rate_values(rates(activity.spikes, config.dt))
         return {"loss": loss.item(), "error": error(averages, shown), "lr": lr, **values}
 
@@ -170,7 +170,7 @@ def train(config: Config, run: Run) -> None:
     def validate(finished: int) -> dict[str, float]:
         spikes, shown = validation(config.batch_validation)
         activity, state = model(spikes, carry.validation)
-        carry.validation = carry_on(state)
+        carry.validation = detach(state, copy=True)
         return {"validation_error": error(per_symbol(activity.logits, config), shown)}
 
     def stop(finished: int, history: list[dict[str, Any]]) -> bool:
@@ -199,7 +199,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     for _ in range(config.test_batches):
         spikes, shown = batches(config.batch_test)
         activity, state = model(spikes, carry.validation)
-        carry.validation = carry_on(state)
+        carry.validation = detach(state, copy=True)
         errors.append(error(per_symbol(activity.logits, config), shown))
         hertz.append(float(rates(activity.spikes, config.dt).mean()))
         input_hertz.append(float(rates(spikes, config.dt).mean()))
@@ -221,7 +221,8 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 def plot(config: Config, run: Run) -> None:
     """One sequence in detail, the learning curves, and the firing rates."""
     from ..plot.episode import recall
-    from ._figures import firing_rates, learning, numbers
+    from ..train.figures import plot_learning_curves, to_numpy
+    from ._figures import firing_rates
 
     model = build(config, run, config.n_in, 2, bias=False)
     carry = Carry(train=None, validation=None)
@@ -234,15 +235,15 @@ def plot(config: Config, run: Run) -> None:
     asked = shown.recalls[:, b]
     right = int((averages.argmax(-1) == shown.targets)[:, b][asked].sum())
     figure = recall(
-        numbers(spikes[:, b]),
-        numbers(shown.groups[:, b]),
+        to_numpy(spikes[:, b]),
+        to_numpy(shown.groups[:, b]),
         GROUPS,
-        populations(config, numbers(activity.spikes[:, b])),
-        numbers(activity.logits[:, b]),
-        numbers(averages[:, b]),
-        numbers(shown.targets[:, b]),
-        numbers(asked),
-        numbers(activity.threshold[:, b, config.n_regular :]) if config.model == "lsnn" else None,
+        populations(config, to_numpy(activity.spikes[:, b])),
+        to_numpy(activity.logits[:, b]),
+        to_numpy(averages[:, b]),
+        to_numpy(shown.targets[:, b]),
+        to_numpy(asked),
+        to_numpy(activity.threshold[:, b, config.n_regular :]) if config.model == "lsnn" else None,
         config.dt,
         f"Store-recall, {config.model.upper()}: {right} of {int(asked.sum())} recalls right",
     )
@@ -258,7 +259,7 @@ def plot(config: Config, run: Run) -> None:
         "share of wrong recalls": {"chance": 0.5, "solved below": config.stop_error},
         "rate [Hz]": {"target": config.target_rate},
     }
-    learning(run, "Learning store-recall", charts, levels, WINDOW)
+    plot_learning_curves(run, "Learning store-recall", charts, levels, WINDOW)
     firing_rates(run, config, rates(activity.spikes, config.dt), config.target_rate)
 
 
@@ -266,7 +267,7 @@ def check(config: Config) -> None:
     """Raise ConfigError where options contradict each other."""
     check_length(config.symbols, config.recall_delay)
     symbol_steps(config.symbol_ms, config.dt)
-    learning_rate(0, config.lr, config.lr_decay, config.lr_decay_every)
+    step_decay(0, config.lr, config.lr_decay, config.lr_decay_every)
     check_positive("store_recall", report_every=config.report_every, test_batches=config.test_batches)
     if config.batch_test != config.batch_validation:
         raise ConfigError(

@@ -6,8 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..errors import CheckpointError, TrainingError
 from .files import append, read_bytes, reason
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Return the share of samples whose largest logit is that of the label; logits [N, K], labels [N]."""
+    return float((logits.detach().argmax(-1) == labels).double().mean())
 
 
 def line(update: int, values: Mapping[str, float]) -> str:

@@ -10,8 +10,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from spikeloom.plot.confusion import confusion
-from spikeloom.plot.digits import CLASS_COLOURS
 from spikeloom.plot.fields import accuracy_curve, assignments, input_image, receptive_fields, spikes_per_neuron
+from spikeloom.plot.images import CLASS_COLOURS
 from spikeloom.plot.voltages import Membrane, voltages
 
 

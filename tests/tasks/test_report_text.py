@@ -11,10 +11,10 @@ from spikeloom.cli import tasks
 from spikeloom.made_up import is_made_up
 from spikeloom.plot.curves import Panel, learning_curves
 from spikeloom.tasks import nmnist, store_recall
-from spikeloom.tasks._figures import learning
 from spikeloom.train import config as configs
 from spikeloom.train import experiment
 from spikeloom.train.config import RunConfig
+from spikeloom.train.figures import plot_learning_curves
 from spikeloom.train.run import Run
 
 ABOUT_OTHERS = ("Paper:", "Source:", "Sources:", "Data:")
@@ -72,7 +72,7 @@ def test_a_caption_speaks_of_an_average_only_where_one_is_drawn(tmp_path: Path) 
     for updates, smoothed in ((6, False), (100, True)):
         run = Run(tmp_path / str(updates), "t", "p", 0, quiet=True)
         lines = [{"update": n, "loss": 1.0 / n} for n in range(1, updates + 1)]
-        learning(run, "Learning", {"loss": {"training": "loss"}}, {}, 20, lines=lines)
+        plot_learning_curves(run, "Learning", {"loss": {"training": "loss"}}, {}, 20, lines=lines)
         caption = run.read_json("figures/captions.json")["learning_curves"]
         assert ("moving average" in caption) == smoothed
         panel = Panel("loss", {"training": ([line["update"] for line in lines], [1.0] * updates)}, smooth=20)

@@ -14,7 +14,7 @@ import torch
 from spikeloom.data import mnist
 from spikeloom.errors import ConfigError, DataError
 from spikeloom.models import LSNN
-from spikeloom.tasks import _lsnn, sequential_mnist
+from spikeloom.tasks import sequential_mnist
 from spikeloom.tasks.sequential_mnist import (
     PRESETS,
     PUBLISHED,
@@ -28,6 +28,7 @@ from spikeloom.tasks.sequential_mnist import (
     train,
     window,
 )
+from spikeloom.train import metrics, schedule
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]
@@ -222,31 +223,31 @@ def test_the_best_weights_are_tested_unless_the_last_are_wanted(
 ) -> None:
     for select, expected in (("best", 2.0), ("last", 6.0)):
         accuracies = iter([0.9, 0.1, 0.2])
-        share = sequential_mnist.share
+        accuracy = metrics.accuracy
         monkeypatch.setattr(
-            sequential_mnist,
-            "share",
-            lambda logits, labels, share=share, left=accuracies: (
-                next(left) if len(labels) == 32 else share(logits, labels)
+            metrics,
+            "accuracy",
+            lambda logits, labels, accuracy=accuracy, left=accuracies: (
+                next(left) if len(labels) == 32 else accuracy(logits, labels)
             ),
         )
         config = change(select=select, updates=6, figures=0)
         train(config, new_run(tmp_path / select))
         result = evaluate(config, new_run(tmp_path / select))
-        monkeypatch.setattr(sequential_mnist, "share", share)
+        monkeypatch.setattr(metrics, "accuracy", accuracy)
         assert result["update"] == expected
         assert result["validation_accuracy"] == (0.9 if select == "best" else 0.2)
 
 
 def test_training_ends_when_the_minutes_are_over(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10_000, 20))
-    monkeypatch.setattr(_lsnn.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(schedule.time, "monotonic", lambda: float(next(clock)))
     run = new_run(tmp_path)
     monkeypatch.setattr(run, "seconds", lambda: 30.0)  # of an earlier part of the run
-    stop = _lsnn.out_of_time(1.0, run)
+    stop = schedule.time_limit(1.0, run)
     assert stop is not None
     assert [stop(update, []) for update in range(3)] == [False, True, True]  # 30 + 20, 30 + 40, ...
-    assert _lsnn.out_of_time(0.0, run) is None
+    assert schedule.time_limit(0.0, run) is None
 
 
 def test_without_the_files_the_error_tells_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,22 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from spikeloom.core import detach
 from spikeloom.data.store_recall import encode
 from spikeloom.errors import ConfigError
 from spikeloom.models.lsnn import LSNN, LSTMBaseline
 from spikeloom.tasks import sequential_mnist, store_recall
-from spikeloom.tasks._lsnn import (
-    build,
-    carry_on,
-    layers,
-    learning_rate,
-    lstm_units,
-    populations,
-    rate_values,
-    rates,
-    set_learning_rate,
-)
+from spikeloom.tasks._lsnn import build, layers, lstm_units, populations, rate_values, rates
 from spikeloom.train.run import Run
+from spikeloom.train.schedule import set_learning_rate, step_decay
 
 
 def weights(model: torch.nn.Module) -> int:
@@ -33,13 +25,13 @@ def weights(model: torch.nn.Module) -> int:
 )
 def test_the_learning_rate_follows_the_paper(update: int, expected: float) -> None:
     config = sequential_mnist.PAPER
-    rate = learning_rate(update, config.lr, config.lr_decay, config.lr_decay_every)
+    rate = step_decay(update, config.lr, config.lr_decay, config.lr_decay_every)
     assert rate == pytest.approx(expected, abs=1e-8)
 
 
 def test_the_learning_rate_of_store_recall_drops_once() -> None:
     config = store_recall.PAPER
-    drawn = [learning_rate(update, config.lr, config.lr_decay, config.lr_decay_every) for update in (0, 99, 100, 199)]
+    drawn = [step_decay(update, config.lr, config.lr_decay, config.lr_decay_every) for update in (0, 99, 100, 199)]
     assert drawn == pytest.approx([0.01, 0.01, 0.003, 0.003])
 
 
@@ -59,7 +51,7 @@ def test_the_optimiser_gets_the_learning_rate() -> None:
 )
 def test_a_learning_rate_that_makes_no_sense_is_refused(arguments: tuple[int, float, float, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        learning_rate(*arguments)
+        step_decay(*arguments)
 
 
 def test_the_papers_networks_have_the_papers_number_of_weights(tmp_path: Path) -> None:
@@ -98,7 +90,7 @@ def test_a_carried_state_survives_its_batch_being_overwritten(tmp_path: Path) ->
     groups = torch.ones(3, 2, 4, dtype=torch.bool)
     spikes = encode(groups, 20, symbol_ms=20.0, generator=torch.Generator().manual_seed(1))
     _, state = model(spikes)
-    kept = carry_on(state)
+    kept = detach(state, copy=True)
     before = model(spikes.clone(), kept)[0].logits
     again = spikes.clone()
     spikes.fill_(1.0)

@@ -1,0 +1,34 @@
+"""Images in a row, each with a title."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .style import CYCLE, WIDTH, Array
+
+CLASS_COLOURS = (*CYCLE, "#e07ba8", "#c9b400")
+
+
+def labelled(images: Array, titles: Sequence[str], title: str = "Training images") -> Figure:
+    """Images in a row, each with its title.
+
+    Shapes: images [N, height, width].
+
+    >>> import numpy as np
+    >>> len(labelled(np.zeros((3, 28, 28)), ["5", "0", "4"]).axes)
+    3
+    """
+    figure = Figure(figsize=(WIDTH, WIDTH / max(len(images), 3) + 0.6), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    for number, (image, name) in enumerate(zip(images, titles, strict=True)):
+        axes = figure.add_subplot(1, max(len(images), 3), number + 1)
+        show_image(axes, image)
+        axes.set_title(name, fontsize=11)
+    return figure
+
+
+def show_image(axes: Axes, image: Array) -> None:
+    axes.imshow(image, cmap="gray", interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])

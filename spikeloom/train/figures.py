@@ -1,0 +1,46 @@
+"""The figure of every training run: its learning curves. Imported when a task plots, for matplotlib is slow to load."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..plot.curves import Panel, learning_curves, window
+from . import metrics
+from .run import Run
+
+
+def to_numpy(tensor: Tensor) -> Any:
+    """Return a tensor as a numpy array, without its history, from whatever device."""
+    return tensor.detach().cpu().numpy()
+
+
+def plot_learning_curves(
+    run: Run,
+    title: str,
+    charts: Mapping[str, Mapping[str, str]],
+    levels: Mapping[str, Mapping[str, float]],
+    smooth: int,
+    name: str = "learning_curves",
+    lines: list[dict[str, Any]] | None = None,
+) -> None:
+    """Draw learning curves from metrics.jsonl into the run's figures.
+
+    Args:
+        charts: for each label, the metric of each curve by name; charts without a single value are left out.
+        levels: dashed lines of some charts, by name.
+        smooth: length of the moving average in updates.
+        name: of the figure.
+        lines: of the metrics; None: those of the run.
+    """
+    lines = run.metrics() if lines is None else lines
+    panels = []
+    for label, names in charts.items():
+        curves = {curve: metrics.column(lines, key) for curve, key in names.items()}
+        logged = {curve: values for curve, values in curves.items() if values[0]}
+        if logged:
+            panels.append(Panel(label, logged, levels.get(label), smooth=smooth))
+    if panels:
+        smoothed = any(window(updates, one.smooth) > 1 for one in panels for updates, _ in one.curves.values())
+        caption = "Thin: values as they were logged. Bold: their moving average." if smoothed else "Values as logged."
+        run.figure(name, learning_curves(panels, title), caption)

@@ -1,0 +1,27 @@
+"""One step of an optimiser."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from . import ranks
+
+
+def descend(
+    loss: Tensor, optimizer: Optimizer, parameters: nn.Module | Iterable[Tensor], max_norm: float = 0.0
+) -> None:
+    """Zero the gradients, go backward from `loss`, average the gradients over the ranks, clip them, and step.
+
+    Args:
+        parameters: those that learn.
+        max_norm: largest Euclidean norm of all gradients together; 0 does not clip.
+    """
+    learned = list(parameters.parameters() if isinstance(parameters, nn.Module) else parameters)
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    ranks.average_gradients(learned)
+    if max_norm:
+        nn.utils.clip_grad_norm_(learned, max_norm)
+    optimizer.step()
