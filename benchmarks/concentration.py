@@ -18,7 +18,15 @@ from typing import Any
 import torch
 
 from spikeloom import kernels
-from spikeloom.tasks.concentration import PRESETS, Config, begin, learning, network, optimizer_of, rules
+from spikeloom.papers.hebbian_memory.concentration import (
+    PRESETS,
+    Config,
+    begin,
+    learning,
+    network,
+    optimizer_of,
+    rules,
+)
 from spikeloom.train import ppo
 from spikeloom.train.run import Run
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeloom.convert import convert, fraction, maximum, percentile, present
-from spikeloom.tasks import mnist_rate
+from spikeloom.papers.nengo import mnist_rate
 from spikeloom.train import experiment
 
 from . import measure

@@ -16,7 +16,7 @@ from . import measure
 LAYERS = {
     "LIF": "from spikeloom.neurons import LIF; layer = LIF()",
     "ALIF": "from spikeloom.neurons import ALIF; layer = ALIF()",
-    "LSNN": "from spikeloom.models.lsnn import LSNN; layer = LSNN(8, 4, 4, 2)",
+    "LSNN": "from spikeloom.papers.lsnn.network import LSNN; layer = LSNN(8, 4, 4, 2)",
 }
 
 

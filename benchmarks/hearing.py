@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from spikeloom.data import fsdd
 from spikeloom.data.cochlea import Cochlea, encode
-from spikeloom.tasks.spoken_digits import HEARING
+from spikeloom.papers.parallel_neurons.spoken_digits import HEARING
 
 from . import measure
 

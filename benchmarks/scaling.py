@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from spikeloom.tasks import associations, concentration
+from spikeloom.papers.hebbian_memory import associations, concentration
 from spikeloom.train import ppo, ranks
 from spikeloom.train.run import Run
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeloom.layers import rate_cost
-from spikeloom.models.lsnn import LSNN
-from spikeloom.tasks import sequential_mnist as task
+from spikeloom.papers.lsnn import sequential_mnist
+from spikeloom.papers.lsnn.network import LSNN
 from spikeloom.train.run import Run
 
 from . import measure
@@ -36,7 +36,7 @@ PLAIN_ROUNDS = 3
 class PlainModel(nn.Module):
     """The plain loop with the weights, delays and readout of one of our networks."""
 
-    def __init__(self, net: LSNN, config: task.Config) -> None:
+    def __init__(self, net: LSNN, config: sequential_mnist.Config) -> None:
         super().__init__()
         synapse = net.hidden.synapse
         self.cell = PlainLSNN(
@@ -63,13 +63,13 @@ class PlainModel(nn.Module):
 
 
 def update(name: str, mode: str, model: nn.Module, step: Callable[[], object], inputs: Tensor, labels: Tensor,
-           config: task.Config, rounds: int | None = None) -> measure.Contender:  # fmt: skip
+           config: sequential_mnist.Config, rounds: int | None = None) -> measure.Contender:  # fmt: skip
     """Forward, backward and whatever `step` does with the gradients."""
 
     def run() -> Tensor:
         out = model(inputs)
         logits, spikes = out[0] if hasattr(out[0], "spikes") else out
-        loss = cross_entropy(task.answer(logits, config), labels)
+        loss = cross_entropy(sequential_mnist.answer(logits, config), labels)
         loss = loss + config.rate_cost * rate_cost(spikes, config.target_rate, config.dt)
         model.zero_grad(set_to_none=True)
         loss.backward()
@@ -79,7 +79,7 @@ def update(name: str, mode: str, model: nn.Module, step: Callable[[], object], i
     return measure.Contender(name, mode, run, rounds=rounds)
 
 
-def floor(inputs: Tensor, config: task.Config, density: float) -> measure.Contender:
+def floor(inputs: Tensor, config: sequential_mnist.Config, density: float) -> measure.Contender:
     """Streams of the loops, and the backward product of the recurrent synapses that exist."""
     steps, batch, n = len(inputs), inputs.shape[1], config.n_regular + config.n_adaptive
     streams = measure.traffic(steps * batch * n * 16)
@@ -91,21 +91,21 @@ def floor(inputs: Tensor, config: task.Config, density: float) -> measure.Conten
 
 if __name__ == "__main__":
     options = measure.options(__doc__, rounds=5)
-    paper = task.PAPER
-    steps = len(task.encode(torch.zeros(1, 28, 28, dtype=torch.uint8), paper))
+    paper = sequential_mnist.PAPER
+    steps = len(sequential_mnist.encode(torch.zeros(1, 28, 28, dtype=torch.uint8), paper))
     inputs = (torch.rand(steps // options.scale, paper.batch_train, paper.n_in) < INPUT_ACTIVITY).float()
-    labels = torch.randint(0, task.CLASSES, (paper.batch_train,))
+    labels = torch.randint(0, sequential_mnist.CLASSES, (paper.batch_train,))
     entrants = []
     for density in DENSITIES:
         config = replace(paper, connectivity=density)
         run = Run(Path("unused"), "sequential_mnist", "paper", options.seed, quiet=True)
-        net = task.network(config, run)
+        net = sequential_mnist.network(config, run)
         assert isinstance(net, LSNN)
         optimizer = torch.optim.Adam(net.parameters(), lr=config.lr * 1e-6)  # the activity stays what it is
-        rewire = task.rewiring(config, run, net, optimizer)
+        rewire = sequential_mnist.rewiring(config, run, net, optimizer)
         assert rewire is not None
 
-        def both(optimizer: torch.optim.Optimizer = optimizer, rewire: task.DeepR = rewire) -> None:
+        def both(optimizer: torch.optim.Optimizer = optimizer, rewire: sequential_mnist.DeepR = rewire) -> None:
             optimizer.step()
             rewire.step()
 

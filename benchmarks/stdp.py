@@ -17,8 +17,8 @@ from torch import Tensor
 from spikeloom import kernels
 from spikeloom.kernels.noise import keys
 from spikeloom.layers.events import poisson_events, sequence_of
-from spikeloom.models.diehl_cook import DiehlCookNetwork, copied
 from spikeloom.neurons.diehl_cook import DiehlCook, MembraneLIF
+from spikeloom.papers.diehl_cook.network import DiehlCookNetwork, copied
 from spikeloom.rules import STDP, pair_stdp, post_stdp
 
 from . import measure

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeloom import kernels
-from spikeloom.data.store_recall import Sequences, draw, encode
 from spikeloom.layers import rate_cost
-from spikeloom.models.lsnn import LSNN
+from spikeloom.papers.lsnn.network import LSNN
+from spikeloom.papers.lsnn.symbols import Sequences, draw, encode
 
 from . import measure
 from .plain import PlainLSNN

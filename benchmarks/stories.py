@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from spikeloom.layers.memory import memory_neuron
-from spikeloom.models.memory import MemoryCore
-from spikeloom.models.stories import Sentences, StoryNetwork
+from spikeloom.papers.hebbian_memory.networks import MemoryCore
+from spikeloom.papers.hebbian_memory.stories import Sentences, StoryNetwork
 from spikeloom.rules import Hebbian
 
 from . import THREADS, measure

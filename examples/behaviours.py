@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from spikeloom import ParaLIF
-from spikeloom.plot.behaviour import Behaviour, gallery
+from spikeloom.papers.parallel_neurons.draw_behaviour import Behaviour, gallery
 
 TIME = np.arange(100.0)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spikeloom.tasks import sequential_mnist, store_recall
+from spikeloom.papers.lsnn import sequential_mnist, store_recall
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -17,9 +17,9 @@ from spikeloom import kernels
 from spikeloom.kept import folder
 from spikeloom.kernels import cache, program
 from spikeloom.layers import DelayedLinear, Recurrent, SignedSparseLinear
-from spikeloom.models.diehl_cook import DiehlCookNetwork
 from spikeloom.neurons import ALIF, LIF, FromEquation, LeakyReadout, SynapticLIF
 from spikeloom.neurons.diehl_cook import DiehlCook
+from spikeloom.papers.diehl_cook.network import DiehlCookNetwork
 from spikeloom.rules import post_stdp
 from spikeloom.surrogate import FastSigmoid, Triangle
 

@@ -4,10 +4,15 @@
 Imported when a raster is first made, because numba is slow to load.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import compiled
-from .spike_trains import Array
+
+
+Array = NDArray[Any]
 
 njit = compiled.njit()
 

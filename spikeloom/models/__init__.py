@@ -1,9 +1,9 @@
 """Whole networks of the papers."""
 
-from .conv import ConvRateNetwork
-from .diehl_cook import DiehlCookNetwork
-from .lsnn import LSNN, Activity, LSNNState, LSTMBaseline, Trace
-from .parallel import NEURONS, NeuronOptions, ParallelActivity, ParallelNetwork
+from ..papers.diehl_cook.network import DiehlCookNetwork
+from ..papers.lsnn.network import LSNN, Activity, LSNNState, LSTMBaseline, Trace
+from ..papers.nengo.network import ConvRateNetwork
+from ..papers.parallel_neurons.network import NEURONS, NeuronOptions, ParallelActivity, ParallelNetwork
 
 __all__ = [
     "LSNN", "NEURONS", "Activity", "ConvRateNetwork", "DiehlCookNetwork", "LSNNState", "LSTMBaseline", "NeuronOptions",

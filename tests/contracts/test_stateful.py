@@ -23,7 +23,6 @@ from spikeloom.layers import (
 )
 from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.models import LSNN, DiehlCookNetwork, LSTMBaseline, NeuronOptions, ParallelNetwork
-from spikeloom.models.agent import RateRecall, SpikingRecall
 from spikeloom.neurons import (
     ALIF,
     LIF,
@@ -42,6 +41,7 @@ from spikeloom.neurons import (
     SynapticLIF,
     SynapticReadout,
 )
+from spikeloom.papers.hebbian_memory.agent import RateRecall, SpikingRecall
 from spikeloom.rules import Hebbian, pair_stdp
 
 

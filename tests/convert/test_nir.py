@@ -20,7 +20,6 @@ from spikeloom.core import Stateful
 from spikeloom.errors import ConfigError, DataError, ExportError
 from spikeloom.firing import SigmoidBernoulli
 from spikeloom.layers import DelayedLinear, Recurrent, Sequential
-from spikeloom.models.conv import ConvRateNetwork
 from spikeloom.neurons import (
     ALIF,
     LIF,
@@ -33,6 +32,7 @@ from spikeloom.neurons import (
     SynapticLIF,
     SynapticReadout,
 )
+from spikeloom.papers.nengo.network import ConvRateNetwork
 
 nir = pytest.importorskip("nir", reason="needs the extra nir")
 FREE = -math.inf

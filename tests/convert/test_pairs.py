@@ -22,8 +22,8 @@ from spikeloom.convert import (
 )
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers import Sequential
-from spikeloom.models.conv import ConvRateNetwork
 from spikeloom.neurons import LIFCurve, Lowpass, RateNeuron, ReLUCurve, rate_neurons
+from spikeloom.papers.nengo.network import ConvRateNetwork
 
 
 def seeded() -> torch.Generator:

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from spikeloom.data.cochlea import Cochlea, encode
 from spikeloom.errors import ConfigError, DataError
-from spikeloom.tasks.spoken_digits import HEARING, Config
+from spikeloom.papers.parallel_neurons.spoken_digits import HEARING, Config
 
 Array = NDArray[np.float64]
 DATA = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "samples"

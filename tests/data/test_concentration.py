@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikeloom.data import concentration_gym
-from spikeloom.data.concentration import (
+from spikeloom.errors import ConfigError, ShapeError
+from spikeloom.papers.hebbian_memory import game_gym
+from spikeloom.papers.hebbian_memory.game import (
     DOWN,
     EMPTY,
     UP,
@@ -19,7 +20,6 @@ from spikeloom.data.concentration import (
     optimal_flips,
     play_out,
 )
-from spikeloom.errors import ConfigError, ShapeError
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -184,19 +184,19 @@ def test_what_is_wrong_is_said() -> None:
 
 def test_gymnasium_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gymnasium", None)
-    concentration_gym._classes.cache_clear()
+    game_gym._classes.cache_clear()
     with pytest.raises(ConfigError, match=r"pip install 'spikeloom\[game\]'"):
-        concentration_gym.environment(Concentration(4))
-    concentration_gym._classes.cache_clear()
+        game_gym.environment(Concentration(4))
+    game_gym._classes.cache_clear()
     with pytest.raises(ConfigError, match="at least one game"):
-        concentration_gym.environments(Concentration(4), 0)
+        game_gym.environments(Concentration(4), 0)
 
 
 def test_gymnasium_accepts_the_environment() -> None:
     pytest.importorskip("gymnasium", reason="gymnasium is not installed: pip install 'spikeloom[game]'")
     from gymnasium.utils.env_checker import check_env
 
-    env = concentration_gym.environment(Concentration(4))
+    env = game_gym.environment(Concentration(4))
     with pytest.raises(Exception, match="reset"):
         env.step(0)
     check_env(env, skip_render_check=True)  # other ways to render need a registered name
@@ -217,7 +217,7 @@ def test_gymnasium_accepts_the_environment() -> None:
 def test_gymnasium_steps_many_games_and_begins_them_again() -> None:
     pytest.importorskip("gymnasium", reason="gymnasium is not installed: pip install 'spikeloom[game]'")
     game, count = Concentration(2), 5
-    envs = concentration_gym.environments(game, count)
+    envs = game_gym.environments(game, count)
     with pytest.raises(Exception, match="reset"):
         envs.step([0] * count)
     seen, _ = envs.reset(seed=1)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from spikeloom.data import fsdd, mnist
-from spikeloom.data.cross_modal import Members, Pairs, words, write_example
 from spikeloom.data.mfcc import Options
 from spikeloom.errors import ConfigError, DataError
+from spikeloom.papers.hebbian_memory.digit_pairs import Members, Pairs, words, write_example
 
 real = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "fsdd" / "fsdd_recordings.zip"
 SAID = torch.arange(10).repeat(7)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikeloom.data.store_recall import RECALL, STORE, Buffer, Sequences, _hits, _valid, _walk, draw, encode, given
 from spikeloom.errors import ConfigError, ShapeError
+from spikeloom.papers.lsnn.symbols import RECALL, STORE, Buffer, Sequences, _hits, _valid, _walk, draw, encode, given
 
 COUNT = 20_000
 

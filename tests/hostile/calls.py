@@ -28,14 +28,10 @@ from torch import Tensor, nn
 
 from spikeloom import convert, firing, kernels, layers, models, neurons, rules, surrogate
 from spikeloom.data import (
-    associations,
     babi,
     batches,
     camera,
     cochlea,
-    concentration,
-    concentration_gym,
-    cross_modal,
     crossing,
     events,
     fetch,
@@ -51,12 +47,16 @@ from spikeloom.data import (
     spike_trains,
     ssc,
     stmnist,
-    store_recall,
     stored,
 )
 from spikeloom.kernels import noise
 from spikeloom.layers import events as spike_events
 from spikeloom.layers import lateral, memory
+from spikeloom.papers.hebbian_memory import digit_pairs, game_gym, pairs
+from spikeloom.papers.hebbian_memory import (
+    game as concentration,
+)
+from spikeloom.papers.lsnn import symbols
 
 from .layers import B, N, T, linear, plain, seeded
 
@@ -524,7 +524,7 @@ SIZES = (
 """Of made-up data sets."""
 
 DATA: dict[str, Call] = {
-    "associations.draw": Call(associations.draw, encoder(batch=3, length=2, classes=4, features=5)),
+    "associations.draw": Call(pairs.draw, encoder(batch=3, length=2, classes=4, features=5)),
     "babi.check_task": Call(babi.check_task, given(task=1)),
     "babi.parse": Call(babi.parse, given(data=TEXTS, name="qa1.txt"), len, ("name",)),
     "babi.Vocabulary": Call(
@@ -538,10 +538,10 @@ DATA: dict[str, Call] = {
         babi.write_example, lambda here: {"here": fresh(here), "train": 4, "test": 2}, long=SIZES
     ),
     "concentration_gym.environment": Call(
-        concentration_gym.environment, lambda here: {"game": game()}, lambda made: made.reset(seed=0)[0]
+        game_gym.environment, lambda here: {"game": game()}, lambda made: made.reset(seed=0)[0]
     ),
     "concentration_gym.environments": Call(
-        concentration_gym.environments,
+        game_gym.environments,
         lambda here: {"game": game(), "count": 2},
         lambda made: made.reset(seed=0)[0],
         long=("count",),
@@ -633,18 +633,18 @@ DATA: dict[str, Call] = {
     "concentration.expected_flips": Call(concentration.expected_flips, given(cells=4), long=("cells",)),
     "concentration.optimal_flips": Call(concentration.optimal_flips, given(cells=4), long=("cells",)),
     "cross_modal.Members": Call(
-        cross_modal.Members,
+        digits.Members,
         given(sounds=torch.arange(10).repeat(2), images=torch.arange(10), classes=[0, 1, 2, 3], length=3),
         lambda made: made.draw(2, True, seeded()),
         words=("Digit", "digit", "pairs"),
     ),
     "cross_modal.words": Call(
-        cross_modal.words,
-        lambda here: {"split": "test", "here": example(cross_modal.write_example, here, "cross", words=6) / "fsdd"},
+        digit_pairs.words,
+        lambda here: {"split": "test", "here": example(digit_pairs.write_example, here, "cross", words=6) / "fsdd"},
         len,
     ),
     "cross_modal.write_example": Call(
-        cross_modal.write_example, lambda here: {"here": fresh(here), "words": 6, "images": 1, "digits": 1}, long=SIZES
+        digit_pairs.write_example, lambda here: {"here": fresh(here), "words": 6, "images": 1, "digits": 1}, long=SIZES
     ),
     "crossing.pool": Call(crossing.pool, given(images=torch.arange(2 * 784).reshape(2, 28, 28).to(torch.uint8))),
     "crossing.crossing": Call(
@@ -720,7 +720,7 @@ DATA: dict[str, Call] = {
     "fsdd.read_wav": Call(fsdd.read_wav, given(data=wav(), name="a.wav"), leaves_out=("name",)),
     "fsdd.load": Call(
         fsdd.load,
-        lambda here: {"split": "test", "here": example(cross_modal.write_example, here, "cross", words=6) / "fsdd"},
+        lambda here: {"split": "test", "here": example(digit_pairs.write_example, here, "cross", words=6) / "fsdd"},
         len,
     ),
     "matlab.read_matrix": Call(
@@ -834,27 +834,27 @@ DATA: dict[str, Call] = {
         stmnist.write_example, lambda here: {"here": fresh(here), "classes": 2, "samples": 5}, long=SIZES
     ),
     "store_recall.draw": Call(
-        store_recall.draw,
+        symbols.draw,
         encoder(batch=3, symbols=8, recall_delay=3),
         words=("Store-recall", "Codes", "Sequence", "A symbol", "An input rate"),
     ),
     "store_recall.given": Call(
-        store_recall.given,
+        symbols.given,
         given(codes=torch.tensor([[2, 2], [1, 0], [0, 1], [3, 3]])),
         words=("Store-recall", "Codes", "Sequence", "A symbol", "An input rate"),
     ),
     "store_recall.encode": Call(
-        store_recall.encode,
+        symbols.encode,
         encoder(groups=torch.ones(2, 3, 4, dtype=torch.bool), n_in=8, symbol_ms=20.0),
         words=("Store-recall", "Codes", "Sequence", "A symbol", "An input rate"),
     ),
     "store_recall.symbol_steps": Call(
-        store_recall.symbol_steps,
+        symbols.symbol_steps,
         given(symbol_ms=20.0, dt=1.0),
         words=("Store-recall", "Codes", "Sequence", "A symbol", "An input rate"),
     ),
     "store_recall.check_length": Call(
-        store_recall.check_length,
+        symbols.check_length,
         given(symbols=12, recall_delay=6),
         words=("Store-recall", "Codes", "Sequence", "A symbol", "An input rate"),
     ),

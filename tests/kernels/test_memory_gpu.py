@@ -6,7 +6,7 @@ import torch
 from spikeloom import kernels
 from spikeloom.kernels import memory
 from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
-from spikeloom.models.memory import AssociationNetwork, MemoryCore
+from spikeloom.papers.hebbian_memory.networks import AssociationNetwork, MemoryCore
 from spikeloom.rules import inverted_oja
 from tests.kernels.test_memory_triton import DEVICE, Case, Outcome, label, read_out, written
 

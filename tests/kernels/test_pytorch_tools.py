@@ -17,7 +17,6 @@ from spikeloom.kernels.repeat import repeatable
 from spikeloom.layers import DelayedLinear, Recurrent, Sequential
 from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.models import LSNN
-from spikeloom.models.agent import RateRecall
 from spikeloom.neurons import (
     ALIF,
     LIF,
@@ -31,6 +30,7 @@ from spikeloom.neurons import (
     SlidingPSN,
     SynapticLIF,
 )
+from spikeloom.papers.hebbian_memory.agent import RateRecall
 from spikeloom.rules import Hebbian
 
 STEPS = 6

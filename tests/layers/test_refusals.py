@@ -22,8 +22,8 @@ from spikeloom.layers.events import Events, events_of, poisson_events
 from spikeloom.layers.lateral import growing_starts, som_inhibition, uniform_inhibition
 from spikeloom.layers.memory import HebbianRead, HebbianWrite
 from spikeloom.models import DiehlCookNetwork
-from spikeloom.models.encoders import ConvEncoder, SpikingConvEncoder
 from spikeloom.neurons import LIF, DiehlCook, ParaLIF, SynapticLIF
+from spikeloom.papers.hebbian_memory.encoders import ConvEncoder, SpikingConvEncoder
 from spikeloom.rules import Hebbian
 
 

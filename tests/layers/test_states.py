@@ -13,8 +13,8 @@ from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers import DelayedLinear, RectifiedRecurrent, Recurrent, SparseDelayedLinear, TwoPass
 from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.models import LSNN, DiehlCookNetwork, LSTMBaseline, ParallelNetwork
-from spikeloom.models.agent import RateRecall, SpikingRecall
 from spikeloom.neurons import ALIF, LIF, DiehlCook, MembraneLIF, ParaLIF, SynapticLIF
+from spikeloom.papers.hebbian_memory.agent import RateRecall, SpikingRecall
 from spikeloom.rules import Hebbian, pair_stdp
 
 LAYERS: dict[str, Callable[[], Stateful]] = {

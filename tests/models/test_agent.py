@@ -11,7 +11,7 @@ from spikeloom import kernels
 from spikeloom.core import map_state
 from spikeloom.errors import ConfigError
 from spikeloom.layers.memory import memory_neuron
-from spikeloom.models.agent import Agent, RateRecall, Reactive, SpikingRecall
+from spikeloom.papers.hebbian_memory.agent import Agent, RateRecall, Reactive, SpikingRecall
 from spikeloom.rules import Hebbian, hebb, inverted_oja, oja
 
 INPUTS, WIDTH, SIZE, BATCH, STEPS = 6, 8, 7, 5, 12

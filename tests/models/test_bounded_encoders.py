@@ -9,7 +9,7 @@ from torch.nn.functional import max_pool2d
 
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers.memory import memory_neuron
-from spikeloom.models.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
+from spikeloom.papers.hebbian_memory.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
 
 
 def seeded(seed: int = 0) -> torch.Generator:

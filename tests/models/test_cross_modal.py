@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers.memory import memory_neuron
-from spikeloom.models.cross_modal import CrossModalNetwork, RateDecoder, SpikingDecoder
-from spikeloom.models.memory import MemoryCore, RateMemory
+from spikeloom.papers.hebbian_memory.networks import MemoryCore, RateMemory
+from spikeloom.papers.hebbian_memory.recall import CrossModalNetwork, RateDecoder, SpikingDecoder
 from spikeloom.rules import Hebbian
 
 STEPS = 20

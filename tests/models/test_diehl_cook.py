@@ -16,8 +16,8 @@ from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.kernels.noise import keys
 from spikeloom.layers.events import Events, events_of, poisson_counts, poisson_events
 from spikeloom.layers.lateral import growing_starts, som_inhibition, uniform_inhibition
-from spikeloom.models.diehl_cook import DiehlCookNetwork, NetworkState, copied
 from spikeloom.neurons.diehl_cook import DiehlCook, MembraneLIF
+from spikeloom.papers.diehl_cook.network import DiehlCookNetwork, NetworkState, copied
 from spikeloom.rules import STDP, hebbian, normalise, pair_stdp, post_stdp, triplet_stdp, weight_dependent_stdp
 
 EXACT = torch.float64

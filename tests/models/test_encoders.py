@@ -13,7 +13,7 @@ from torch.nn.functional import conv2d, max_pool2d
 from spikeloom import kernels
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers.memory import memory_neuron
-from spikeloom.models.encoders import (
+from spikeloom.papers.hebbian_memory.encoders import (
     ConvEncoder,
     PackedSpikes,
     SpikingConvEncoder,

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from spikeloom.errors import ConfigError, ShapeError, TrainingError
-from spikeloom.models.logistic import logistic, logistic_vote
-from spikeloom.models.votes import accuracy, assign, soft_vote
+from spikeloom.papers.diehl_cook.logistic import logistic, logistic_vote
+from spikeloom.papers.diehl_cook.votes import accuracy, assign, soft_vote
 
 
 def experiment(samples: int = 400, overlap: float = 1.0) -> tuple[Tensor, Tensor]:

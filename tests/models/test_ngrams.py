@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spikeloom.errors import ConfigError, ShapeError
-from spikeloom.models.ngrams import NGrams, ngram_vote, ngrams
+from spikeloom.papers.diehl_cook.ngrams import NGrams, ngram_vote, ngrams
 
 
 def train(steps: list[list[int]], neurons: int = 4) -> Tensor:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from spikeloom.errors import ConfigError
 from spikeloom.layers.events import Events, events_of
-from spikeloom.models.diehl_cook import DiehlCookNetwork, copied
-from spikeloom.models.presentation import Repeats, present_
 from spikeloom.neurons.diehl_cook import DiehlCook, MembraneLIF
+from spikeloom.papers.diehl_cook.network import DiehlCookNetwork, copied
+from spikeloom.papers.diehl_cook.presentation import Repeats, present_
 from spikeloom.rules import pair_stdp
 
 

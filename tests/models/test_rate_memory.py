@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikeloom.errors import ConfigError
 from spikeloom.layers.memory import align_weights_, centre_, memory_neuron
-from spikeloom.models.memory import MemoryCore, RateMemory, normalised
+from spikeloom.papers.hebbian_memory.networks import MemoryCore, RateMemory, normalised
 from spikeloom.rules import Hebbian
 
 ITEMS, BATCH, FEATURES, LABELS, SIZE = 3, 5, 6, 4, 8

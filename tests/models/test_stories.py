@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from spikeloom import kernels
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers.memory import memory_neuron
-from spikeloom.models.memory import MemoryCore
-from spikeloom.models.stories import Sentences, StoryNetwork
+from spikeloom.papers.hebbian_memory.networks import MemoryCore
+from spikeloom.papers.hebbian_memory.stories import Sentences, StoryNetwork
 from spikeloom.rules import Hebbian
 
 WORDS, SLOTS, SIZE, STEPS = 9, 4, 12, 12

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spikeloom.errors import ConfigError, ShapeError
-from spikeloom.models.votes import (
+from spikeloom.papers.diehl_cook.votes import (
     VOTES,
     Assignment,
     Vote,
@@ -100,7 +100,7 @@ def test_many_samples_go_in_blocks_and_say_the_same(monkeypatch: pytest.MonkeyPa
     counts = poisson(torch.rand(3, 7, generator=seeded()) * 4, labels, 1)
     whole = assign(counts, labels, 3)
     votes = [vote(counts, whole) for vote in VOTES.values()]
-    monkeypatch.setattr("spikeloom.models.votes.BLOCK", 8)
+    monkeypatch.setattr("spikeloom.papers.diehl_cook.votes.BLOCK", 8)
     torch.testing.assert_close(assign(counts, labels, 3), whole)
     for vote, before in zip(VOTES.values(), votes, strict=True):
         torch.testing.assert_close(vote(counts, whole), before)

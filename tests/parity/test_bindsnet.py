@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikeloom.models.diehl_cook import DiehlCookNetwork
 from spikeloom.neurons.diehl_cook import DiehlCook, MembraneLIF
+from spikeloom.papers.diehl_cook.network import DiehlCookNetwork
 from spikeloom.rules import normalise, pair_stdp
 
 pytestmark = pytest.mark.peers

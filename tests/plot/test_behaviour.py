@@ -9,8 +9,8 @@ from matplotlib.collections import EventCollection, PathCollection, PolyCollecti
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 
+from spikeloom.papers.parallel_neurons.draw_behaviour import Behaviour, gallery
 from spikeloom.plot.bars import grouped, robustness
-from spikeloom.plot.behaviour import Behaviour, gallery
 
 
 def drawn_width(figure: Figure) -> int:

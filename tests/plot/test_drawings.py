@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from spikeloom.plot.drawings import errors, gallery, recalled
+from spikeloom.papers.hebbian_memory.draw_images import errors, gallery, recalled
 
 IMAGES = np.random.default_rng(0).random((5, 28, 28))
 WORDS = np.random.default_rng(1).standard_normal((4, 30, 20))

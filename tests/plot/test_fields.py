@@ -9,10 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from spikeloom.papers.diehl_cook.draw_fields import (
+    accuracy_curve,
+    assignments,
+    input_image,
+    receptive_fields,
+    spikes_per_neuron,
+)
+from spikeloom.papers.diehl_cook.draw_voltages import Membrane, voltages
 from spikeloom.plot.confusion import confusion
-from spikeloom.plot.fields import accuracy_curve, assignments, input_image, receptive_fields, spikes_per_neuron
 from spikeloom.plot.images import CLASS_COLOURS
-from spikeloom.plot.voltages import Membrane, voltages
 
 
 def drawn_width(figure: Figure) -> int:

@@ -8,17 +8,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 
-from spikeloom.plot import games
+from spikeloom.papers.hebbian_memory import draw_games
 
 
-def moment(cells: int = 4, memory: bool = True) -> games.Scene:
-    faces: list[games.Face] = ["up", "down", "none", "down", "down", "up"]
+def moment(cells: int = 4, memory: bool = True) -> draw_games.Scene:
+    faces: list[draw_games.Face] = ["up", "down", "none", "down", "down", "up"]
     images = np.arange(10.0 * cells).reshape(cells, 10) / (10 * cells)
-    return games.Scene("flip 1", faces[:cells], images, 2, np.full(cells, 1 / cells), np.eye(3) if memory else None)
+    return draw_games.Scene(
+        "flip 1", faces[:cells], images, 2, np.full(cells, 1 / cells), np.eye(3) if memory else None
+    )
 
 
 def test_every_game_is_in_a_bar_and_long_ones_share_the_last() -> None:
-    figure = games.flips({"agent": [4, 4, 6, 90]}, {4: 0.25, 6: 0.75}, most=20)
+    figure = draw_games.flips({"agent": [4, 4, 6, 90]}, {4: 0.25, 6: 0.75}, most=20)
     best, agent = figure.axes
     assert [bar.get_height() for bar in best.patches] == [25.0, 75.0]
     bars = {bar.get_x() + bar.get_width() / 2: bar.get_height() for bar in agent.patches}
@@ -29,7 +31,7 @@ def test_every_game_is_in_a_bar_and_long_ones_share_the_last() -> None:
 
 @pytest.mark.parametrize("cells", [2, 4, 5, 6])
 def test_a_scene_has_a_card_for_every_cell_and_marks_the_chosen(cells: int) -> None:
-    figure = games.scene(moment(cells))
+    figure = draw_games.scene(moment(cells))
     cards = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
     assert len(cards) == cells
     assert [card.get_linewidth() > 2 for card in cards] == [cell == 2 for cell in range(cells)]
@@ -37,13 +39,13 @@ def test_a_scene_has_a_card_for_every_cell_and_marks_the_chosen(cells: int) -> N
     assert len(shown) == sum(face == "up" for face in moment(cells).faces)
     assert min(image.get_zorder() for image in shown) > max(card.get_zorder() for card in cards)
     assert len(figure.axes) == 2
-    assert len(games.scene(moment(cells, memory=False)).axes) == 1
+    assert len(draw_games.scene(moment(cells, memory=False)).axes) == 1
 
 
 def test_a_film_shows_its_figures_in_turn_and_begins_again() -> None:
     stream = io.BytesIO()
     figures = [Figure(figsize=(2, 1), facecolor=colour) for colour in ("red", "white", "blue")]
-    games.Film(figures, 0.5).savefig(stream, dpi=50, bbox_inches="tight")
+    draw_games.Film(figures, 0.5).savefig(stream, dpi=50, bbox_inches="tight")
     with Image.open(io.BytesIO(stream.getvalue())) as film:
         assert (film.format, film.n_frames, film.size, film.info["loop"]) == ("GIF", 3, (100, 50), 0)  # type: ignore[attr-defined]
         seen = []

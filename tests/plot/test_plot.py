@@ -10,10 +10,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
+from spikeloom.papers.hebbian_memory.draw_memory import populations
+from spikeloom.papers.lsnn.draw_episode import digit, recall
 from spikeloom.plot.confusion import confusion
 from spikeloom.plot.curves import Panel, learning_curves, running_mean
-from spikeloom.plot.episode import digit, recall
-from spikeloom.plot.memory import populations
 from spikeloom.plot.raster import Rows, raster, rate_histogram
 from spikeloom.plot.traces import most_adapting, most_varying, softmax
 

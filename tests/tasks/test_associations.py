@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from spikeloom.data.associations import draw
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers.memory import HebbianRead
-from spikeloom.tasks import associations
-from spikeloom.tasks._memory import squared_rates
-from spikeloom.tasks.associations import PRESETS, Config, answer, network, samples
+from spikeloom.papers.hebbian_memory import associations
+from spikeloom.papers.hebbian_memory.associations import PRESETS, Config, answer, network, samples
+from spikeloom.papers.hebbian_memory.options import squared_rates
+from spikeloom.papers.hebbian_memory.pairs import draw
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]

@@ -12,8 +12,8 @@ import torch
 from spikeloom.cli import main
 from spikeloom.data import babi as data
 from spikeloom.errors import ConfigError, DataError
-from spikeloom.tasks import babi
-from spikeloom.tasks.babi import (
+from spikeloom.papers.hebbian_memory import babi
+from spikeloom.papers.hebbian_memory.babi import (
     PRESETS,
     TABLES,
     Config,

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from spikeloom.core import map_state
-from spikeloom.data.concentration import Concentration, expected_flips
 from spikeloom.errors import ConfigError
-from spikeloom.tasks import concentration
-from spikeloom.tasks.concentration import (
+from spikeloom.papers.hebbian_memory import concentration
+from spikeloom.papers.hebbian_memory.concentration import (
     PRESETS,
     Config,
     Player,
@@ -26,6 +25,7 @@ from spikeloom.tasks.concentration import (
     rules,
     watch,
 )
+from spikeloom.papers.hebbian_memory.game import Concentration, expected_flips
 from spikeloom.train import ppo
 from spikeloom.train.run import Run
 

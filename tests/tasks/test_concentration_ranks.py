@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from spikeloom.core import map_state
-from spikeloom.tasks import concentration
-from spikeloom.tasks.concentration import PRESETS, Config, begin, network, rules
+from spikeloom.papers.hebbian_memory import concentration
+from spikeloom.papers.hebbian_memory.concentration import PRESETS, Config, begin, network, rules
 from spikeloom.train import ppo, ranks
 from spikeloom.train.ppo import PPO, Rollout
 from spikeloom.train.run import Run

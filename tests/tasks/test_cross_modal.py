@@ -10,15 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from spikeloom import cli
-from spikeloom.data.cross_modal import Members, Pairs
 from spikeloom.errors import CheckpointError, ConfigError, DataError
 from spikeloom.layers.memory import memory_neuron
-from spikeloom.models.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
-from spikeloom.tasks import cross_modal
-from spikeloom.tasks._encoders import Schedule, phase, pretrain_classes
-from spikeloom.tasks.cross_modal import (
+from spikeloom.papers.hebbian_memory import cross_modal
+from spikeloom.papers.hebbian_memory.cross_modal import (
     PRESETS,
-    Config,
     Part,
     answer,
     check,
@@ -31,6 +27,10 @@ from spikeloom.tasks.cross_modal import (
     perceive,
     target,
 )
+from spikeloom.papers.hebbian_memory.cross_modal_options import Config
+from spikeloom.papers.hebbian_memory.digit_pairs import Members, Pairs
+from spikeloom.papers.hebbian_memory.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
+from spikeloom.papers.hebbian_memory.pretraining import Schedule, phase, pretrain_classes
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]

@@ -13,7 +13,7 @@ import torch
 
 from spikeloom import cli
 from spikeloom.errors import ConfigError
-from spikeloom.tasks import cross_modal
+from spikeloom.papers.hebbian_memory import cross_modal
 from spikeloom.train.run import Run
 
 PAGE = Path(__file__).parents[2] / "docs/reference/memory-options.md"
@@ -146,7 +146,7 @@ def test_networks_without_a_spiking_memory_have_sizes_too(model: str, tmp_path: 
     run = Run(tmp_path, "associations", "smoke", 0, quiet=True)
     initial = "aligned" if model == "relu" else "paper"
     config = train("associations", run, model=model, initial=initial)
-    importlib.import_module("spikeloom.tasks.associations").evaluate(config, run.fresh())
+    importlib.import_module("spikeloom.papers.hebbian_memory.associations").evaluate(config, run.fresh())
     layers = {layer["name"]: layer for layer in run.read_json("activity.json")["layers"]}
     assert all((layer["rate_hz"] is not None) == (model == "recurrent") for layer in layers.values())
     if model == "recurrent":

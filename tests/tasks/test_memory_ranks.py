@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from spikeloom.data.associations import Associations
-from spikeloom.data.cross_modal import Members, Pairs
 from spikeloom.data.omniglot import Episodes
-from spikeloom.tasks import _memory, associations, babi, cross_modal, omniglot
+from spikeloom.papers.hebbian_memory import associations, babi, cross_modal, omniglot
+from spikeloom.papers.hebbian_memory import options as _memory
+from spikeloom.papers.hebbian_memory.digit_pairs import Members, Pairs
+from spikeloom.papers.hebbian_memory.pairs import Associations
 from spikeloom.train import ranks
 from spikeloom.train.run import Run
 

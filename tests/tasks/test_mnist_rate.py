@@ -11,8 +11,9 @@ import torch
 
 from spikeloom.cli import main
 from spikeloom.errors import ConfigError
-from spikeloom.tasks import _mnist_convert, mnist_rate
-from spikeloom.tasks.mnist_rate import PRESETS, Config, network, shifted
+from spikeloom.papers.nengo import conversion, mnist_rate
+from spikeloom.papers.nengo.experiment import Config, network
+from spikeloom.papers.nengo.mnist_rate import PRESETS, shifted
 from spikeloom.train import experiment
 from spikeloom.train.run import Run
 
@@ -173,7 +174,7 @@ def test_a_converted_network_is_exported(tmp_path: Path, capsys: pytest.CaptureF
     model = mnist_rate.ordinary(config, run).eval()
     run.load_best(model=model)
     x = mnist_rate.brightness(mnist_rate.load("test", config, run.device)[0][:5], config).expand(20, 5, 1, 28, 28)
-    wanted = _mnist_convert.calibrated(config, run, model)(x)[0]
+    wanted = conversion.calibrated(config, run, model)(x)[0]
     assert len(wanted[:, 0].unique(dim=0)) > 2
     found = from_nir(read_nir(tmp_path / "0" / "model.nir"))(x)[0]
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-6)  # logits of some hundreds

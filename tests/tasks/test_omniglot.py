@@ -12,11 +12,11 @@ from spikeloom import cli
 from spikeloom.data import omniglot as data
 from spikeloom.data.fetch import folder
 from spikeloom.errors import ConfigError, ShapeError
-from spikeloom.models.encoders import PackedSpikes, SpikingConvEncoder
-from spikeloom.tasks import omniglot
-from spikeloom.tasks._encoders import phase
-from spikeloom.tasks._omniglot import Source, answer, draw, read, split, turned
-from spikeloom.tasks.omniglot import PHASE, PRESETS, TUNING, Config, build, kept, regularised
+from spikeloom.papers.hebbian_memory import omniglot
+from spikeloom.papers.hebbian_memory.encoders import PackedSpikes, SpikingConvEncoder
+from spikeloom.papers.hebbian_memory.omniglot import PHASE, PRESETS, TUNING, Config, build, kept, regularised
+from spikeloom.papers.hebbian_memory.omniglot_options import Source, answer, draw, read, split, turned
+from spikeloom.papers.hebbian_memory.pretraining import phase
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]
@@ -297,7 +297,9 @@ def test_figures_of_an_encoder_that_normalises_are_those_of_the_test(
     options: dict[str, Any] = {"model": "relu", "batch_norm": True, "pretraining": "none", "tune_updates": 0}
     config, run, drawn = change(**options, key_gain=1.0, freeze_encoder=False), new_run(tmp_path), []
     omniglot.train(config, run)
-    monkeypatch.setattr("spikeloom.tasks._memory_figures.one_shot", lambda *given: drawn.append(given[5].logits))
+    monkeypatch.setattr(
+        "spikeloom.papers.hebbian_memory.figures.one_shot", lambda *given: drawn.append(given[5].logits)
+    )
     omniglot.plot(config, run.fresh())
     again = run.fresh()
     _, learner = omniglot.build(config, again)

@@ -9,8 +9,9 @@ import pytest
 
 from spikeloom.cli import tasks
 from spikeloom.made_up import is_made_up
+from spikeloom.papers.diehl_cook import nmnist
+from spikeloom.papers.lsnn import store_recall
 from spikeloom.plot.curves import Panel, learning_curves
-from spikeloom.tasks import nmnist, store_recall
 from spikeloom.train import config as configs
 from spikeloom.train import experiment
 from spikeloom.train.config import RunConfig

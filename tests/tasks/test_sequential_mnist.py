@@ -14,8 +14,8 @@ import torch
 from spikeloom.data import mnist
 from spikeloom.errors import ConfigError, DataError
 from spikeloom.models import LSNN
-from spikeloom.tasks import sequential_mnist
-from spikeloom.tasks.sequential_mnist import (
+from spikeloom.papers.lsnn import sequential_mnist
+from spikeloom.papers.lsnn.sequential_mnist import (
     PRESETS,
     PUBLISHED,
     Config,

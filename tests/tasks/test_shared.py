@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from spikeloom.core import detach
-from spikeloom.data.store_recall import encode
 from spikeloom.errors import ConfigError
-from spikeloom.models.lsnn import LSNN, LSTMBaseline
-from spikeloom.tasks import sequential_mnist, store_recall
-from spikeloom.tasks._lsnn import build, layers, lstm_units, populations, rate_values, rates
+from spikeloom.papers.lsnn import sequential_mnist, store_recall
+from spikeloom.papers.lsnn.network import LSNN, LSTMBaseline
+from spikeloom.papers.lsnn.options import build, layers, lstm_units, populations, rate_values, rates
+from spikeloom.papers.lsnn.symbols import encode
 from spikeloom.train.run import Run
 from spikeloom.train.schedule import set_learning_rate, step_decay
 

@@ -19,8 +19,8 @@ from spikeloom.cli import main
 from spikeloom.data import shd as files
 from spikeloom.data.spike_trains import SpikeTrains
 from spikeloom.errors import ConfigError
-from spikeloom.tasks import _spoken, shd, spoken_digits
-from spikeloom.tasks.shd import PRESETS, Config
+from spikeloom.papers.parallel_neurons import shd, spoken, spoken_digits
+from spikeloom.papers.parallel_neurons.shd import PRESETS, Config
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]
@@ -51,7 +51,7 @@ def test_time_that_ran_out_inside_an_epoch_changes_nothing(tmp_path: Path, monke
     updates = len(new_run(tmp_path / "whole").metrics())
     assert updates // config.epochs >= 2
     with monkeypatch.context() as patch:
-        patch.setattr(_spoken, "out_of_time", lambda minutes, run: lambda finished, history: finished == 1)
+        patch.setattr(spoken, "out_of_time", lambda minutes, run: lambda finished, history: finished == 1)
         shd.train(config, new_run(tmp_path / "parts"))
     assert len(new_run(tmp_path / "parts").metrics()) == 1
     shd.train(config, new_run(tmp_path / "parts"))
@@ -85,11 +85,11 @@ def test_evaluation_and_figures(neuron: Any, tmp_path: Path) -> None:
 def test_an_answer_does_not_depend_on_the_batch(neuron: Any, snr: float | None, tmp_path: Path) -> None:
     config = change(neuron=neuron, evaluation="mean" if neuron == "SB" else "sample")
     trains = shd.made_up("test")
-    model = _spoken.network(config, new_run(tmp_path), trains.channels, len(trains.classes))
+    model = spoken.network(config, new_run(tmp_path), trains.channels, len(trains.classes))
 
     def answers(data: SpikeTrains) -> torch.Tensor:
         draws = torch.Generator().manual_seed(3)
-        return _spoken.answers(config, model, data, torch.device("cpu"), snr, draws).answers
+        return spoken.answers(config, model, data, torch.device("cpu"), snr, draws).answers
 
     whole = answers(trains)
     torch.testing.assert_close(answers(trains.select(range(5))), whole[:5], rtol=0, atol=1e-5)
@@ -135,7 +135,7 @@ def test_the_running_average_is_tested(tmp_path: Path) -> None:
         config = dataclasses.replace(config, epochs=updates, batch=24, validation="none", checkpoint_every=1)
         shd.train(config, new_run(folder))
         training = shd.splits(config, new_run(folder)).training
-        model = _spoken.network(config, new_run(folder), training.channels, len(training.classes))
+        model = spoken.network(config, new_run(folder), training.channels, len(training.classes))
         new_run(folder).load_best(**{part: model})
         return torch.cat([value.detach().flatten() for value in model.parameters()])
 

@@ -16,9 +16,27 @@ from spikeloom.data.spike_trains import SpikeTrains, raster
 from spikeloom.errors import ConfigError
 from spikeloom.layers.events import sequence_of
 from spikeloom.layers.lateral import som_inhibition
-from spikeloom.tasks import _stdp, _stdp_readout, nmnist, ntidigits, stdp_mnist, stmnist
-from spikeloom.tasks._stdp import THESIS, Options, Splits, from_images, from_trains, lateral, network, steps
-from spikeloom.tasks._stdp_readout import answers
+from spikeloom.papers.diehl_cook import (
+    nmnist,
+    ntidigits,
+    readout,
+    stdp_mnist,
+    stmnist,
+)
+from spikeloom.papers.diehl_cook import (
+    options as _stdp,
+)
+from spikeloom.papers.diehl_cook.options import (
+    THESIS,
+    Options,
+    Splits,
+    from_images,
+    from_trains,
+    lateral,
+    network,
+    steps,
+)
+from spikeloom.papers.diehl_cook.readout import answers
 from spikeloom.train.run import Run
 
 DATA = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "mnist"
@@ -63,7 +81,7 @@ def test_held_out_samples_teach_nothing_and_take_the_place_of_the_test(tmp_path:
         shown, same = source.events(torch.tensor([3]), 0, noise), whole.training.events(place[3:4], 0, noise)
         assert torch.equal(shown.unit, same.unit)
         assert source.labels[3] == whole.training.labels[place[3]]
-    values = _stdp_readout.evaluate(options, trained(options, tmp_path, splits).fresh(), splits)
+    values = readout.evaluate(options, trained(options, tmp_path, splits).fresh(), splits)
     assert values["samples_with_labels"] == 23
     assert values["test_samples"] == 7
 
@@ -71,8 +89,8 @@ def test_held_out_samples_teach_nothing_and_take_the_place_of_the_test(tmp_path:
 def test_bars_are_told_apart(tmp_path: Path) -> None:
     options = change(n_train=0, epochs=8, ngram=2)
     run = trained(options, tmp_path)
-    values = _stdp_readout.evaluate(options, run.fresh(), bars(options))
-    assert values == _stdp_readout.evaluate(options, run.fresh(), bars(options))
+    values = readout.evaluate(options, run.fresh(), bars(options))
+    assert values == readout.evaluate(options, run.fresh(), bars(options))
     assert values["accuracy"] == values["accuracy_all"]
     for name in ("all", "proportion", "soft", "logistic", "2_gram"):
         assert values[f"accuracy_{name}"] > 0.8, name
@@ -141,7 +159,7 @@ def test_any_number_of_samples_is_shown_exactly(options: dict[str, Any], tmp_pat
     lines = run.metrics()
     assert lines[-1]["samples"] == config.n_train * config.epochs
     assert len(lines) <= config.intervals
-    values = _stdp_readout.evaluate(config, run.fresh(), bars(config))
+    values = readout.evaluate(config, run.fresh(), bars(config))
     assert 0.0 <= values["accuracy"] <= 1.0
 
 
@@ -155,7 +173,7 @@ def test_any_number_of_samples_is_shown_exactly(options: dict[str, Any], tmp_pat
 def test_the_options_of_the_original_go_with_its_preset(options: dict[str, Any], tmp_path: Path) -> None:
     config = Options(**{**THESIS, "n_neurons": 7, "n_train": 6, "intervals": 3, "pattern_time": 60.0, **options})
     run = trained(config, tmp_path)
-    assert 0.0 <= _stdp_readout.evaluate(config, run.fresh(), bars(config))["accuracy"] <= 1.0
+    assert 0.0 <= readout.evaluate(config, run.fresh(), bars(config))["accuracy"] <= 1.0
     unused = {"inhibition": ("inhibit", 33.0), "rule": ("soft_bound", "none"), "topology": ("excite", 33.0)}
     name, value = unused[next(iter(options))]
     if options != {"inhibition": "two_level"}:
@@ -170,7 +188,7 @@ def test_a_sample_without_events_is_an_error_of_the_network(tmp_path: Path) -> N
     recorded = from_trains(SpikeTrains.of(times, units, [0, 0, 1, 2, 1], 36, splits.classes), False, SMALL)
     both = splits._replace(training=recorded, test=recorded)
     options = change(n_train=5, batch=2)
-    values = _stdp_readout.evaluate(options, trained(options, tmp_path, both).fresh(), both)
+    values = readout.evaluate(options, trained(options, tmp_path, both).fresh(), both)
     assert values["silent_samples"] == 2
     assert values["accuracy"] <= 0.6
     run = new_run(tmp_path)
@@ -233,7 +251,7 @@ def test_captions_say_what_is_drawn() -> None:
 
 def test_what_is_shown_does_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, splits = trained(SMALL, tmp_path), bars()
-    monkeypatch.setattr(_stdp_readout, "TEST_BATCH", 5)
+    monkeypatch.setattr(readout, "TEST_BATCH", 5)
     found = []
     for threads in (1, 4):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
@@ -244,7 +262,7 @@ def test_what_is_shown_does_not_depend_on_threads(tmp_path: Path, monkeypatch: p
 
 def test_few_labels_are_enough_to_name_neurons(tmp_path: Path) -> None:
     options = change(n_train=0, epochs=8, label_share=0.01)
-    values = _stdp_readout.evaluate(options, trained(options, tmp_path).fresh(), bars(options))
+    values = readout.evaluate(options, trained(options, tmp_path).fresh(), bars(options))
     assert values["samples_with_labels"] == 3
     assert values["accuracy"] > 0.5
 
@@ -252,7 +270,7 @@ def test_few_labels_are_enough_to_name_neurons(tmp_path: Path) -> None:
 def test_test_samples_are_drawn_from_all_classes(tmp_path: Path) -> None:
     options = change(n_test=6)
     run = trained(options, tmp_path)
-    _stdp_readout.evaluate(options, run.fresh(), bars(options))
+    readout.evaluate(options, run.fresh(), bars(options))
     assert min(sum(row) for row in run.read_json("confusion.json")) > 0
 
 
@@ -369,7 +387,7 @@ def test_a_gpu_learns_too(tmp_path: Path) -> None:
     run = Run(tmp_path, "stdp", "small", 0, torch.device("cuda"), quiet=True)
     options = change(n_train=0, epochs=8)
     _stdp.train(options, run, bars())
-    assert _stdp_readout.evaluate(options, run.fresh(), bars())["accuracy"] > 0.8
+    assert readout.evaluate(options, run.fresh(), bars())["accuracy"] > 0.8
 
 
 @pytest.mark.parametrize("task", [nmnist, ntidigits, stmnist])
@@ -434,7 +452,7 @@ def test_small_digits_without_a_teacher(tmp_path: Path) -> None:
         options, splits = digits(seed, Options(n_neurons=100, epochs=3, total=0.25))
         run = Run(tmp_path / str(seed), "stdp", "digits", seed, quiet=True)
         _stdp.train(options, run, splits())
-        values = _stdp_readout.evaluate(options, run.fresh(), splits())
+        values = readout.evaluate(options, run.fresh(), splits())
         found.append((values["accuracy_all"], values["accuracy_logistic"]))
     assert time.process_time() - started < 60.0
     everyone, linear = np.mean(found, axis=0)

@@ -8,10 +8,20 @@ from typing import Any
 import pytest
 import torch
 
-from spikeloom.data.store_recall import RECALL, STORE, given
 from spikeloom.errors import ConfigError
-from spikeloom.tasks import store_recall
-from spikeloom.tasks.store_recall import PRESETS, Config, error, evaluate, per_symbol, plot, recent, source, train
+from spikeloom.papers.lsnn import store_recall
+from spikeloom.papers.lsnn.store_recall import (
+    PRESETS,
+    Config,
+    error,
+    evaluate,
+    per_symbol,
+    plot,
+    recent,
+    source,
+    train,
+)
+from spikeloom.papers.lsnn.symbols import RECALL, STORE, given
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]

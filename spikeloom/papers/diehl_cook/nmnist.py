@@ -1,0 +1,138 @@
+"""Digits seen by an event camera, learnt without a teacher.
+
+Events (`polarity`, `saccade`) go into a network of Diehl & Cook. `recordings` says whose they are. From `camera` the
+network learns all MNIST images as our own saccading camera sees them, which is not N-MNIST, and is also tested on the
+real recordings of N-MNIST that there are (`real_accuracy`); with `nmnist` it learns from the real ones.
+
+Sources: Orchard et al., Converting static image datasets to spiking neuromorphic datasets using saccades, 2015; Iyer
+and Basu, Unsupervised learning of event-based image recordings using spike-timing-dependent plasticity, 2017.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ...data import camera, mnist, nmnist
+from ...data.fetch import folder
+from ...errors import ConfigError
+from ...train.run import Run
+from . import readout, training
+from .options import THESIS, Options, Splits, from_trains, hold_out, tell
+
+SPLITS: tuple[nmnist.Split, ...] = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    recordings: Literal["camera", "nmnist", "made_up"] = "camera"
+    """MNIST through our camera, the real recordings, or a few made-up ones in their format."""
+    polarity: Literal["on", "off", "both", "merge"] = "on"
+    """Events that count; both: two inputs for a pixel."""
+    saccade: Literal["1", "2", "3", "all"] = "1"
+    """Part of the recording."""
+    stabilize: bool = False
+    """Take the movement of the camera out; of real recordings only."""
+    counts: bool = False
+    """Several events of a pixel in a step count as several."""
+    t0: float = 0.0
+    """Start of a presentation in the saccade [ms]; earlier events are left out; of real recordings only."""
+    pattern_time: float = 0.0
+    """Length of a presentation [ms]; later events are left out; 0: to the end of the saccade, 105 for a whole one."""
+
+
+START = Config(total=0.06, gain=3.0, growth=1.3, homeostasis_step=0.1, epochs=2)
+PRESETS = {
+    "default": START,
+    "real": replace(START, recordings="nmnist", epochs=10),
+    "thesis": Config(**THESIS, recordings="nmnist"),
+    "smoke": replace(START, recordings="made_up", n_neurons=9, intervals=3, figures=1),
+}
+PUBLISHED: Mapping[str, Any] = {
+    "accuracy": {
+        "value": "0.8063", "source": "Iyer and Basu, 2017", "note": "N-MNIST, 800 neurons",
+    },
+    "accuracy_rate": {
+        "value": "0.8389-0.8545", "of": "accuracy", "source": "Iyer et al., 2021",
+        "note": "N-MNIST, three rules of STDP",
+    },
+}  # fmt: skip
+
+
+def published(config: Config) -> Mapping[str, Any]:
+    """Numbers on N-MNIST, for a network that learned from N-MNIST."""
+    return PUBLISHED if config.recordings == "nmnist" else {}
+
+
+def train(config: Config, run: Run) -> None:
+    """Show the training recordings."""
+    config = whole(config)
+    training.train(config, run, splits(config))
+
+
+def evaluate(config: Config, run: Run) -> dict[str, float]:
+    """Accuracy on test recordings; a network that learned from the camera is shown the real ones too."""
+    config = whole(config)
+    found = splits(config)
+    values = readout.evaluate(config, run, found)
+    if config.held_out:
+        return values
+    if config.recordings == "camera" and not any(folder(name).is_dir() for name in nmnist.FOLDERS):
+        tell("There are no recordings of N-MNIST here, so the network is tested on those of our camera only.")
+    elif config.recordings == "camera":
+        for name, split in zip(("real_training_images", "real"), SPLITS, strict=True):
+            trains = nmnist.load(split, options(config), tell)
+            accuracy = readout.transfer(config, run, found, from_trains(trains, config.counts, config))
+            values |= {f"{name}_accuracy": accuracy, f"{name}_samples": float(len(trains))}
+    return values
+
+
+def plot(config: Config, run: Run) -> None:
+    """Receptive fields, names, accuracy, spikes, test recordings in detail, confusions."""
+    from . import figures  # matplotlib is slow to load
+
+    config = whole(config)
+    known = {"Iyer and Basu, 2017 (N-MNIST, 800 neurons)": 0.8063}
+    figures.draw(config, run, splits(config), known if published(config) else {})
+
+
+def whole(config: Config) -> Config:
+    """The same with the length of a presentation."""
+    length = 315.0 if config.saccade == "all" else 105.0
+    return config if config.pattern_time else replace(config, pattern_time=length - config.t0)
+
+
+def options(config: Config) -> nmnist.Options:
+    """What is read of a recording."""
+    saccade: Any = config.saccade if config.saccade == "all" else int(config.saccade)
+    return nmnist.Options(polarity=config.polarity, saccade=saccade, stabilize=config.stabilize, t0=config.t0)
+
+
+def splits(config: Config) -> Splits:
+    """Training and test recordings."""
+    chosen, trains, data = options(config), [], list[Any]()
+    if config.recordings == "camera":
+        if config.stabilize:
+            raise ConfigError("stabilize knows the way of N-MNIST's camera, not that of ours. Set it to False.")
+        if config.t0:
+            raise ConfigError(
+                f"Our camera records from the start of a saccade, not from {config.t0} ms on. Set t0 to 0."
+            )
+        for seed, split in enumerate(SPLITS):
+            images = mnist.load(split)
+            trains.append(
+                camera.spikes(*images, seed=seed, polarity=config.polarity, saccade=chosen.saccade, tell=tell)
+            )
+            data += mnist.describe(split)
+    elif config.recordings == "nmnist":
+        for split in SPLITS:
+            trains.append(nmnist.load(split, chosen, tell))
+            data += nmnist.describe(split)
+    else:
+        with tempfile.TemporaryDirectory() as place:
+            nmnist.write_example(Path(place))
+            trains = [nmnist.load(split, chosen, here=Path(place)) for split in SPLITS]
+    sources = [from_trains(one, config.counts, config) for one in trains]
+    shape = (2, 34, 34) if config.polarity == "both" else (34, 34)
+    return hold_out(config, Splits(sources[0], sources[1], shape, trains[0].classes, data))

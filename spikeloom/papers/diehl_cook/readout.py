@@ -1,0 +1,167 @@
+"""What the neurons of unsupervised learning say: names by training samples, and answers to the test samples."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...data.batches import in_order
+from ...layers.events import Events
+from ...train.run import Run
+from .logistic import logistic, logistic_vote
+from .network import DiehlCookNetwork
+from .ngrams import NGrams, ngram_vote, ngrams
+from .options import (
+    Known,
+    Options,
+    Source,
+    Splits,
+    check_test,
+    chosen_for_training,
+    encoder,
+    network,
+    repeats_of,
+    steps,
+)  # fmt: skip
+from .presentation import Presented, present_
+from .votes import VOTES, Assignment, accuracy, assign, confusion, labelled
+
+TEST_BATCH = 50
+"""Samples that are shown at once where nothing learns."""
+
+
+class Answers(NamedTuple):
+    """What a network that does not learn did to many samples."""
+
+    counts: Tensor  # [M, N]
+    labels: Tensor  # [M]
+    repeats: int
+    inputs: float  # input spikes per sample, first presentation
+    spikes: list[Presented]  # of each batch, if they were asked for
+
+
+@torch.no_grad()
+def answers(
+    options: Options, net: DiehlCookNetwork, source: Source, samples: Tensor, run: Run, purpose: str, keep: bool = False
+) -> Answers:
+    """Show samples in batches, as many at a time as torch has threads; what they give does not depend on that."""
+    net.eval()
+    repeats = repeats_of(options, learns=False)
+    generator = run.generator(purpose)
+    parts = [samples[part] for part in in_order(len(samples), TEST_BATCH)]
+    seeds = torch.randint(2**62, (len(parts),), generator=generator).tolist()
+
+    def shown(part: Tensor, seed: int) -> tuple[Presented, float]:
+        own = torch.Generator().manual_seed(seed)
+        start = net.initial_state(net.weight.new_zeros(len(part), source.size), noise=own)
+        heard = list[float]()
+
+        def encode(rows: Tensor, attempt: int) -> Events:
+            events = encoder(source, part, own)(rows, attempt)
+            heard.append(float(events.times.sum()))
+            return events
+
+        found = present_(net, start, encode, repeats)
+        return found, heard[0]
+
+    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
+        made = list(pool.map(shown, parts, seeds))
+    return Answers(
+        torch.cat([one.counts for one, _ in made]), source.labels[samples], sum(one.repeats for one, _ in made),
+        sum(heard for _, heard in made) / len(samples), [one for one, _ in made] if keep else [],
+    )  # fmt: skip
+
+
+def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
+    """Accuracy of all read-outs on test samples, with neurons named by training samples once nothing learns any more.
+
+    `accuracy_logistic` is supervised: its linear read-out learns from the labels of the training samples.
+    confusion.json and training_confusion.json have a last column for samples that made no spike.
+    """
+    net = network(options, run, splits.training.size, done=1.0)
+    known = Known(options.n_neurons, len(splits.classes))
+    update = run.load_best(network=net, known=known)
+    classes = len(splits.classes)
+    draw = run.generator("evaluation")
+    check_test(options, splits)
+    named_by, told = splits.training, chosen_for_training(options, run, len(splits.training.labels)).sort().values
+    if options.label_share < 1.0:
+        told = told[labelled(named_by.labels[told], options.label_share, draw)]
+    tested = torch.arange(len(splits.test.labels))
+    if options.n_test:
+        tested = tested[torch.randperm(len(tested), generator=draw)[: options.n_test]].sort().values
+    training = answers(options, net, named_by, told, run, "naming", keep=options.ngram > 0)
+    test = answers(options, net, splits.test, tested, run, "test", keep=options.ngram > 0)
+    named = assign(training.counts, training.labels, classes)
+    found = {f"accuracy_{name}": vote(test.counts, named).predictions for name, vote in VOTES.items()}
+    found["accuracy_logistic"] = logistic_vote(
+        test.counts, logistic(training.counts, training.labels, classes)
+    ).predictions
+    if options.ngram:
+        found[f"accuracy_{options.ngram}_gram"] = by_order(options, training, test, classes)
+    values = {name: accuracy(said, test.labels) for name, said in found.items()}
+    best = VOTES[options.vote]
+    run.write_json("confusion.json", confusion(found[f"accuracy_{options.vote}"], test.labels, classes).tolist())
+    said = best(training.counts, named).predictions
+    run.write_json("training_confusion.json", confusion(said, training.labels, classes).tolist())
+    run.write_json("names.json", {"labels": named.labels.tolist(), "proportions": named.proportions.tolist()})
+    run.write_json("activity.json", costs(options, net, test, splits.data))
+    return {
+        "accuracy": values[f"accuracy_{options.vote}"], **values, "training_accuracy": accuracy(said, training.labels),
+        "update": float(update), "presentations": float(known.presented), "test_samples": float(len(tested)),
+        "samples_with_labels": float(len(told)), "silent_neurons": float((named.labels < 0).sum()),
+        "silent_samples": float((test.counts.sum(1) == 0).sum()), "repeats_per_sample": test.repeats / len(tested),
+        "spikes_per_sample": float(test.counts.sum(1).mean()), "input_spikes_per_sample": test.inputs,
+    }  # fmt: skip
+
+
+def transfer(options: Options, run: Run, splits: Splits, other: Source) -> float:
+    """Accuracy on samples of another source, with the weights and the names of this one."""
+    net = network(options, run, splits.training.size, done=1.0)
+    run.load_best(network=net)
+    names = run.read_json("names.json")
+    proportions = torch.tensor(names["proportions"], dtype=torch.float64)
+    named = Assignment(proportions, proportions, torch.tensor(names["labels"]))
+    found = answers(options, net, other, torch.arange(len(other.labels)), run, "transfer")
+    return accuracy(VOTES[options.vote](found.counts, named).predictions, found.labels)
+
+
+def by_order(options: Options, training: Answers, test: Answers, classes: int) -> Tensor:
+    """What the n-grams of the training samples say about the test samples."""
+
+    def sequences(shown: Answers) -> list[Tensor]:
+        return [in_order_of_firing(options, one) for one in shown.spikes]
+
+    known: NGrams | None = None
+    for spikes, part in zip(sequences(training), in_order(len(training.labels), TEST_BATCH), strict=True):
+        told = training.labels[part]
+        known = ngrams(spikes, told, classes, options.ngram, known)
+    assert known is not None
+    return torch.cat([ngram_vote(spikes, known).predictions for spikes in sequences(test)])
+
+
+def in_order_of_firing(options: Options, shown: Presented) -> Tensor:
+    """Spikes [T, B, N] of the last presentation of each sample."""
+    spikes = torch.zeros(steps(options), *shown.counts.shape)
+    spikes[shown.fired.steps, shown.fired.samples, shown.fired.neurons] = 1.0
+    return spikes
+
+
+def costs(options: Options, net: DiehlCookNetwork, test: Answers, data: list[Any]) -> dict[str, Any]:
+    """activity.json: one presentation of a sample."""
+    seconds, size, inputs = options.pattern_time / 1000, options.n_neurons, net.n_in
+    input_rate = test.inputs / inputs / seconds
+    rate = float(test.counts.sum(1).mean()) / size / seconds
+    others = size * (size - 1)
+    excitatory = {
+        "name": "excitatory", "neurons": size, "inputs": inputs, "rate_hz": rate, "input_rate_hz": input_rate,
+        "synapses": inputs * size + others, "recurrent_synapses": others,
+    }  # fmt: skip
+    layers = [excitatory]
+    if options.topology == "two_layer":
+        layers.append(
+            {"name": "inhibitory", "neurons": size, "inputs": size, "rate_hz": rate, "input_rate_hz": rate,
+             "synapses": size}
+        )  # fmt: skip
+    return {"dt_ms": options.dt, "steps": steps(options), "layers": layers, "data": data}

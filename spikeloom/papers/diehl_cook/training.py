@@ -1,0 +1,89 @@
+"""Training a Diehl & Cook network: samples one after the other, homeostasis, names of the neurons."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...data.batches import Batches
+from ...errors import ConfigError
+from ...inspect import of_counts
+from ...train.firing import Firing
+from ...train.run import Run
+from ...train.supervised import fit
+from .figures import live
+from .options import (
+    Known,
+    Options,
+    Splits,
+    check,
+    check_test,
+    chosen_for_training,
+    encoder,
+    lateral,
+    level,
+    network,
+    repeats_of,
+    steps,
+)
+from .presentation import chosen, present_, put_back_
+from .votes import VOTES, accuracy
+
+
+def train(options: Options, run: Run, splits: Splits) -> None:
+    """Show all training samples, an interval an update."""
+    if run.world > 1:
+        raise ConfigError(
+            "This task learns from one sample after the other, in one process. Use --seeds for several runs."
+        )
+    source = splits.training
+    check(options)
+    check_test(options, splits)
+    used, repeats = chosen_for_training(options, run, len(source.labels)), repeats_of(options, learns=True)
+    net = network(options, run, source.size).train()
+    batches = Batches(len(used), min(options.batch, len(used)), run.generator("batches", shared=True))
+    known = Known(options.n_neurons, len(splits.classes))
+    total = options.epochs * -(-len(used) // batches.batch)
+    each = -(-total // options.intervals)
+    rule, firing = net.rule, Firing(run, {})
+    assert rule is not None
+
+    def step(finished: int) -> dict[str, float]:
+        left = 1.0 - (1.0 - options.lr_end) * finished * each / total
+        net.rule = replace(rule, lr=left * rule.lr, lr_pre=left * rule.lr_pre)
+        state = net.initial_state(net.weight.new_zeros(batches.batch, source.size))
+        labels, counts, shown, now = list[Tensor](), list[Tensor](), 0, -1
+        for number in range(finished * each, min((finished + 1) * each, total)):
+            done = number / max(total - 1, 1)
+            if level(options, done) != now:
+                now = level(options, done)
+                net.set_lateral(lateral(options, done))
+            samples = used[batches.next()]
+            rows = torch.arange(len(samples), device=net.weight.device)
+            part = state if len(samples) == len(state.spikes) else chosen(state, rows)
+            found = present_(net, part, encoder(source, samples, run.generator("input")), repeats)
+            put_back_(state, part, rows)
+            shown += len(samples) + found.repeats
+            labels.append(source.labels[samples])
+            counts.append(found.counts)
+        net.consolidate(state)
+        told, spikes = torch.cat(labels), torch.cat(counts)
+        firing.keep(finished, "training", [of_counts("excitatory", spikes.sum(0), len(spikes) * steps(options))])
+        named = known.assignment()
+        values = {f"accuracy_{name}": accuracy(vote(spikes, named).predictions, told) for name, vote in VOTES.items()}
+        known.add(spikes, told, options.alpha)
+        if options.plot or (options.live and (finished + 1) % options.live == 0):
+            live(run, net, splits.shape, known)
+        return {
+            "samples": float(known.presented), **values, "spikes_per_sample": float(spikes.sum(1).mean()),
+            "repeats_per_sample": shown / len(told) - 1, "silent_samples": float((spikes.sum(1) == 0).float().mean()),
+            "homeostasis": float(net.neurons.homeostasis.mean()), "largest_weight": float(net.weight.max()),
+        }  # fmt: skip
+
+    fit(
+        run,
+        parts={"network": net, "batches": batches, "known": known},
+        updates=-(-total // each),
+        step=step,
+        checkpoint_every=options.checkpoint_every,
+    )

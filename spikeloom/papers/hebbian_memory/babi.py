@@ -1,0 +1,451 @@
+"""bAbI: read a story of some sentences, then answer a question about it.
+
+Each of the tasks of bAbI (`qa`) trains a network of its own. A sentence is a constant input, the sum of the embeddings
+of its words with learned weights for their places; a Hebbian memory is written sentence by sentence and read with the
+question. A task counts as solved with an error of at most 5 %. `spikeloom table babi` trains all twenty.
+
+Data: Weston et al., Towards AI-complete question answering, 2015 (arXiv:1502.05698).
+Paper: Limbacher, Özdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
+Hebbian plasticity, 2022 (arXiv:2205.11276): a mean accuracy of 89.1 % over the tasks with 10,000 training questions, as
+a leaderboard says; the paper's own table is not known to us.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ...data import babi
+from ...data.babi import Files, Stories, Vocabulary
+from ...data.batches import Batches
+from ...errors import ConfigError, check_positive
+from ...layers.memory import align_
+from ...train import config as as_json
+from ...train import metrics, ranks
+from ...train.run import Run
+from ...train.schedule import set_learning_rate, step_decay
+from ...train.step import descend
+from ...train.supervised import History, fit
+from ...train.table import Table
+from .networks import MemoryCore
+from .options import Silence, check_layers, neuron_of, populations, rule_of, steps
+from .stories import Answers, Sentences, StoryNetwork
+
+TEST_BATCH = 64
+SOLVED = 0.05
+"""Largest error of a task that counts as solved."""
+GROUPS = 12
+"""Of lengths of stories, for which the accuracy is told."""
+
+
+@dataclass(frozen=True)
+class Config:
+    qa: int = 1
+    """Number of the task, 1 to 20."""
+    ten_k: bool = True
+    """Train with the 10,000 questions of en-10k instead of the 1,000 of en."""
+    questions: int = 0
+    """Use the first few training questions only; 0: all."""
+    made_up: bool = False
+    """Read a few made-up stories in the format of the data set instead."""
+    model: Literal["spiking", "frozen"] = "spiking"
+    """frozen: the memory stays at zero."""
+    longest: int = 50
+    """Stories of more statements are left out of the training; never of validation and test. 0: none is."""
+    validation: float = 0.1
+    """Share of the stories of the training file that are set aside to choose the weights by."""
+    time_words: bool = False
+    """Every statement says how many statements ago it was."""
+    mask_time_words: bool = True
+    """The weight of the place where time words stand is not learned."""
+    learn_positions: bool = True
+    """Learn how much a word counts in each place of a sentence."""
+    position_spread: float = 0.0
+    """Range around 1 from which these weights are drawn at the start: up to so much more or less."""
+    item_ms: float = 100.0
+    """Time of a sentence, and of the question [ms]."""
+    window: float = 30.0
+    """Last part of the question in which value spikes count [ms]."""
+    embedding: int = 80
+    """Currents that a sentence becomes."""
+    memory_size: int = 100
+    """Key neurons, and as many value neurons."""
+    input_gain: float = 1.0
+    """Factor of the currents into the encoder."""
+    initial: Literal["paper", "aligned"] = "paper"
+    """aligned: writing and reading start with the same keys, and no feedback."""
+    readout_scale: float = 1.0
+    """Factor of the weights of the readout at the start."""
+    w_max: float = 1.0
+    """Soft bound of the memory."""
+    potentiation: float = 0.3
+    """Learning rate of the memory."""
+    depression: float = 0.3
+    """Rate at which a key forgets when it is used."""
+    recall: float = 0.2
+    """How strongly what a key already means drives the values while writing."""
+    delay: float = 30.0
+    """From a value spike to its effect on keys while reading [ms]."""
+    threshold: float = 0.1
+    """Firing threshold of all neurons."""
+    tau_mem: float = 20.0
+    """Time constant of the membrane [ms]."""
+    tau_trace: float = 20.0
+    """Time constant of the traces [ms]."""
+    refractory: float = 3.0
+    """Refractory time [ms]."""
+    reset: Literal["subtract", "zero"] = "subtract"
+    """What a spike does to the voltage."""
+    gain: float = 1.0
+    """Dampening factor of the surrogate slope."""
+    dt: float = 1.0
+    """Length of a step [ms]."""
+    batch: int = 256
+    """Questions per update."""
+    whole_stories: bool = False
+    """Draw stories with all their questions, as many as have `batch` questions on average; each is written once."""
+    updates: int = 7200
+    """Updates."""
+    enough: float = 0.0
+    """Stop as soon as the validation accuracy reaches this; 0: never."""
+    patience: int = 0
+    """Stop after so many validations without a better one; 0: never."""
+    lr: float = 0.003
+    """Initial learning rate of Adam."""
+    lr_decay: float = 0.85
+    """Factor of the learning rate."""
+    lr_decay_every: int = 720
+    """Updates between two decays."""
+    clip: float = 40.0
+    """Largest norm of the gradient; 0: any."""
+    rate_cost: float = 1e-5
+    """Coefficient of the squared distance of firing rates [Hz] from target_rate."""
+    target_rate: float = 0.0
+    """Rate towards which all populations are regularised [Hz]."""
+    rate_cost_after: int = 36
+    """Updates without that cost."""
+    validate_every: int = 36
+    """Updates between two validations."""
+    select: Literal["best", "last"] = "best"
+    """Weights to test: of the best validation, or the last."""
+    checkpoint_every: int = 100
+    """Updates between two checkpoints."""
+
+
+PAPER = Config()
+CPU = Config(
+    window=100.0, embedding=50, memory_size=50, input_gain=5.0, initial="aligned", dt=5.0, delay=5.0, threshold=0.3,
+    refractory=5.0, batch=64, updates=1000, lr_decay_every=200, validate_every=100, checkpoint_every=100, rate_cost=0.0,
+    enough=0.99, patience=4, whole_stories=True, position_spread=1.0,
+)  # fmt: skip
+PRESETS = {
+    "cpu": CPU,
+    "cpu_30": replace(CPU, delay=30.0),
+    "paper": PAPER,
+    "paper_1": replace(PAPER, delay=1.0),
+    "frozen": replace(CPU, model="frozen", updates=100),
+    "smoke": replace(
+        CPU, made_up=True, embedding=12, memory_size=12, item_ms=50.0, window=50.0, threshold=0.2, batch=8, updates=4,
+        validate_every=2, checkpoint_every=2,
+    ),
+}  # fmt: skip
+REMARK = "second-hand, from a leaderboard; mean over the tasks of the paper, each with 10,000 training questions"
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "mean_accuracy": {
+        "value": 0.891, "of": "accuracy", "source": "Limbacher et al., 2022",
+        "note": f"{REMARK}; to be compared with the mean over all twenty tasks, not with one",
+    },
+}  # fmt: skip
+MEAN = "mean over the tasks"
+TABLES = {
+    name: Table(
+        f"bAbI, feedback after {said} (solved: error at most 5 %)",
+        {f"{number} {about}": {name: (name, {"qa": number})} for number, about in enumerate(babi.TASKS, 1)},
+        {(MEAN, name): 0.891},
+        f"Limbacher et al., 2022, {REMARK}",
+        besides=("error", "solved"),
+        mean=MEAN,
+    )
+    for name, said in {"cpu": "5 ms", "cpu_30": "30 ms"}.items()
+}
+
+
+def train(config: Config, run: Run) -> None:
+    """Train on the questions of the training file, but for those that are set aside."""
+    check(config)
+    files = read(config)
+    for found in files.data if run.rank == 0 and not config.made_up else []:
+        print(f"{found['file']}: {found['note']}", flush=True)
+    known = vocabulary(config, run, files)
+    training, validation = splits(config, run, known.encode(files.train, files.data[0]["file"]))
+    model = network(config, run, known)
+    optimizer = torch.optim.Adam([part for part in model.parameters() if part.requires_grad], lr=config.lr)
+    batches = drawn(config, run, training)
+    silent = Silence()
+
+    def step(finished: int) -> dict[str, float]:
+        lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
+        set_learning_rate(optimizer, lr)
+        chosen = batches.next()
+        shown = training.batch(training.of(chosen) if config.whole_stories else chosen).to(run.device)
+        found = model(shown.statements, shown.lengths, shown.query, shown.first)
+        loss, values = losses(config, found, shown.target, config.rate_cost * (finished >= config.rate_cost_after))
+        values["lr"] = lr
+        descend(loss, optimizer, model, config.clip)
+        silent.look(run, found, finished)
+        return values | rates(config, found.layers)
+
+    def validate(finished: int) -> dict[str, float]:
+        return {"validation_accuracy": accuracy(model, validation, run)}
+
+    def stop(finished: int, history: History) -> bool:
+        return finish(config, [line["validation_accuracy"] for line in history if "validation_accuracy" in line])
+
+    fit(
+        run,
+        parts={"model": model, "optimizer": optimizer, "batches": batches, "silence": silent},
+        updates=config.updates,
+        step=step,
+        validate=validate,
+        validate_every=config.validate_every,
+        checkpoint_every=config.checkpoint_every,
+        stop=stop,
+        best="validation_accuracy" if config.select == "best" else None,
+        better="higher",
+    )
+
+
+def evaluate(config: Config, run: Run) -> dict[str, float]:
+    """Accuracy on all test questions, however long the story."""
+    check(config)
+    files = read(config)
+    known = vocabulary(config, run, files)
+    model = network(config, run, known)
+    update = run.load_best(model=model)
+    every = known.encode(files.train, files.data[0]["file"])
+    training, validation = splits(config, run, every)
+    test = known.encode(files.test, files.data[1]["file"])
+    right, fired = said(model, test, run)
+    found = float(right.double().mean())
+    commonest = every.target.bincount(minlength=len(known.words)).argmax()
+    values = {
+        "accuracy": found, "error": 1.0 - found, "solved": float(1.0 - found <= SOLVED),
+        "validation_accuracy": accuracy(model, validation, run),
+        "always_the_commonest_answer": float((test.target == commonest).double().mean()),
+        "update": float(update), "test_questions": float(len(test.target)),
+        "training_questions": float(len(training.target)),
+        "parameters": float(sum(part.numel() for part in model.parameters() if part.requires_grad)),
+    }  # fmt: skip
+    if config.longest and bool((long := test.lengths > config.longest).any()):
+        values["accuracy_of_longer_stories"] = float(right[long].double().mean())
+        values["longer_stories"] = float(long.sum())
+    run.write_json("lengths.json", by_length(test.lengths, right))
+    run.write_json("activity.json", activity(config, rates(config, fired), float(test.lengths.double().mean()), files))
+    return values | rates(config, fired)
+
+
+@torch.no_grad()
+def plot(config: Config, run: Run) -> None:
+    """A test story in detail, the memory, weights of places, learning curves, accuracy by the length of the story."""
+    from .figures import stories
+
+    files = read(config)
+    known = vocabulary(config, run, files)
+    model = network(config, run, known)
+    run.load_best(model=model)
+    test = known.encode(files.test, files.data[1]["file"])
+    order = test.lengths.argsort(stable=True)
+    middle = len(order) // 2
+    few = order[[middle, *(number for number in range(min(len(order), TEST_BATCH)) if number != middle)]]
+    shown, others = test.batch(few[:1]).to(run.device), test.batch(few).to(run.device)
+    found = model.recollect(shown.statements.unsqueeze(1), shown.query)
+    found = found._replace(memory=model(others.statements, others.lengths, others.query, others.first).memory)
+    question = files.test.questions[int(few[0])]
+    told = files.test.statements[question.first : question.last]
+    stories(config, run, question, told, shown, found, known.words, model.sentences.position)
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError where options contradict each other, or would be of no use."""
+    check_positive(
+        "babi", batch=config.batch, updates=config.updates, item_ms=config.item_ms, window=config.window,
+        dt=config.dt, embedding=config.embedding, memory_size=config.memory_size, input_gain=config.input_gain,
+        delay=config.delay, validation=config.validation,
+    )  # fmt: skip
+    step_decay(0, config.lr, config.lr_decay, config.lr_decay_every)
+    check_layers(config, "item_ms", "window", "delay")
+    babi.check_task(config.qa)
+    if not 0.0 < config.validation < 1.0:
+        raise ConfigError(f"validation is a share of the stories between 0 and 1, but is {config.validation}.")
+    counts = config.questions, config.longest, config.patience
+    if min(config.clip, config.rate_cost, config.target_rate, *counts) < 0:
+        raise ConfigError("clip, rate_cost, target_rate, questions, longest and patience must not be below 0.")
+    if not 0.0 <= config.enough <= 1.0:
+        raise ConfigError(f"enough is an accuracy from 0 to 1, but is {config.enough}.")
+
+
+def read(config: Config) -> Files:
+    """The files of the task, or made-up ones."""
+    if config.made_up:
+        with tempfile.TemporaryDirectory() as place:
+            babi.write_example(Path(place), (config.qa,))
+            found = babi.load(config.qa, config.ten_k, Path(place))
+    else:
+        found = babi.load(config.qa, config.ten_k)
+    return found._replace(train=found.train.head(config.questions)) if config.questions else found
+
+
+def vocabulary(config: Config, run: Run, files: Files) -> Vocabulary:
+    """The words of both files; those the run began with, if it did."""
+    path = run.folder / "vocabulary.json"
+    known: Vocabulary | None = as_json.from_file(Vocabulary, path)
+    if known is None:
+        known = Vocabulary.of([files.train, files.test], config.time_words)
+        run.write_json(path.name, as_json.to_json(known), kept=True)
+    return known
+
+
+def splits(config: Config, run: Run, stories: Stories) -> tuple[Stories, Stories]:
+    """For training and for validation: whole stories, drawn once and for all. Long ones are not in training.
+
+    Raises:
+        ConfigError: nothing is left.
+    """
+    draws = run.fresh().generator("split", shared=True)
+    training, validation = babi.split(stories, config.validation, draws)
+    if config.longest:
+        short = training.lengths <= config.longest
+        if not short.any():
+            raise ConfigError(f"No story has {config.longest} statements or fewer. Choose a larger --longest, or 0.")
+        training = training.select(short.nonzero().flatten())
+    return training, validation
+
+
+def drawn(config: Config, run: Run, training: Stories) -> Batches:
+    """What batches are drawn from: questions, or stories."""
+    count, batch = len(training.target), config.batch
+    if config.whole_stories:
+        count = len(torch.unique(training.story))
+        batch = max(round(batch * count / len(training.target)), 1)
+    return Batches(count, batch, run.generator("batches", shared=True), run.rank, run.world)
+
+
+def finish(config: Config, validated: Sequence[float]) -> bool:
+    """Whether these validations are the last.
+
+    >>> finish(Config(patience=2), [0.1, 0.3, 0.3]), finish(Config(patience=2), [0.1, 0.3, 0.3, 0.2])
+    (False, True)
+    """
+    if not validated:
+        return False
+    since = len(validated) - 1 - validated.index(max(validated))
+    enough = 0.0 < config.enough <= validated[-1]
+    return enough or 0 < config.patience <= since
+
+
+def network(config: Config, run: Run, known: Vocabulary) -> StoryNetwork:
+    """The network of these options, its weights drawn from the run's generator."""
+    draws = run.generator("weights", shared=True)
+    neuron = neuron_of(config)
+    rule = rule_of(config)
+    sentences = Sentences(
+        len(known.words) + known.times, known.slots, config.embedding, input_gain=config.input_gain,
+        learn_positions=config.learn_positions, fixed_last=config.time_words and config.mask_time_words,
+        spread=config.position_spread, generator=draws,
+    )  # fmt: skip
+    core = MemoryCore(
+        config.embedding, config.embedding, config.memory_size, neuron, rule if config.model == "spiking" else None,
+        steps=steps(config, "item_ms"), window=steps(config, "window"), delay=steps(config, "delay"),
+        recall=config.recall, generator=draws,
+    )  # fmt: skip
+    if config.initial == "aligned":
+        align_(core.write, core.read, config.embedding)
+    model = StoryNetwork(sentences, core, len(known.words), readout_scale=config.readout_scale, generator=draws)
+    return model.to(run.device)
+
+
+@torch.no_grad()
+def said(model: StoryNetwork, stories: Stories, run: Run) -> tuple[Tensor, dict[str, Tensor]]:
+    """Which answers are right, and the activity of every population; questions of a story together."""
+    order = stories.first.argsort(stable=True)
+    right, fired = torch.zeros(len(order), dtype=torch.bool), list[dict[str, Tensor]]()
+    for chosen in torch.split(order, TEST_BATCH):
+        shown = stories.batch(chosen).to(run.device)
+        found: Answers = model(shown.statements, shown.lengths, shown.query, shown.first)
+        right[chosen] = (found.logits.argmax(-1) == shown.target).cpu()
+        fired.append({name: part.mean(1) for name, part in found.layers.items()})
+    return right, {name: torch.cat([part[name] for part in fired]).unsqueeze(1) for name in fired[0]}
+
+
+def accuracy(model: StoryNetwork, stories: Stories, run: Run) -> float:
+    """Share of right answers."""
+    return float(said(model, stories, run)[0].double().mean())
+
+
+def losses(config: Config, found: Answers, target: Tensor, rate_cost: float) -> tuple[Tensor, dict[str, float]]:
+    """The loss of a batch with its cost of rates, and the loss and accuracy to be logged.
+
+    With several processes, their means are those of all questions, though some have more of them.
+    """
+    here = len(target)
+    part = here / float(ranks.mean_of(torch.tensor(float(here))))
+    loss = part * cross_entropy(found.logits, target)
+    values = {"loss": loss.item(), "accuracy": part * metrics.accuracy(found.logits, target.cpu())}
+    if rate_cost:
+        loss = loss + rate_cost * sum(squared_rates(config, fired) for fired in found.layers.values())
+    return loss, values
+
+
+def squared_rates(config: Config, fired: Tensor) -> Tensor:
+    """Mean over neurons of the squared distance of the rate, averaged over the batch, from the target [Hz^2].
+
+    Shapes: spikes per step [B, N], over the time of each story. With several processes the batch is that of all.
+    """
+    accuracy = ranks.mean_of(fired.sum(0)) / ranks.mean_of(fired.new_tensor(float(len(fired))))
+    return (accuracy * (1000.0 / config.dt) - config.target_rate).square().mean()
+
+
+def rates(config: Config, layers: Mapping[str, Tensor]) -> dict[str, float]:
+    """Mean rates [Hz]."""
+    hertz = 1000.0 / config.dt
+    return {f"rate_{name.replace(' ', '_')}": float(part.detach().mean()) * hertz for name, part in layers.items()}
+
+
+def by_length(lengths: Tensor, right: Tensor) -> list[list[float]]:
+    """Mean length, number of questions and share of right answers, for each length or for some neighbouring ones.
+
+    >>> by_length(torch.tensor([1, 1, 2]), torch.tensor([True, False, True]))
+    [[1.0, 2, 0.5], [2.0, 1, 1.0]]
+    """
+    known, counts = torch.unique(lengths, return_counts=True)
+    least = len(lengths) / GROUPS if len(known) > GROUPS else 1
+    found: list[list[float]] = []
+    group, held = list[int](), 0
+    for length, count in zip(known.tolist(), counts.tolist(), strict=True):
+        group, held = [*group, length], held + count
+        if held >= least or length == known[-1]:
+            inside = torch.isin(lengths, torch.tensor(group))
+            found.append([float(lengths[inside].double().mean()), held, float(right[inside].double().mean())])
+            group, held = [], 0
+    return found
+
+
+def activity(config: Config, hertz: Mapping[str, float], length: float, files: Files) -> dict[str, Any]:
+    """activity.json: sizes, synapses and rates [Hz] of each population, and the files."""
+    size, n_in = config.memory_size, config.embedding
+    heard: dict[str, tuple[int, int, str | None]] = {
+        "storage encoder": (n_in, 1, None), "write keys": (size, n_in, "rate_storage_encoder"),
+        "write values": (size, n_in, "rate_storage_encoder"), "recall encoder": (n_in, 1, None),
+        "read keys": (size, n_in, "rate_recall_encoder"), "read values": (size, size, "rate_read_keys"),
+    }  # fmt: skip
+    layers = populations(hertz, heard)
+    time = round((length + 1) * steps(config, "item_ms"))
+    return {"dt_ms": config.dt, "steps": time, "layers": layers, "data": [] if config.made_up else files.data}
+
+
+__all__ = ["PRESETS", "PUBLISHED", "TABLES", "Config", "evaluate", "plot", "train"]

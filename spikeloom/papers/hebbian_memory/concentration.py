@@ -1,0 +1,438 @@
+"""Concentration: a game of pairs, played by an agent that remembers where it saw a card.
+
+An agent turns cards over, one a step, and learns by proximal policy optimisation. What it knows of earlier flips is in
+its memory, if its `model` has one: the actor sees nothing else. The best play with perfect memory, calculated exactly,
+needs 5.33 flips of four cards and 8.67 of six; a random card that is down each time, 8 and 18. Four cards of two images
+that never change can be played perfectly without memory (preset reactive): a cell chosen by an image recalls it.
+
+Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
+Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not known to us: none stands beside ours.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...core import Stateful
+from ...errors import ConfigError, check_positive
+from ...train import ppo, ranks
+from ...train.ppo import PPO, Situation
+from ...train.run import Carry, Run
+from ...train.schedule import time_limit
+from ...train.supervised import fit
+from ...train.vector import as_vector
+from .agent import Agent, Core, Inside, RateRecall, Reactive, SpikingRecall
+from .game import Cards, Concentration, expected_flips, face_down, play_out
+from .options import check_data_seed, check_layers, neuron_of, of_data, populations, rule_of, steps
+
+TEST_BATCH = 250
+WATCHED = 20
+"""Games of which firing rates are measured."""
+
+
+@dataclass(frozen=True)
+class Config:
+    model: Core = "spiking"
+    """spiking; relu: the same as rates, so that times and thresholds do nothing; reactive: without memory, the actor
+    sees the observation instead."""
+    cells: int = 4
+    """Cells of the table; an odd number leaves one without a card."""
+    features: int = 10
+    """Numbers in an image."""
+    data_seed: int = -1
+    """Seed of images and deals alone, -1: that of the run. Runs of several seeds then play the same games."""
+    fresh_images: bool = False
+    """New images in every game, not the same all the time."""
+    match_reward: float = 25.0
+    """Reward of a pair."""
+    flip_penalty: float = -0.5
+    """Added for every flip."""
+    games: int = 64
+    """Games played at once, by each process."""
+    flips: int = 10
+    """Flips of each game per update."""
+    updates: int = 156_250
+    """Updates."""
+    minutes: float = 0.0
+    """Stop after so much time of training; 0: never."""
+    discount: float = 0.99
+    """Of rewards, per flip."""
+    trace: float = 1.0
+    """Lambda of generalised advantage estimation; 1: the discounted sum of rewards."""
+    epochs: int = 4
+    """Passes over what was played."""
+    batches: int = 16
+    """Mini-batches of whole games in a pass."""
+    ratio_clip: float = 0.2
+    """How far the ratio of probabilities may move."""
+    value_clip: float = 0.2
+    """How far the expected return may move; 0: any."""
+    value_coefficient: float = 0.1
+    """Of the error of expected returns in the loss."""
+    value_loss: Literal["squared", "smooth_l1"] = "squared"
+    """Error of expected returns."""
+    entropy_coefficient: float = 0.01
+    """Of the entropy of actions in the loss."""
+    normalise: bool = True
+    """Advantages get mean 0 and deviation 1; not for games that all end alike once they are played well (two cells)."""
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    """Optimiser."""
+    lr: float = 3e-4
+    """Initial learning rate."""
+    lr_linear: bool = False
+    """It falls to zero in a straight line."""
+    lr_decay: float = 1.0
+    """Factor of the learning rate."""
+    lr_decay_every: int = 2000
+    """Updates between two decays."""
+    optimizer_eps: float = 1e-5
+    """Added to the denominator of the optimiser."""
+    rmsprop_alpha: float = 0.99
+    """Decay of the squared gradients of rmsprop, per update."""
+    clip: float = 0.5
+    """Largest norm of the gradient; 0: any."""
+    item_ms: float = 100.0
+    """Time of an observation [ms]."""
+    window: float = 30.0
+    """Last part of an observation in which value spikes count [ms]."""
+    embedding: int = 80
+    """Currents that an observation becomes."""
+    memory_size: int = 100
+    """Key neurons, and as many value neurons."""
+    hidden: int = 100
+    """Neurons of each hidden layer of actor and critic."""
+    input_gain: float = 80.0
+    """Factor of the currents into the encoders."""
+    initial: Literal["paper", "aligned"] = "paper"
+    """aligned: writing and reading start with the same keys."""
+    w_max: float = 1.0
+    """Soft bound of the memory."""
+    potentiation: float = 0.3
+    """Learning rate of the memory."""
+    depression: float = 0.3
+    """Rate at which a key forgets when it is used."""
+    recall: float = 0.2
+    """How strongly what a key already means drives the values while writing."""
+    delay: float = 1.0
+    """From a value spike to its effect on keys while reading [ms]."""
+    threshold: float = 0.1
+    """Firing threshold of all neurons."""
+    tau_mem: float = 20.0
+    """Time constant of the membrane [ms]."""
+    tau_trace: float = 20.0
+    """Time constant of the traces [ms]."""
+    refractory: float = 3.0
+    """Refractory time [ms]."""
+    reset: Literal["subtract", "zero"] = "subtract"
+    """What a spike does to the voltage."""
+    gain: float = 1.0
+    """Dampening factor of the surrogate slope."""
+    dt: float = 1.0
+    """Length of a step [ms]."""
+    validation_games: int = 200
+    """Games of the validation, the same every time, with the likeliest action each time."""
+    validate_every: int = 500
+    """Updates between two validations."""
+    select: Literal["best", "last"] = "best"
+    """Weights to test: of the best validation, or the last."""
+    test_games: int = 1000
+    """Games of the test."""
+    longest: int = 100
+    """Flips after which a game of validation or test is stopped; it counts with as many."""
+    checkpoint_every: int = 100
+    """Updates between two checkpoints."""
+
+
+PAPER = Config()
+RATES: dict[str, Any] = {"model": "relu", "input_gain": 1.0, "potentiation": 0.1, "depression": 0.1}
+SCALED: dict[str, Any] = {"match_reward": 1.0, "flip_penalty": -0.2, "value_coefficient": 0.5, "value_clip": 0.0}
+"""Returns of the size of one: the critic need not learn large numbers first."""
+CPU = replace(
+    PAPER, games=128, flips=16, updates=100, trace=0.9, batches=4, lr=1e-3, lr_linear=True, initial="aligned",
+    validate_every=25, checkpoint_every=25, **RATES, **SCALED,
+)  # fmt: skip
+SPIKING = replace(
+    CPU, model="spiking", games=64, batches=2, memory_size=40, item_ms=100.0, window=100.0, dt=5.0, delay=5.0,
+    threshold=0.4, refractory=5.0, input_gain=5.0, potentiation=0.3, depression=0.3, updates=80, validate_every=10,
+    checkpoint_every=10,
+)  # fmt: skip
+SIX: dict[str, Any] = {"cells": 6, "flips": 24, "updates": 200, "longest": 150}
+SIX_SPIKING = SIX | {"updates": 1000, "batches": 4, "validate_every": 20, "checkpoint_every": 20}
+PAPER_SIX: dict[str, Any] = {"cells": 6, "flips": 100, "updates": 15_625, "longest": 150}
+PRESETS = {
+    "cpu": CPU,
+    "spiking": SPIKING,
+    "six": replace(CPU, **SIX),
+    "six_spiking": replace(SPIKING, **SIX_SPIKING),
+    "reactive": replace(CPU, model="reactive", initial="paper"),
+    "paper": PAPER,
+    "paper_six": replace(PAPER, **PAPER_SIX),
+    "paper_relu": replace(PAPER, **RATES),
+    "paper_relu_six": replace(PAPER, **RATES, **PAPER_SIX),
+    "smoke": replace(
+        SPIKING, games=8, flips=6, updates=4, epochs=2, batches=2, embedding=8, memory_size=8, hidden=8, item_ms=50.0,
+        window=50.0, threshold=0.1, validation_games=10, validate_every=2, test_games=12, longest=20,
+        checkpoint_every=2, lr_linear=False,
+    ),
+}  # fmt: skip
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
+
+
+def train(config: Config, run: Run) -> None:
+    """Play, judge, improve."""
+    check(config)
+    game, agent = rules(config, run), network(config, run)
+    optimizer, options = optimizer_of(config, agent), learning(config)
+    validation = game.deal(config.validation_games, of_data(config, run, "validation", shared=True))
+    draws, deals, order = run.generator("actions"), of_data(config, run, "deals"), run.generator("mini-batches")
+    carry = Carry(at=None)
+
+    def step(finished: int) -> dict[str, float]:
+        lr = learning_rate(config, finished)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        at = carry.at or begin(config, game, agent, deals, run.device)
+        rollout, carry.at = ppo.play(agent, game, at, config.flips, draws, deals, run.device)
+        values = ppo.improve(agent, optimizer, rollout, options, order)
+        return values | {"lr": lr, "reward": float(rollout.rewards.mean())} | played(at, rollout.over)
+
+    @torch.no_grad()
+    def validate(finished: int) -> dict[str, float]:
+        flips, _ = play_out(game, validation, Player(agent, run.device).choose, config.longest)
+        values = {"validation_flips": float(flips.float().mean())}
+        if config.model == "spiking":
+            seen = watch(agent, game, Cards(*(part[:WATCHED] for part in validation)), 6, run.device)
+            values |= rates(config, seen)
+            if not values["rate_read_values"] and run.rank == 0:
+                print(
+                    f"update {finished}: the values read are silent, so the actor sees nothing. Try a lower threshold "
+                    "or learning rate, or --initial aligned.", flush=True,
+                )  # fmt: skip
+        return values
+
+    fit(
+        run,
+        parts={"model": agent, "optimizer": optimizer, "carry": carry},
+        updates=config.updates,
+        step=step,
+        validate=validate,
+        validate_every=config.validate_every,
+        checkpoint_every=config.checkpoint_every,
+        stop=time_limit(config.minutes, run),
+        best="validation_flips" if config.select == "best" else None,
+    )
+
+
+@torch.no_grad()
+def evaluate(config: Config, run: Run) -> dict[str, float]:
+    """Games with the likeliest action each time, with drawn actions, and at random; flips of every game: games.json."""
+    check(config)
+    game, agent = rules(config, run), network(config, run)
+    update = run.load_best(model=agent)
+    deals, draws = of_data(config, run, "test", shared=True), run.generator("test actions", shared=True)
+    found: dict[str, list[int]] = {"greedy": [], "drawn": [], "any card that is down": [], "any cell": []}
+    stopped = 0
+    for start in range(0, config.test_games, TEST_BATCH):
+        cards = game.deal(min(TEST_BATCH, config.test_games - start), deals)
+        players: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+            "greedy": Player(agent, run.device).choose, "drawn": Player(agent, run.device, draws).choose,
+            "any card that is down": lambda seen, begins: face_down(seen, config.cells, draws),
+            "any cell": lambda seen, begins: torch.randint(config.cells, (len(seen),), generator=draws),
+        }  # fmt: skip
+        for name, choose in players.items():
+            flips, cut = play_out(game, cards, choose, config.longest if name in ("greedy", "drawn") else 100_000)
+            found[name] += flips.tolist()
+            stopped += int(cut.sum()) if name == "greedy" else 0
+    run.write_json("games.json", found)
+    greedy = torch.tensor(found["greedy"]).float()
+    values = {
+        "flips": float(greedy.mean()), "flips_min": float(greedy.min()), "flips_max": float(greedy.max()),
+        "flips_sd": float(greedy.std()) if len(greedy) > 1 else 0.0, "stopped": stopped / len(greedy),
+        "drawn_flips": float(torch.tensor(found["drawn"]).float().mean()),
+        "optimal_flips": expected_flips(config.cells), "face_down_flips": expected_flips(config.cells, "face down"),
+        "random_flips": expected_flips(config.cells, "any cell"), "update": float(update),
+        "games": float(config.test_games), "parameters": float(sum(part.numel() for part in agent.parameters())),
+    }  # fmt: skip
+    hertz: dict[str, float] = {}
+    if config.model == "spiking":
+        hertz = rates(config, watch(agent, game, game.deal(WATCHED, of_data(config, run, "activity")), 6, run.device))
+    run.write_json("activity.json", activity(config, hertz))
+    return values | hertz
+
+
+@torch.no_grad()
+def plot(config: Config, run: Run) -> None:
+    """A game as a film, its memory and spikes, flips beside best and random play, learning curves."""
+    from .game_figures import concentration
+
+    game, agent = rules(config, run), network(config, run)
+    run.load_best(model=agent)
+    cards = game.deal(1, of_data(config, run, "film"))
+    concentration(config, run, watch(agent, game, cards, config.longest, run.device))
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError where options contradict each other, or would be of no use."""
+    check_positive(
+        "concentration", games=config.games, flips=config.flips, updates=config.updates, lr=config.lr,
+        item_ms=config.item_ms, window=config.window, delay=config.delay, dt=config.dt, input_gain=config.input_gain,
+        lr_decay_every=config.lr_decay_every, optimizer_eps=config.optimizer_eps,
+        validation_games=config.validation_games, test_games=config.test_games, longest=config.longest,
+    )  # fmt: skip
+    check_data_seed(config)
+    if config.longest < 2 * (config.cells // 2):
+        raise ConfigError(f"A game of {config.cells} cells cannot end within {config.longest} flips. Raise longest.")
+    if min(config.clip, config.minutes) < 0:
+        raise ConfigError("clip and minutes must not be below 0.")
+    if config.initial == "aligned" and config.model == "reactive":
+        raise ConfigError('initial "aligned" is for a memory, not for reactive. Choose "paper".')
+    check_layers(config, "item_ms", "window", "delay", spikes=config.model == "spiking")
+    Concentration(config.cells, config.features)
+    learning(config).check_games(config.games)
+
+
+def rules(config: Config, run: Run) -> Concentration:
+    """The game, with the run's images."""
+    images = None
+    if not config.fresh_images:
+        images = torch.rand(config.cells // 2, config.features, generator=of_data(config, run, "images", shared=True))
+    return Concentration(config.cells, config.features, images, config.match_reward, config.flip_penalty)
+
+
+def network(config: Config, run: Run) -> Agent:
+    """The agent of these options, its weights drawn from the run's generator."""
+    draws, n_in, size = run.generator("weights", shared=True), 4 * config.cells + config.features, config.memory_size
+    rule = rule_of(config, rates=config.model == "relu")
+    core: Stateful
+    aligned = config.initial == "aligned"
+    if config.model == "reactive":
+        core = Reactive(n_in, size, generator=draws)
+    elif config.model == "relu":
+        core = RateRecall(n_in, config.embedding, size, rule, aligned=aligned, generator=draws)
+    else:
+        neuron = neuron_of(config)
+        core = SpikingRecall(
+            n_in, config.embedding, size, neuron, rule, steps=steps(config, "item_ms"),
+            window=steps(config, "window"), delay=steps(config, "delay"), recall=config.recall,
+            input_gain=config.input_gain, aligned=aligned, generator=draws,
+        )  # fmt: skip
+    return Agent(core, n_in, size, config.cells, hidden=config.hidden, generator=draws).to(run.device)
+
+
+def learning(config: Config) -> PPO:
+    """What PPO is told."""
+    return PPO(
+        discount=config.discount, trace=config.trace, epochs=config.epochs, batches=config.batches,
+        clip=config.ratio_clip, value_clip=config.value_clip, value_coefficient=config.value_coefficient,
+        entropy_coefficient=config.entropy_coefficient, max_norm=config.clip, normalise=config.normalise,
+        value_loss=config.value_loss,
+    )  # fmt: skip
+
+
+def optimizer_of(config: Config, agent: Agent) -> torch.optim.Optimizer:
+    """Adam or RMSprop over all weights as one vector."""
+    weights = [as_vector(agent)]
+    if config.optimizer == "adam":
+        return torch.optim.Adam(weights, lr=config.lr, eps=config.optimizer_eps, fused=True)
+    return torch.optim.RMSprop(weights, lr=config.lr, alpha=config.rmsprop_alpha, eps=config.optimizer_eps)
+
+
+def learning_rate(config: Config, finished: int) -> float:
+    """Of the next update."""
+    lr = config.lr * config.lr_decay ** (finished // config.lr_decay_every)
+    return lr * (1 - finished / config.updates) if config.lr_linear else lr
+
+
+def begin(config: Config, game: Concentration, agent: Agent, deals: torch.Generator, device: torch.device) -> Situation:
+    """New games, and an agent that has seen nothing."""
+    table, begins = game.deal(config.games, deals), torch.ones(config.games, dtype=torch.bool)
+    return Situation(table, begins, agent.initial_state(ppo.inputs(game, table, begins, device)))
+
+
+def played(at: Situation, over: Tensor) -> dict[str, float]:
+    """Mean flips of the games that ended, over all ranks; nothing if none did."""
+    so_far, ended = at.table.flips.clone(), []
+    for now in over.cpu():
+        so_far += 1
+        ended += so_far[now].tolist()
+        so_far[now] = 0
+    everywhere = [flips for one in ranks.gather(ended) for flips in one]
+    return {"flips": sum(everywhere) / len(everywhere)} if everywhere else {}
+
+
+class Player:
+    """An agent that plays games from their beginning: the likeliest action each time, or one drawn."""
+
+    def __init__(self, agent: Agent, device: torch.device, draws: torch.Generator | None = None) -> None:
+        self.agent, self.device, self.draws, self.state = agent, device, draws, None
+
+    def choose(self, seen: Tensor, begins: Tensor) -> Tensor:
+        """Actions for `play_out`."""
+        x = torch.cat([seen, begins.float().unsqueeze(1)], 1).to(self.device)
+        choice, self.state = self.agent(x.unsqueeze(0), self.state)
+        logits: Tensor = choice.logits[0].cpu()
+        if self.draws is None:
+            return logits.argmax(1)
+        return torch.multinomial(logits.softmax(1), 1, generator=self.draws).squeeze(1)
+
+
+class Turn(NamedTuple):
+    """One flip of B games."""
+
+    before: Cards
+    chances: Tensor  # [B, cells], probability of each action
+    action: Tensor  # [B], the likeliest
+    after: Cards
+    memory: Tensor  # [B, M, M]; empty without memory
+    inside: Inside | None  # spikes, if there are any
+
+
+def watch(agent: Agent, game: Concentration, cards: Cards, flips: int, device: torch.device) -> list[Turn]:
+    """Play so many flips, or until all games are over, and look inside."""
+    turns: list[Turn] = []
+    begins = torch.ones(len(cards.deck), dtype=torch.bool)
+    x = ppo.inputs(game, cards, begins, device)
+    state, over = agent.initial_state(x), torch.zeros_like(begins)
+    while len(turns) < flips and not bool(over.all()):
+        inside = None
+        if isinstance(agent.core, SpikingRecall):
+            inside, state = agent.core.look(x, state)
+            recalled, memory = agent.core.recalled(inside), state.write.memory
+        else:
+            recalled, state = agent.core.step(x, state)
+            memory = state.memory if isinstance(agent.core, RateRecall) else recalled.new_zeros(0)
+        chances = agent.choose(x, recalled).logits.softmax(1).cpu()
+        after, _, over = game.step(cards, chances.argmax(1))
+        turns.append(Turn(cards, chances, chances.argmax(1), after, memory, inside))
+        cards, begins = after, torch.zeros_like(begins)
+        x = ppo.inputs(game, cards, begins, device)
+    return turns
+
+
+def rates(config: Config, turns: list[Turn]) -> dict[str, float]:
+    """Mean rates [Hz] by population."""
+    found = [turn.inside.layers for turn in turns if turn.inside is not None]
+    return {
+        f"rate_{name.replace(' ', '_')}": 1000.0 / config.dt * float(torch.stack([one[name] for one in found]).mean())
+        for name in (found[0] if found else {})
+    }
+
+
+def activity(config: Config, hertz: dict[str, float]) -> dict[str, Any]:
+    """activity.json: sizes, synapses and rates [Hz] of each population, for one observation."""
+    size, width, n_in = config.memory_size, config.embedding, 4 * config.cells + config.features
+    heard: dict[str, tuple[int, int, str | None]] = {
+        "encoder": (width, n_in, None), "write keys": (size, width, "rate_encoder"),
+        "write values": (size, width, "rate_encoder"), "read keys": (size, width, "rate_encoder"),
+        "read values": (size, size, "rate_read_keys"),
+    }  # fmt: skip
+    if config.model == "reactive":
+        heard = {"encoder": (size, n_in, None)}
+    dt, each = (config.dt, steps(config, "item_ms")) if config.model == "spiking" else (config.item_ms, 1)
+    return {"dt_ms": dt, "steps": each, "layers": populations(hertz, heard), "data": []}
+
+
+__all__ = ["PRESETS", "PUBLISHED", "Config", "evaluate", "plot", "train"]

@@ -1,0 +1,132 @@
+"""Figures of cross-modal recall. Imported when it plots: matplotlib is slow to load."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...train.figures import plot_learning_curves, to_numpy
+from ...train.run import Run
+from . import draw_images, draw_memory
+from .digit_pairs import Pairs
+from .encoders import SpikingConvEncoder
+from .figures import heat, memories
+from .pretraining import phase
+from .recall import CrossModalNetwork, Recall
+
+FEW = 150
+"""Neurons of a population that are drawn, if it has more."""
+GALLERY = 12
+
+
+def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pairs, found: Recall) -> None:
+    """The first sample in detail, all memories, the errors of the test, a gallery, learning curves."""
+    first = Pairs(*(values[..., 0] for values in pairs))
+    said = part.said[first.sounds].tolist()
+    asked = int(part.said[first.query])
+    wanted = part.pictures[pairs.target, 0]
+    names = [str(digit) for digit in [*said, asked]]
+    figure = draw_images.recalled(
+        to_numpy(part.words[first.sounds, 0]), to_numpy(part.pictures[first.images, 0]),
+        to_numpy(part.words[first.query, 0]), to_numpy(wanted[0]), to_numpy(found.picture[0]), names,
+        f"{len(said)} spoken digits are stored with pictures; then {asked} is heard again, said otherwise",
+    )  # fmt: skip
+    run.figure(
+        "recall", figure,
+        "A test sample. A word is what the network hears, the MFCC of each frame: red is above the mean of the frame, "
+        f"blue below. Brightness of a pixel that is drawn: {brightness(config)}.",
+    )  # fmt: skip
+    count = min(GALLERY, len(wanted))
+    titles = [f"asked for {digit}" for digit in part.said[pairs.query[:count]].tolist()]
+    figure = draw_images.gallery(to_numpy(wanted[:count]), to_numpy(found.picture[:count]), titles)
+    run.figure(
+        "gallery", figure,
+        "The first samples of the test, none left out: above the very picture that was stored with the word that is "
+        "asked for, below what the network drew when it heard another recording of it.",
+    )  # fmt: skip
+    if config.model == "relu":
+        heat(run, found.recollection, "pairs of a word and a picture")
+    else:
+        rasters(config, run, found, said)
+        encoders(config, run, model, part, first)
+    if found.recollection.memory.numel():
+        memories(run, found.recollection)
+    charts = {
+        "mean squared error": {"training": "loss", "validation": "validation_loss"},
+        "right picture nearest": {"validation": "validation_accuracy"},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers if name != "query"},
+    }
+    levels = {"right picture nearest": {"chance": round(1 / config.length, 3)}}
+    plot_learning_curves(run, "Learning to draw what was stored", charts, levels, max(len(run.metrics()) // 60, 1))
+    curves = {
+        "loss": {"training": "loss", "validation": "validation_loss"},
+        "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
+        "error of drawing again": {"training": "error", "validation": "validation_error"},
+    }
+    for name in ("words", "pictures"):
+        lines = phase(run, name).metrics()
+        plot_learning_curves(
+            run, f"Pre-training on {name}", curves, {}, max(len(lines) // 60, 1), f"pretraining_{name}", lines
+        )
+    if (run.folder / "errors.json").exists():
+        rows = np.array(run.read_json("errors.json"))
+        others = [f"to the picture of another word ({place} of {len(rows) - 1})" for place in range(1, len(rows))]
+        keys = ["to the picture that was stored with the word", *others]
+        title = f"How far drawings are from the pictures of their sample: {rows.shape[1]:,} test samples"
+        run.figure(
+            "errors", draw_images.errors(dict(zip(keys, rows, strict=True)), title),
+            "If the network recalled nothing, the first histogram would look like the others.",
+        )  # fmt: skip
+
+
+def brightness(config: Any) -> str:
+    """What makes a pixel bright."""
+    if config.model == "relu":
+        return "the output of its unit, 1 being white"
+    return f"spikes of its neuron, {config.white:g} being white"
+
+
+def rasters(config: Any, run: Run, found: Recall, said: list[int]) -> None:
+    """Spikes of the first sample while it is stored, read and drawn."""
+    spikes = {name: to_numpy(part[:, 0]) for name, part in found.layers.items()}
+    stored = {name: spikes[name] for name in ("words", "pictures", "write keys", "write values")}
+    parts = [(f"a spoken {digit}", config.item_ms) for digit in said]
+    title = "While pairs of a word and a picture are stored"
+    run.figure(
+        "writing", draw_memory.populations(stored, config.dt, parts, title),
+        "Spikes in a test sample: what the encoders make of words and pictures, and keys and values of the memory.",
+    )  # fmt: skip
+    asked = {name: spikes[name] for name in ("query", "read keys", "read values")}
+    parts = [("query", config.item_ms)]
+    title = "While another recording of a word asks"
+    run.figure("reading", draw_memory.populations(asked, config.dt, parts, title), "The same sample.")
+    shown = {"decoder": spikes["decoder"], "pixels drawn": spikes["pixels"]}
+    run.figure(
+        "decoding", draw_memory.populations(shown, config.dt, parts, "While the picture is drawn"), "The same sample."
+    )
+
+
+@torch.no_grad()
+def encoders(config: Any, run: Run, model: CrossModalNetwork, part: Any, first: Pairs) -> None:
+    """Spikes of all layers of both encoders: the word that asks, and the picture that was stored with it."""
+    place = int(first.asked)
+    for name, net, image in (
+        ("words", model.words, part.words[first.query]),
+        ("pictures", model.pictures, part.pictures[first.images[place]]),
+    ):
+        assert isinstance(net, SpikingConvEncoder)
+        layers = net.populations(image.unsqueeze(0).to(run.device), round(config.item_ms / config.dt))
+        spikes = {layer: to_numpy(some(run, values[:, 0])) for layer, values in layers.items()}
+        named = {f"{layer}\nof {layers[layer].shape[2]:,}": values for layer, values in spikes.items()}
+        title = f"Encoder of {name} in a test sample: up to {FEW} neurons of each layer"
+        lot = any(values.shape[2] > FEW for values in layers.values())
+        caption = "Pixels are those of what is shown; blocks spike before their pool."
+        caption = f"{caption} Of larger layers, {FEW} neurons were drawn by lot." if lot else caption
+        run.figure(f"encoder_{name}", draw_memory.populations(named, config.dt, title=title), caption)
+
+
+def some(run: Run, spikes: Tensor) -> Tensor:
+    """Neurons of many, [T, N], in their order: by lot, for every n-th might be all of one column of the image."""
+    order = torch.randperm(spikes.shape[1], generator=run.fresh().generator("neurons that are shown", shared=True))
+    return spikes[:, order[:FEW].sort().values]

@@ -1,0 +1,206 @@
+"""Spoken digits paired with pictures of digits: what is stored, and which word is asked for.
+
+A sample pairs recordings of S distinct digits with pictures. Matching pairs show the digit that is said; otherwise the
+pictures of the same digits are permuted at random, so that only the memory can tell which word belongs to which
+picture. The query is another recording of one of the digits, the target the very picture stored with it.
+Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276).
+"""
+
+import gzip
+import io
+import struct
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...arguments import explained
+from ...data import fsdd, mfcc, mnist
+from ...data.fsdd import Split
+from ...data.spike_trains import Array
+from ...errors import ConfigError, ShapeError, check_positive
+
+SIDE = 28
+
+
+class Pairs(NamedTuple):
+    """B samples of S pairs, as indices of recordings and pictures."""
+
+    sounds: Tensor  # int64 [S, B]
+    images: Tensor  # int64 [S, B]
+    query: Tensor  # int64 [B], a recording
+    asked: Tensor  # int64 [B], 0 to S - 1: the pair that is asked for
+
+    @property
+    def target(self) -> Tensor:
+        """The picture stored with the digit of the query, int64 [B]."""
+        return self.images[self.asked, torch.arange(len(self.asked))]
+
+
+class Words(NamedTuple):
+    """Recordings as pictures of their MFCC."""
+
+    pictures: Tensor  # float32 [N, 1, frames, coefficients]
+    labels: Tensor  # int64 [N]
+    speakers: Tensor  # int64 [N]
+    names: list[str]
+
+
+@explained
+class Members:
+    """Recordings and pictures by digit, from which samples are drawn.
+
+    Args:
+        sounds: digits of the recordings, int64 [N].
+        images: digits of the pictures, int64 [M].
+        classes: digits to use.
+        length: S, pairs of a sample.
+
+    Raises:
+        ConfigError: a digit is named twice, has fewer than two recordings or no picture; or there are fewer digits
+            than pairs.
+
+    >>> said, shown = torch.arange(10).repeat(2), torch.arange(10)
+    >>> pairs = Members(said, shown, range(10), 3).draw(4, True, torch.Generator().manual_seed(0))
+    >>> torch.equal(said[pairs.sounds], shown[pairs.images]), torch.equal(said[pairs.query], shown[pairs.target])
+    (True, True)
+    """
+
+    def __init__(self, sounds: Tensor, images: Tensor, classes: Sequence[int], length: int) -> None:
+        if not 1 <= length <= len(classes):
+            raise ConfigError(f"Samples of {length} pairs need as many digits, but there are {len(classes)}.")
+        if len(set(classes)) < len(classes):
+            raise ConfigError(f"Every digit may be named once, but got {', '.join(map(str, classes))}.")
+        if sounds.dim() != 1 or images.dim() != 1:
+            raise ShapeError(
+                f"Members needs sounds [N] and images [M], a digit each, but got {list(sounds.shape)} and "
+                f"{list(images.shape)}."
+            )
+        self.length = length
+        self.sounds, self.images = ([torch.nonzero(labels == n)[:, 0] for n in classes] for labels in (sounds, images))
+        for digit, said, shown in zip(classes, self.sounds, self.images, strict=True):
+            if len(said) < 2 or not len(shown):
+                raise ConfigError(
+                    f"Digit {digit} has {len(said)} recordings and {len(shown)} pictures, but two recordings (one is "
+                    "stored, one asks) and a picture are needed. Leave it out, or use more data."
+                )
+
+    def draw(self, count: int, matching: bool, generator: torch.Generator) -> Pairs:
+        """Fresh samples; pictures of their pairs match the words, or are permuted among them.
+
+        Raises:
+            ConfigError: fewer than one sample.
+        """
+        check_positive("Members", count=count)
+        digits = torch.rand(count, len(self.sounds), generator=generator).argsort(1)[:, : self.length].T
+        shown = digits
+        if not matching:
+            shown = digits.gather(0, torch.rand(self.length, count, generator=generator).argsort(0))
+        sounds, places = _one_of(self.sounds, digits, generator)
+        images, _ = _one_of(self.images, shown, generator)
+        asked = torch.randint(self.length, (count,), generator=generator)
+        digit, first = digits[asked, torch.arange(count)], places[asked, torch.arange(count)]
+        sizes = torch.tensor([len(part) for part in self.sounds])[digit]
+        other = (first + 1 + _below(sizes - 1, generator)) % sizes
+        return Pairs(sounds, images, _at(self.sounds, digit, other), asked)
+
+
+@explained
+def words(split: Split, options: mfcc.Options = mfcc.DEFAULT, here: Path | None = None) -> Words:
+    """The recordings of a split as pictures of their MFCC.
+
+    Args:
+        here: a folder that stands for `fsdd`.
+
+    Raises:
+        DataError: there are no recordings, or one is damaged, silent or too short.
+    """
+    said = fsdd.load(split, here)
+    pictures = [
+        mfcc.picture(samples, said.rate, options, name) for samples, name in zip(said.samples, said.names, strict=True)
+    ]
+    return Words(torch.from_numpy(np.stack(pictures)), said.labels, said.speakers, said.names)
+
+
+@explained
+def write_example(here: Path, words: int = 12, images: int = 12, digits: int = 10, seed: int = 0) -> None:
+    """Write made-up recordings and pictures in the formats of both data sets: `here`/fsdd and `here`/mnist.
+
+    A digit is a chord of two tones, and a bar at an angle of its own. Of every speaker's words five are the test split.
+
+    Args:
+        words: recordings of every digit and speaker; there are two speakers.
+        images: pictures of every digit and split.
+        digits: 1 to 10.
+
+    Raises:
+        ConfigError: `digits` is not 1 to 10, or `words` not 6 to 50.
+    """
+    if not 1 <= digits <= 10 or not 6 <= words <= 50 or images < 1:
+        raise ConfigError(
+            "write_example needs 1 to 10 digits, 6 to 50 words (5 of them for the test) and at least one picture, but "
+            f"got {digits}, {words} and {images}."
+        )
+    if seed < 0:
+        raise ConfigError(f"write_example needs seed >= 0, but got {seed}.")
+    draws = np.random.default_rng(seed)
+    (here / "fsdd").mkdir(parents=True, exist_ok=True)
+    (here / "mnist").mkdir(parents=True, exist_ok=True)
+    for digit in range(digits):
+        for number, speaker in enumerate(("anna", "bert")):
+            for index in range(words):
+                path = here / "fsdd" / f"{digit}_{speaker}_{index}.wav"
+                path.write_bytes(_wav(_chord(digit, 1 + 0.05 * number, draws)))
+    labels = np.repeat(np.arange(digits, dtype=np.uint8), images)
+    for file in range(0, 4, 2):
+        pictures = np.stack([_bar(float(label), digits, draws) for label in labels])
+        order = draws.permutation(len(labels))
+        for entry, values in ((mnist.FILES[file], pictures[order]), (mnist.FILES[file + 1], labels[order])):
+            header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+            (here / "mnist" / entry.name).write_bytes(gzip.compress(header + values.tobytes(), mtime=0))
+
+
+def _one_of(members: list[Tensor], classes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """For each class one of its members, and which it is."""
+    places = _below(torch.tensor([len(part) for part in members])[classes], generator)
+    return _at(members, classes, places), places
+
+
+def _at(members: list[Tensor], classes: Tensor, places: Tensor) -> Tensor:
+    first = torch.tensor([0, *(len(part) for part in members)]).cumsum(0)
+    return torch.cat(members)[first[classes] + places]
+
+
+def _below(sizes: Tensor, generator: torch.Generator) -> Tensor:
+    """A whole number from 0 to size - 1 for each size."""
+    return (torch.rand(sizes.shape, generator=generator, dtype=torch.float64) * sizes).long()
+
+
+def _chord(digit: int, pitch: float, draws: np.random.Generator) -> Array:
+    length = int(draws.integers(1200, 2400))
+    time = np.arange(length) / fsdd.RATE
+    tones = [np.sin(2 * np.pi * pitch * hertz * time) for hertz in (250 + 150 * digit, 3700 - 200 * digit)]
+    sound = (tones[0] + tones[1]) * np.hanning(length) + 0.01 * draws.standard_normal(length)
+    return np.rint(8000 * sound)
+
+
+def _wav(samples: Array) -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 2, fsdd.RATE, 0, "NONE", "not compressed"))
+        file.writeframes(samples.astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
+def _bar(digit: float, digits: int, draws: np.random.Generator) -> Array:
+    angle = np.pi * digit / digits + 0.05 * draws.standard_normal()
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2 + draws.uniform(-1, 1, (2, 1, 1))
+    across = x * np.sin(angle) - y * np.cos(angle)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    bar: Array = np.clip(3.0 - np.abs(across), 0, 1) * (np.abs(along) < 9)
+    found: Array = np.rint(255 * bar).astype(np.uint8)
+    return found

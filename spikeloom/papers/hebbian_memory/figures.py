@@ -1,0 +1,178 @@
+"""Figures of the tasks with a Hebbian memory. Imported when one plots: matplotlib is slow to load."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...data.babi import Batch, Question, Sentence
+from ...plot.curves import accuracy_by_length
+from ...plot.images import labelled
+from ...train.figures import plot_learning_curves, to_numpy
+from ...train.run import Run
+from . import draw_memory
+from .networks import Recollection
+from .pairs import Associations
+
+
+def associations(config: Any, run: Run, shown: Associations, found: Recollection, lengths: list[int]) -> None:
+    """The first sample in detail, all memories, and accuracy by length where others were tested."""
+    names = [str(label) for label in range(config.classes)]
+    labels, target = shown.labels[:, 0].tolist(), int(shown.target[0])
+    values = {"stored": to_numpy(shown.features[:, 0].T), "asked": to_numpy(shown.query[:1].T)}
+    title = f"Labels {', '.join(map(str, labels))}; asked for {target}"
+    run.figure("input", draw_memory.matrices(values, "feature", ["item", ""], title), "Vectors of a test sample.")
+    said = int(found.logits[0].argmax())
+    run.figure(
+        "answer", draw_memory.answer(to_numpy(found.logits[0]), target, names, f"Answered {said}, stored was {target}"),
+        "What the network says; red is right.",
+    )  # fmt: skip
+    if config.model in ("spiking", "frozen", "recurrent"):
+        rasters(config, run, found, [f"item {number + 1}: {label}" for number, label in enumerate(labels)])
+    elif found.written.numel():
+        heat(run, found, "items")
+    if found.memory.numel():
+        memories(run, found)
+    charts = {
+        "loss": {"training": "loss"},
+        "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
+    }
+    smooth = max(len(run.metrics()) // 60, 1)
+    plot_learning_curves(
+        run, "Learning associations", charts, {"accuracy": {"chance": round(1 / config.classes, 3)}}, smooth
+    )
+    if lengths and (run.folder / "result.json").exists():
+        test = run.read_json("result.json")["test"]
+        by_length = {config.length: test["accuracy"]}
+        for length in lengths:
+            value = test.get(f"accuracy_{length}_items")
+            by_length |= {} if value is None else {length: value}
+        ordered = dict(sorted(by_length.items()))
+        figure = accuracy_by_length(
+            {config.model: ordered}, dict.fromkeys(ordered, 1 / config.classes), f"Trained with {config.length} items"
+        )
+        run.figure("accuracy_by_length", figure, "Accuracy on samples of other lengths than in training.")
+
+
+def stories(
+    config: Any, run: Run, question: Question, told: list[Sentence], shown: Batch, found: Recollection,
+    words: tuple[str, ...], position: Tensor,
+) -> None:  # fmt: skip
+    """One story in detail with the weights of all memories, weights of places, learning, accuracy by length."""
+    asked, target = " ".join(question.words), int(shown.target[0])
+    said = words[int(found.logits[0].argmax())]
+    matrix = to_numpy(torch.cat([shown.statements, shown.query]))
+    figure = draw_memory.sentences([*told, question.words], matrix, f"A test story: {asked}? {question.answer}")
+    run.figure("input", figure, "Words of a test story and of the question, by their place in the sentence.")
+    figure = draw_memory.answer(
+        to_numpy(found.logits[0]), target, words, f"{asked}? Answered {said}, right is {words[target]}"
+    )
+    run.figure("answer", figure, "What the network says; red is right.")
+    every = max(len(told) // 20, 1)
+    rasters(config, run, found, [f"{n + 1}" if n % every == 0 else "" for n in range(len(told))])
+    memories(run, found)
+    figure = draw_memory.matrices(
+        {"weights": to_numpy(position)}, "place in the sentence, first: 0", ["current"], "Weights of places"
+    )
+    run.figure("places", figure, "How much the embedding of a word counts in each place, for each current.")
+    charts = {
+        "loss": {"training": "loss"},
+        "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
+    }
+    plot_learning_curves(run, "Learning to answer questions", charts, {}, max(len(run.metrics()) // 60, 1))
+    if (run.folder / "lengths.json").exists():
+        curve = {length: right for length, _, right in run.read_json("lengths.json")}
+        figure = accuracy_by_length(
+            {config.model: curve}, title="Test questions by the length of the story", items="statements"
+        )
+        run.figure("accuracy_by_length", figure, "Accuracy on test questions; neighbouring lengths together.")
+
+
+def rasters(config: Any, run: Run, found: Recollection, items: list[str]) -> None:
+    """Spikes of the first sample while it is stored, and while it is read."""
+    spikes = {name: to_numpy(part[:, 0]) for name, part in found.layers.items()}
+    stored = {name: part for name, part in spikes.items() if name == "storage encoder" or name.startswith("write")}
+    asked = {name: part for name, part in spikes.items() if name not in stored}
+    parts = [(name, config.item_ms) for name in items]
+    run.figure(
+        "writing", draw_memory.populations(stored, config.dt, parts, "While items are stored"), "Spikes of a sample."
+    )
+    run.figure(
+        "reading", draw_memory.populations(asked, config.dt, [("query", config.item_ms)], "While the memory is read"),
+        "Spikes of the same sample.",
+    )  # fmt: skip
+
+
+def memories(run: Run, found: Recollection) -> None:
+    """The memory of the first sample, and the weights of all."""
+    one = to_numpy(found.memory[0])
+    figure = draw_memory.matrices({"from keys to values": one}, "value neuron", ["key neuron"], "The memory", "weight")
+    run.figure("memory", figure, "What the network wrote of a sample.")
+    everything: Any = torch.as_tensor(found.memory).detach().cpu().numpy()
+    run.figure("memory_weights", draw_memory.weights(np.asarray(everything)), "Weights after all items are stored.")
+
+
+def one_shot(
+    config: Any, run: Run, pixels: Tensor, target: int, inside: Mapping[str, Tensor], found: Recollection,
+    phases: Mapping[str, list[dict[str, Any]]],
+) -> None:  # fmt: skip
+    """The first of several episodes in detail, all memories, and how encoder and memory were trained.
+
+    Args:
+        pixels: images of the episode, the query last, [S + 1, H, W].
+        target: the place of the query's class.
+        inside: spikes of the pixels and blocks of the encoder during the query, [T, 1, N]; may be empty.
+        phases: lines of metrics of pretraining and tuning; may be empty.
+    """
+    names = [str(number + 1) for number in range(config.ways)]
+    titles = [f"stored as {name}" for name in names] + [f"asked: {names[target]}"]
+    run.figure("episode", labelled(to_numpy(pixels), titles, "A test episode"), "Images of a test episode.")
+    said = int(found.logits[0].argmax())
+    title = f"Answered {names[said]}, right is {names[target]}"
+    run.figure(
+        "answer", draw_memory.answer(to_numpy(found.logits[0]), target, names, title), "What it says; red is right."
+    )
+    if inside:
+        seen = {name: to_numpy(part[:, 0]) for name, part in inside.items()}
+        figure = draw_memory.populations(seen, config.dt, [("query", config.item_ms)], "The encoder while it is asked")
+        run.figure("encoder", figure, "Spikes of the pixels and of each block before its pool.")
+    if config.model in ("spiking", "frozen"):
+        rasters(config, run, found, [f"stored as {name}" for name in names])
+    elif found.encoder.numel():
+        heat(run, found)
+    if found.memory.numel():
+        memories(run, found)
+    charts: dict[str, dict[str, str]] = {
+        "loss": {"training": "loss"},
+        "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
+    }
+    smooth = max(len(run.metrics()) // 60, 1)
+    plot_learning_curves(run, "Learning episodes", charts, {"accuracy": {"chance": round(1 / config.ways, 3)}}, smooth)
+    curves = {"loss": charts["loss"], "accuracy": charts["accuracy"]}
+    for name, lines in phases.items():
+        title = "Pre-training of the encoder" if name == "pretraining" else "Training of the encoder by its spikes"
+        plot_learning_curves(run, title, curves, {}, max(len(lines) // 60, 1), name, lines)
+
+
+def heat(run: Run, found: Recollection, what: str = "images") -> None:
+    """Activities of a network of rates while it stores and while it is asked.
+
+    Args:
+        what: it stores.
+    """
+    stored = {"encoder": to_numpy(found.encoder[:, 0].T)}
+    asked = {"encoder": to_numpy(found.query[:, 0].T)}
+    for parts, both in ((stored, found.written), (asked, found.read)):
+        keys, values = both[:, 0].chunk(2, -1)
+        parts |= {"keys": to_numpy(keys.T), "values": to_numpy(values.T)}
+    figure = draw_memory.matrices(stored, "neuron", ["item"] * 3, f"While {what} are stored", "activity")
+    run.figure("writing", figure, "Activities in a test sample: one column for each item.")
+    run.figure(
+        "reading", draw_memory.matrices(asked, "neuron", [""] * 3, "While the memory is read", "activity"),
+        "Activities of the same sample.",
+    )  # fmt: skip

@@ -1,0 +1,554 @@
+"""Omniglot: see characters of unknown alphabets once, then say which of them is drawn again by someone else.
+
+A network writes a drawing of each character with its place into a Hebbian memory and reads it with another drawing as
+key. Drawings reach it through a convolutional encoder (`pretraining`), which spikes if the `model` does. Training uses
+the background alphabets, the test those of the evaluation; quarter turns make further classes (`turns`).
+
+Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
+Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task, which has another split, are not known to us.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ...data import omniglot
+from ...data.omniglot import HoldOut, Resize
+from ...errors import ConfigError, check_positive
+from ...layers.memory import align_weights_, centre_
+from ...train import metrics, ranks
+from ...train.run import Run
+from ...train.schedule import set_learning_rate, step_decay, time_limit
+from ...train.step import descend
+from ...train.supervised import fit
+from .encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder, prototype_logits
+from .networks import MemoryCore, OneShotNetwork, RateMemory, Recollection
+from .omniglot_options import (
+    TEST_BATCH,
+    Images,
+    Learner,
+    Source,
+    accuracy,
+    answer,
+    draw,
+    named,
+    nearest,
+    of_runs,
+    read,
+    split,
+    turned,
+)
+from .options import (
+    SPIKING,
+    Silence,
+    check_data_seed,
+    check_layers,
+    neuron_of,
+    of_data,
+    populations,
+    rates,
+    rule_of,
+    squared_rates,
+    steps,
+)
+from .pretraining import Episodes as PretrainingEpisodes
+from .pretraining import Schedule, borrow, calibrate, embed, keep_above, phase, pretrain_prototypes, spikes, tell
+
+ALIKE = ("channels", "batch_norm", "conv_bias", "side", "resize", "made_up", "hold_out", "validation_share")
+"""Options that an encoder of another run must share."""
+
+
+@dataclass(frozen=True)
+class Config:
+    model: Literal["spiking", "relu", "frozen", "protonet"] = "spiking"
+    """spiking; relu: the same as rates; frozen: the memory stays at zero; protonet: the nearest prototype of the
+    encoder's features, no memory at all."""
+    made_up: bool = False
+    """Read a few made-up drawings in the format of the data set instead."""
+    data_seed: int = -1
+    """Seed of what is held out and of the episodes of the memory alone, -1: that of the run, as for all else. Runs of
+    several seeds then share them."""
+    ways: int = 5
+    """Characters of an episode."""
+    side: int = 28
+    """Pixels of a side of the images."""
+    resize: Resize = "nearest"
+    """How the 105 pixels become fewer; ink: 1 where there is any ink."""
+    turns: int = 4
+    """Quarter turns that make further classes, in training and in tests; 1: none."""
+    hold_out: HoldOut = "alphabets"
+    """What validation is made of: background alphabets, or characters of each of them."""
+    validation_share: float = 0.15
+    """Share of the background that is held out."""
+    channels: int = 64
+    """Channels of each convolution."""
+    batch_norm: bool = False
+    """Normalise in the encoder; only for models as rates."""
+    conv_bias: bool = False
+    """Biases of the convolutions; only without pre-training in spikes."""
+    pretraining: Literal["prototypes", "none"] = "prototypes"
+    """How the encoder is trained before the memory; none: its neurons have the threshold of all others."""
+    encoder_from: str = ""
+    """Folder of another run whose pre-trained encoder is taken instead."""
+    freeze_encoder: bool = False
+    """Do not train the encoder together with the memory: spikes of an image are then computed once."""
+    learn_thresholds: bool = False
+    """Train the thresholds of the encoder too; they stay above a thousandth of what they were."""
+    pretrain_updates: int = 10_000
+    """Updates of pre-training, an episode each."""
+    pretrain_ways: int = 60
+    """Classes of such an episode."""
+    pretrain_shots: int = 1
+    """Drawings of a class that make its prototype."""
+    pretrain_queries: int = 5
+    """Drawings of a class to be named."""
+    pretrain_lr: float = 0.001
+    """Initial learning rate of pre-training."""
+    pretrain_decay: float = 0.5
+    """Factor of that rate."""
+    pretrain_decay_every: int = 2_000
+    """Updates between two decays."""
+    pretrain_validate_every: int = 100
+    """Updates between two validations of pre-training: 5 classes, 15 queries each."""
+    pretrain_episodes: int = 200
+    """Episodes of such a validation, the same every time."""
+    tune_updates: int = 0
+    """Updates of further training of the encoder by its spikes, before the memory is trained."""
+    tune_ways: int = 20
+    """Classes of an episode of that training; the other numbers are those of pre-training."""
+    tune_lr: float = 0.001
+    """Initial learning rate of that training; it falls to a quarter in two steps."""
+    tune_validate_every: int = 50
+    """Updates between two validations of that training."""
+    tune_classes: int = 100
+    """Classes of such a validation."""
+    calibration_batches: int = 10
+    """Batches of training images that thresholds are balanced with."""
+    calibration_batch: int = 64
+    """Images of such a batch."""
+    threshold_share: float = 1.0
+    """Thresholds as a share of the largest current; smaller: more spikes."""
+    encoder_refractory: float = 3.0
+    """Refractory time of the encoder [ms]."""
+    item_ms: float = 100.0
+    """Time of an image, and of the query [ms]."""
+    window: float = 30.0
+    """Last part of the query in which value spikes count [ms]."""
+    embedding: int = 64
+    """Currents that a label becomes."""
+    label_gain: float = 1.0
+    """Factor of these currents."""
+    memory_size: int = 100
+    """Key neurons, and as many value neurons."""
+    initial: Literal["paper", "aligned", "centred"] = "paper"
+    """aligned: writing and reading start with the same keys; centred: and with keys that hear how images differ."""
+    key_gain: float = 1.0
+    """Factor of the weights onto keys at the start."""
+    normalise: bool = False
+    """relu: divide every key and every value by its root mean square."""
+    readout_scale: float = 1.0
+    """Factor of the weights of the readout at the start."""
+    w_max: float = 1.0
+    """Soft bound of the memory."""
+    potentiation: float = 0.3
+    """Learning rate of the memory."""
+    depression: float = 0.3
+    """Rate at which a key forgets when it is used."""
+    recall: float = 0.2
+    """How strongly what a key already means drives the values while writing."""
+    delay: float = 1.0
+    """From a value spike to its effect on keys while reading [ms]."""
+    threshold: float = 0.1
+    """Firing threshold of the memory's neurons and of the pixels."""
+    tau_mem: float = 20.0
+    """Time constant of the membrane [ms]."""
+    tau_trace: float = 20.0
+    """Time constant of the traces [ms]."""
+    refractory: float = 3.0
+    """Refractory time [ms]."""
+    reset: Literal["subtract", "zero"] = "subtract"
+    """What a spike does to the voltage."""
+    gain: float = 1.0
+    """Dampening factor of the surrogate slope."""
+    dt: float = 1.0
+    """Length of a step [ms]."""
+    batch: int = 256
+    """Episodes per update."""
+    updates: int = 40_000
+    """Updates of the memory."""
+    minutes: float = 0.0
+    """Stop after so much time of training the memory; 0: never."""
+    lr: float = 0.001
+    """Initial learning rate of Adam."""
+    lr_decay: float = 0.85
+    """Factor of the learning rate."""
+    lr_decay_every: int = 4_000
+    """Updates between two decays."""
+    clip: float = 40.0
+    """Largest norm of the gradient; 0: any."""
+    rate_cost: float = 1e-6
+    """Coefficient of the squared distance of firing rates [Hz] from target_rate."""
+    target_rate: float = 0.0
+    """Rate towards which all populations are regularised [Hz]."""
+    rate_cost_after: int = 200
+    """Updates without that cost."""
+    validation_episodes: int = 2_000
+    """Episodes of the validation, the same every time."""
+    validate_every: int = 200
+    """Updates between two validations."""
+    select: Literal["best", "last"] = "best"
+    """Weights to test: of the best validation, or the last."""
+    test_episodes: int = 10_000
+    """Episodes of the test."""
+    run_episodes: int = 10
+    """Episodes for each drawing of Lake's runs, with other characters of its alphabet; 0: none."""
+    checkpoint_every: int = 100
+    """Updates between two checkpoints."""
+
+
+PAPER = Config(validation_episodes=51_200, test_episodes=51_200)
+RATES: dict[str, Any] = {
+    "model": "relu", "initial": "paper", "key_gain": 1.0, "potentiation": 0.1, "depression": 0.1, "rate_cost": 0.0,
+    "tune_updates": 0,
+}  # fmt: skip
+CPU = Config(
+    pretrain_updates=2400, pretrain_lr=0.002, pretrain_decay_every=650, tune_updates=400, tune_lr=0.002,
+    freeze_encoder=True, threshold_share=0.4, encoder_refractory=0.0, item_ms=200.0, window=200.0, embedding=32,
+    memory_size=128, label_gain=8.0, initial="centred", key_gain=2.0, readout_scale=0.3, recall=0.0, dt=5.0, delay=5.0,
+    threshold=0.4, refractory=5.0, batch=64, updates=1200, lr=0.003, lr_decay=0.5, lr_decay_every=350, rate_cost=0.0,
+    validate_every=100, checkpoint_every=50,
+)  # fmt: skip
+PRESETS = {
+    "cpu": CPU,
+    "paper": PAPER,
+    "paper_relu": replace(PAPER, **RATES, pretraining="none", batch_norm=True),
+    "relu": replace(
+        CPU, **(RATES | {"initial": "centred"}), memory_size=64, embedding=32, label_gain=5.0, batch=64, updates=2000,
+        lr=0.003, lr_decay=0.5, lr_decay_every=500,
+    ),
+    "frozen": replace(CPU, model="frozen", updates=100),
+    "protonet": replace(CPU, model="protonet", tune_updates=0),
+    "smoke": replace(
+        CPU, made_up=True, turns=2, channels=4, hold_out="characters", validation_share=0.4, pretrain_updates=4,
+        pretrain_ways=4, pretrain_queries=2, pretrain_validate_every=2, pretrain_episodes=4, tune_updates=4,
+        tune_ways=4, tune_validate_every=2, tune_classes=8, calibration_batches=2, calibration_batch=8, ways=3,
+        item_ms=50.0, window=50.0, embedding=6, memory_size=8, threshold=0.1, batch=8, updates=4,
+        validation_episodes=20, validate_every=2, test_episodes=30, run_episodes=2, checkpoint_every=2,
+    ),  # threshold: ten inputs are too few for keys that spike at 0.4, and without spikes nothing gets a gradient
+}  # fmt: skip
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
+
+
+def train(config: Config, run: Run) -> None:
+    """Pre-train the encoder, convert it, then train the memory with episodes."""
+    check(config)
+    images, held = split(config, run)
+    plain, learner = build(config, run)
+    pretrain(config, run, plain, images, held)
+    if config.model == "protonet":
+        run.restore(model=learner)
+        plain.load_state_dict(reference(config, run, plain).state_dict())
+        run.save_best(config.pretrain_updates, model=learner)
+        run.save(config.pretrain_updates, model=learner)
+        return
+    encoder = learner.encoder
+    if isinstance(encoder, SpikingConvEncoder) and config.pretraining != "none":
+        convert(config, run, encoder, images, held)
+    encoder.requires_grad_(not config.freeze_encoder)
+    lowest = [0.001 * value for value in encoder.thresholds] if isinstance(encoder, SpikingConvEncoder) else []
+    optimizer = torch.optim.Adam([part for part in learner.parameters() if part.requires_grad], lr=config.lr)
+    source = Source(config, images, kept(config, run, learner, images, "training"))
+    tests = Source(config, held, kept(config, run, learner, held, "validation"))
+    validation = draw(config, held, config.validation_episodes, of_data(config, run, "validation", shared=True))
+    silent = Silence()
+
+    def step(finished: int) -> dict[str, float]:
+        lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
+        set_learning_rate(optimizer, lr)
+        learner.train()
+        shown = draw(config, images, config.batch, of_data(config, run, "training"))
+        found = answer(learner, source, shown, run.device)
+        target = shown.target.to(run.device)
+        loss = cross_entropy(found.logits, target)
+        values = {"loss": loss.item(), "accuracy": metrics.accuracy(found.logits, target), "lr": lr}
+        if config.rate_cost and config.model != "relu" and finished >= config.rate_cost_after:
+            loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in regularised(config, found))
+        descend(loss, optimizer, learner, config.clip)
+        ranks.average_buffers(learner)
+        if isinstance(encoder, SpikingConvEncoder):
+            keep_above(encoder, lowest)
+        silent.look(run, found, finished)
+        return values | rates(config, found)
+
+    def validate(finished: int) -> dict[str, float]:
+        return {"validation_accuracy": accuracy(learner, tests, validation, run)}
+
+    fit(
+        run,
+        parts={"model": learner, "optimizer": optimizer, "silence": silent},
+        updates=config.updates,
+        step=step,
+        validate=validate,
+        validate_every=config.validate_every,
+        checkpoint_every=config.checkpoint_every,
+        stop=time_limit(config.minutes, run),
+        best="validation_accuracy" if config.select == "best" else None,
+        better="higher",
+    )
+
+
+@torch.no_grad()
+def evaluate(config: Config, run: Run) -> dict[str, float]:
+    """Accuracy with characters of the evaluation alphabets, and in Lake's runs."""
+    check(config)
+    plain, learner = build(config, run)
+    update = run.load_best(model=learner)
+    before = reference(config, run, plain)
+    images = turned(config, read(config, "evaluation"))
+    source = Source(config, images, kept(config, run, learner, images, "evaluation"))
+    upright = images._replace(pixels=images.pixels[: images.upright * images.drawings])
+    values = dict[str, float]()
+    for name, part in (("", images), ("_upright", upright)):
+        shown = draw(config, part, config.test_episodes, of_data(config, run, f"test{name}", shared=True))
+        values |= named(f"accuracy{name}", accuracy(learner, source, shown, run), config.test_episodes)
+        if config.model != "protonet":
+            features = embed(before, part.pixels, run.device)
+            values[f"nearest{name}"] = nearest(features, shown)
+            if isinstance(source.kept, PackedSpikes):
+                values[f"nearest_spikes{name}"] = nearest(source.kept.counts()[: len(part.pixels)], shown)
+    values |= of_runs(config, run, before, learner)
+    values |= {
+        "characters": float(images.upright), "classes": float(images.classes), "chance": 1.0 / config.ways,
+        "test_episodes": float(config.test_episodes), "update": float(update),
+        "parameters": float(sum(part.numel() for part in learner.parameters())),
+    }  # fmt: skip
+    found = None
+    if config.model != "protonet":
+        shown = draw(config, images, TEST_BATCH, of_data(config, run, "activity", shared=True))
+        found = answer(learner, source, shown, run.device)
+    run.write_json("activity.json", activity(config, learner, images, found))
+    return values if found is None else values | rates(config, found)
+
+
+@torch.no_grad()
+def plot(config: Config, run: Run) -> None:
+    """An episode in detail, what the encoder makes of an image, memories and their weights, learning curves."""
+    from .figures import one_shot
+
+    plain, learner = build(config, run)
+    run.load_best(model=learner)
+    learner.eval()
+    images = turned(config, read(config, "evaluation"))
+    shown = draw(config, images, TEST_BATCH, of_data(config, run, "activity", shared=True))
+    pixels = images.pixels[torch.cat([shown.images[:, 0], shown.query[:1]])]
+    inside, found = dict[str, Tensor](), Recollection(*[torch.zeros(0)] * 6)
+    if isinstance(learner.encoder, SpikingConvEncoder):
+        inside = learner.encoder.populations(pixels[-1:].to(run.device).float(), steps(config, "item_ms"))
+    if config.model == "protonet":
+        features = embed(plain, pixels, run.device)
+        found = found._replace(logits=prototype_logits(features[:-1].unsqueeze(1), features[-1:]))
+    else:
+        found = answer(learner, Source(config, images, None), shown, run.device)
+    phases = {name: phase(run, folder).metrics() for name, folder in (("pretraining", PHASE), ("tuning", TUNING))}
+    one_shot(config, run, pixels[:, 0], int(shown.target[0]), inside, found, phases)
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError where options contradict each other, or would be of no use."""
+    check_positive(
+        "omniglot", ways=config.ways, channels=config.channels, pretrain_updates=config.pretrain_updates,
+        pretrain_ways=config.pretrain_ways, pretrain_shots=config.pretrain_shots,
+        pretrain_queries=config.pretrain_queries, pretrain_episodes=config.pretrain_episodes,
+        calibration_batches=config.calibration_batches, calibration_batch=config.calibration_batch,
+        threshold_share=config.threshold_share, item_ms=config.item_ms, window=config.window,
+        embedding=config.embedding, label_gain=config.label_gain, memory_size=config.memory_size,
+        key_gain=config.key_gain,
+        delay=config.delay, dt=config.dt, batch=config.batch, updates=config.updates, lr=config.lr,
+        pretrain_lr=config.pretrain_lr, validation_episodes=config.validation_episodes,
+        test_episodes=config.test_episodes,
+    )  # fmt: skip
+    check_data_seed(config)
+    check_layers(config, "item_ms", "window", "delay", spikes=config.model in SPIKING)
+    ConvEncoder(config.channels).features(config.side, config.side)
+    if min(config.clip, config.rate_cost, config.target_rate, config.minutes, config.run_episodes) < 0:
+        raise ConfigError("clip, rate_cost, target_rate, minutes and run_episodes must not be below 0.")
+    spiking, trained = config.model in ("spiking", "frozen"), config.pretraining != "none"
+    if config.normalise and config.model != "relu":
+        raise ConfigError(f"normalise is for relu, whose activity has no bound, not for {config.model}. Switch it off.")
+    if spiking and config.batch_norm:
+        raise ConfigError("An encoder with batch_norm cannot spike. Switch it off, or choose relu or protonet.")
+    if spiking and config.conv_bias and trained:
+        raise ConfigError('A converted encoder has no biases. Switch conv_bias off, or choose pretraining "none".')
+    if not trained and (config.encoder_from or config.model == "protonet"):
+        raise ConfigError('encoder_from and the model protonet need a pre-trained encoder, not pretraining "none".')
+    if config.tune_updates and (not spiking or not trained):
+        raise ConfigError(
+            f'tune_updates are for an encoder in spikes that was pre-trained, but model is "{config.model}" and '
+            f'pretraining "{config.pretraining}". Choose tune_updates 0.'
+        )
+    if config.freeze_encoder and not trained:
+        raise ConfigError(
+            "A frozen encoder that was never trained is of no use. Use another --pretraining, or --no-freeze-encoder."
+        )
+    if config.learn_thresholds and (config.freeze_encoder or not spiking):
+        raise ConfigError("learn_thresholds is for an encoder in spikes that is not frozen.")
+
+
+PHASE, TUNING = "encoder", "tuning"
+"""Folders of pre-training, and of further training by spikes."""
+
+
+def build(config: Config, run: Run) -> tuple[ConvEncoder, "Learner"]:
+    """The encoder as rates and, with the same weights, what is trained; drawn from the run's generators."""
+    plain = convolutions(config, run)
+    if config.model == "protonet":
+        return plain, Learner(plain, nn.Identity())
+    encoder: nn.Module = plain
+    if config.model != "relu":
+        pixels = neuron_of(config, config.encoder_refractory)
+        encoder = SpikingConvEncoder(plain, pixels, learn_thresholds=config.learn_thresholds)
+    return plain, Learner(encoder, network(config, run, plain.features(config.side, config.side))).to(run.device)
+
+
+def convolutions(config: Config, run: Run) -> ConvEncoder:
+    """The encoder as rates, its weights drawn from the run's generator."""
+    draws = run.generator("encoder", shared=True)
+    encoder = ConvEncoder(config.channels, batch_norm=config.batch_norm, bias=config.conv_bias, generator=draws)
+    return encoder.to(run.device)
+
+
+def reference(config: Config, run: Run, plain: ConvEncoder) -> ConvEncoder:
+    """The encoder as it was pre-trained, before the conversion and what came after; else as it is."""
+    if config.pretraining == "none":
+        return plain
+    found = convolutions(config, run)
+    phase(run, PHASE).load_best(encoder=found)
+    return found
+
+
+def network(config: Config, run: Run, features: int) -> OneShotNetwork:
+    """The network with the memory, its weights drawn from the run's generator."""
+    draws, size = run.generator("weights", shared=True), config.memory_size
+    rule = rule_of(config, rates=config.model == "relu")
+    core: MemoryCore | RateMemory
+    if config.model == "relu":
+        core = RateMemory(
+            features + config.embedding, features, size, rule, normalise=config.normalise, generator=draws
+        )
+    else:
+        core = MemoryCore(
+            features + config.embedding, features, size, neuron_of(config),
+            rule if config.model == "spiking" else None, steps=steps(config, "item_ms"), window=steps(config, "window"),
+            delay=steps(config, "delay"), recall=config.recall, generator=draws,
+        )  # fmt: skip
+    onto, read = core.weights
+    with torch.no_grad():
+        onto[:size].mul_(config.key_gain)
+        read.mul_(config.key_gain)
+    if config.initial == "centred":
+        centre_(onto[:size, :features])
+    if config.initial != "paper":
+        align_weights_(onto, read, features)
+    return OneShotNetwork(
+        core, config.ways, config.embedding, size, label_gain=config.label_gain, readout_scale=config.readout_scale,
+        generator=draws,
+    )  # fmt: skip
+
+
+def pretrain(config: Config, run: Run, encoder: ConvEncoder, images: Images, held: Images) -> None:
+    """Give the encoder its first weights, as the options say."""
+    inner = phase(run, PHASE)
+    if config.encoder_from:
+        borrow(inner, config.encoder_from, encoder, config, ALIKE)
+    elif config.pretraining != "none":
+        schedule = Schedule(
+            config.pretrain_updates, config.pretrain_lr, config.pretrain_decay, config.pretrain_decay_every,
+            config.pretrain_validate_every, config.checkpoint_every,
+        )  # fmt: skip
+        tell(inner, "Pre-training the encoder.")
+        sizes = sizes_of(config, images)
+        pretrain_prototypes(inner, encoder, images.by_class, held.by_class, sizes, schedule)
+
+
+def convert(config: Config, run: Run, encoder: SpikingConvEncoder, images: Images, held: Images) -> None:
+    """Find thresholds for the pre-trained weights, and train both by their spikes if the options say so."""
+    duration = steps(config, "item_ms")
+    calibrate(
+        phase(run, PHASE), encoder, images.pixels, duration, batches=config.calibration_batches,
+        batch=config.calibration_batch, share=config.threshold_share,
+    )  # fmt: skip
+    if config.tune_updates:
+        tell(run, "Training the encoder by its spikes.")
+        sizes = replace(sizes_of(config, images), ways=config.tune_ways, validation_classes=config.tune_classes)
+        schedule = Schedule(
+            config.tune_updates, config.tune_lr, 0.5, max(1, config.tune_updates // 3), config.tune_validate_every,
+            config.checkpoint_every,
+        )  # fmt: skip
+        pretrain_prototypes(phase(run, TUNING), encoder, images.by_class, held.by_class, sizes, schedule, duration)
+
+
+def sizes_of(config: Config, images: Images) -> PretrainingEpisodes:
+    """Episodes of pre-training."""
+    queries = min(15, images.drawings - config.pretrain_shots)
+    return PretrainingEpisodes(
+        config.pretrain_ways, config.pretrain_shots, config.pretrain_queries, 5, queries, config.pretrain_episodes
+    )
+
+
+def kept(config: Config, run: Run, learner: Learner, images: Images, part: str) -> PackedSpikes | Tensor | None:
+    """What the encoder makes of all images, if it does not change any more."""
+    encoder, changes = learner.encoder, not config.freeze_encoder and part != "evaluation"
+    if changes:
+        return None
+    if isinstance(encoder, SpikingConvEncoder):
+        return spikes(phase(run, PHASE), encoder, images.pixels, steps(config, "item_ms"), part)
+    assert isinstance(encoder, ConvEncoder)
+    return embed(encoder, images.pixels, run.device)
+
+
+def regularised(config: Config, found: Recollection) -> list[Tensor]:
+    """Spikes whose rates cost: those of a frozen encoder do not."""
+    layers = dict(found.layers)
+    if config.freeze_encoder:
+        layers["storage encoder"] = layers["storage encoder"][..., -config.embedding :]
+        del layers["recall encoder"]
+    return list(layers.values())
+
+
+def activity(config: Config, learner: Learner, images: Images, found: Recollection | None) -> dict[str, Any]:
+    """activity.json: sizes, synapses and rates [Hz] of each population, and the data."""
+    about = [] if config.made_up else [*omniglot.describe("background"), *omniglot.describe("evaluation")]
+    encoder = learner.encoder
+    if found is None:
+        return {"dt_ms": config.item_ms, "steps": 1, "layers": [], "data": about}
+    size, features = config.memory_size, found.query.shape[2]
+    n_in = features + config.embedding
+    heard: dict[str, tuple[int, int, str | None]] = {
+        "write keys": (size, n_in, "rate_storage_encoder"), "write values": (size, n_in, "rate_storage_encoder"),
+        "read keys": (size, features, "rate_recall_encoder"), "read values": (size, size, "rate_read_keys"),
+    }  # fmt: skip
+    if not isinstance(encoder, SpikingConvEncoder):
+        layers = populations({}, {"encoder": (features, 1, None)} | heard)
+        return {"dt_ms": config.item_ms, "steps": config.ways + 1, "layers": layers, "data": about}
+    duration = steps(config, "item_ms")
+    blocks = encoder.populations(images.pixels[:TEST_BATCH].to(next(encoder.parameters()).device).float(), duration)
+    layers, before, channels = [], None, 1
+    for name, part in blocks.items():
+        hertz = float(part.mean()) * 1000.0 / config.dt
+        inputs = 1 if before is None else 9 * channels
+        layers.append(
+            {
+                "name": name, "neurons": part.shape[2], "inputs": inputs, "rate_hz": hertz, "input_rate_hz": before,
+                "synapses": part.shape[2] * inputs,
+            }
+        )  # fmt: skip
+        before, channels = hertz, config.channels if before is not None else 1
+    layers += populations(rates(config, found), heard)
+    return {"dt_ms": config.dt, "steps": (config.ways + 1) * duration, "layers": layers, "data": about}
+
+
+__all__ = ["PRESETS", "PUBLISHED", "Config", "evaluate", "plot", "train"]

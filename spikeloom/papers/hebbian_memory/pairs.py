@@ -1,0 +1,45 @@
+"""Associations: random vectors with labels, of which one is asked for again.
+
+Every vector is uniform in [0, 1); the labels of a sample differ; the query is one of its vectors, unchanged.
+Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...arguments import explained
+from ...errors import ConfigError
+
+
+class Associations(NamedTuple):
+    """Items of B samples, and what is asked."""
+
+    features: Tensor  # [S, B, F]
+    labels: Tensor  # int64 [S, B]
+    query: Tensor  # [B, F]
+    target: Tensor  # int64 [B]
+
+
+@explained
+def draw(batch: int, length: int, classes: int, features: int, *, generator: torch.Generator) -> Associations:
+    """Fresh samples of `length` items whose labels are drawn from `classes` without replacement.
+
+    Raises:
+        ConfigError: a number is below 1, or there are more items than classes.
+
+    >>> shown = draw(2, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+    >>> shown.features.shape, sorted(set(shown.labels[:, 0].tolist())) == sorted(shown.labels[:, 0].tolist())
+    (torch.Size([3, 2, 4]), True)
+    """
+    if min(batch, length, features) < 1 or classes < length:
+        raise ConfigError(
+            "Associations need batch, length and features >= 1 and at least as many classes as items, but got "
+            f"{batch}, {length}, {features} and {classes} classes."
+        )
+    vectors = torch.rand(length, batch, features, generator=generator)
+    labels = torch.rand(batch, classes, generator=generator).argsort(1)[:, :length].T.contiguous()
+    chosen = torch.randint(length, (batch,), generator=generator)
+    rows = torch.arange(batch)
+    return Associations(vectors, labels, vectors[chosen, rows], labels[chosen, rows])

@@ -1,0 +1,375 @@
+"""What tasks with images in a Hebbian memory share: pre-training of an encoder, conversion, spikes computed once.
+
+    RUN/NAME/{metrics.jsonl, seconds.json, checkpoints/}    pre-training: a run of its own inside the run
+    RUN/NAME/spikes-PART.npz      spikes of all images of a part, with a hash of all that they follow from
+
+Pre-training goes on where it is when the run is resumed; once it is finished it is only read. The encoder that follows
+is the one with the best validation.
+"""
+
+import dataclasses
+import hashlib
+import math
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from ...data.batches import Batches, in_order
+from ...errors import CheckpointError, ConfigError
+from ...train import config, experiment, files, metrics, ranks
+from ...train.run import Run
+from ...train.schedule import set_learning_rate, step_decay
+from ...train.step import descend
+from ...train.supervised import fit
+from .encoders import Balance, ConvEncoder, PackedSpikes, SpikingConvEncoder, balance, prototype_logits
+
+AT_ONCE = 500
+"""Images that an encoder is shown at once where no gradient is wanted."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast an encoder is pre-trained; periods are in updates."""
+
+    updates: int
+    lr: float = 0.001
+    lr_decay: float = 0.5
+    lr_decay_every: int = 2000
+    validate_every: int = 100
+    checkpoint_every: int = 100
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Sizes of an episode of prototypical pre-training, and of its validation."""
+
+    ways: int = 60
+    shots: int = 1
+    queries: int = 5
+    validation_ways: int = 5
+    validation_queries: int = 15
+    validation_episodes: int = 200
+    validation_classes: int = 0
+    """Of all those there are; 0: all."""
+
+
+def phase(run: Run, name: str) -> Run:
+    """A run inside the run, with a folder, checkpoints and generators of its own."""
+    return dataclasses.replace(run, folder=run.folder / name)
+
+
+def tell(run: Run, text: str) -> None:
+    """Say something once, unless nothing is to be said."""
+    if run.rank == 0 and not run.quiet:
+        print(text, flush=True)
+
+
+def choose(classes: int, drawings: int, ways: int, each: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Distinct classes [ways] and distinct drawings of each [ways, each].
+
+    Raises:
+        ConfigError: there are not so many.
+    """
+    if ways > classes or each > drawings:
+        raise ConfigError(
+            f"An episode of {ways} classes with {each} images each cannot be drawn from {classes} classes with "
+            f"{drawings} images each. Use smaller episodes, or hold out less."
+        )
+    chosen = torch.randperm(classes, generator=generator)[:ways]
+    return chosen, torch.rand(ways, drawings, generator=generator).argsort(1)[:, :each]
+
+
+def pretrain_prototypes(
+    run: Run,
+    encoder: ConvEncoder | SpikingConvEncoder,
+    images: Tensor,
+    validation: Tensor,
+    episodes: Episodes,
+    schedule: Schedule,
+    steps: int = 0,
+) -> None:
+    """Train an encoder so that images of a class lie near one another: prototypical loss over episodes.
+
+    One that spikes is trained by its counts of spikes; see `SpikingConvEncoder.rates` for the way back. Distances are
+    then those of counts, squared and divided by the steps.
+    Shapes: images and validation [classes, drawings, 1, H, W], bytes or numbers; no class is in both.
+
+    Args:
+        run: of this phase; see `phase`.
+        steps: for which an encoder that spikes is shown an image.
+
+    Raises:
+        ConfigError: there are not enough classes or drawings.
+        TrainingError: the loss is not finite.
+    """
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=schedule.lr)
+    drawn, each = run.generator("pretraining"), episodes.shots + episodes.queries
+    choose(len(images), images.shape[1], episodes.ways, each, torch.Generator())
+    tests = run.generator("pretraining validation", shared=True)
+    order = torch.randperm(len(validation), generator=tests)[: episodes.validation_classes or None]
+    held, per_test = validation[order], episodes.shots + episodes.validation_queries
+    fixed = [
+        choose(len(held), held.shape[1], episodes.validation_ways, per_test, tests)
+        for _ in range(episodes.validation_episodes)
+    ]
+    lowest = [0.001 * value for value in encoder.thresholds] if isinstance(encoder, SpikingConvEncoder) else []
+
+    def features(shown: Tensor) -> Tensor:
+        if isinstance(encoder, SpikingConvEncoder):
+            return encoder.rates(shown, steps) * math.sqrt(steps)
+        found: Tensor = encoder(shown)
+        return found
+
+    def step(finished: int) -> dict[str, float]:
+        lr = step_decay(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
+        set_learning_rate(optimizer, lr)
+        classes, which = choose(len(images), images.shape[1], episodes.ways, each, drawn)
+        shown = images[classes.unsqueeze(1), which].to(run.device).float()
+        encoder.train()
+        logits, target = _episode(features(shown.flatten(0, 1)).view(episodes.ways, each, -1), episodes.shots)
+        loss = cross_entropy(logits, target)
+        descend(loss, optimizer, encoder)
+        ranks.average_buffers(encoder)
+        if isinstance(encoder, SpikingConvEncoder):
+            keep_above(encoder, lowest)
+        return {"loss": loss.item(), "accuracy": metrics.accuracy(logits, target), "lr": lr}
+
+    def validate(finished: int) -> dict[str, float]:
+        if isinstance(encoder, SpikingConvEncoder):
+            embedded = PackedSpikes.of(encoder, held.flatten(0, 1), steps).counts()
+        else:
+            embedded = embed(encoder, held.flatten(0, 1), run.device)
+        embedded, right = embedded.view(*held.shape[:2], -1), 0.0
+        for classes, which in fixed:
+            right += metrics.accuracy(*_episode(embedded[classes.unsqueeze(1), which], episodes.shots))
+        return {"validation_accuracy": right / len(fixed)}
+
+    fit(
+        run,
+        parts={"encoder": encoder, "optimizer": optimizer},
+        updates=schedule.updates,
+        step=step,
+        validate=validate,
+        validate_every=schedule.validate_every,
+        checkpoint_every=schedule.checkpoint_every,
+        best="validation_accuracy",
+        better="higher",
+    )
+    run.load_best(encoder=encoder)
+
+
+@torch.no_grad()
+def keep_above(encoder: SpikingConvEncoder, lowest: Sequence[float]) -> None:
+    """Learned thresholds stay positive."""
+    for neuron, least in zip(encoder.neurons, lowest, strict=True):
+        if isinstance(neuron.threshold, nn.Parameter):
+            neuron.threshold.clamp_(min=least)
+
+
+def _episode(embedded: Tensor, shots: int) -> tuple[Tensor, Tensor]:
+    """Logits of the queries and their classes, from features [ways, shots + queries, F]."""
+    ways, each = embedded.shape[:2]
+    logits = prototype_logits(embedded[:, :shots], embedded[:, shots:].flatten(0, 1))
+    return logits, torch.arange(ways, device=embedded.device).repeat_interleave(each - shots)
+
+
+def pretrain_classes(
+    run: Run,
+    encoder: ConvEncoder,
+    images: Tensor,
+    labels: Tensor,
+    validation: tuple[Tensor, Tensor],
+    classes: int,
+    batch: int,
+    schedule: Schedule,
+    *,
+    redraw: float = 0.0,
+    seen: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    """Train an encoder with a linear readout on top to name classes; the readout is forgotten afterwards.
+
+    Shapes: images [N, 1, H, W], bytes or numbers, labels [N]; validation the same of other images.
+
+    Args:
+        run: of this phase; see `phase`.
+        batch: images per update of each process.
+        redraw: weight of the mean squared error of a decoder (dense 256, ReLU, dense, sigmoid) that draws images of
+            numbers from 0 to 1 from their features, so that these tell more than the class. It is forgotten too.
+        seen: what the encoder gets to see of images; by default what they are.
+
+    Raises:
+        ConfigError: the batch is empty or larger than the data.
+        TrainingError: the loss is not finite.
+    """
+    width = encoder.features(*images.shape[2:])
+    parts = {"encoder": encoder, "head": _dense(width, classes, run)}
+    if redraw:
+        pixels = images[0].numel()
+        parts["decoder"] = nn.Sequential(_dense(width, 256, run), nn.ReLU(), _dense(256, pixels, run), nn.Sigmoid())
+    head, learned = parts["head"], [parameter for part in parts.values() for parameter in part.parameters()]
+    optimizer = torch.optim.Adam(learned, lr=schedule.lr)
+    order = run.generator("pretraining", shared=True)
+    batches = Batches(len(images), batch, order, run.rank, run.world)
+
+    def step(finished: int) -> dict[str, float]:
+        lr = step_decay(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
+        set_learning_rate(optimizer, lr)
+        chosen = batches.next()
+        target = labels[chosen].to(run.device)
+        encoder.train()
+        shown = images[chosen].to(run.device).float()
+        features = encoder(shown if seen is None else seen(shown))
+        logits = head(features)
+        loss = cross_entropy(logits, target)
+        values = {"accuracy": metrics.accuracy(logits, target), "lr": lr}
+        if redraw:
+            error = mse_loss(parts["decoder"](features), shown.flatten(1))
+            loss, values = loss + redraw * error, values | {"error": error.item()}
+        descend(loss, optimizer, learned)
+        ranks.average_buffers(encoder)
+        return {"loss": loss.item(), **values}
+
+    @torch.no_grad()
+    def validate(finished: int) -> dict[str, float]:
+        features = embed(encoder, validation[0] if seen is None else seen(validation[0]), run.device)
+        logits, wanted = head(features), validation[1].to(run.device)
+        loss = cross_entropy(logits, wanted).item()
+        values = {"validation_loss": loss, "validation_accuracy": metrics.accuracy(logits, wanted)}
+        if redraw:
+            error = mse_loss(parts["decoder"](features), validation[0].to(run.device).float().flatten(1)).item()
+            values |= {"validation_loss": loss + redraw * error, "validation_error": error}
+        return values
+
+    fit(
+        run,
+        parts={**parts, "optimizer": optimizer, "batches": batches},
+        updates=schedule.updates,
+        step=step,
+        validate=validate,
+        validate_every=schedule.validate_every,
+        checkpoint_every=schedule.checkpoint_every,
+        best="validation_loss",
+        better="lower",
+    )
+    run.load_best(encoder=encoder)
+
+
+@torch.no_grad()
+def _dense(n_in: int, n_out: int, run: Run) -> nn.Module:
+    """A dense layer as torch starts it, by the run's generator."""
+    layer, bound = nn.Linear(n_in, n_out), n_in**-0.5
+    for part in layer.parameters():
+        part.uniform_(-bound, bound, generator=run.generator("readout", shared=True))
+    return layer.to(run.device)
+
+
+@torch.no_grad()
+def embed(encoder: ConvEncoder, images: Tensor, device: torch.device) -> Tensor:
+    """Features [N, F] of images [N, 1, H, W], in batches; statistics of a batch normalisation are not touched."""
+    training = encoder.training
+    encoder.eval()
+    found = [encoder(images[part].to(device).float()) for part in in_order(len(images), AT_ONCE)]
+    encoder.train(training)
+    return torch.cat(found)
+
+
+def borrow(run: Run, source: str, encoder: ConvEncoder, options: Any, alike: Sequence[str]) -> None:
+    """Take the encoder that another run has pre-trained, and keep a copy in this one.
+
+    Args:
+        run: of this phase; its name is that of the phase in the other run.
+        source: the folder of the other run.
+        options: of this run's task.
+        alike: names of options that must have the same value in both. So must the seed of the data: it says what is
+            held out, and what validates must not have been trained with.
+
+    Raises:
+        ConfigError: the other folder is no run, or options differ: all are named.
+        CheckpointError: it has no such encoder.
+    """
+    other = config.read(Path(source))
+    if other.task != run.task:
+        raise ConfigError(f"{source} is a run of {other.task}, not of {run.task}. Name the folder of another run.")
+    theirs: Mapping[str, Any] = other.options
+    seeds = [
+        seed if own < 0 else own
+        for seed, own in ((other.seed, theirs.get("data_seed", -1)), (run.seed, options.data_seed))
+    ]
+    different = [f"the seed of the data is {seeds[0]} there and {seeds[1]} here"] if seeds[0] != seeds[1] else []
+    different += [
+        f"{name} is {theirs.get(name)!r} there and {getattr(options, name)!r} here"
+        for name in alike
+        if theirs.get(name) != getattr(options, name)
+    ]
+    if different:
+        raise ConfigError(f"The encoder of {source} does not fit: {'; '.join(different)}. Change these options.")
+    if not (Path(source) / run.folder.name / "checkpoints" / "best.pt").exists():
+        raise CheckpointError(
+            f"{source} has no pre-trained encoder: {run.folder.name}/checkpoints/best.pt is missing. "
+            "Name the folder of a run that has pre-trained one."
+        )
+    there = phase(experiment.reopen(Path(source), run.device), run.folder.name)
+    update = there.load_best(encoder=encoder)
+    run.save_best(update, encoder=encoder)
+
+
+def calibrate(
+    run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, *, batches: int, batch: int, share: float = 1.0
+) -> Balance:
+    """Balance thresholds with images [N, 1, H, W] in random order, and write down and say what came of it.
+
+    Raises:
+        ConfigError: there are not so many images, or a layer is silent.
+    """
+    if batches * batch > len(images):
+        raise ConfigError(
+            f"Thresholds need {batches} batches of {batch} images, but there are {len(images)}. Use fewer."
+        )
+    order = torch.randperm(len(images), generator=run.generator("calibration", shared=True))[: batches * batch]
+    chosen = [images[part].to(run.device).float() for part in torch.split(order, batch)]
+    found = balance(spiking, chosen, steps, share=share)
+    values = found._asdict() | {"share": share, "violations": found.violations}
+    run.write_json("thresholds.json", values)
+    if found.violations and share >= 1.0 and run.rank == 0:
+        beyond = ", ".join(
+            f"block {layer + 1} {found.largest[layer]:.4g} for {found.thresholds[layer]:.4g}"
+            for layer in found.violations
+        )
+        print(f"Thresholds: a later batch raised one, and now the largest current is {beyond}.", flush=True)
+    return found
+
+
+def spikes(run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, part: str) -> PackedSpikes:
+    """Spikes of images [N, 1, H, W], from disk if they were computed by the same encoder of the same images."""
+    path = run.folder / f"spikes-{part}.npz"
+    digest = hashlib.sha256(images.cpu().numpy().tobytes() + repr((images.dtype, images.shape, steps)).encode())
+    key = digest.hexdigest() + spiking.fingerprint()
+    features = spiking.features(*images.shape[2:])
+    kept = _read_spikes(path, key)
+    if kept is None:
+        start = time.monotonic()
+        found = PackedSpikes.of(spiking, images, steps)
+        if run.rank == 0:
+            contents = {"key": np.array(key), "bits": found.bits.numpy()}
+            files.write_atomic(path, lambda stream: np.savez(stream, allow_pickle=False, **contents))
+            tell(run, f"Spikes of {len(images):,} images ({part}): {time.monotonic() - start:.0f} s")
+        return found
+    return PackedSpikes(kept, steps, features)
+
+
+def _read_spikes(path: Path, key: str) -> Tensor | None:
+    """What is kept under this key; None if nothing is, or it is damaged: it is then made again."""
+    try:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            return torch.from_numpy(file["bits"]) if str(file["key"]) == key else None
+    except (OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile):
+        return None

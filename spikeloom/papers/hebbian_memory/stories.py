@@ -1,0 +1,166 @@
+"""A network with a Hebbian memory that reads stories of any length and answers questions about them.
+
+    i[e]   = input_gain sum_p position[p, e] embedding[word_p, e]     a sentence, held for the time of an item
+    spikes = LIF(i)                                                   statements, one after the other, then the query
+    HebbianWrite(statements); HebbianRead(query) -> spike counts -> logits
+
+Stories of a batch begin together and end when they end: nothing is simulated for those that are over. A story with
+several questions is written once: each reads the memory as it is after the statements before it, and an answer is that
+of its question alone. Empty sentences before a story, which make no spikes, change nothing.
+Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from ...core import map_state
+from ...errors import ConfigError, ShapeError, check_positive
+from ...layers.memory import xavier_
+from .networks import MemoryCore, Recollection, constant_current, counts
+
+
+class Sentences(nn.Module):
+    """Sentences as currents, by the first equation above. The number 0 is no word: its embedding stays zero.
+
+    Shapes: words int64 [*N, P] -> currents [*N, E].
+
+    Args:
+        words: V; numbers are 0 to V.
+        slots: P.
+        size: E.
+        input_gain: factor of the currents.
+        learn_positions: the weights of positions are learned.
+        fixed_last: but not those of the last one, where time words stand.
+        spread: at first the weights of positions are drawn from 1 - spread to 1 + spread. At 0 the order of words can
+            only be heard once they have learned to differ.
+        generator: draws the embedding, and then the weights of positions.
+
+    Raises:
+        ConfigError: a size is not positive, or the spread is negative.
+        ShapeError: sentences of another length.
+
+    >>> sentences = Sentences(5, 3, 4, generator=torch.Generator().manual_seed(0))
+    >>> sentences(torch.tensor([[2, 1, 0], [0, 0, 0]])).count_nonzero(1).tolist()
+    [4, 0]
+    """
+
+    def __init__(
+        self, words: int, slots: int, size: int, *, input_gain: float = 1.0, learn_positions: bool = True,
+        fixed_last: bool = False, spread: float = 0.0, generator: torch.Generator | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        check_positive("Sentences", words=words, slots=slots, size=size, input_gain=input_gain)
+        if spread < 0:
+            raise ConfigError(f"Sentences need a spread of at least 0, but got {spread}.")
+        self.input_gain, self.fixed_last = input_gain, fixed_last
+        self.embedding = nn.Parameter(xavier_(torch.empty(words + 1, size), generator))
+        with torch.no_grad():
+            self.embedding[0] = 0.0
+        position = torch.ones(slots, size)
+        if spread:
+            position.uniform_(1.0 - spread, 1.0 + spread, generator=generator)
+        self.position = nn.Parameter(position, requires_grad=learn_positions)
+
+    def forward(self, words: Tensor) -> Tensor:
+        if words.dim() == 0 or words.shape[-1] != len(self.position):
+            raise ShapeError(f"Sentences have {len(self.position)} slots for words, but got {list(words.shape)}.")
+        position: Tensor = self.position
+        if self.fixed_last:
+            position = torch.cat([position[:-1], position[-1:].detach()])
+        return self.input_gain * (position * embedding(words, self.embedding, padding_idx=0)).sum(-2)
+
+
+class Answers(NamedTuple):
+    """What a network said to a batch, and how much it fired."""
+
+    logits: Tensor  # [B, C]
+    memory: Tensor  # [B, M, M]
+    layers: dict[str, Tensor]  # of each population: spikes per step, over the time before each question, [B, N]
+
+
+class StoryNetwork(nn.Module):
+    """The network above.
+
+    Shapes: statements int64 [L, P]; lengths int64 [B]; query int64 [B, P]; first int64 [B] -> Answers.
+
+    The story of a question is the `lengths` statements from number `first` on; questions of the same `first` share it.
+    Without `first` every question has a story of its own, one after the other.
+
+    Args:
+        sentences: from words to E currents.
+        core: the memory, for items and queries of E currents.
+        classes: C.
+        readout_scale: factor of the weights of the readout at the start.
+        generator: draws the weights of the readout.
+
+    Raises:
+        ShapeError: statements, lengths, query and first do not fit, or a story has no statement.
+    """
+
+    def __init__(
+        self, sentences: Sentences, core: MemoryCore, classes: int, *, readout_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.sentences, self.core = sentences, core
+        bound = readout_scale * core.read.size**-0.5
+        self.readout = nn.Parameter(torch.empty(classes, core.read.size).uniform_(-bound, bound, generator=generator))
+
+    def forward(self, statements: Tensor, lengths: Tensor, query: Tensor, first: Tensor | None = None) -> Answers:
+        if first is None:
+            first, total = lengths.cumsum(0) - lengths, int(lengths.sum())
+        else:
+            total = int((first + lengths).max()) if first.shape == lengths.shape and bool((first >= 0).all()) else -1
+        if len(lengths) != len(query) or total != len(statements) or not bool((lengths > 0).all()):
+            raise ShapeError(
+                f"StoryNetwork got {len(statements)} statements, lengths {list(lengths.shape)} that need {total} and "
+                f"queries {list(query.shape)}. Every query needs the length of its story, at least 1, and as many "
+                "statements, the first of them at its `first`, if that is given."
+            )
+        core = self.core
+        encoder, written, memory = self._store(self.sentences(statements), lengths, first)
+        asked, _ = core.neuron(constant_current(self.sentences(query).unsqueeze(0), core.steps))
+        read, _ = core.read(asked, core.read.begin(memory))
+        logits = counts(read[..., core.read.size :], core.window) @ self.readout.T
+        layers = {"storage encoder": encoder, "recall encoder": asked.mean(0)}
+        for name, both in (("write", written), ("read", read.mean(0))):
+            layers[f"{name} keys"], layers[f"{name} values"] = both.chunk(2, -1)
+        return Answers(logits, memory, layers)
+
+    def _store(self, currents: Tensor, lengths: Tensor, first: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """For each question: spikes per step of the encoder, of keys and values, and the memory.
+
+        Stories are written longest first: some go on where the others are over.
+        """
+        core = self.core
+        begins, story = torch.unique(first, return_inverse=True)
+        longest = torch.zeros_like(begins).scatter_reduce(0, story, lengths, "amax")
+        order = longest.argsort(descending=True, stable=True)
+        begins, longest, story = begins[order], longest[order], order.argsort()[story]
+        silent = currents.new_zeros(len(begins), currents.shape[1])
+        state = core.neuron.initial_state(silent), core.write.initial_state(silent)
+        fired = silent, currents.new_zeros(len(begins), 2 * core.write.size)
+        finished, questions, done = [], list[Tensor](), 0
+        for end in torch.unique(lengths).tolist():
+            going = int((longest >= end).sum())
+            state, fired = map_state(lambda tensor, going=going: tensor[:going], (state, fired))
+            rows = begins[:going] + torch.arange(done, end, device=first.device).unsqueeze(1)
+            encoder, encoding = core.neuron(constant_current(currents[rows], core.steps), state[0])
+            written, writing = core.write(encoder, state[1])
+            state = encoding, writing
+            fired = fired[0] + encoder.sum(0), fired[1] + written.sum(0)
+            questions.append((lengths == end).nonzero().flatten())
+            chosen, time = story[questions[-1]], float(end * core.steps)
+            finished.append((fired[0][chosen] / time, fired[1][chosen] / time, writing.memory[chosen]))
+            done = end
+        back = torch.cat(questions).argsort()
+        found: tuple[Tensor, Tensor, Tensor] = map_state(lambda *parts: torch.cat(parts)[back], *finished)
+        return found
+
+    def recollect(self, statements: Tensor, query: Tensor) -> Recollection:
+        """The same for stories of one length, [S, B, P] and [B, P], with every spike."""
+        found: Recollection = self.core(self.sentences(statements), self.sentences(query))
+        return found._replace(logits=found.logits @ self.readout.T)

@@ -1,0 +1,154 @@
+"""What tasks share: the models of the LSNN paper, the learning rate, what is said about activity and answers."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from torch import Tensor, nn
+
+from ...surrogate import Triangle
+from ...train.run import Run
+from .network import LSNN, LSTMBaseline
+
+ModelName = Literal["lsnn", "lif", "lstm"]
+Dynamics = Literal["standard", "legacy", "eprop"]
+Memory = Literal["fast", "lean"]
+
+
+class NetworkOptions(Protocol):
+    """The options of a task that describe its network."""
+
+    @property
+    def model(self) -> ModelName: ...
+    @property
+    def n_regular(self) -> int: ...
+    @property
+    def n_adaptive(self) -> int: ...
+    @property
+    def tau_mem(self) -> float: ...
+    @property
+    def tau_adapt(self) -> float: ...
+    @property
+    def adapt_strength(self) -> float: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def refractory(self) -> float: ...
+    @property
+    def delays(self) -> int: ...
+    @property
+    def tau_out(self) -> float: ...
+    @property
+    def dynamics(self) -> Dynamics: ...
+    @property
+    def gain(self) -> float: ...
+    @property
+    def dt(self) -> float: ...
+    @property
+    def memory(self) -> Memory: ...
+
+
+def build(config: NetworkOptions, run: Run, n_in: int, n_out: int, bias: bool, **sparse: Any) -> LSNN | LSTMBaseline:
+    """The network of a task, on the run's device, its weights drawn from the run's generator.
+
+    `sparse` are the options of `LSNN` for its synapses; the LSTM has none.
+    `lif` has as many neurons as `lsnn`, none of them adaptive; `lstm` has as many weights, to the nearest whole unit.
+    """
+    if config.model == "lstm":
+        units = lstm_units(n_in, config.n_regular + config.n_adaptive, n_out, bias)
+        return LSTMBaseline(n_in, units, n_out, generator=run.generator("weights", shared=True)).to(run.device)
+    adaptive = config.n_adaptive if config.model == "lsnn" else 0
+    model = LSNN(
+        n_in,
+        config.n_regular + config.n_adaptive - adaptive,
+        adaptive,
+        n_out,
+        tau_mem=config.tau_mem,
+        tau_adapt=config.tau_adapt,
+        adapt_strength=config.adapt_strength,
+        threshold=config.threshold,
+        refractory=config.refractory,
+        delays=config.delays,
+        tau_out=config.tau_out,
+        bias=bias,
+        dynamics=config.dynamics,
+        surrogate=Triangle(gain=config.gain),
+        dt=config.dt,
+        memory=config.memory,
+        generator=run.generator("weights", shared=True),
+        **sparse,
+    )
+    return model.to(run.device)
+
+
+def lstm_units(n_in: int, neurons: int, n_out: int, bias: bool) -> int:
+    """Units of the LSTM whose number of weights is nearest to that of a recurrent network of `neurons`.
+
+    >>> lstm_units(80, 220, 10, bias=True)  # 68,220 weights beside 68,210
+    95
+    """
+
+    def weights(units: int) -> int:
+        return 4 * units * (n_in + units + 2) + n_out * (units + 1)
+
+    wanted = neurons * (n_in + neurons + n_out) + bias * n_out
+    return min(range(1, neurons + 2), key=lambda units: abs(weights(units) - wanted))
+
+
+def rates(spikes: Tensor, dt: float) -> Tensor:
+    """Mean rate of each neuron [Hz]; spikes [T, B, N]."""
+    columns = spikes.detach().flatten(0, 1)
+    return columns.new_ones(len(columns)) @ columns * (1000.0 / (len(columns) * dt))  # a product is faster than mean()
+
+
+def rate_values(hertz: Tensor) -> dict[str, float]:
+    """Statistics of firing rates over neurons, for the log."""
+    spread = hertz.std(correction=0)
+    named = {"rate": hertz.mean(), "rate_min": hertz.min(), "rate_max": hertz.max(), "rate_sd": spread}
+    return {name: float(value) for name, value in named.items()}
+
+
+def populations(config: NetworkOptions, values: Any, inhibitory: int = 0) -> dict[str, Any]:
+    """The columns of `values` [..., N] by population; nothing for a model without spikes.
+
+    Args:
+        inhibitory: how many of the first neurons are inhibitory by Dale's law.
+    """
+    split = config.n_regular if config.model == "lsnn" else config.n_regular + config.n_adaptive
+    inhibitory = min(inhibitory, split)
+    parts = {"inhibitory": values[..., :inhibitory], "regular": values[..., inhibitory:split]}
+    parts["adaptive"] = values[..., split:]
+    return {} if config.model == "lstm" else {name: part for name, part in parts.items() if part.shape[-1]}
+
+
+def layers(
+    model: nn.Module, config: NetworkOptions, n_in: int, n_out: int, rate: float, input_rate: float | None
+) -> list[Mapping[str, Any]]:
+    """The entries of activity.json: sizes, connections and rates [Hz] of each layer; None where signals are analog."""
+    if isinstance(model, LSTMBaseline):
+        units = model.hidden.hidden_size
+        return [
+            _layer("gates, from the input", units, n_in, None, input_rate, 4 * units * n_in),
+            _layer("gates, from the units", units, units, None, None, 4 * units * units),
+            _layer("readout", n_out, units, None, None, n_out * units),
+        ]
+    neurons = config.n_regular + config.n_adaptive
+    counts = {"inputs": neurons * n_in, "recurrent": neurons * (neurons - 1), "output": n_out * neurons}
+    if isinstance(model, LSNN):
+        counts |= {name: layer.active() for name, layer in model.sparse_layers().items()}
+    recurrent = counts["recurrent"]
+    hidden = _layer("hidden", neurons, n_in, rate, input_rate, counts["inputs"] + recurrent)
+    readout = _layer("readout", n_out, neurons, None, rate, counts["output"])
+    return [{**hidden, "recurrent_synapses": recurrent}, readout]
+
+
+def _layer(
+    name: str, neurons: int, inputs: int, rate: float | None, input_rate: float | None, synapses: int
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "neurons": neurons,
+        "inputs": inputs,
+        "rate_hz": rate,
+        "input_rate_hz": input_rate,
+        "synapses": synapses,
+    }

@@ -1,0 +1,258 @@
+"""The networks of the parallel-neuron papers: layers of Linear + neuron, and a membrane that never fires on top.
+
+    x -> [Linear(n, hidden) + neuron] x layers -> Linear(hidden, n_out) + membrane
+    non_spiking: Linear + ReLU in every step, and a plain Linear on top
+
+Weights start Kaiming-uniform (bound sqrt(3 / n)), biases at 0 and enter in every step. Layers whose input is sparse add
+the rows of what fired instead of multiplying.
+Sources: Yarga and Wood, 2023 (SPSN) and 2024 (ParaLIF).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ...arguments import explained
+from ...core import State, Stateful
+from ...errors import ConfigError, check_state
+from ...layers import DelayedLinear, RectifiedRecurrent, Recurrent, Sequential, TwoPass
+from ...neurons import FIRING, ParaLIF, SynapticLIF, SynapticReadout
+from ...neurons.parallel import RANDOM
+from ...surrogate import Arctan, FastSigmoid, Surrogate
+
+Recurrence = Literal["none", "spikes", "voltage"]
+NEURONS = ("LIF", "non_spiking", *FIRING)
+
+
+@explained
+@dataclass(frozen=True)
+class NeuronOptions:
+    """What all hidden layers of a `ParallelNetwork` have in common.
+
+    Args:
+        tau_mem, tau_syn: time constants [ms]; 0 for no filter.
+        learn_tau: learn both, one pair per layer.
+        threshold: where neurons fire that have a threshold; 0 for 0.1 where differences count, else 1.
+        learn_threshold: learn a threshold per neuron.
+        refractory: LIF only [ms].
+        recurrent: neurons of a layer hear one another's "spikes" or rectified "voltage", or nothing.
+        surrogate: "fast_sigmoid" or "arctan", with its steepness; 0 for 100 and 2.
+        integration, evaluation, p_max, temperature, weighted: see `ParaLIF`.
+        dt: length of a step [ms].
+        memory: "fast" or "lean".
+    """
+
+    tau_mem: float = 20.0
+    tau_syn: float = 20.0
+    learn_tau: bool = False
+    threshold: float = 0.0
+    learn_threshold: bool = False
+    refractory: float = 0.0
+    recurrent: Recurrence = "none"
+    surrogate: Literal["fast_sigmoid", "arctan"] = "fast_sigmoid"
+    steepness: float = 0.0
+    integration: str = "kernel"
+    evaluation: str = "sample"
+    p_max: float = 1.0
+    temperature: float = 1.0
+    weighted: float = 1.0
+    dt: float = 1.0
+    memory: str = "fast"
+
+
+class ParallelActivity(NamedTuple):
+    """What the network gives back: its readout in every step, and the activity behind it."""
+
+    logits: Tensor  # [T, B, n_out]
+    spikes: tuple[Tensor, ...]  # [T, B, hidden] for each layer
+    hidden: tuple[Tensor, ...]  # the same for the first pass of recurrent parallel neurons
+
+
+class Layer(NamedTuple):
+    """One hidden layer's state."""
+
+    synapse: State
+    neuron: State
+
+
+@explained
+class ParallelNetwork(Stateful):
+    """Layers of parallel neurons, of LIF neurons, or of rectified units, for comparison.
+
+    Shapes: xs [T, B, n_in] -> ParallelActivity(logits [T, B, n_out], spikes [T, B, hidden] a layer).
+    Units: times in ms.
+
+    Args:
+        n_in, hidden, n_out: sizes.
+        layers: hidden layers.
+        neuron: "LIF", "non_spiking", or a firing function of `ParaLIF`.
+        options: see `NeuronOptions`.
+        generator: draws the weights.
+        noise: draws the keys of random neurons; by default `generator`.
+
+    Raises:
+        ConfigError: sizes or options out of range.
+        ShapeError: input or state of a wrong shape, dtype or device.
+
+    >>> net = ParallelNetwork(700, 128, 20, generator=torch.Generator().manual_seed(0))
+    >>> sum(parameter.numel() for parameter in net.parameters())
+    125332
+    >>> activity, state = net(torch.rand(10, 2, 700))
+    >>> activity.logits.shape, len(activity.spikes)
+    (torch.Size([10, 2, 20]), 3)
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        hidden: int,
+        n_out: int,
+        *,
+        layers: int = 3,
+        neuron: str = "SB",
+        options: NeuronOptions = NeuronOptions(),
+        generator: torch.Generator | None = None,
+        noise: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if min(n_in, hidden, n_out, layers) < 1:
+            raise ConfigError(
+                f"ParallelNetwork needs sizes and layers of at least 1, but got n_in {n_in}, hidden {hidden}, n_out "
+                f"{n_out}, layers {layers}."
+            )
+        if neuron not in NEURONS:
+            raise ConfigError(f"ParallelNetwork needs neuron from {', '.join(NEURONS)}, but got {neuron!r}.")
+        check_options(neuron, options)
+        self.spiking = neuron != "non_spiking"
+        noise = generator if noise is None else noise
+        sizes = [n_in, *[hidden] * layers]
+        self.synapses = nn.ModuleList(linear(a, b, generator) for a, b in pairwise(sizes))
+        self.neurons = nn.ModuleList(population(neuron, hidden, options, generator, noise) for _ in range(layers))
+        taus: dict[str, Any] = {"tau_mem": options.tau_mem or None, "tau_syn": options.tau_syn or None}
+        output = linear(hidden, n_out, generator)
+        membrane = SynapticReadout(**taus, learn_tau=options.learn_tau, dt=options.dt, memory=options.memory)
+        self.readout = Sequential(output, membrane) if self.spiking else Sequential(output)
+
+    def initial_state(self, x: Tensor) -> State:
+        parts = []
+        for synapse, neuron in zip(self.synapses, self.neurons, strict=True):
+            assert isinstance(synapse, DelayedLinear)
+            before = synapse.initial_state(x)
+            x = synapse.step(x, before)[0]
+            parts.append(Layer(before, neuron.initial_state(x) if isinstance(neuron, Stateful) else ()))
+        return (tuple(parts), self.readout.initial_state(x))
+
+    def step(self, x: Tensor, state: State) -> tuple[ParallelActivity, State]:
+        activity, state = self.forward(x.unsqueeze(0), state)
+        first = [tuple(part[0] for part in parts) for parts in activity[1:]]
+        return ParallelActivity(activity.logits[0], *first), state
+
+    def forward(self, xs: Tensor, state: State | None = None) -> tuple[ParallelActivity, State]:
+        if state is not None:
+            check_state("ParallelNetwork", state, tuple, 2)
+            check_state("ParallelNetwork (layers)", state[0], tuple, len(self.synapses))
+            for part in state[0]:
+                check_state("ParallelNetwork", part, Layer)
+        layers, readout = (None, None) if state is None else state
+        fired, hidden, moved = [], [], []
+        for index, (synapse, neuron) in enumerate(zip(self.synapses, self.neurons, strict=True)):
+            before = None if layers is None else layers[index]
+            xs, arriving = synapse(xs, None if before is None else before.synapse)
+            after: State = ()
+            if isinstance(neuron, TwoPass):
+                both, after = neuron.passes(xs, None if before is None else before.neuron)
+                hidden.append(both.hidden)
+                xs = both.spikes
+            elif isinstance(neuron, Stateful):
+                xs, after = neuron(xs, None if before is None else before.neuron)
+            else:
+                xs = neuron(xs)
+            fired.append(xs)
+            moved.append(Layer(arriving, after))
+        logits, readout = self.readout(xs, readout)
+        return ParallelActivity(logits, tuple(fired), tuple(hidden)), (tuple(moved), readout)
+
+
+def linear(n_in: int, n_out: int, generator: torch.Generator | None) -> DelayedLinear:
+    """Synapses without delays, Kaiming-uniform."""
+    layer = DelayedLinear(n_in, n_out, bias=True, generator=generator)
+    with torch.no_grad():
+        layer.weight.uniform_(-math.sqrt(3 / n_in), math.sqrt(3 / n_in), generator=generator)
+    return layer
+
+
+def population(
+    name: str,
+    size: int,
+    options: NeuronOptions,
+    generator: torch.Generator | None,
+    noise: torch.Generator | None,
+) -> nn.Module:
+    """The neurons of one layer, with their recurrence."""
+    if name == "non_spiking":
+        return nn.ReLU()
+    shared: dict[str, Any] = {
+        "tau_mem": options.tau_mem or None, "tau_syn": options.tau_syn or None, "learn_tau": options.learn_tau,
+        "dt": options.dt, "memory": options.memory, "surrogate": surrogate(options), "generator": noise,
+    }  # fmt: skip
+    if name not in RANDOM:
+        start = options.threshold or (0.1 if name in FIRING and "D" in name else 1.0)
+        shared["threshold"] = nn.Parameter(torch.full((size,), start)) if options.learn_threshold else start
+    if name == "LIF":
+        neuron = SynapticLIF(refractory=options.refractory, **shared)
+        if options.recurrent == "spikes":
+            synapse = linear(size, size, generator)
+            synapse.register_parameter("bias", None)  # that of the feed-forward synapses is there already
+            return Recurrent(neuron, synapse, autapses=True)
+        return RectifiedRecurrent(neuron, square(size, generator)) if options.recurrent == "voltage" else neuron
+    if name in RANDOM:
+        shared |= {"evaluation": options.evaluation, "p_max": options.p_max}
+        shared |= {"temperature": options.temperature} if name == "GS" else {"weighted": options.weighted}
+    parallel = ParaLIF(name, integration=options.integration, **shared)
+    if options.recurrent == "none":
+        return parallel
+    return TwoPass(parallel, square(size, generator), by_voltage=options.recurrent == "voltage")
+
+
+def square(size: int, generator: torch.Generator | None) -> nn.Linear:
+    """Recurrent synapses as the others: Kaiming-uniform, bias 0."""
+    layer = nn.Linear(size, size)
+    with torch.no_grad():
+        layer.weight.uniform_(-math.sqrt(3 / size), math.sqrt(3 / size), generator=generator)
+        layer.bias.zero_()
+    return layer
+
+
+def surrogate(options: NeuronOptions) -> Surrogate:
+    """The slope of spikes at a threshold."""
+    if options.surrogate == "arctan":
+        return Arctan(steepness=options.steepness or 2.0)
+    return FastSigmoid(steepness=options.steepness or 100.0)
+
+
+def check_options(neuron: str, options: NeuronOptions) -> None:
+    """Raise ConfigError for an option that this neuron makes no use of: it would change nothing in silence."""
+    if options.recurrent not in get_args(Recurrence):
+        known = ", ".join(map(repr, get_args(Recurrence)))
+        raise ConfigError(f"NeuronOptions needs recurrent as one of {known}, but got {options.recurrent!r}.")
+    plain = NeuronOptions()
+    names: Mapping[str, bool] = {
+        "refractory": neuron == "LIF",
+        "recurrent": neuron != "non_spiking",
+        "integration": neuron in FIRING,
+        "evaluation": neuron in RANDOM,
+        "p_max": neuron in RANDOM,
+        "temperature": neuron == "GS",
+        "weighted": neuron in ("SB", "TRB"),
+        "threshold": neuron not in ("non_spiking", *RANDOM),
+        "learn_threshold": neuron not in ("non_spiking", *RANDOM),
+        "learn_tau": neuron != "non_spiking",
+    }
+    idle = [name for name, used in names.items() if not used and getattr(options, name) != getattr(plain, name)]
+    if idle:
+        raise ConfigError(f"Neuron {neuron} makes no use of {', '.join(idle)}. Leave out what it does not use.")

@@ -1,0 +1,127 @@
+"""Spiking Heidelberg Digits: which of twenty spoken digits, German or English, from the spikes of a cochlea model.
+
+Events of the channels are binned and read by layers of parallel neurons, or of what else `neuron` and `recurrent` say;
+the readout of all steps becomes one answer (`loss`). `spikeloom table shd` runs the table of SPSN: LIF neurons, two
+kinds of parallel neurons and rectified units, plain, with augmented samples, and with a cost of activity. There is no
+official validation split; speakers can be held out of the training file (`--validation speakers`).
+
+Data: Cramer, Stradmann, Schemmel, Zenke, The Heidelberg spiking data sets, IEEE TNNLS, 2020. Method: Yarga and Wood,
+Accelerating SNN training with stochastic parallelizable spiking neurons, IJCNN 2023, whose numbers are accuracies after
+the last of 200 epochs, of one seed; ParaLIF presets from its successor, 2024. Padding is behind a sample and counts
+nowhere, theirs is in front and counts everywhere.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...data import shd
+from ...data.spike_trains import SpikeTrains
+from ...errors import ConfigError
+from ...train.run import Run
+from ...train.table import Table
+from . import spoken
+from .spoken import COLUMNS, FOUR, Options, Splits, rows
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    made_up: bool = False
+    """Read a small file of made-up samples in the format of the data set instead: for trying things out."""
+    held_out: int = 2
+    """Speakers of the training file that validate, for validation speakers."""
+
+
+PAPER = Config(rounding="ceil")
+_SUCCESSOR = replace(PAPER, neuron="D", rounding="floor", lr_decay=0.5, learn_threshold=True, shift=0.05, scale=0.15)
+PRESETS = {
+    **rows(PAPER, "image"),
+    "paralif": replace(_SUCCESSOR, augmentation="image"),
+    "paralif_recurrent": replace(
+        _SUCCESSOR, augmentation="image", layers=1, hidden=256, recurrent="spikes", epochs=300
+    ),
+    "smoke": replace(
+        PAPER, made_up=True, hidden=8, batch=12, epochs=2, validation="speakers", held_out=1, validate_every=1,
+        checkpoint_every=1,
+    ),
+}  # fmt: skip
+
+_SOURCE = "Yarga and Wood, IJCNN 2023: result files of its repository"
+ROWS = {
+    "lif": 0.71378, "lif_aug": 0.83039, "sb": 0.77164, "sb_aug": 0.86087, "sb_aug_reg": 0.89708, "gs": 0.75663,
+    "gs_aug": 0.86087, "gs_aug_reg": 0.89399, "non_spiking": 0.71820, "non_spiking_aug": 0.66078,
+}  # fmt: skip
+PUBLISHED = {
+    f"accuracy_{name}": {
+        "value": value,
+        "of": "accuracy",
+        "source": _SOURCE,
+        "note": f"row {name}; last of 200 epochs, seed 0; for the accuracy of preset {name}",
+    }
+    for name, value in ROWS.items()
+}
+TABLES: Mapping[str, Table] = {
+    "neurons": Table.of_presets(
+        "Accuracy on the Spiking Heidelberg Digits, last epoch",
+        FOUR,
+        COLUMNS,
+        published=ROWS,
+        source=_SOURCE,
+    )
+}
+
+
+def train(config: Config, run: Run) -> None:
+    """Train on the training file, or on what validation leaves of it."""
+    spoken.train(config, run, splits(config, run))
+
+
+def evaluate(config: Config, run: Run) -> dict[str, float]:
+    """Accuracy on the test file, every sample read once."""
+    data = [] if config.made_up else [*shd.describe("train"), *shd.describe("test")]
+    return spoken.evaluate(config, run, splits(config, run), data)
+
+
+def plot(config: Config, run: Run) -> None:
+    """A test sample through all layers, learning curves, rates, confusions."""
+    title = "Learning made-up words" if config.made_up else "Learning spoken digits (SHD)"
+    spoken.plot(config, run, splits(config, run), title)
+
+
+def splits(config: Config, run: Run) -> Splits:
+    """The samples of the two files; validation samples come out of the first."""
+    training, test = (made_up(split) if config.made_up else shd.load(split) for split in ("train", "test"))
+    speakers = np.unique(training.speakers)
+    held: list[int] = []
+    if config.validation == "speakers":
+        if not 0 < config.held_out < len(speakers):
+            raise ConfigError(
+                f"held_out must be 1 to {len(speakers) - 1}, since the training file has {len(speakers)} speakers, but "
+                f"is {config.held_out}."
+            )
+        order = torch.randperm(len(speakers), generator=run.fresh().generator("speakers", shared=True))
+        held = [int(speakers[i]) for i in order[: config.held_out]]
+    return spoken.split(config, training, test, held, run)
+
+
+def made_up(split: str) -> SpikeTrains:
+    """A few samples of five words, written to a file in the exact format and read back."""
+    random = np.random.default_rng(0 if split == "train" else 1)
+    times, units, labels = [], [], []
+    for sample in range(24):
+        label = sample % 5
+        count = int(random.integers(60, 120))
+        when = np.sort(random.uniform(0.0, random.uniform(60.0, 100.0), count))
+        times.append(when)
+        units.append(np.clip(random.normal(100 + 120 * label + when, 20.0), 0, 699).astype(int))
+        labels.append(label)
+    words = tuple(str(label) for label in range(shd.CLASSES))
+    trains = SpikeTrains.of(times, units, labels, shd.CHANNELS, words, speakers=[sample // 6 for sample in range(24)])
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / f"shd_{split}.h5"
+        shd.write(path, trains)
+        return shd.read(path)
