@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from spikeloom import kernels
-from spikeloom.layers.memory import HebbianRead, HebbianWrite
+from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite
 
 from . import THREADS, measure
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikeloom.layers.memory import memory_neuron
+from spikeloom.layers.hebbian_memory.layer import memory_neuron
 from spikeloom.papers.hebbian_memory.networks import MemoryCore
 from spikeloom.papers.hebbian_memory.stories import Sentences, StoryNetwork
 from spikeloom.rules import Hebbian

@@ -1,10 +1,68 @@
 """Spiking networks in PyTorch, without the loops.
 
-from spikeloom.neurons import LIF
-from spikeloom.layers import Sequential
+from spikeloom import LIF, Sequential
 net = Sequential(nn.Linear(700, 128), LIF(), nn.Linear(128, 20))
 out, state = net(spikes)        # [T, B, ...], time first; net(more, state) carries on
+
+Every name below is loaded when it is first used: importing spikeloom alone does not load torch.
 """
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import convert, kernels, layers, neurons, rules, surrogate
+    from .convert import Converted, to_hybrid, to_rate, to_spiking
+    from .convert.present import present
+    from .core import Stateful
+    from .errors import CheckpointError, ConfigError, DataError, ExportError, ShapeError, SpikeloomError, TrainingError
+    from .inspect import activity
+    from .kernels import Equation
+    from .layers import (
+        Branches,
+        DelayedLinear,
+        Recurrent,
+        Residual,
+        SequenceDropout,
+        Sequential,
+        SignedSparseLinear,
+        SparseDelayedLinear,
+        TwoPass,
+        poisson,
+    )
+    from .layers.hebbian_memory import HebbianRead, HebbianWrite
+    from .models import LSNN, DiehlCookNetwork, ParallelNetwork
+    from .neurons import (
+        ALIF,
+        LIF,
+        PSN,
+        DiehlCook,
+        FromEquation,
+        IntegrateAndFire,
+        LeakyReadout,
+        LIFCurve,
+        Lowpass,
+        MaskedPSN,
+        MembraneLIF,
+        ParaLIF,
+        RateNeuron,
+        ReLUCurve,
+        SlidingPSN,
+        SynapticLIF,
+        SynapticReadout,
+    )
+    from .rules import (
+        STDP,
+        DeepR,
+        Hebbian,
+        hebbian_stdp,
+        pair_stdp,
+        post_stdp,
+        triplet_stdp,
+        weight_dependent_stdp,
+    )
+    from .surrogate import Arctan, FastSigmoid, Gaussian, Sigmoid, Surrogate, Triangle
+    from .train.supervised import fit
 
 __version__ = "0.1.0"
 
@@ -14,12 +72,25 @@ __all__ = [
     "LSNN",
     "PSN",
     "STDP",
+    "Arctan",
     "Branches",
+    "CheckpointError",
+    "ConfigError",
+    "Converted",
+    "DataError",
     "DeepR",
     "DelayedLinear",
     "DiehlCook",
     "DiehlCookNetwork",
+    "Equation",
+    "ExportError",
+    "FastSigmoid",
     "FromEquation",
+    "Gaussian",
+    "Hebbian",
+    "HebbianRead",
+    "HebbianWrite",
+    "IntegrateAndFire",
     "LIFCurve",
     "LeakyReadout",
     "Lowpass",
@@ -33,17 +104,32 @@ __all__ = [
     "Residual",
     "SequenceDropout",
     "Sequential",
+    "ShapeError",
+    "Sigmoid",
     "SignedSparseLinear",
     "SlidingPSN",
     "SparseDelayedLinear",
+    "SpikeloomError",
     "Stateful",
+    "Surrogate",
     "SynapticLIF",
     "SynapticReadout",
+    "TrainingError",
+    "Triangle",
     "TwoPass",
-    "hebbian",
+    "activity",
+    "convert",
+    "fit",
+    "hebbian_stdp",
+    "kernels",
+    "layers",
+    "neurons",
     "pair_stdp",
+    "poisson",
     "post_stdp",
     "present",
+    "rules",
+    "surrogate",
     "to_hybrid",
     "to_rate",
     "to_spiking",
@@ -51,20 +137,35 @@ __all__ = [
     "weight_dependent_stdp",
 ]
 
+_HOMES = {
+    "convert": "Converted present to_hybrid to_rate to_spiking",
+    "core": "Stateful",
+    "errors": "CheckpointError ConfigError DataError ExportError ShapeError SpikeloomError TrainingError",
+    "inspect": "activity",
+    "kernels": "Equation",
+    "layers": "Branches DelayedLinear Recurrent Residual SequenceDropout Sequential SignedSparseLinear "
+    "SparseDelayedLinear TwoPass poisson",
+    "layers.hebbian_memory": "HebbianRead HebbianWrite",
+    "models": "LSNN DiehlCookNetwork ParallelNetwork",
+    "neurons": "ALIF LIF PSN DiehlCook FromEquation IntegrateAndFire LIFCurve LeakyReadout Lowpass MaskedPSN "
+    "MembraneLIF ParaLIF RateNeuron ReLUCurve SlidingPSN SynapticLIF SynapticReadout",
+    "rules": "STDP DeepR Hebbian hebbian_stdp pair_stdp post_stdp triplet_stdp weight_dependent_stdp",
+    "surrogate": "Arctan FastSigmoid Gaussian Sigmoid Surrogate Triangle",
+    "train.supervised": "fit",
+}
+"""Where each public name is defined; `convert`, `kernels`, `layers`, `neurons`, `rules`, `surrogate` are modules."""
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+
 
 def __getattr__(name: str) -> object:
-    """Public names, loaded when they are first used: importing spikeloom alone does not load torch."""
-    from importlib import import_module
-
-    homes = {"core": ("Stateful",), "models": ("LSNN", "DiehlCookNetwork", "ParallelNetwork")}
-    homes["neurons"] = ("ALIF", "LIF", "FromEquation", "LeakyReadout", "ParaLIF", "SynapticLIF", "SynapticReadout")
-    homes["neurons"] += ("PSN", "MaskedPSN", "SlidingPSN", "DiehlCook", "MembraneLIF")
-    homes["rules"] = ("DeepR", "STDP", "hebbian", "pair_stdp", "post_stdp", "triplet_stdp", "weight_dependent_stdp")
-    homes["neurons"] += ("LIFCurve", "Lowpass", "RateNeuron", "ReLUCurve")
-    homes["convert"] = ("present", "to_hybrid", "to_rate", "to_spiking")
-    homes["layers"] = ("DelayedLinear", "Recurrent", "Sequential", "SignedSparseLinear", "SparseDelayedLinear")
-    homes["layers"] += ("TwoPass", "Branches", "Residual", "SequenceDropout")
-    for home, names in homes.items():
-        if name in names:
-            return getattr(import_module(f".{home}", __name__), name)
+    """Load a public name, or a module of the package, when it is first used."""
+    if name in _HOME:
+        return getattr(_import_module(f".{_HOME[name]}", __name__), name)
+    if name in __all__:
+        return _import_module(f".{name}", __name__)
     raise AttributeError(f"spikeloom has no public name {name!r}; it has {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    """List what there is, for `dir` and completion."""
+    return sorted({*globals(), *__all__})

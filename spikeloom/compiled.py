@@ -1,9 +1,9 @@
 """Machine code on disk: compiled once, found by every later process, and never believed unseen.
 
 A file for each function and types of arguments, named by the hash of all that its machine code follows from: the text
-of the function's file and of everything in `kernels`, the types, the processor, the versions of Python and Numba and
-the switches of Numba that change code. Damaged files are compiled again, with a warning; where none can be written,
-every process compiles for itself, after one warning.
+of the function's file, of those it calls into and of everything in `kernels`, the constants it uses, the types, the
+processor, the versions of Python and Numba and the switches of Numba that change code. Damaged files are compiled
+again, with a warning; where none can be written, every process compiles for itself, after one warning.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ import numba
 from numba.core import config
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
 from . import kept
@@ -72,9 +73,22 @@ class _Kept(NullCache):  # type: ignore[misc]
             str(sig), codegen.magic_tuple(), self.options, code.co_firstlineno, dumps(closed) if closed else "",
             config.BOUNDSCHECK, config.OPT, config.DEBUGINFO_DEFAULT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE,
         ))  # fmt: skip
-        source = "".join(linecache.getlines(code.co_filename, function.__globals__))
-        digest = hashlib.sha256((text + source + sources()).encode()).hexdigest()[:24]
+        digest = hashlib.sha256((text + _source(function) + sources()).encode()).hexdigest()[:24]
         return f"{function.__module__.removeprefix('spikeloom.')}.{function.__name__}-{digest}.nbc"
+
+
+def _source(function: Callable[..., Any], known: frozenset[str] = frozenset()) -> str:
+    """The text of the function's file, the constants it takes from others, and the files of the loops that it calls."""
+    code = function.__code__
+    lines = "".join(linecache.getlines(code.co_filename, function.__globals__))
+    used = {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
+    text = lines + repr(
+        {name: value for name, value in used.items() if isinstance(value, (bool, int, float, str, tuple))}
+    )
+    for callee in (value.py_func for value in used.values() if isinstance(value, Dispatcher)):
+        if callee.__code__.co_filename not in known | {code.co_filename}:
+            text += _source(callee, known | {code.co_filename})
+    return text
 
 
 @cache

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .core import Stateful
-from .layers.memory import HebbianRead, HebbianWrite
+from .layers.hebbian_memory.layer import HebbianRead, HebbianWrite
 from .layers.recurrent import Recurrent
 from .layers.two_pass import RectifiedRecurrent
 from .neurons import DiehlCook, MaskedPSN, MembraneLIF, RateNeuron, SlidingPSN

@@ -23,7 +23,18 @@ from .vocabulary import Value, abs, exp, maximum, sigmoid
 
 @dataclass(frozen=True)
 class Surrogate(ABC):
-    """Interface: the slope that replaces the derivative of the spike."""
+    """Interface: the slope that replaces the derivative of the spike.
+
+    >>> @dataclass(frozen=True)
+    ... class Tent(Surrogate):
+    ...     width: float = 0.5
+    ...
+    ...     @staticmethod
+    ...     def slope(x, width):
+    ...         return maximum(1.0 - abs(x) / width, 0.0)
+    >>> Tent.slope(torch.tensor([-0.25, 0.0, 2.0]), 0.5).tolist()
+    [0.5, 1.0, 0.0]
+    """
 
     gain: float = 1.0
     """Dampening factor: scales the whole slope, > 0."""

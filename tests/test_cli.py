@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from spikeloom import cli, commands
-from spikeloom.options import first_words, parse_table
+from spikeloom import cli
+from spikeloom.cli import commands
+from spikeloom.cli.options import first_words, parse_table
 from spikeloom.train import files
 
 TINY = str(Path(__file__).with_name("tiny_task.py"))

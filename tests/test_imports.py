@@ -1,18 +1,20 @@
-"""Who may import whom, read from the source: style.md's house, as a test.
+"""Who may import whom, read from the source: the plan of the house, as a test.
 
-   cli -> tasks -> models -> convert -> layers -> rules -> neurons -> kernels -> firing -> surrogate
+   cli -> papers -> convert -> layers -> rules -> neurons -> kernels -> firing -> surrogate
        -> core, vocabulary -> compiled -> kept -> hdf5 -> arguments -> errors
     inspect -> layers and what is right of them      train -> core, inspect, plot, made_up, errors
     data -> compiled, kept, hdf5, arguments, errors      plot -> numpy, matplotlib only
     report -> plot, made_up, errors
 
-Each may import anything to its right. Only tasks and the command line bring data, train and plot together.
+Each may import anything to its right. Papers never import each other, the library never imports a paper, and no imports
+form a circle.
 """
 
 import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,6 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "spikeloom"
 
 CHAIN = [
-    "models",
     "convert",
     "layers",
     "rules",
@@ -43,22 +44,25 @@ APART = {
     "report": {"plot", "made_up", "errors"},
     "made_up": set[str](),
 }
-CLI = {"__main__", "cli", "commands", "options"}  # one room: the command line
 ALLOWED = {part: set(CHAIN[place + 1 :]) for place, part in enumerate(CHAIN)} | APART
 ALLOWED |= {"inspect": set(CHAIN[CHAIN.index("layers") :])}  # what a person asks of any network
-ALLOWED |= {"tasks": {"inspect", *CHAIN, *APART}, "cli": {"tasks", "inspect", *CHAIN, *APART}, "__init__": set(CHAIN)}
+PAPERS = {f"papers.{path.name}" for path in (PACKAGE / "papers").iterdir() if (path / "__init__.py").is_file()}
+LIBRARY = {"inspect", *CHAIN, *APART}
+ALLOWED |= dict.fromkeys(PAPERS, LIBRARY) | {"papers": set[str]()}
+ALLOWED |= {"models": PAPERS, "cli": {"papers", *PAPERS, *LIBRARY}, "__main__": {"cli"}}
+ALLOWED |= {"__init__": {*CHAIN, "inspect", "models", "train"}}
 
 THIRD_PARTY = {
     "tyro": {"cli"},
     "rich": {"cli", "train"},
-    "matplotlib": {"plot"},
-    "gymnasium": {"data"},
+    "matplotlib": {"plot", *PAPERS},
+    "gymnasium": {"papers.hebbian_memory"},
     "pooch": {"data"},
     "h5py": {"data", "hdf5"},
-    "PIL": {"data", "plot"},
+    "PIL": {"data", "plot", *PAPERS},
     "numba": {"compiled", "kernels"},
     "sympy": {"kernels", "vocabulary"},
-    "triton": {"kernels"},
+    "triton": {"kernels", "layers"},
 }
 NOT_FOR_PLOT = {"torch", "scipy"}
 NEVER = {"torchvision", "torchaudio", "tonic", "lightning", "norse", "snntorch", "spikingjelly", "bindsnet", "pandas"}
@@ -68,8 +72,10 @@ def room(name: str) -> str:
     """The room of the house that a dotted name inside the package belongs to."""
     if name.startswith("kernels.symbols"):  # the vocabulary's words for SymPy, loaded when one is first needed
         return "vocabulary"
-    first = name.partition(".")[0].removesuffix("_child")  # hdf5 starts hdf5_child
-    return "cli" if first in CLI else first
+    first, _, rest = name.partition(".")
+    if first == "papers" and rest not in ("", "__init__"):
+        return f"papers.{rest.partition('.')[0]}"
+    return first.removesuffix("_child")  # hdf5 starts hdf5_child
 
 
 def room_of(path: Path) -> str:
@@ -105,7 +111,12 @@ def violations(path: Path) -> list[str]:
     return sorted(found)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def files() -> list[Path]:
+    """Every module of the package."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_imports_only_what_stands_to_its_right(path: Path) -> None:
     assert room_of(path) in ALLOWED, f"{path} is in no room of the house: give it a place in tests/test_imports.py"
     assert violations(path) == []
@@ -120,7 +131,9 @@ def test_a_file_imports_only_what_stands_to_its_right(path: Path) -> None:
         ("data", "import spikeloom.train.run", "spikeloom.train.run"),
         ("plot", "import torch", "torch"),
         ("train", "def late():\n    from ..data import mnist", "spikeloom.data"),
-        ("tasks", "import tyro", "tyro"),
+        ("papers/nengo", "import tyro", "tyro"),
+        ("papers/nengo", "from ..lsnn import network", "spikeloom.papers.lsnn.network"),
+        ("layers", "from ..papers.lsnn.network import LSNN", "spikeloom.papers.lsnn.network"),
         ("layers", "import torchvision.models", "torchvision.models"),
     ],
 )
@@ -128,11 +141,26 @@ def test_a_wrong_import_is_found(
     part: str, line: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
-    for known in ("neurons", "layers", "train", "data", part):
-        (tmp_path / known).mkdir(exist_ok=True)
+    for known in ("neurons", "layers", "train", "data", "papers/lsnn", part):
+        (tmp_path / known).mkdir(exist_ok=True, parents=True)
+    (tmp_path / "papers/lsnn/network.py").touch()
     path = tmp_path / part / "new.py"
     path.write_text(line)
     assert violations(path) == [wrong]
+
+
+def test_a_paper_draws_in_files_that_load_only_when_it_plots() -> None:
+    drawing = [path for paper in sorted(PAPERS) for path in (PACKAGE / paper.replace(".", "/")).glob("*.py")]
+    loads = {path for path in drawing if {name.partition(".")[0] for name in imports(path)} & {"matplotlib", "PIL"}}
+    assert loads
+    assert {path.name for path in loads if not path.name.startswith("draw_")} == set()
+
+
+def test_no_imports_form_a_circle() -> None:
+    modules = {path: ".".join(("spikeloom", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in files()}
+    names = {name.removesuffix(".__init__"): name for name in modules.values()}
+    graph = {name: {names[used] for used in imports(path) if used in names} - {name} for path, name in modules.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_the_help_is_quick_because_nothing_heavy_is_imported() -> None:

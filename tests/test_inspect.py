@@ -11,7 +11,7 @@ from spikeloom import LSNN, ParallelNetwork
 from spikeloom.core import Stateful
 from spikeloom.inspect import LayerActivity, Watch, activity, advice
 from spikeloom.layers import DelayedLinear, RectifiedRecurrent, Recurrent, Sequential, TwoPass
-from spikeloom.layers.memory import HebbianWrite
+from spikeloom.layers.hebbian_memory.layer import HebbianWrite
 from spikeloom.neurons import (
     ALIF,
     LIF,

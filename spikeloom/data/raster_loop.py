@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from .. import compiled
 
-
 Array = NDArray[Any]
 
 njit = compiled.njit()

@@ -52,7 +52,7 @@ class STDPTraces(NamedTuple):
 @explained
 @dataclass(frozen=True, kw_only=True)
 class STDP:
-    """The equation above; see `post_stdp`, `pair_stdp`, `weight_dependent_stdp`, `triplet_stdp` and `hebbian`.
+    """The equation above; see `post_stdp`, `pair_stdp`, `weight_dependent_stdp`, `triplet_stdp` and `hebbian_stdp`.
 
     Shapes: weight [N, I], spikes [B, I] and [B, N].
     Units: time constants and dt in ms.
@@ -287,12 +287,12 @@ def triplet_stdp(lr: float = 0.01, lr_pre: float = 1e-4, **options: Any) -> STDP
 
 
 @explained
-def hebbian(lr: float = 0.01, lr_pre: float = 0.01, **options: Any) -> STDP:
+def hebbian_stdp(lr: float = 0.01, lr_pre: float = 0.01, **options: Any) -> STDP:
     """Both orders strengthen.
 
     w += lr s_j x_i + lr_pre s_i x_j; see `STDP` for the rest.
 
-    >>> hebbian(lr_pre=0.5).lr_pre
+    >>> hebbian_stdp(lr_pre=0.5).lr_pre
     -0.5
     """
     return STDP(lr=lr, lr_pre=-lr_pre, **options)

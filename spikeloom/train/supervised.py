@@ -55,6 +55,21 @@ def fit(
         ConfigError: a period is not positive, or `best` is not among the values.
         CheckpointError: a file of the run is damaged or missing, or was saved with other options.
         Terminated: SIGTERM came; a checkpoint was written.
+
+    >>> import torch
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from spikeloom.train.step import descend
+    >>> model = nn.Linear(4, 2)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> def step(finished):
+    ...     loss = model(torch.ones(3, 4)).square().mean()
+    ...     descend(loss, optimizer, model)
+    ...     return {"loss": loss.item()}
+    >>> with TemporaryDirectory() as folder:
+    ...     run = Run(Path(folder) / "run", "my_task", "default", seed=0, quiet=True)
+    ...     fit(run, parts={"model": model, "optimizer": optimizer}, updates=5, step=step)
+    5
     """
     _check_arguments(parts, updates, validate_every, checkpoint_every, better)
     finished = run.restore(**parts)

@@ -21,7 +21,7 @@ from spikeloom.layers import (
     SparseDelayedLinear,
     TwoPass,
 )
-from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
+from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.models import LSNN, DiehlCookNetwork, LSTMBaseline, NeuronOptions, ParallelNetwork
 from spikeloom.neurons import (
     ALIF,

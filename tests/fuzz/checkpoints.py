@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from spikeloom import commands
+from spikeloom.cli import commands
 from spikeloom.data.batches import Batches
 from spikeloom.errors import CheckpointError, SpikeloomError
 from spikeloom.layers import Sequential

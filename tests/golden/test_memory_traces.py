@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spikeloom import kernels
 from spikeloom.core import record
-from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
+from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.papers.hebbian_memory.game import Concentration, expected_flips
 from spikeloom.rules import Hebbian, inverted_oja
 from spikeloom.surrogate import Triangle

@@ -51,7 +51,8 @@ from spikeloom.data import (
 )
 from spikeloom.kernels import noise
 from spikeloom.layers import events as spike_events
-from spikeloom.layers import lateral, memory
+from spikeloom.layers import lateral
+from spikeloom.layers.hebbian_memory import layer as memory
 from spikeloom.papers.hebbian_memory import digit_pairs, game_gym, pairs
 from spikeloom.papers.hebbian_memory import (
     game as concentration,
@@ -382,7 +383,7 @@ CALLS: dict[str, Call] = {
     "pair_stdp": Call(rules.pair_stdp, given(lr_pre=0.02), moved),
     "weight_dependent_stdp": Call(rules.weight_dependent_stdp, given(lr_pre=0.02), moved),
     "triplet_stdp": Call(rules.triplet_stdp, given(lr_pre=0.02), moved),
-    "hebbian": Call(rules.hebbian, empty, moved),
+    "hebbian": Call(rules.hebbian_stdp, empty, moved),
     "Hebbian": Call(rules.Hebbian, empty, moved),
     "hebb": Call(rules.hebb, empty, moved),
     "oja": Call(rules.oja, empty, moved),
@@ -633,7 +634,7 @@ DATA: dict[str, Call] = {
     "concentration.expected_flips": Call(concentration.expected_flips, given(cells=4), long=("cells",)),
     "concentration.optimal_flips": Call(concentration.optimal_flips, given(cells=4), long=("cells",)),
     "cross_modal.Members": Call(
-        digits.Members,
+        digit_pairs.Members,
         given(sounds=torch.arange(10).repeat(2), images=torch.arange(10), classes=[0, 1, 2, 3], length=3),
         lambda made: made.draw(2, True, seeded()),
         words=("Digit", "digit", "pairs"),

@@ -25,7 +25,7 @@ from spikeloom.layers import (
     SparseDelayedLinear,
     TwoPass,
 )
-from spikeloom.layers.memory import HebbianRead, HebbianWrite
+from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite
 from spikeloom.models import LSNN, DiehlCookNetwork, LSTMBaseline, NeuronOptions, ParallelNetwork
 from spikeloom.neurons import (
     ALIF,

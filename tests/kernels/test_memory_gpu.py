@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from spikeloom import kernels
-from spikeloom.kernels import memory
-from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
+from spikeloom.layers.hebbian_memory import cpu as memory
+from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.papers.hebbian_memory.networks import AssociationNetwork, MemoryCore
 from spikeloom.rules import inverted_oja
 from tests.kernels.test_memory_triton import DEVICE, Case, Outcome, label, read_out, written

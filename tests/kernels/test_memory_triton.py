@@ -20,11 +20,11 @@ from torch import Tensor
 from spikeloom import kernels
 from spikeloom.errors import ConfigError
 from spikeloom.kernels import gpu
-from spikeloom.layers.memory import HebbianRead, HebbianWrite, ReadState, WriteState, memory_neuron
+from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite, ReadState, WriteState, memory_neuron
 from spikeloom.neurons import LIF
 from spikeloom.neurons.lif import LIFState
 from spikeloom.rules import Hebbian, hebb, inverted_oja, oja
-from spikeloom.rules.hebbian import HebbianTraces
+from spikeloom.rules.fast_weights import HebbianTraces
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 INTERPRETED = DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
@@ -162,7 +162,7 @@ READ = [
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments that do not divide the steps, several launches of two segments, and rows of two programs."""
-    from spikeloom.kernels import memory_triton
+    from spikeloom.layers.hebbian_memory import gpu as memory_triton
 
     for name, value in {"SEGMENT": 4, "CHUNK": 8, "TILE": 512}.items():
         monkeypatch.setattr(memory_triton, name, value)
@@ -239,7 +239,7 @@ def test_no_samples() -> None:
 
 @pytest.mark.parametrize("layer", [HebbianWrite, HebbianRead])
 def test_large_memories_and_other_neurons_take_the_definition(monkeypatch: pytest.MonkeyPatch, layer: Any) -> None:
-    from spikeloom.kernels import memory
+    from spikeloom.layers.hebbian_memory import cpu as memory
 
     monkeypatch.setattr(memory, "loops_for", lambda like: pytest.fail("a kernel was asked for"))
     xs = torch.ones(2, 1, 3, device=DEVICE)
@@ -257,7 +257,7 @@ def test_without_triton_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
 
 @needs_triton
 def test_cpu_tensors_need_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spikeloom.kernels import memory_triton
+    from spikeloom.layers.hebbian_memory import gpu as memory_triton
 
     monkeypatch.setattr(memory_triton, "INTERPRETED", False)
     with kernels.use("triton"), pytest.raises(ConfigError, match="set TRITON_INTERPRET=1 before Python starts"):
@@ -285,7 +285,7 @@ def compile_case(name: str) -> dict[str, Any]:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from spikeloom.kernels import memory_triton
+    from spikeloom.layers.hebbian_memory import gpu as memory_triton
 
     dtype, size = name.split("/")
     result = {}

@@ -15,7 +15,7 @@ from spikeloom.firing import SigmoidBernoulli
 from spikeloom.kernels.noise import keys
 from spikeloom.kernels.repeat import repeatable
 from spikeloom.layers import DelayedLinear, Recurrent, Sequential
-from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
+from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.models import LSNN
 from spikeloom.neurons import (
     ALIF,

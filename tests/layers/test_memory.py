@@ -8,9 +8,9 @@ from torch import Tensor
 
 from spikeloom import kernels
 from spikeloom.errors import ConfigError, ShapeError
-from spikeloom.layers.memory import HebbianRead, HebbianWrite, align_, memory_neuron
+from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite, align_, memory_neuron
 from spikeloom.rules import Hebbian, hebb, inverted_oja, oja
-from spikeloom.rules.hebbian import HebbianTraces
+from spikeloom.rules.fast_weights import HebbianTraces
 
 RULES: dict[str, Hebbian | None] = {
     "inverted oja": inverted_oja(), "oja": oja(), "hebb": hebb(w_max=2.0), "frozen": None,

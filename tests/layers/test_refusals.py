@@ -19,8 +19,8 @@ from spikeloom.layers import (
     TwoPass,
 )
 from spikeloom.layers.events import Events, events_of, poisson_events
+from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite
 from spikeloom.layers.lateral import growing_starts, som_inhibition, uniform_inhibition
-from spikeloom.layers.memory import HebbianRead, HebbianWrite
 from spikeloom.models import DiehlCookNetwork
 from spikeloom.neurons import LIF, DiehlCook, ParaLIF, SynapticLIF
 from spikeloom.papers.hebbian_memory.encoders import ConvEncoder, SpikingConvEncoder

@@ -11,7 +11,7 @@ from spikeloom import kernels
 from spikeloom.core import Stateful, map_state
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.layers import DelayedLinear, RectifiedRecurrent, Recurrent, SparseDelayedLinear, TwoPass
-from spikeloom.layers.memory import HebbianRead, HebbianWrite, memory_neuron
+from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.models import LSNN, DiehlCookNetwork, LSTMBaseline, ParallelNetwork
 from spikeloom.neurons import ALIF, LIF, DiehlCook, MembraneLIF, ParaLIF, SynapticLIF
 from spikeloom.papers.hebbian_memory.agent import RateRecall, SpikingRecall

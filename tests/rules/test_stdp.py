@@ -12,7 +12,7 @@ from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.rules import (
     STDP,
     Hebbian,
-    hebbian,
+    hebbian_stdp,
     inverted_oja,
     normalise,
     pair_stdp,
@@ -79,7 +79,7 @@ RULES: list[tuple[STDP, float, float]] = [
         by_hand(0.01, 0.02, up=lambda w: 1 - w, down=lambda w: w),
         0.50705732,
     ),
-    (hebbian(lr=0.01, lr_pre=0.02), by_hand(0.01, -0.02), 0.51416429),
+    (hebbian_stdp(lr=0.01, lr_pre=0.02), by_hand(0.01, -0.02), 0.51416429),
 ]
 
 

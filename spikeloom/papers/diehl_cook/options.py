@@ -22,7 +22,7 @@ from ...kernels.noise import keys
 from ...layers.events import Events, poisson_events
 from ...layers.lateral import growing_starts, som_inhibition
 from ...neurons.diehl_cook import DiehlCook, MembraneLIF
-from ...rules import STDP, hebbian, pair_stdp, post_stdp, triplet_stdp, weight_dependent_stdp
+from ...rules import STDP, hebbian_stdp, pair_stdp, post_stdp, triplet_stdp, weight_dependent_stdp
 from ...train.run import Run
 from .network import DiehlCookNetwork
 from .presentation import Repeats
@@ -31,7 +31,7 @@ from .votes import Assignment, assign
 Rule = Literal["post", "pair", "weight_dependent", "triplet", "hebbian"]
 RULES: dict[Rule, Callable[..., STDP]] = {
     "post": post_stdp, "pair": pair_stdp, "weight_dependent": weight_dependent_stdp, "triplet": triplet_stdp,
-    "hebbian": hebbian,
+    "hebbian": hebbian_stdp,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ...core import State, Stateful, map_state
 from ...errors import ConfigError, ShapeError, check_like, check_positive, check_sequence, check_state
 from ...kernels import engine_for
-from ...layers.memory import HebbianRead, HebbianWrite, ReadState, WriteState, xavier_
+from ...layers.hebbian_memory.layer import HebbianRead, HebbianWrite, ReadState, WriteState, xavier_
 from ...neurons import LIF
 from ...neurons.lif import LIFState
 from ...rules import Hebbian
@@ -229,7 +229,7 @@ class RateRecall(Stateful):
         if engine_for(xs) != "numba":
             return super().forward(xs, state)
         (memory,) = state
-        from ...kernels.rates import rate_sequence
+        from ...layers.hebbian_memory.rates import rate_sequence
 
         out, memory = rate_sequence(self._rates(xs), xs[..., -1] > 0.5, memory, self.rule)
         return out, RateState(memory)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ...errors import ConfigError, check_positive
-from ...layers.memory import align_weights_
+from ...layers.hebbian_memory.layer import align_weights_
 from ...train.run import Run
 from ...train.schedule import time_limit
 from ...train.step import descend

@@ -24,7 +24,7 @@ from ...data import babi
 from ...data.babi import Files, Stories, Vocabulary
 from ...data.batches import Batches
 from ...errors import ConfigError, check_positive
-from ...layers.memory import align_
+from ...layers.hebbian_memory.layer import align_
 from ...train import config as as_json
 from ...train import metrics, ranks
 from ...train.run import Run

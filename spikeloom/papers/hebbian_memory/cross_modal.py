@@ -21,7 +21,7 @@ from torch.nn.functional import mse_loss
 from ...data import fsdd, mnist
 from ...data.batches import in_order
 from ...errors import ConfigError, check_positive
-from ...layers.memory import align_weights_, centre_
+from ...layers.hebbian_memory.layer import align_weights_, centre_
 from ...train import ranks
 from ...train.run import Run
 from ...train.schedule import set_learning_rate, step_decay

@@ -14,8 +14,7 @@ from ...data import mfcc, mnist
 from ...data.fsdd import split_mixed
 from ...errors import ConfigError
 from ...train.run import Run
-from . import digit_pairs
-from . import pretraining
+from . import digit_pairs, pretraining
 from .digit_pairs import Pairs
 from .encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
 from .options import SPIKING, neuron_of, of_data, steps

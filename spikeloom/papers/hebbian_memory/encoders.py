@@ -26,11 +26,11 @@ from ...core import State, Stateful
 from ...errors import ConfigError, ShapeError, check_count, check_positive
 from ...kernels import engine_for
 from ...layers import Sequential
-from ...layers.memory import memory_neuron
+from ...layers.hebbian_memory.layer import memory_neuron
 from ...neurons import LIF, IntegrateAndFire
 
 if TYPE_CHECKING:
-    from ...kernels.spiking_conv import Counts
+    from .encoder_loop import Counts
 
 LIMIT = 1 << 28
 """Bytes of currents, spikes and pools of one batch of images: 256 MB."""
@@ -277,7 +277,7 @@ class SpikingConvEncoder(Stateful):
         plain = isinstance(pixels.threshold, float) and all(conv.bias is None for conv in self._convs)
         if not plain or engine_for(images) != "numba":
             return self._dense(images, steps, count)
-        from ...kernels.spiking_conv import encode_images  # numba takes half a second to load
+        from .encoder_loop import encode_images  # numba takes half a second to load
 
         constants = pixels.constants()
         decay = float(constants["decay_mem"])
@@ -290,7 +290,7 @@ class SpikingConvEncoder(Stateful):
 
     def _dense(self, images: Tensor, steps: int, count: bool) -> "tuple[Tensor, Counts | None]":
         """The same layer by layer."""
-        from ...kernels.spiking_conv import Counts
+        from .encoder_loop import Counts
 
         x, found = images.expand(steps, *images.shape), list[Tensor]()
         for layer in self.layers.layers:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConfigError, ShapeError, check_positive
-from ...layers.memory import HebbianRead, HebbianWrite, xavier_
+from ...layers.hebbian_memory.layer import HebbianRead, HebbianWrite, xavier_
 from ...layers.recurrent import Recurrent
 from ...neurons import LIF
 from ...rules import Hebbian

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from ...data import omniglot
 from ...data.omniglot import HoldOut, Resize
 from ...errors import ConfigError, check_positive
-from ...layers.memory import align_weights_, centre_
+from ...layers.hebbian_memory.layer import align_weights_, centre_
 from ...train import metrics, ranks
 from ...train.run import Run
 from ...train.schedule import set_learning_rate, step_decay, time_limit

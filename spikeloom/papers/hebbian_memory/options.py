@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...layers import rate_cost
-from ...layers.memory import memory_neuron
+from ...layers.hebbian_memory.layer import memory_neuron
 from ...neurons import LIF
 from ...rules import Hebbian
 from ...train import ranks

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ShapeError, check_positive
-from ...layers.memory import xavier_
+from ...layers.hebbian_memory.layer import xavier_
 from ...neurons import LIF
 from .networks import MemoryCore, RateMemory, Recollection
 
@@ -63,7 +63,7 @@ class SpikingDecoder(nn.Module):
     Raises:
         ConfigError: a number is not positive.
 
-    >>> from spikeloom.layers.memory import memory_neuron
+    >>> from spikeloom.layers.hebbian_memory.layer import memory_neuron
     >>> decoder = SpikingDecoder(4, 8, 5, 6, memory_neuron(), white=15.0)
     >>> decoder(torch.ones(100, 2, 4)).picture.shape
     torch.Size([2, 5, 6])

@@ -18,7 +18,7 @@ from torch.nn.functional import embedding
 
 from ...core import map_state
 from ...errors import ConfigError, ShapeError, check_positive
-from ...layers.memory import xavier_
+from ...layers.hebbian_memory.layer import xavier_
 from .networks import MemoryCore, Recollection, constant_current, counts
 
 

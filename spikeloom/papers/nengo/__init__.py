@@ -1,1 +1,1 @@
-"""TODO."""
+"""Training as rates, inference in spikes, as NengoDL does."""

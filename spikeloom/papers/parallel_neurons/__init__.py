@@ -1,1 +1,1 @@
-"""TODO."""
+"""Parallelisable spiking neurons: SPSN and ParaLIF."""

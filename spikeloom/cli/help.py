@@ -1,0 +1,98 @@
+"""What `spikeloom --help` and `spikeloom tasks` print. Nothing here loads torch."""
+
+import ast
+import importlib.metadata
+from pathlib import Path
+
+PAPERS = Path(__file__).parent.parent / "papers"
+"""A file PAPERS/PAPER/NAME.py with presets is the task NAME."""
+
+COMMANDS = {
+    "tasks": ("", "list the experiments"),
+    "train": (
+        "TASK [options]",
+        (
+            "train, evaluate, plot and report into a new run folder, whose name is the last line printed\n"
+            "(`spikeloom train TASK --help` lists the options of a task)"
+        ),
+    ),
+    "table": (
+        "TASK [NAME]",
+        (
+            "train every configuration of one of the task's tables, with several seeds, and write the table\n"
+            "(`spikeloom table TASK --help` lists the options)"
+        ),
+    ),
+    "resume": ("DIR", "go on with a run that was interrupted, with several seeds of one, or with a table"),
+    "evaluate": (
+        "DIR",
+        (
+            "test the best checkpoint again and rewrite result.json\n"
+            "(options belong to a run: given after DIR they must be those of the run)"
+        ),
+    ),
+    "plot": ("DIR", "draw the figures again"),
+    "report": ("DIR", "write report.html again; of an unfinished table, what there is"),
+    "compare": (
+        "DIR DIR ...",
+        "options that differ, test values with their spread, curves in one page (--out FILE)",
+    ),
+    "export": ("DIR", "write the best checkpoint for other programs: --format nir (--out FILE)"),
+    "data": ("fetch NAME", "download a data set and check its files"),
+}
+"""Every command: what it takes, and what it does."""
+OF_FOLDERS = ("resume", "evaluate", "plot", "report", "export")
+OWN_TASK = """\
+  --task FILE           the Python file of the run's task, where it is one of your own: such a file is code, so it runs
+                        only if you name it
+"""
+
+
+def usage() -> str:
+    """Return the list of all commands."""
+    lines = ["usage: spikeloom COMMAND ...", "", "commands:"]
+    for name, (takes, does) in COMMANDS.items():
+        first, *rest = does.splitlines()
+        lines += [f"  {f'{name} {takes}':<21} {first}", *(f"{'':<24}{line}" for line in rest)]
+    lines += ["", "options:", "  -h, --help            this text; after a command, that of the command"]
+    lines += ["  --version             the version of spikeloom"]
+    lines += [f"after {', '.join(OF_FOLDERS)}:", f"{OWN_TASK}"]
+    lines += ["several processes (the batch size is that of each): torchrun --nproc-per-node 2 -m spikeloom train TASK"]
+    return "\n".join([*lines, ""])
+
+
+def usage_of(name: str) -> str:
+    """Return the help of one command."""
+    takes, does = COMMANDS[name]
+    options = f"\noptions:\n{OWN_TASK}" if name in OF_FOLDERS else ""
+    return f"usage: spikeloom {name} {takes}".rstrip() + f"\n\n{does}\n{options}"
+
+
+def version() -> str:
+    """Return the version of the installed package."""
+    try:
+        return importlib.metadata.version("spikeloom")
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version: it is not installed"
+
+
+def list_tasks() -> None:
+    """Print every task and what it is."""
+    for task, summary in tasks().items():
+        print(f"{task:<20} {summary}")
+
+
+def tasks() -> dict[str, str]:
+    """Return the name of every task and the first line of its docstring, read without importing it."""
+    return {name: next(iter(docstring(path).splitlines()), "") for name, path in task_files().items()}
+
+
+def task_files() -> dict[str, Path]:
+    """Return the file of every task of the papers, by the task's name, in the order of the names."""
+    files = [path for path in PAPERS.glob("*/*.py") if "\nPRESETS = " in path.read_text(encoding="utf-8")]
+    return {path.stem: path for path in sorted(files, key=lambda path: path.stem)}
+
+
+def docstring(path: Path) -> str:
+    """The docstring of a module, without running it."""
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

@@ -1,0 +1,246 @@
+"""The options of `spikeloom train TASK`, made from the fields of the task's Config by tyro."""
+
+import contextlib
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ..errors import ConfigError
+from ..train.config import Task, choices, preset, to_json
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Options of every task."""
+
+    preset: str
+    """Named configuration to start from; the options below change it."""
+    seed: int = 0
+    """Seed of everything random."""
+    seeds: int = 1
+    """Train this many runs with the seeds SEED, SEED + 1, ... and summarise them."""
+    out: Path | None = None
+    """Folder of the run, new or empty; by default runs/TASK-PRESET-seedN-TIME."""
+
+
+def parse_options(task: Task, name: str, arguments: list[str]) -> tuple[TrainOptions, Any]:
+    """The options of `train` and the task's Config: first the preset, then what changes it.
+
+    Raises:
+        ConfigError: an option or its value is wrong.
+    """
+    command = f"spikeloom train {name}"
+    start = TrainOptions(preset=next(iter(task.PRESETS)))
+    chosen, _ = parse(TrainOptions, start, arguments, command, add_help=False)
+    flat = tyro.conf.arg(name="")
+    both = dataclasses.make_dataclass(
+        "Options", [("chosen", Annotated[TrainOptions, flat]), ("config", Annotated[task.Config, flat])]
+    )
+    defaults = both(start, preset(task, chosen.preset, f"Task {name}"))
+    about = f"{(task.__doc__ or name).strip()}\n\nPresets: {', '.join(task.PRESETS)}."
+    found, rest = parse(both, defaults, arguments, command, description=about)
+    if rest:
+        check_old_flags(f"train {name}", rest[0], arguments)
+        names = [
+            f"--{field.name.replace('_', '-')}"
+            for kind in (start, defaults.config)
+            for field in dataclasses.fields(kind)
+        ]
+        raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], names)}")
+    return found.chosen, found.config
+
+
+def parse_changes(own: Any, arguments: list[str], command: str) -> tuple[dict[str, Any], list[str]]:
+    """Options of a Config as in config.json, those that are not given as in `own`; and words that are no options."""
+    found, rest = parse(type(own), own, arguments, command, add_help=False)
+    return to_json(found), rest
+
+
+OLD_FLAGS = ("dist_url", "dist_backend", "rank", "world_size", "multiprocessing_distributed", "gpu")
+"""How programs before torchrun were told to train in several processes; a world was one of machines."""
+
+
+def flag(word: str) -> str:
+    """The name of an option, without dashes and value.
+
+    >>> flag("--dist-url=env://")
+    'dist_url'
+    """
+    return word.partition("=")[0].lstrip("-").replace("-", "_")
+
+
+def check_old_flags(command: str, word: str, arguments: list[str]) -> None:
+    """Raise ConfigError with the line of torchrun to use, if the word is an old flag."""
+    if flag(word) in OLD_FLAGS:
+        raise ConfigError(
+            f"spikeloom {command} has no option {word!r}: torchrun starts the processes and tells them who they are. "
+            f"Start with: {torchrun(command, arguments)}"
+        )
+
+
+def take(command: str, arguments: list[str], names: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """Split off the options of these names, `--NAME VALUE` or `--NAME=VALUE`; the words that remain, and the values.
+
+    Raises:
+        ConfigError: one is given twice or has no value.
+
+    >>> take("export", ["runs/a", "--format", "nir", "--out=b"], ("format", "out"))
+    (['runs/a'], {'format': 'nir', 'out': 'b'})
+    """
+    check_repeated(command, arguments)
+    rest, found, words = list[str](), dict[str, str](), iter(arguments)
+    for word in words:
+        if not word.startswith("--") or flag(word) not in names:
+            rest.append(word)
+            continue
+        value = word.partition("=")[2] if "=" in word else next(words, "")
+        if not value or value.startswith("--"):
+            raise ConfigError(f"{command}: {word} needs a value, but none follows. Write {word.rstrip('=')} VALUE.")
+        found[flag(word)] = value
+    return rest, found
+
+
+def check_repeated(command: str, arguments: list[str]) -> None:
+    """Raise ConfigError if an option is given twice: which one is meant?"""
+    seen = dict[str, str]()
+    for word in arguments:
+        if word.startswith("--"):
+            name = flag(word).removeprefix("no_")
+            if name in seen:
+                other = "" if seen[name] == word else f" ({seen[name]} and {word})"
+                raise ConfigError(
+                    f"{command} has the option --{name.replace('_', '-')} twice{other}. Give it once, with all values."
+                )
+            seen[name] = word
+
+
+def is_value(word: str) -> bool:
+    """Whether a word is the value of an option, as a negative number is."""
+    return not word.startswith("-") or word[1:].isdigit()
+
+
+def torchrun(command: str, words: list[str]) -> str:
+    """The command that does what the old flags among these words ask for.
+
+    >>> torchrun("train shd", ["--multiprocessing_distributed", "--dist_url", "env://"])
+    'torchrun --standalone --nproc-per-node N -m spikeloom train shd'
+    >>> torchrun("train shd", ["--rank", "0", "--updates", "5", "--gpu=0"])
+    'torchrun --standalone --nproc-per-node N -m spikeloom train shd --updates 5'
+    """
+    pieces = [piece for word in words for piece in (word.split("=", 1) if word.startswith("-") else [word])]
+    given = {flag(word): value for word, value in zip(pieces, [*pieces[1:], "-"], strict=True) if is_value(value)}
+    machines = given.get("world_size", "1")
+    line = "torchrun --standalone --nproc-per-node N"
+    if machines.isdigit() and int(machines) > 1:
+        address = given.get("dist_url", "").partition("://")[2] or "FIRST_MACHINE:29500"
+        line = (
+            f"torchrun --nnodes {machines} --node-rank {given.get('rank', 'K')} --nproc-per-node N "
+            f"--rdzv-backend c10d --rdzv-endpoint {address}"
+        )
+    kept, skipped = list[str](), False
+    for word in words:
+        old = word.startswith("-") and flag(word) in OLD_FLAGS
+        if not old and not (skipped and is_value(word)):
+            kept.append(word)
+        skipped = old and "=" not in word and flag(word) != "multiprocessing_distributed"
+    return " ".join([f"{line} -m spikeloom {command}", *kept])
+
+
+@dataclasses.dataclass(frozen=True)
+class TableOptions:
+    """Options of `spikeloom table TASK`."""
+
+    table: Annotated[str, tyro.conf.Positional] = ""
+    """Name of the table; by default the first that the task has."""
+    seed: int = 0
+    """First seed."""
+    seeds: int = 3
+    """Seeds of every cell: SEED, SEED + 1, ..."""
+    out: Path | None = None
+    """Folder of the table: a new one, or one to go on with; by default runs/TASK-table-NAME-seedsN-M-TIME."""
+    set: tuple[str, ...] = ()
+    """Options to change in all cells, as NAME=VALUE; several after one --set, or each after its own."""
+
+    def changes(self) -> dict[str, Any]:
+        """The options of `--set`, as in config.json.
+
+        Raises:
+            ConfigError: one is not NAME=VALUE, or a name is given twice.
+        """
+        found = dict[str, Any]()
+        for word in self.set:
+            name, sign, value = word.partition("=")
+            name = name.removeprefix("--").replace("-", "_")
+            if not sign or not name:
+                raise ConfigError(f"--set takes options as NAME=VALUE, for example epochs=10, but got {word!r}.")
+            if name in found:
+                raise ConfigError(f"--set has {name} twice, as {found[name]!r} and as {value!r}. Give it once.")
+            try:
+                found[name] = json.loads(value)
+            except ValueError:
+                found[name] = value
+        return found
+
+
+def parse_table(name: str, arguments: list[str]) -> TableOptions:
+    """The options of `spikeloom table`.
+
+    Raises:
+        ConfigError: an option or its value is wrong.
+    """
+    command = f"spikeloom table {name}"
+    found, rest = parse(TableOptions, TableOptions(), together("set", arguments), command)
+    if rest:
+        names = [f"--{field.name}" for field in dataclasses.fields(TableOptions) if field.name != "table"]
+        raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], names)}")
+    table: TableOptions = found
+    return table
+
+
+def together(name: str, arguments: list[str]) -> list[str]:
+    """The values of an option that may be given several times, behind one flag at the end.
+
+    >>> together("set", ["--set", "a=1", "--seeds", "2", "--set=b=2"])
+    ['--seeds', '2', '--set', 'a=1', 'b=2']
+    """
+    rest, values, inside = list[str](), list[str](), False
+    for word in arguments:
+        if word.startswith("--"):
+            inside = flag(word) == name
+            if inside:
+                values += [word.partition("=")[2]] if "=" in word else []
+                continue
+        (values if inside else rest).append(word)
+    return [*rest, f"--{name}", *values] if values or len(rest) < len(arguments) else rest
+
+
+def parse(kind: Any, default: Any, arguments: list[str], command: str, **keywords: Any) -> tuple[Any, list[str]]:
+    """tyro.cli with what it does not know left over, and its complaint as a ConfigError."""
+    check_repeated(command, arguments)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            parsed: tuple[Any, list[str]] = tyro.cli(
+                kind, default=default, args=arguments, prog=command, return_unknown_args=True, **keywords
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise ConfigError(f"{first_words(complaint.getvalue())} `{command} --help` lists the options.") from None
+    return parsed
+
+
+def first_words(complaint: str) -> str:
+    """The sentence in the middle of tyro's box.
+
+    >>> first_words("╭ Value error ───╮\\n│ Error parsing --lr: x │\\n│ ───── │\\n│ For full helptext ... │")
+    'Error parsing --lr: x.'
+    """
+    lines = [line.strip(" │╭╮╰╯─-+|") if line.strip(" │╭╮╰╯-+|─") else "" for line in complaint.splitlines()]
+    body = [line.strip() for line in lines if line][1:]
+    end = next((i for i, line in enumerate(body) if line.startswith(("Argument helptext", "For full helptext"))), None)
+    return " ".join(body[:end]).rstrip(".") + "."
