@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from spikeloom.convert import convert, fraction, maximum, percentile, present
 from spikeloom.papers.nengo import mnist_rate
+from spikeloom.papers.nengo.experiment import brightness, load, ordinary
 from spikeloom.train import experiment
 
 from . import measure
@@ -65,12 +66,12 @@ def main() -> None:
     given = measure.options(__doc__, rounds=1, run=True)
     run = experiment.reopen(given.run)
     options = experiment.options(mnist_rate, run.folder)
-    model = mnist_rate.ordinary(options, run).eval()
+    model = ordinary(options, run).eval()
     run.load_best(model=model)
     device = torch.device("cpu")
-    images, labels = mnist_rate.load("test", options, device)
-    images, labels = mnist_rate.brightness(images[:IMAGES], options), labels[:IMAGES]
-    training = mnist_rate.brightness(mnist_rate.load("train", options, device)[0][:CALIBRATION], options)
+    images, labels = load("test", options, device)
+    images, labels = brightness(images[:IMAGES], options), labels[:IMAGES]
+    training = brightness(load("train", options, device)[0][:CALIBRATION], options)
     batches = list(training.split(500))
     half = partial(fraction, share=0.5)
     ways: dict[str, Callable[[], Answer]] = {

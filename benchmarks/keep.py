@@ -1,9 +1,10 @@
-"""Keeps what a run reached: numbers, pictures and the report unless they are large, no weights and no data.
+"""Keeps what a run reached: numbers and at most two pictures, no weights, no data, no report.
 
     python -m benchmarks.keep RUN results/NAME      # a run, a folder of several seeds, or a table
 
-Of a long run's log it keeps every validation and about 500 other updates. Then `python -m benchmarks.tables` puts the
-run into the README.
+Of a long run's log it keeps every validation and about 100 other updates; of a table, `runs.jsonl` with a line for each
+of its runs. Then `python -m benchmarks.tables` puts the run into the README; `python -m spikeloom report results/NAME`
+writes a report from what is kept.
 """
 
 import argparse
@@ -11,26 +12,33 @@ import json
 import shutil
 from pathlib import Path
 
+from PIL import Image
+
 NUMBERS = ("config.json", "environment.json", "result.json", "activity.json", "metrics.jsonl", "seconds.json")
-UPDATES = 500
-LARGEST = 1 << 20
-"""Bytes of a picture or a report that are kept."""
+UPDATES = 100
+PICTURES = 2
+COLOURS = 128
+"""Of a picture that is kept."""
+FIRST = (
+    "learning_curves", "gallery", "receptive_fields", "accuracy_over_steps", "accuracy_by_length", "memory", "flips",
+    "episode", "recall", "sequence", "decoding", "rates", "confusion",
+)  # fmt: skip
+"""Pictures that are kept before others, in this order."""
 SERIES = ("seeds.json", "summary.json")
 TABLE = ("table.json", "result.json", "table.txt", "figures/table.png")
 
 
 def keep(run: Path, place: Path, pictures: bool = True) -> list[Path]:
-    """Copy one finished run, every seed of a series (pictures and report of the first only), or the cells of a table.
+    """Copy one finished run, every seed of a series (pictures of the first only), or the cells of a table.
 
     Raises:
         FileNotFoundError: the run is not finished.
     """
     if (run / "table.json").is_file():
         kept = [copy(run / name, place / name) for name in TABLE]
-        for member in sorted(path.parent for path in run.glob("*/seed*/result.json")):
-            names = [name for name in NUMBERS if name != "metrics.jsonl" and (member / name).is_file()]
-            kept += [copy(member / name, place / member.relative_to(run) / name) for name in names]
-        return kept
+        lines = [line_of(path.parent, run) for path in sorted(run.glob("*/seed*/result.json"))]
+        (place / "runs.jsonl").write_text("".join(lines))
+        return [*kept, place / "runs.jsonl"]
     if (run / "summary.json").is_file():
         kept = [copy(run / name, place / name) for name in SERIES]
         for number, member in enumerate(sorted(run.glob("seed*/"))):
@@ -41,15 +49,28 @@ def keep(run: Path, place: Path, pictures: bool = True) -> list[Path]:
     names = [name for name in NUMBERS if (run / name).is_file()]
     names += [str(path.relative_to(run)) for path in sorted(run.glob("*/seconds.json"))]  # of phases
     if pictures:
-        seen = [run / "report.html", *sorted(run.glob("figures/*.png")), *sorted(run.glob("figures/*.gif"))]
-        large = [path for path in seen if path.stat().st_size > LARGEST]
-        if large:
-            print(f"left out, over {LARGEST >> 10} KiB: {', '.join(path.name for path in large)}")
-        names += [str(path.relative_to(run)) for path in seen if path not in large]
+        seen = sorted(run.glob("figures/*.png"))
+        seen.sort(key=lambda path: FIRST.index(path.stem) if path.stem in FIRST else len(FIRST))
+        for path in seen[:PICTURES]:
+            shrink(path, place / path.relative_to(run))
     kept = [copy(run / name, place / name) for name in names]
     if (place / "metrics.jsonl").is_file():
         thin(place / "metrics.jsonl")
     return kept
+
+
+def line_of(run: Path, table: Path) -> str:
+    """The numbers of one run of a table, as a line of JSON."""
+    names = [name for name in NUMBERS if name.endswith(".json") and (run / name).is_file()]
+    parts = {name.removesuffix(".json"): json.loads((run / name).read_text()) for name in names}
+    return json.dumps({"run": str(run.relative_to(table)), **parts}) + "\n"
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Write a picture in few colours."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(source) as picture:
+        picture.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT).save(target, optimize=True)
 
 
 def thin(path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from spikeloom import cli
-from spikeloom.cli import commands
+from spikeloom.cli import commands, help
 from spikeloom.cli.options import first_words, parse_table
 from spikeloom.train import files
 
@@ -261,14 +261,14 @@ def test_help_lists_the_options_of_the_task(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("word", ["-h", "--help"])
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", help.COMMANDS)
 def test_every_command_has_help(command: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert spikeloom(command, word) == 0
     said = capsys.readouterr()
     assert said.out.startswith(f"usage: spikeloom {command}")
     assert said.err == ""
-    assert ("--task FILE" in said.out) == (command in cli.OF_FOLDERS)
-    assert f"  {command} " in cli.usage()
+    assert ("--task FILE" in said.out) == (command in help.OF_FOLDERS)
+    assert f"  {command} " in help.usage()
 
 
 def test_the_version_and_help_after_other_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -321,7 +321,7 @@ def test_the_file_of_a_task_is_run_only_if_it_is_named(tmp_path: Path, capsys: p
         assert spikeloom("train", task, "--preset", "smoke", "--out", folder, *words) == 0
     trace = tmp_path / "was_run"
     task.write_text(f"import pathlib\npathlib.Path({str(trace)!r}).touch()\n" + Path(TINY).read_text())
-    for command in cli.OF_FOLDERS:
+    for command in help.OF_FOLDERS:
         for folder in (tmp_path / "run1", tmp_path / "run2"):
             if command == "export" and folder.name == "run2":
                 continue
@@ -484,13 +484,15 @@ def test_texts_can_be_printed_anywhere(tmp_path: Path) -> None:
     assert subprocess.run(closed, shell=True, check=False).returncode == 0
 
 
-def test_tasks_are_the_files_in_the_folder(
+def test_tasks_are_the_files_of_the_papers_that_have_presets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "memory.py").write_text('"""Remember a bit.\n\nMore."""\nraise RuntimeError\n')
-    (tmp_path / "silent.py").write_text("")
-    (tmp_path / "_private.py").write_text('"""Not a task."""')
-    monkeypatch.setattr(cli, "TASKS", tmp_path)
+    paper = tmp_path / "paper"
+    paper.mkdir()
+    (paper / "memory.py").write_text('"""Remember a bit.\n\nMore."""\nPRESETS = {}\nraise RuntimeError\n')
+    (paper / "silent.py").write_text("\nPRESETS = {}")
+    (paper / "network.py").write_text('"""Not a task."""')
+    monkeypatch.setattr(help, "PAPERS", tmp_path)
     assert spikeloom("tasks") == 0
     assert capsys.readouterr().out.split() == ["memory", "Remember", "a", "bit.", "silent"]
     assert spikeloom("train", "--help") == 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikeloom import kernels
-from spikeloom.layers.hebbian_memory import cpu as memory
+from spikeloom.layers.hebbian_memory import autograd
 from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite, memory_neuron
 from spikeloom.papers.hebbian_memory.networks import AssociationNetwork, MemoryCore
 from spikeloom.rules import inverted_oja
@@ -67,7 +67,7 @@ def test_the_cpu_says_the_same() -> None:
 
 def test_an_update_of_a_network_takes_these_kernels_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(memory, "loops_for", lambda like, really=memory.loops_for: asked.append(1) or really(like))
+    monkeypatch.setattr(autograd, "loops_for", lambda like, really=autograd.loops_for: asked.append(1) or really(like))
     draw = torch.Generator().manual_seed(0)
     losses = {}
     for engine in ("", "torch"):

@@ -239,9 +239,9 @@ def test_no_samples() -> None:
 
 @pytest.mark.parametrize("layer", [HebbianWrite, HebbianRead])
 def test_large_memories_and_other_neurons_take_the_definition(monkeypatch: pytest.MonkeyPatch, layer: Any) -> None:
-    from spikeloom.layers.hebbian_memory import cpu as memory
+    from spikeloom.layers.hebbian_memory import autograd
 
-    monkeypatch.setattr(memory, "loops_for", lambda like: pytest.fail("a kernel was asked for"))
+    monkeypatch.setattr(autograd, "loops_for", lambda like: pytest.fail("a kernel was asked for"))
     xs = torch.ones(2, 1, 3, device=DEVICE)
     learned = LIF(torch.nn.Parameter(torch.tensor(20.0)))
     for size, cells, engine in ((129, None, "triton"), (4, learned, "torch")):

@@ -1,13 +1,13 @@
 """Text of a report is true of the run, whatever its options: descriptions, captions, published numbers."""
 
-import importlib
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from spikeloom.cli import tasks
+from spikeloom.cli.commands import find_task
+from spikeloom.cli.help import tasks
 from spikeloom.made_up import is_made_up
 from spikeloom.papers.diehl_cook import nmnist
 from spikeloom.papers.lsnn import store_recall
@@ -28,7 +28,7 @@ NAMES = ("N-TIDIGITS18", "10 x 10 taxels", "64 channels")
 
 @pytest.mark.parametrize("name", tasks())
 def test_a_description_holds_for_all_options(name: str) -> None:
-    module = importlib.import_module(f"spikeloom.tasks.{name}")
+    module = find_task(name)
     paragraphs = [" ".join(text.split()) for text in str(module.__doc__).split("\n\n")]
     own = " ".join(text for text in paragraphs if not text.startswith(ABOUT_OTHERS))
     for fact in (FACTS.get(name, "none of its own"), *NAMES):
@@ -41,7 +41,7 @@ def test_a_description_holds_for_all_options(name: str) -> None:
 
 @pytest.mark.parametrize("name", tasks())
 def test_only_smoke_presets_are_made_up(name: str) -> None:
-    presets = importlib.import_module(f"spikeloom.tasks.{name}").PRESETS
+    presets = find_task(name).PRESETS
     assert {preset for preset, config in presets.items() if is_made_up(configs.to_json(config))} <= {"smoke"}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from spikeloom import cli
+from spikeloom.cli.help import tasks
 from spikeloom.train import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -109,7 +110,7 @@ def test_every_supervised_task_trains_on_two_ranks_and_goes_on_alone(task: str, 
 
 
 def test_no_supervised_task_is_forgotten() -> None:
-    assert set(cli.tasks()) - set(SUPERVISED) == {"concentration", "nmnist", "ntidigits", "stdp_mnist", "stmnist"}
+    assert set(tasks()) - set(SUPERVISED) == {"concentration", "nmnist", "ntidigits", "stdp_mnist", "stmnist"}
 
 
 def test_three_ranks_go_on_as_two(tmp_path: Path) -> None:

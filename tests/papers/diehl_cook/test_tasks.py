@@ -16,22 +16,15 @@ from spikeloom.data.spike_trains import SpikeTrains, raster
 from spikeloom.errors import ConfigError
 from spikeloom.layers.events import sequence_of
 from spikeloom.layers.lateral import som_inhibition
-from spikeloom.papers.diehl_cook import (
-    nmnist,
-    ntidigits,
-    readout,
-    stdp_mnist,
-    stmnist,
-)
-from spikeloom.papers.diehl_cook import (
-    options as _stdp,
-)
+from spikeloom.papers.diehl_cook import figures, nmnist, ntidigits, readout, stdp_mnist, stmnist, training
 from spikeloom.papers.diehl_cook.options import (
     THESIS,
     Options,
     Splits,
+    check,
     from_images,
     from_trains,
+    hold_out,
     lateral,
     network,
     steps,
@@ -65,13 +58,13 @@ def bars(options: Options = SMALL) -> Splits:
 
 def trained(options: Options, folder: Path, splits: Splits | None = None) -> Run:
     run = new_run(folder)
-    _stdp.train(options, run, splits or bars(options))
+    training.train(options, run, splits or bars(options))
     return run
 
 
 def test_held_out_samples_teach_nothing_and_take_the_place_of_the_test(tmp_path: Path) -> None:
     options = change(n_train=0, held_out=7)
-    whole, splits = bars(options), _stdp.hold_out(options, bars(options))
+    whole, splits = bars(options), hold_out(options, bars(options))
     together = torch.cat([splits.training.labels, splits.test.labels])
     assert len(splits.test.labels) == 7
     assert together.sort().values.tolist() == whole.training.labels.sort().values.tolist()
@@ -104,7 +97,7 @@ def test_bars_are_told_apart(tmp_path: Path) -> None:
     assert [layer["synapses"] for layer in layers] == [36 * 7 + 42, 7]
     assert layers[0]["rate_hz"] * 7 * 0.06 == pytest.approx(values["spikes_per_sample"])
     run.write_json("result.json", {"test": values})
-    _stdp.plot(options, run.fresh(), bars(options), {"chance": 1 / 3})
+    figures.draw(options, run.fresh(), bars(options), {"chance": 1 / 3})
     drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     assert drawn == {
         "receptive_fields", "assignments", "accuracy", "spikes_per_neuron", "confusion", "training_confusion",
@@ -138,7 +131,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bytes(options: dict[str, Any],
 
     run.log = killed  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        _stdp.train(config, run, bars(config))
+        training.train(config, run, bars(config))
     trained(config, tmp_path / "parts")
     for name in ("checkpoints/last.pt", "checkpoints/best.pt", "metrics.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
@@ -178,7 +171,7 @@ def test_the_options_of_the_original_go_with_its_preset(options: dict[str, Any],
     name, value = unused[next(iter(options))]
     if options != {"inhibition": "two_level"}:
         with pytest.raises(ConfigError, match=f"no use for {name}"):
-            _stdp.check(dataclasses.replace(config, **{name: value}))
+            check(dataclasses.replace(config, **{name: value}))
 
 
 def test_a_sample_without_events_is_an_error_of_the_network(tmp_path: Path) -> None:
@@ -193,7 +186,7 @@ def test_a_sample_without_events_is_an_error_of_the_network(tmp_path: Path) -> N
     assert values["accuracy"] <= 0.6
     run = new_run(tmp_path)
     run.write_json("result.json", {"test": values})
-    _stdp.plot(options, run.fresh(), both, {})
+    figures.draw(options, run.fresh(), both, {})
     counts = np.array(run.read_json("confusion.json"))
     assert counts[:, -1].tolist() == [1, 1, 0]
 
@@ -245,8 +238,8 @@ def test_every_option_stands_in_the_reference(task: Any) -> None:
 
 
 def test_captions_say_what_is_drawn() -> None:
-    assert _stdp.about_fields(100).endswith("corner: what it answers to.")
-    assert _stdp.about_fields(101) == "The weights onto each neuron."
+    assert figures.about_fields(100).endswith("corner: what it answers to.")
+    assert figures.about_fields(101) == "The weights onto each neuron."
 
 
 def test_what_is_shown_does_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,18 +330,18 @@ def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> No
 def test_held_out_must_leave_something() -> None:
     for wrong in (30, -1):
         with pytest.raises(ConfigError, match="below the 30 training samples"):
-            _stdp.hold_out(change(held_out=wrong), bars())
+            hold_out(change(held_out=wrong), bars())
 
 
 def test_learning_rates_fall_along_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options, seen = change(lr=0.02, lr_pre=0.001, lr_end=0.2, n_train=20), list[tuple[float, float]]()
-    shown = _stdp.present_
+    shown = training.present_
 
     def present(net: Any, *rest: Any) -> Any:
         seen.append((net.rule.lr, net.rule.lr_pre))
         return shown(net, *rest)
 
-    monkeypatch.setattr(_stdp, "present_", present)
+    monkeypatch.setattr(training, "present_", present)
     trained(options, tmp_path)
     factors = np.repeat([1.0, 0.84, 0.68, 0.52, 0.36], 4)
     assert np.allclose(seen, np.outer(factors, [0.02, 0.001]))
@@ -357,7 +350,7 @@ def test_learning_rates_fall_along_a_line(tmp_path: Path, monkeypatch: pytest.Mo
 def test_two_processes_are_refused(tmp_path: Path) -> None:
     run = Run(tmp_path, "stdp", "small", 0, rank=0, world=2, quiet=True)
     with pytest.raises(ConfigError, match="in one process"):
-        _stdp.train(SMALL, run, bars())
+        training.train(SMALL, run, bars())
 
 
 def test_decaying_weights_are_normalised_all(tmp_path: Path) -> None:
@@ -371,13 +364,13 @@ def test_decaying_weights_are_normalised_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("intervals", [1, 4, 60])
 def test_the_level_changes_within_an_interval(intervals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options, seen = change(inhibition="two_level", epochs=2, intervals=intervals), list[bool]()
-    shown = _stdp.present_
+    shown = training.present_
 
     def present(net: Any, *rest: Any) -> Any:
         seen.append(net.lateral is None)
         return shown(net, *rest)
 
-    monkeypatch.setattr(_stdp, "present_", present)
+    monkeypatch.setattr(training, "present_", present)
     trained(options, tmp_path)
     assert seen == [False] * 5 + [True] * 41  # the first tenth of 46 samples
 
@@ -386,7 +379,7 @@ def test_the_level_changes_within_an_interval(intervals: int, tmp_path: Path, mo
 def test_a_gpu_learns_too(tmp_path: Path) -> None:
     run = Run(tmp_path, "stdp", "small", 0, torch.device("cuda"), quiet=True)
     options = change(n_train=0, epochs=8)
-    _stdp.train(options, run, bars())
+    training.train(options, run, bars())
     assert readout.evaluate(options, run.fresh(), bars())["accuracy"] > 0.8
 
 
@@ -451,7 +444,7 @@ def test_small_digits_without_a_teacher(tmp_path: Path) -> None:
     for seed in range(3):
         options, splits = digits(seed, Options(n_neurons=100, epochs=3, total=0.25))
         run = Run(tmp_path / str(seed), "stdp", "digits", seed, quiet=True)
-        _stdp.train(options, run, splits())
+        training.train(options, run, splits())
         values = readout.evaluate(options, run.fresh(), splits())
         found.append((values["accuracy_all"], values["accuracy_logistic"]))
     assert time.process_time() - started < 60.0

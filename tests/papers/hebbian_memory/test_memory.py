@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from spikeloom import cli
+from spikeloom.cli.commands import find_task
 from spikeloom.errors import ConfigError
 from spikeloom.papers.hebbian_memory import cross_modal
 from spikeloom.train.run import Run
@@ -27,7 +28,7 @@ DRAWN = {
 
 
 def train(task: str, run: Run, **options: Any) -> Any:
-    module = importlib.import_module(f"spikeloom.tasks.{task}")
+    module = find_task(task)
     config = dataclasses.replace(module.PRESETS["smoke"], **options)
     module.train(config, run)
     return config
@@ -55,7 +56,7 @@ def test_a_silent_memory_answers_nothing_and_says_so(
 @pytest.mark.parametrize("task", [*DRAWN, "babi"])
 def test_every_option_stands_on_the_page(task: str) -> None:
     known = set(re.findall(r"--(?:no-)?([a-z0-9-]+)", PAGE.read_text().replace("_", "-")))
-    fields = dataclasses.fields(importlib.import_module(f"spikeloom.tasks.{task}").Config)
+    fields = dataclasses.fields(find_task(task).Config)
     assert [field.name for field in fields if field.name.replace("_", "-") not in known] == []
 
 

@@ -15,6 +15,7 @@ from spikeloom.data import mnist
 from spikeloom.errors import ConfigError, DataError
 from spikeloom.models import LSNN
 from spikeloom.papers.lsnn import sequential_mnist
+from spikeloom.papers.lsnn.options import build, layers
 from spikeloom.papers.lsnn.sequential_mnist import (
     PRESETS,
     PUBLISHED,
@@ -122,7 +123,7 @@ def test_the_network_is_rewired_within_its_budget(data: Path, tmp_path: Path) ->
     weight = net.hidden.weight()
     assert bool((weight[:, :2] <= 0).all())
     assert bool((weight[:, 2:] >= 0).all())
-    activity = sequential_mnist.layers(net, config, 8, 10, 10.0, 10.0)
+    activity = layers(net, config, 8, 10, 10.0, 10.0)
     assert sum(layer["synapses"] for layer in activity) == budget
 
 
@@ -190,7 +191,7 @@ def test_analog_input_has_no_spikes_to_count(data: Path, tmp_path: Path) -> None
 
 def test_every_image_is_answered_once_whatever_the_batch(data: Path, tmp_path: Path) -> None:
     images = mnist.load("test").images
-    model = sequential_mnist.build(SMOKE, new_run(tmp_path), 8, 10, bias=True)
+    model = build(SMOKE, new_run(tmp_path), 8, 10, bias=True)
     chosen = torch.arange(TEST)
     whole = answers(model, images, chosen, change(batch_validation=TEST))
     parts = answers(model, images, chosen, change(batch_validation=4))

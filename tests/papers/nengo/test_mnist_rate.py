@@ -12,7 +12,7 @@ import torch
 from spikeloom.cli import main
 from spikeloom.errors import ConfigError
 from spikeloom.papers.nengo import conversion, mnist_rate
-from spikeloom.papers.nengo.experiment import Config, network
+from spikeloom.papers.nengo.experiment import Config, brightness, load, network, ordinary
 from spikeloom.papers.nengo.mnist_rate import PRESETS, shifted
 from spikeloom.train import experiment
 from spikeloom.train.run import Run
@@ -171,9 +171,9 @@ def test_a_converted_network_is_exported(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["export", str(tmp_path / "0"), "--format", "nir"]) == 0
     run = experiment.reopen(tmp_path / "0")
     config = experiment.options(mnist_rate, run.folder)
-    model = mnist_rate.ordinary(config, run).eval()
+    model = ordinary(config, run).eval()
     run.load_best(model=model)
-    x = mnist_rate.brightness(mnist_rate.load("test", config, run.device)[0][:5], config).expand(20, 5, 1, 28, 28)
+    x = brightness(load("test", config, run.device)[0][:5], config).expand(20, 5, 1, 28, 28)
     wanted = conversion.calibrated(config, run, model)(x)[0]
     assert len(wanted[:, 0].unique(dim=0)) > 2
     found = from_nir(read_nir(tmp_path / "0" / "model.nir"))(x)[0]
