@@ -51,7 +51,7 @@ def test_time_that_ran_out_inside_an_epoch_changes_nothing(tmp_path: Path, monke
     updates = len(new_run(tmp_path / "whole").metrics())
     assert updates // config.epochs >= 2
     with monkeypatch.context() as patch:
-        patch.setattr(spoken, "out_of_time", lambda minutes, run: lambda finished, history: finished == 1)
+        patch.setattr(spoken, "time_limit", lambda minutes, run: lambda finished, history: finished == 1)
         shd.train(config, new_run(tmp_path / "parts"))
     assert len(new_run(tmp_path / "parts").metrics()) == 1
     shd.train(config, new_run(tmp_path / "parts"))
