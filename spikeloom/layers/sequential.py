@@ -7,6 +7,7 @@ would mix without a word. `check_layer` refuses what does.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from operator import index
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
@@ -262,7 +263,13 @@ class _Container(Stateful):
         named = len(layers) == 1 and isinstance(layers[0], OrderedDict)
         for layer in layers[0].values() if named else layers:
             check_layer(type(self).__name__, layer)
-        self.layers = Layers(*layers)
+        try:
+            self.layers = Layers(*layers)
+        except (KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{type(self).__name__} cannot call a layer so: {error.args[0]}. Pass an OrderedDict whose keys are "
+                "words without a dot that no attribute of a module has."
+            ) from error
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -313,19 +320,40 @@ class Sequential(_Container):
     def __getitem__(self, place: slice) -> "Sequential": ...
 
     def __getitem__(self, place: int | str | slice) -> nn.Module:
-        named = list(self.layers._modules.items())  # the same layer may stand in several places
         if isinstance(place, slice):
-            return Sequential(OrderedDict(named[place]))
-        if isinstance(place, str):
-            return self.layers.get_submodule(place)
-        layer = named[place][1]
+            return Sequential(OrderedDict(self._part(place)))
+        if isinstance(place, str) and "." in place:  # a layer of a layer
+            try:
+                return self.layers.get_submodule(place)
+            except AttributeError as error:
+                raise ConfigError(f"Sequential has no layer {place!r}: {error}. Look at named_modules().") from error
+        layer = self.layers._modules[self._name(place)]
         assert layer is not None
         return layer
 
     def __setitem__(self, place: int | str, layer: nn.Module) -> None:
         """Replace a layer."""
-        name = place if isinstance(place, str) else list(self.layers._modules)[place]
-        setattr(self.layers, name, layer)
+        setattr(self.layers, self._name(place), layer)
+
+    def __delitem__(self, place: int | str | slice) -> None:
+        """Take layers out; those without names are numbered again."""
+        gone = [name for name, _ in self._part(place)] if isinstance(place, slice) else [self._name(place)]
+        self._set([(name, layer) for name, layer in self._named() if name not in gone])
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """Add a layer with a name at the end; under the name of a layer, replace it."""
+        check_layer("Sequential", module)
+        self.layers = Layers(OrderedDict([*self._named()]))
+        try:
+            self.layers.add_module(name, module)
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"Sequential cannot call a layer so: {error.args[0]}. Choose another name.") from error
+
+    def pop(self, place: int | str) -> nn.Module:
+        """Take a layer out, and return it."""
+        layer = self[self._name(place)]
+        del self[place]
+        return layer
 
     def append(self, layer: nn.Module) -> "Sequential":
         """Add a layer at the end."""
@@ -333,21 +361,62 @@ class Sequential(_Container):
 
     def extend(self, layers: Iterable[nn.Module]) -> "Sequential":
         """Add layers at the end."""
+        if not isinstance(layers, Iterable):
+            raise ConfigError(f"Sequential needs layers as a list, but got {described(layers)}. Or use append.")
         for layer in list(layers):
             self.append(layer)
         return self
 
     def insert(self, place: int, layer: nn.Module) -> "Sequential":
         """Add a layer before the one at `place`; layers without names are numbered again."""
-        named = list(self.layers._modules.items())  # the same layer may stand in several places
+        named = self._named()
         if layer is self:
             raise ConfigError("Sequential cannot hold itself. Add another layer.")
-        numbered = all(name.isdigit() for name, _ in named)
         free = next(str(number) for number in range(len(named) + 1) if str(number) not in dict(named))
-        named.insert(place, (free, layer))
-        named = [(str(index) if numbered else name, part) for index, (name, part) in enumerate(named)]
-        self.layers = Layers(OrderedDict(named))
+        named.insert(self._index(place, len(named)), (free, layer))
+        self._set(named)
         return self
+
+    def _named(self) -> list[tuple[str, nn.Module]]:
+        """Layers by name; the same layer may stand in several places."""
+        return [(name, layer) for name, layer in self.layers._modules.items() if layer is not None]
+
+    def _set(self, named: list[tuple[str, nn.Module]]) -> None:
+        """Hold these layers; where none of them had a name, they are numbered again."""
+        numbered = all(name.isdigit() for name, _ in self._named())
+        named = [(str(number) if numbered else name, layer) for number, (name, layer) in enumerate(named)]
+        self.layers = Layers(OrderedDict(named))
+
+    def _name(self, place: Any) -> str:
+        """The name of the layer with this number or name."""
+        names = list(self.layers._modules)
+        if not isinstance(place, str):
+            return names[self._index(place, len(names) - 1)]
+        if place not in names:
+            raise ConfigError(f"Sequential has no layer {place!r}, but {names}. Use one of these names, or append.")
+        return place
+
+    def _index(self, place: Any, last: int) -> int:
+        """A place, which may be counted from the end."""
+        try:
+            found = index(place)
+        except TypeError as error:
+            raise ConfigError(
+                f"Sequential needs a place as a whole number, but got {place!r} ({type(place).__name__}). Count the "
+                "layers from 0."
+            ) from error
+        count = len(self.layers)
+        if not -count <= found <= last:
+            raise ConfigError(
+                f"Sequential has {count} layers, 0 to {count - 1}, but was asked for place {found}. Count from 0."
+            )
+        return found
+
+    def _part(self, place: slice) -> list[tuple[str, nn.Module]]:
+        try:
+            return self._named()[place]
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"Sequential cannot take {place}: {error}. Pass whole numbers.") from error
 
     def initial_state(self, x: Tensor) -> tuple[State, ...]:
         states: list[State] = []
@@ -369,8 +438,8 @@ class Sequential(_Container):
         if state is not None:
             check_parts("Sequential", state, self.layers)
         new: list[State] = []
-        for index, layer in enumerate(self.layers):
-            xs, moved = run(layer, xs, None if state is None else state[index])
+        for number, layer in enumerate(self.layers):
+            xs, moved = run(layer, xs, None if state is None else state[number])
             new.append(moved)
         return xs, tuple(new)
 

@@ -251,6 +251,60 @@ def test_append_extend_insert_and_replace() -> None:
     assert net(torch.rand(4, 3, 5))[0].shape == (4, 3, 2)
 
 
+def kinds(net: Any) -> list[str]:
+    return [f"{name} {type(layer).__name__}" for name, layer in net.layers.named_children()]
+
+
+def test_layers_are_taken_out_by_number_name_or_slice() -> None:
+    def net() -> Sequential:
+        return Sequential(nn.Linear(4, 3), nn.ReLU(), LIF())
+
+    one, other, third = net(), net(), net()
+    del one[0]
+    assert kinds(one) == ["0 ReLU", "1 LIF"]
+    del other[-2:]
+    assert kinds(other) == ["0 Linear"]
+    assert isinstance(third.pop(1), nn.ReLU)
+    assert kinds(third) == ["0 Linear", "1 LIF"]
+    named = Sequential(OrderedDict(a=nn.ReLU(), b=nn.Linear(2, 2), c=LIF()))
+    del named["b"]
+    named.add_module("d", nn.Tanh())
+    named.add_module("a", nn.Sigmoid())
+    assert kinds(named) == ["a Sigmoid", "c LIF", "d Tanh"]
+
+
+PLACES: dict[str, tuple[Callable[[Sequential], object], str]] = {
+    "a number that is not whole": (lambda net: net[1.0], r"a place as a whole number, but got 1.0 \(float\)"),  # type: ignore[call-overload]
+    "nothing": (lambda net: net[None], "a place as a whole number, but got None"),  # type: ignore[call-overload]
+    "too high": (lambda net: net[9], "Sequential has 2 layers, 0 to 1, but was asked for place 9"),
+    "too low": (lambda net: net[-3], "asked for place -3"),
+    "no name": (lambda net: net[""], r"has no layer '', but \['0', '1'\]"),
+    "another name": (lambda net: net["x"], "has no layer 'x'"),
+    "no layer of a layer": (lambda net: net["0.weight"], "has no layer '0.weight'"),
+    "a slice": (lambda net: net[0.5:2], "cannot take slice"),  # type: ignore[misc]
+    "set beyond": (lambda net: net.__setitem__(9, nn.ReLU()), "asked for place 9"),
+    "set a new name": (lambda net: net.__setitem__("forward", nn.ReLU()), "has no layer 'forward'"),
+    "set a slice": (lambda net: net.__setitem__(slice(1), nn.ReLU()), "a place as a whole number"),  # type: ignore[arg-type]
+    "take out": (lambda net: net.__delitem__(2), "asked for place 2"),
+    "insert beyond": (lambda net: net.insert(9, nn.ReLU()), "asked for place 9"),
+    "insert between": (lambda net: net.insert(0.5, nn.ReLU()), "a place as a whole number"),  # type: ignore[arg-type]
+    "extend by a number": (lambda net: net.extend(3), "layers as a list, but got int"),  # type: ignore[arg-type]
+    "a name that is taken": (lambda net: net.add_module("forward", nn.ReLU()), "attribute 'forward' already exists"),
+    "a key that is no text": (lambda net: Sequential(OrderedDict([(1, nn.ReLU())])), "should be a string"),  # type: ignore[list-item]
+    "a key with a dot": (lambda net: Sequential(OrderedDict({"a.b": nn.ReLU()})), 'contain "."'),
+    "an empty key": (lambda net: Branches(OrderedDict({"": nn.ReLU()})), "Branches cannot call a layer so"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_places_that_a_container_has_not_are_refused(name: str) -> None:
+    call, message = PLACES[name]
+    net = Sequential(nn.Linear(4, 3), LIF())
+    with pytest.raises(ConfigError, match=message):
+        call(net)
+    assert kinds(net) == ["0 Linear", "1 LIF"]
+
+
 def test_a_first_state_leaves_a_batch_norm_as_it_was() -> None:
     net = Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), LIF())
     before = {key: value.clone() for key, value in net.state_dict().items()}
