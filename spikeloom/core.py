@@ -106,6 +106,24 @@ class Structured(nn.Module):
         return found
 
 
+def renew_weights(module: nn.Module) -> None:
+    """Let old-style pruning and norms of torch compute the weights of a module now.
+
+    They are hooks that run when the module is called. Who reads its weights otherwise calls this first: else they are
+    those of the call before, with a history that has been freed, or of before the last update.
+
+    >>> layer = nn.utils.prune.l1_unstructured(nn.Linear(2, 1), "weight", 1)
+    >>> with torch.no_grad():
+    ...     _ = layer.weight_orig.fill_(3.0)
+    >>> renew_weights(layer)
+    >>> sorted(layer.weight[0].tolist())
+    [0.0, 3.0]
+    """
+    for hook in module._forward_pre_hooks.values():
+        if type(hook).__module__.startswith("torch.nn.utils."):
+            hook(module, ())
+
+
 def check_values(module: nn.Module) -> None:
     """Check that the values of all parts of a module are in their ranges: time constants, thresholds and the like.
 

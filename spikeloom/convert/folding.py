@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from ..core import renew_weights
 from ..errors import ConfigError
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -75,6 +76,7 @@ def fold_batchnorm(layer: nn.Module, norm: nn.Module) -> nn.Module:
     torch.Size([3])
     """
     gain, shift = affine_of(norm)
+    renew_weights(layer)
     result, weight, bias = shared_copy(layer), layer.weight, layer.bias
     assert isinstance(weight, Tensor)
     ones = (1,) * (weight.dim() - 2)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import hdf5
-from ..core import Stateful
+from ..core import Stateful, renew_weights
 from ..errors import ConfigError, DataError, ExportError, check_positive
 from ..firing import Firing
 from ..layers import DelayedSynapses, Recurrent, Sequential
@@ -353,6 +353,7 @@ def _nodes(name: str, layer: nn.Module, shape: tuple[int, ...], after: tuple[int
 def _node(layer: nn.Module, shape: tuple[int, ...]) -> Any:
     """The node of a layer for inputs of this shape."""
     nir = _nir()
+    renew_weights(layer)
     if isinstance(layer, (nn.Linear, DelayedSynapses)):
         if len(shape) != 1:
             raise ValueError("NIR's linear maps take one dimension, so put an nn.Flatten before it.")

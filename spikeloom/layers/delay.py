@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .. import kernels
 from ..arguments import explained
-from ..core import STRUCTURE, Stateful
+from ..core import STRUCTURE, Stateful, renew_weights
 from ..errors import CheckpointError, ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..neurons.neuron import full_precision
 
@@ -95,6 +95,7 @@ class DelayedSynapses(Stateful):
         return DelayState(x.new_zeros(self.delays - 1, *x.shape))
 
     def step(self, x: Tensor, state: DelayState) -> tuple[Tensor, DelayState]:
+        renew_weights(self)
         out, state = self.forward(x.unsqueeze(0), state)
         return out[0], state
 

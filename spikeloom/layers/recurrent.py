@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .. import kernels
 from ..arguments import explained
-from ..core import State, Stateful
+from ..core import State, Stateful, renew_weights
 from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..neurons import Neuron
 from ..neurons.neuron import full_precision
@@ -113,9 +113,7 @@ class Recurrent(Stateful):
 
     def weight(self) -> Tensor:
         """What the synapses weigh in effect [N, N]."""
-        for hook in self.synapse._forward_pre_hooks.values():  # of pruning and the like, which compute the weight
-            if type(hook).__module__.startswith("torch.nn.utils."):
-                hook(self.synapse, ())
+        renew_weights(self.synapse)
         weight = self.synapse.weight
         diagonal = self.get_buffer("diagonal")
         return weight if self.autapses else weight.masked_fill(diagonal, 0.0)

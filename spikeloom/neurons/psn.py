@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..arguments import explained
-from ..core import Stateful, Structured
+from ..core import Stateful, Structured, renew_weights
 from ..errors import (
     ConfigError,
     ShapeError,
@@ -163,6 +163,7 @@ class MaskedPSN(Stateful):
         return MaskedPSNState(past, torch.zeros((), dtype=torch.int64, device=x.device))
 
     def step(self, x: Tensor, state: MaskedPSNState) -> tuple[Tensor, MaskedPSNState]:
+        renew_weights(self)
         out, state = self.forward(x.unsqueeze(0), state)
         return out[0], state
 
@@ -247,6 +248,7 @@ class SlidingPSN(Stateful):
         return SlidingPSNState(x.new_zeros(self.order - 1, *x.shape))
 
     def step(self, x: Tensor, state: SlidingPSNState) -> tuple[Tensor, SlidingPSNState]:
+        renew_weights(self)
         out, state = self.forward(x.unsqueeze(0), state)
         return out[0], state
 

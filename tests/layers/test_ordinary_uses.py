@@ -2,11 +2,12 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import prune
+from torch.nn.utils import prune, weight_norm
 
 from spikeloom.errors import CheckpointError, ConfigError, ShapeError
 from spikeloom.firing import SigmoidBernoulli
@@ -18,8 +19,9 @@ from spikeloom.layers import (
     Sequential,
     SparseDelayedLinear,
 )
+from spikeloom.layers.memory import HebbianRead, HebbianWrite
 from spikeloom.models import LSNN
-from spikeloom.neurons import LIF, FromEquation, LeakyReadout, MaskedPSN
+from spikeloom.neurons import LIF, FromEquation, LeakyReadout, MaskedPSN, SlidingPSN
 
 
 def seeded() -> torch.Generator:
@@ -72,6 +74,45 @@ def test_a_pruned_synapse_weighs_what_is_loaded() -> None:
     assert torch.equal(one(xs)[0], other(xs)[0])
     for _ in range(2):
         one(xs)[0].sum().backward()
+
+
+@pytest.mark.parametrize(
+    "hook", [lambda layer: prune.l1_unstructured(layer, "weight", 0.5), lambda layer: weight_norm(layer, "weight")]
+)
+@pytest.mark.parametrize(
+    ("make", "inner"),
+    [
+        (lambda: Recurrent(LIF(3.0, 0.3), nn.Linear(4, 4, bias=False)), "synapse"),
+        (lambda: Recurrent(LIF(3.0, 0.3), DelayedLinear(4, 4, delays=3)), "synapse"),
+        (lambda: DelayedLinear(4, 4, delays=3), ""),
+        (lambda: Sequential(DelayedLinear(4, 4, delays=3), LeakyReadout()), "layers.0"),
+        (lambda: HebbianWrite(4, 4), ""),
+        (lambda: HebbianRead(4, 4), ""),
+        (lambda: SlidingPSN(3), ""),
+        (lambda: MaskedPSN(9, 3), ""),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_a_weight_that_a_hook_computes_is_that_of_now_step_by_step_too(
+    make: Callable[[], Any], inner: str, hook: Callable[[nn.Module], object]
+) -> None:
+    torch.manual_seed(0)
+    layer, xs = make(), torch.rand(9, 2, 4, generator=seeded()) * 2
+    hook(layer.get_submodule(inner))
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
+    for _ in range(2):
+        state, out = layer.initial_state(xs[0]), []
+        for x in xs[:3]:
+            y, state = layer.step(x, state)
+            out.append(y)
+        torch.stack(out).sum().backward()
+        optimizer.step()
+    with torch.no_grad():
+        state, out = layer.initial_state(xs[0]), []
+        for x in xs:
+            y, state = layer.step(x, state)
+            out.append(y)
+        torch.testing.assert_close(torch.stack(out), layer(xs)[0])
 
 
 def test_samples_do_not_attend_to_one_another() -> None:

@@ -189,6 +189,7 @@ class HebbianWrite(_MemoryLayer):
         return {"recall": self.recall, "rule": None if self.rule is None else type(self.rule).__name__}
 
     def step(self, x: Tensor, state: WriteState) -> tuple[Tensor, WriteState]:
+        renew_weights(self)
         (x,) = xs = self._prepared(x.unsqueeze(0))
         self._check_write(xs, state)
         return self._step(x @ self.weight.T, state)
@@ -302,6 +303,7 @@ class HebbianRead(_MemoryLayer):
         return {"delay": self.delay}
 
     def step(self, x: Tensor, state: ReadState) -> tuple[Tensor, ReadState]:
+        renew_weights(self)
         (x,) = xs = self._prepared(x.unsqueeze(0))
         self._check_read(xs, state)
         return self._step(x @ self.weight[:, : self.n_in].T, self.weight[:, self.n_in :], state)
