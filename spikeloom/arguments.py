@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import ConfigError, DataError, ShapeError, SpikeloomError
+from .errors import ConfigError, DataError, ShapeError, SpikeloomError, unusual
 
 F = TypeVar("F", bound=Callable[..., Any])
 MEMORY = ("can't allocate", "alloc_cpu", "Unable to allocate", "Storage size calculation", "Maximum allowed dimension",
@@ -43,7 +43,8 @@ def explained(thing: F) -> F:
     Raises:
         ConfigError: an argument is of another kind than its annotation says, or a size asks for more memory than there
             is. An error that it caused is its cause; errors about anything else pass as they are.
-        ShapeError: a tensor without values, on meta, where they are needed.
+        ShapeError: a tensor without values, on meta, where they are needed; or a sparse one, or of another kind that
+            the function cannot compute with.
         DataError: a path cannot be one.
 
     >>> @explained
@@ -148,12 +149,23 @@ def _explanation(
     for name, value in given.items():
         if isinstance(value, Tensor) and value.is_meta:
             return ShapeError(f"{owner} looks at the values of {name}, but one on meta has none. Pass it on the CPU.")
+        if isinstance(value, Tensor) and (unusual(value) or (isinstance(error, NotImplementedError) and _short(value))):
+            found = unusual(value) or value.dtype
+            return ShapeError(
+                f"{owner} needs {name} as a dense tensor of real numbers that torch computes with, but got {found}. "
+                "Convert it with .to_dense() or .to(torch.float32)."
+            )
         if isinstance(value, (str, Path)) and isinstance(error, (OSError, ValueError)) and _no_path(error):
             return DataError(f"{owner} cannot use {name}={str(value)!r}: {error}. Pass a path that can be one.")
     if isinstance(error, MemoryError) or any(words in str(error) for words in MEMORY):
         sizes = ", ".join(f"{name}={value:,}" for name, value in given.items() if type(value) is int)
         return ConfigError(f"{owner} asks for more memory than there is, with {sizes}. Lower a size.")
     return None
+
+
+def _short(value: Tensor) -> bool:
+    """Whether torch stores such numbers without having all operations for them."""
+    return value.dtype in (torch.uint16, torch.uint32, torch.uint64)
 
 
 def _no_path(error: Exception) -> bool:

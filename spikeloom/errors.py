@@ -92,13 +92,29 @@ def check_generator(owner: str, generator: Any) -> None:
         )
 
 
-def check_dense(owner: str, xs: Tensor) -> None:
+USUAL = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32,
+         torch.uint64, torch.float16, torch.bfloat16, torch.float32, torch.float64)  # fmt: skip
+"""Types of real numbers that torch computes with."""
+
+
+def unusual(xs: Tensor) -> str:
+    """What a tensor is, in words, unless it is a dense tensor of real numbers; then nothing.
+
+    >>> unusual(torch.eye(2)), unusual(torch.eye(2).to_sparse())
+    ('', 'torch.float32 of layout torch.sparse_coo')
+    """
+    if xs.is_nested:
+        return f"{xs.dtype} in a nested tensor"
+    return "" if xs.dtype in USUAL and xs.layout is torch.strided else f"{xs.dtype} of layout {xs.layout}"
+
+
+def check_dense(owner: str, xs: Tensor, name: str = "") -> None:
     """Raise ShapeError unless `xs` is a dense tensor of real numbers."""
-    if not isinstance(xs, Tensor) or xs.is_complex() or xs.layout is not torch.strided:
-        found = f"{xs.dtype} of layout {xs.layout}" if isinstance(xs, Tensor) else type(xs).__name__
+    found = unusual(xs) if isinstance(xs, Tensor) else type(xs).__name__
+    if found:
         raise ShapeError(
-            f"{owner} needs a dense tensor of real numbers, but got {found}. Convert it with torch.as_tensor or "
-            ".to_dense()."
+            f"{owner} needs {name}{' as ' * bool(name)}a dense tensor of real numbers, but got {found}. Convert it "
+            "with torch.as_tensor, .to_dense() or .to(torch.float32)."
         )
 
 
@@ -109,7 +125,7 @@ def check_sequence(owner: str, xs: Tensor, features: int | None = None) -> None:
         raise ShapeError(
             f"{owner} needs a tensor {expected}, but got {type(xs).__name__}. Convert it with torch.as_tensor."
         )
-    if not xs.is_floating_point():
+    if not xs.is_floating_point() and not xs.is_quantized:
         raise ShapeError(f"{owner} needs floating point input, but got {xs.dtype}. Call .float() on it first.")
     check_dense(owner, xs)
     if xs.dim() < 3 or xs.shape[0] == 0:
@@ -126,6 +142,8 @@ def check_sequence(owner: str, xs: Tensor, features: int | None = None) -> None:
 
 def check_steps(owner: str, xs: Tensor) -> None:
     """Raise ShapeError unless `xs` is a tensor with at least one step."""
+    if isinstance(xs, Tensor) and (xs.is_nested or xs.is_mkldnn):
+        check_dense(owner, xs)
     if not isinstance(xs, Tensor) or xs.dim() == 0 or len(xs) == 0:
         found = list(xs.shape) if isinstance(xs, Tensor) else type(xs).__name__
         raise ShapeError(

@@ -96,14 +96,20 @@ def _recording(owner: str, events: Array) -> Array:
     return events if events.dtype == EVENT else make(events["x"], events["y"], events["t"], events["p"])
 
 
+def _exact(numbers: Array) -> Array:
+    """Short numbers in float64: compared in their own type, a bound is rounded, or infinite."""
+    return numbers.astype(np.float64) if numbers.dtype.kind == "f" else numbers
+
+
 def _cells(column: Array, name: str) -> Array:
     """Cells along one axis, if they are whole numbers that the field of a recording holds."""
     most = np.iinfo(EVENT[name]).max
     wrong = np.ones(column.shape, bool)
     if column.dtype.kind in "iuf":
-        wrong = ~((column >= 0) & (column <= most))
+        exact = _exact(column)
+        wrong = ~((exact >= 0) & (exact <= most))
         if column.dtype.kind == "f":
-            wrong |= np.rint(column) != column
+            wrong |= np.rint(exact) != exact
     _refuse_data(column, wrong, name, f"a whole number from 0 to {most:,}")
     return column
 
@@ -113,12 +119,13 @@ def _microseconds(times: Array, unit: TimeUnit) -> Array:
     if times.dtype.kind not in "iuf" and times.size:
         raise DataError(f"Times are numbers, but t is {times.dtype}. Convert them first.")
     scale = TIME_UNITS[unit]
+    times = _exact(times)
     wrong = ~((times >= 0) & (times <= 1000 * LATEST / scale))
     _refuse_data(times, wrong, "time", f"0 to {1000 * LATEST / scale:.3g} {unit}")
     if unit == "us" and times.dtype.kind == "f":
         expected = 'a whole number of us; pass unit="s" or unit="ms" for times in seconds or milliseconds'
         _refuse_data(times, np.rint(times) != times, "time", expected)
-    exact = times.astype(np.float64) * scale if times.dtype.kind == "f" else times.astype(np.int64) * scale
+    exact = times * scale if times.dtype.kind == "f" else times.astype(np.int64) * scale
     found: Array = np.rint(exact).astype(np.int64)
     return found
 
@@ -225,6 +232,7 @@ def check(events: Array, width: int, height: int, name: str) -> Array:
         DataError: there is none, a cell is outside the sensor, or a time is negative, above a minute or out of order.
     """
     events = _recording("check", events)
+    _check_sensor("check", width, height)
     if not len(events):
         raise DataError(f"{name} is an empty recording. Remove it, or download it again.")
     x, y, time = events["x"], events["y"], events["t"]
@@ -245,6 +253,16 @@ def check(events: Array, width: int, height: int, name: str) -> Array:
             f"{1000 * LONGEST:,.0f} us. Sort the events by time, or download the file again."
         )
     return events
+
+
+def _check_sensor(owner: str, width: int, height: int) -> None:
+    """Raise ConfigError unless a recording has room for the cells of a sensor of this size."""
+    most = np.iinfo(EVENT["x"]).max + 1
+    if not 1 <= min(width, height) <= max(width, height) <= most:
+        raise ConfigError(
+            f"{owner} needs width and height of 1 to {most:,} cells, but got {width} x {height}. Pass the size of the "
+            "sensor."
+        )
 
 
 @explained
@@ -278,8 +296,12 @@ def stabilize(events: Array, width: int, height: int) -> Array:
         saccade 3   x' = x - 3 + 7 s          y' = y + 2              s = t / 105 ms - 2
 
     What leaves is decided before x' and y' are rounded.
+
+    Raises:
+        ConfigError: the sensor is larger than the cells of a recording.
     """
     events = _recording("stabilize", events)
+    _check_sensor("stabilize", width, height)
     number = np.clip(events["t"] // SACCADE, 0, 2)
     moved = events["t"] / SACCADE - number
     x = events["x"] + np.array([4.0, 0.5, -3.0])[number] + np.array([-3.5, -3.5, 7.0])[number] * moved
@@ -315,12 +337,14 @@ def units(events: Array, width: int, height: int, keep: Polarity) -> Array:
     """The unit of every event; ON events come after all cells of OFF events if both polarities are kept apart.
 
     Raises:
+        ConfigError: the sensor is larger than the cells of a recording.
         DataError: an event is outside the sensor.
 
     >>> units(make(np.array([2, 2]), 1, np.zeros(2), np.array([False, True])), 10, 10, "both")
     array([ 12, 112], dtype=uint16)
     """
     events = _recording("units", events)
+    _check_sensor("units", width, height)
     check_choice("polarity to keep", keep, POLARITIES)
     x, y = events["x"], events["y"]
     outside = (x < 0) | (x >= width) | (y < 0) | (y >= height)
@@ -342,7 +366,7 @@ def _channels(width: int, height: int, keep: Polarity) -> int:
 @explained
 def milliseconds(microseconds: Array) -> Array:
     """Times in float32, rounded up: floor(t / window) is then the right bin for windows of whole us, as 0.1 ms."""
-    exact = microseconds / 1000
+    exact = microseconds / np.float64(1000)
     near = exact.astype(np.float32)
     return np.where(near < exact, np.nextafter(near, np.float32(np.inf)), near)
 
@@ -378,6 +402,7 @@ def convert(
     (array([2.5], dtype=float32), array([6], dtype=uint16), 16)
     """
     check_choice("polarity", keep, POLARITIES)
+    _check_sensor("convert", width, height)
     channels = _channels(width, height, keep)
     check_count("convert", least=0, at_most=at_most)
     if isinstance(recordings, str):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..arguments import explained
-from ..errors import ConfigError, DataError, ShapeError, as_number, check_count, check_generator, check_positive
+from ..errors import USUAL, ConfigError, DataError, ShapeError, as_number, check_count, check_generator, check_positive
 
 Array = NDArray[Any]
 Rounding = Literal["floor", "ceil"]
@@ -99,7 +99,7 @@ class SpikeTrains:
                     f"{source} needs a list of {name} for every sample, but got {type(samples).__name__}. Pass lists "
                     "of lists, such as [[1.0, 2.5], [0.5]]."
                 )
-        lists = [np.asarray(sample) for sample in times]
+        lists = [as_array(sample, f"{source}: times of sample {number}") for number, sample in enumerate(times)]
         addresses = [whole(sample, f"{source}: units of sample {number}") for number, sample in enumerate(units)]
         sizes = [[sample.shape for sample in samples] for samples in (lists, addresses)]
         if sizes[0] != sizes[1] or any(len(shape) != 1 for shape in sizes[0]):
@@ -224,7 +224,10 @@ class SpikeTrains:
             )
 
     def _chosen(self, indices: Sequence[int] | Array | Tensor) -> Array:
-        chosen = np.asarray(indices.cpu() if isinstance(indices, Tensor) else indices).reshape(-1)
+        try:
+            chosen = as_array(indices.cpu() if isinstance(indices, Tensor) else indices, "indices").reshape(-1)
+        except (DataError, NotImplementedError) as error:
+            raise ConfigError(f"indices are a list of whole numbers, but: {error}") from error
         if len(chosen) and chosen.dtype.kind not in "iu":
             raise ConfigError(
                 f"indices are whole numbers, but got {chosen.dtype}. Of a mask, pass the places of what is true: "
@@ -275,9 +278,21 @@ def narrowed(units: Array, channels: int) -> Array:
     return narrow if bool((narrow == units).all()) else units
 
 
+def as_array(values: Any, what: str) -> Array:
+    """Numbers as an array, or a DataError."""
+    if isinstance(values, Tensor) and values.requires_grad:
+        raise DataError(f"{what} require a gradient, which events cannot have. Pass them with .detach().")
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # a ragged list, a tensor that is sparse or on meta
+        raise DataError(f"{what} cannot be an array: {error}. Pass a flat list or array of numbers.") from error
+
+
 def whole(values: Any, what: str) -> Array:
     """An array of whole numbers, int64 unless it is of whole numbers already; or a DataError."""
-    array = np.asarray(values)
+    array = as_array(values, what)
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{what} should be below 2**63, but go up to {array.max():,}. Correct them.")
     if array.dtype.kind in "iu":
         return array
     if not array.size:
@@ -392,7 +407,7 @@ def raster(
     check_generator("raster", generator)
     if rounding not in ("floor", "ceil"):
         raise ConfigError(f'raster needs rounding "floor" or "ceil", but got {rounding!r}.')
-    if not isinstance(dtype, torch.dtype) or dtype.is_complex:
+    if dtype not in USUAL:
         raise ConfigError(f"raster needs a dtype of real numbers, such as torch.float32, but got {dtype!r}.")
     if augment is not None and not isinstance(augment, Augmentation):
         raise ConfigError(f"raster needs augment as an Augmentation or None, but got {type(augment).__name__}.")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import explained
-from ..errors import ConfigError, ShapeError, check_count, check_positive
+from ..errors import ConfigError, ShapeError, check_count, check_dense, check_positive
 from ..kernels.noise import draw
 
 MOST = 1 << 40
@@ -38,6 +38,7 @@ def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float 
     if not isinstance(rates, Tensor) or rates.is_complex() or rates.dim() < 1:
         found = f"{rates.dtype} {list(rates.shape)}" if isinstance(rates, Tensor) else type(rates).__name__
         raise ShapeError(f"poisson needs a tensor of rates [B, *N], but got {found}. Convert it with torch.as_tensor.")
+    check_dense("poisson", rates, "rates")
     if rates.device.type != generator.device.type:
         raise ShapeError(
             f"poisson got rates on {rates.device} but a generator on {generator.device}. Make the generator with "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import explained
-from ..errors import ConfigError, ShapeError, check_count, check_positive
+from ..errors import ConfigError, ShapeError, check_count, check_dense, check_positive, unusual
 from ..kernels.noise import later, uniform
 
 MOST = 100_000_000
@@ -36,9 +36,12 @@ def events_of(xs: Tensor) -> Events:
     >>> events_of(torch.tensor([[[0.0, 2.0]], [[1.0, 0.0]]]))
     Events(first=tensor([0, 1, 2]), unit=tensor([1, 0], dtype=torch.int32), times=tensor([2., 1.]))
     """
-    if not isinstance(xs, Tensor) or xs.dim() != 3 or xs.is_complex() or xs.device.type != "cpu":
-        found = f"{xs.dtype} {list(xs.shape)} on {xs.device}" if isinstance(xs, Tensor) else type(xs).__name__
-        raise ShapeError(f"events_of needs real numbers [T, B, I] on the CPU, but got {found}. Move them there first.")
+    odd = unusual(xs) if isinstance(xs, Tensor) else type(xs).__name__
+    if odd or xs.dim() != 3 or xs.device.type != "cpu":
+        found = odd or f"{xs.dtype} {list(xs.shape)} on {xs.device}"
+        raise ShapeError(
+            f"events_of needs real numbers [T, B, I] on the CPU, but got {found}. Convert or move them first."
+        )
     if xs.shape[-1] > 1 << 31:
         raise ShapeError(f"events_of numbers inputs from 0 to {(1 << 31) - 1:,}, but got {xs.shape[-1]:,}. Use fewer.")
     short = xs.dtype in (torch.float16, torch.bfloat16, torch.bool)  # the compiled loop has no such types
@@ -97,7 +100,7 @@ def poisson_events(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
         raise ShapeError(f"poisson_events needs the CPU, but got {rates.device}, {noise.device}. Use poisson_counts.")
     batch = len(rates)
     kernels, values = _kernels(), rates.detach().double().contiguous().numpy()
-    room = int(float(rates.sum()) * steps * dt / 1000 * 1.5) + 1000
+    room = int(float(rates.double().sum()) * steps * dt / 1000 * 1.5) + 1000
     while True:
         rows, units = torch.empty(room, dtype=torch.int64), torch.empty(room, dtype=torch.int32)
         first = torch.zeros(steps * batch + 1, dtype=torch.int64)
@@ -137,21 +140,23 @@ def poisson_counts(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
 
 def _check(owner: str, rates: Tensor, steps: int, noise: Tensor, dt: float) -> None:
     check_positive(owner, dt=dt)
-    if rates.dim() != 2 or rates.is_complex() or tuple(noise.shape) != (len(rates), 2) or noise.dtype != torch.int64:
+    check_dense(owner, rates, "rates")
+    if rates.dim() != 2 or tuple(noise.shape) != (len(rates), 2) or noise.dtype != torch.int64:
         raise ShapeError(
             f"{owner} needs rates [B, I] and noise int64 [B, 2], got {rates.dtype} {list(rates.shape)} and "
             f"{noise.dtype} {list(noise.shape)}. Make it by keys(B, device, generator)."
         )
     check_count(owner, steps=steps)
-    if not bool(((rates >= 0) & rates.isfinite()).all()):
+    exact = rates.double()
+    if not bool(((exact >= 0) & exact.isfinite()).all()):
         raise ConfigError(
-            f"{owner} needs rates >= 0 Hz, but got rates from {float(rates.min())} to {float(rates.max())} Hz."
+            f"{owner} needs rates >= 0 Hz, but got rates from {float(exact.min())} to {float(exact.max())} Hz."
         )
-    expected = float(rates.sum(dtype=torch.float64)) * steps * dt / 1000
+    expected = float(exact.sum()) * steps * dt / 1000
     if expected > MOST:
         raise ConfigError(
             f"{owner} would draw about {expected:.2g} spikes, more than {MOST:,}. Lower the rates, which go up to "
-            f"{float(rates.max()):g} Hz, or ask for fewer samples or steps at a time."
+            f"{float(exact.max()):g} Hz, or ask for fewer samples or steps at a time."
         )
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..arguments import explained
 from ..core import Structured
-from ..errors import CheckpointError, ConfigError, ShapeError
+from ..errors import CheckpointError, ConfigError, ShapeError, check_dense
 from ..rules.deep_r import budget
 from .delay import DelayedSynapses
 
@@ -190,6 +190,8 @@ class SignedSparseLinear(SignedSparse):
         self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Tensor) and (x.is_nested or x.is_mkldnn):
+            check_dense("SignedSparseLinear", x)
         if not isinstance(x, Tensor) or x.dim() == 0 or x.shape[-1] != self.in_features or _no_steps(x):
             shape = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise ShapeError(

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import explained
-from ..errors import ConfigError, ShapeError, check_positive
+from ..errors import ConfigError, ShapeError, check_dense, check_positive
 from .local import like_weight, zeros
 
 Forgets = Literal["pre", "post", "never"]
@@ -90,6 +90,8 @@ class Hebbian:
 
     def update(self, weight: Tensor, pre: Tensor, post: Tensor, traces: HebbianTraces) -> tuple[Tensor, HebbianTraces]:
         """One step of all synapses, in the dtype of the weight; the activity may be of any real type."""
+        for name, part in (("weight", weight), ("pre", pre), ("post", post)):
+            check_dense("Hebbian", part, name)
         two = pre.dim() == post.dim() == 2
         if not two or tuple(weight.shape) != (len(pre), post.shape[-1], pre.shape[-1]) or len(pre) != len(post):
             raise ShapeError(

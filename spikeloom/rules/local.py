@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import ShapeError
+from ..errors import ShapeError, check_dense
 
 Traces = Any
 """A NamedTuple of tensors: what a rule remembers of the spikes of both sides."""
@@ -27,6 +27,8 @@ def zeros(*spikes: Tensor) -> tuple[Tensor, ...]:
     >>> zeros(torch.ones(1, 2, dtype=torch.int64))
     (tensor([[0., 0.]]),)
     """
+    for part in spikes:
+        check_dense("initial_traces", part, "spikes")
     kinds = (part.dtype if part.is_floating_point() else torch.get_default_dtype() for part in spikes)
     return tuple(torch.zeros_like(part, dtype=kind) for part, kind in zip(spikes, kinds, strict=True))
 
@@ -40,6 +42,7 @@ def like_weight(owner: str, weight: Tensor, spikes: dict[str, Tensor], traces: d
     Raises:
         ShapeError: the weight holds no real numbers, or something is of another shape or on another device.
     """
+    check_dense(owner, weight, "weight")
     if not weight.is_floating_point():
         raise ShapeError(
             f"{owner} needs a floating point weight, but got {weight.dtype}: steps of a rule are parts of one. Call "
@@ -48,8 +51,9 @@ def like_weight(owner: str, weight: Tensor, spikes: dict[str, Tensor], traces: d
     result = []
     for name, part in (spikes | traces).items():
         shape = (spikes["pre"] if name.endswith("pre") else spikes["post"]).shape
-        if not isinstance(part, Tensor) or part.shape != shape or part.is_complex():
-            got = f"{part.dtype} {list(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
+        check_dense(owner, part, name)
+        if part.shape != shape:
+            got = f"{part.dtype} {list(part.shape)}"
             raise ShapeError(
                 f"{owner} needs {name} {list(shape)} of real numbers, but got {got}. Start with "
                 "initial_traces(pre, post) of these samples, or carry on with the traces that it returned."

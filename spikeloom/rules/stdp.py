@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ..arguments import explained
 from ..core import constant
-from ..errors import ConfigError, ShapeError, check_positive
+from ..errors import ConfigError, ShapeError, check_dense, check_positive
 from .local import like_weight, zeros
 
 SoftBound = Literal["none", "post", "both", "original"]
@@ -125,8 +125,9 @@ class STDP:
 
     def update(self, weight: Tensor, pre: Tensor, post: Tensor, traces: STDPTraces) -> tuple[Tensor, STDPTraces]:
         """One step of all synapses, in the dtype of the weight; spikes may be of any real type."""
+        self._check_kinds(weight, pre, post)
         for name, spikes in (("pre", pre), ("post", post)):
-            if not bool((spikes >= 0).all()):  # nor NaN
+            if spikes.dtype.is_signed and not bool((spikes >= 0).all()):  # nor NaN
                 raise ConfigError(
                     f"STDP needs spikes or counts, 0 or above, but {name} holds {float(spikes.min()):g}. Pass spikes, "
                     "not voltages or rates with a sign."
@@ -134,6 +135,17 @@ class STDP:
         self.check_weight("STDP", weight)
         weight = weight.clone()
         return weight, self.update_(weight, pre, post, traces)
+
+    @staticmethod
+    def _check_kinds(weight: Tensor, pre: Tensor, post: Tensor) -> None:
+        for name, part in (("weight", weight), ("pre", pre), ("post", post)):
+            check_dense("STDP", part, name)
+            if part.device != weight.device:
+                raise ShapeError(
+                    f"STDP has its weight on {weight.device}, but {name} on {part.device}. Move one with .to()."
+                )
+        if weight.is_meta:
+            raise ShapeError("STDP looks at the values of weight, but one on meta has none. Pass it on the CPU.")
 
     def check_weight(self, owner: str, weight: Tensor) -> None:
         """Raise ConfigError unless all weights are numbers within the bounds of this rule."""
@@ -149,6 +161,16 @@ class STDP:
 
     def update_(self, weight: Tensor, pre: Tensor, post: Tensor, traces: STDPTraces) -> STDPTraces:
         """The same, with the new weight in place of the old one; values are not looked at."""
+        self._check_kinds(weight, pre, post)
+        if weight.requires_grad and weight.is_leaf and torch.is_grad_enabled():
+            raise ConfigError(
+                "STDP.update_ changes the weight where it is, but this one requires a gradient. Call it inside "
+                "torch.no_grad(), or take the new weight that update returns."
+            )
+        shared = any(count > 1 and step == 0 for count, step in zip(weight.shape, weight.stride(), strict=True))
+        if shared or (weight.is_inference() and not torch.is_inference_mode_enabled()):
+            kind = "is expanded, so that weights share their memory" if shared else "was made in inference mode"
+            raise ShapeError(f"STDP.update_ changes the weight where it is, but this one {kind}. Pass a clone of it.")
         two = pre.dim() == post.dim() == 2
         if not two or weight.shape != (post.shape[-1], pre.shape[-1]) or len(pre) != len(post):
             raise ShapeError(

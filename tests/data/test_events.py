@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -435,3 +436,35 @@ def test_recordings_of_other_types_are_read_as_what_they_say() -> None:
     seconds["t"] = [0.25, 0.5]
     with pytest.raises(DataError, match='pass unit="s"'):
         events.check(seconds, 10, 10, "a recording")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"x": np.array([32768.0], np.float16)}, r"the x 3.277e\+04, which is not a whole number from 0 to 32,767"),
+        ({"y": np.array([np.inf], np.float16)}, "the y inf"),
+        ({"t": np.array([np.inf], np.float16)}, "the time inf, which is not 0 to"),
+        ({"t": np.array([np.inf], np.float16), "unit": "s"}, "the time inf, which is not 0 to"),
+        ({"t": np.array([2**64 - 1], np.uint64)}, "the time 18446744073709551615"),
+        ({"p": np.array([np.inf], np.float16)}, "the polarity inf"),
+    ],
+)
+def test_bounds_are_not_rounded_to_the_type_of_a_column(columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        events.make(**{"x": np.array([1]), "y": 0, "t": np.array([5]), "p": True, **columns})
+
+
+def test_a_sensor_beyond_the_cells_of_a_recording_is_refused() -> None:
+    one = events.make(np.array([32767]), 2, np.array([5]), True)
+    assert events.stabilize(one, 32768, 5)["x"].tolist() == []  # 4 cells on, it has left the sensor
+    for call in (
+        lambda: events.stabilize(one, 32769, 5),
+        lambda: events.units(one, 2**61, 5, "both"),
+        lambda: events.check(one, 32769, 0, "a"),
+    ):
+        with pytest.raises(ConfigError, match="needs width and height of 1 to 32,768 cells"):
+            call()
+
+
+def test_milliseconds_of_short_types_are_exact() -> None:
+    assert events.milliseconds(np.array([2049.0, 60000.0]).astype(np.float16)).tolist() == [2.0480000972747803, 60.0]

@@ -1,6 +1,7 @@
 """Events and rasters: the worked trace, counts, both augmentations against their equations, flipped bits."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -426,3 +427,54 @@ def test_a_raster_beyond_the_memory_is_refused() -> None:
     trains = SpikeTrains.of([[1e9]], [[0]], [0], 700, ("a",))
     with pytest.raises(ConfigError, match=r"more memory than there is\. Pass a longer window"):
         raster(trains, [0])
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize.*:UserWarning")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"times": [torch.tensor([1.0, 2.0], requires_grad=True), [3.0]]}, "times of sample 0 require a gradient"),
+        ({"units": [[0, 1], torch.tensor([1.0], requires_grad=True)]}, "units of sample 1 require a gradient"),
+        ({"times": [[1.0, [2.0, 3.0]], [3.0]]}, "times of sample 0 cannot be an array"),
+        ({"units": [[1, [2, 3]], [3]]}, "units of sample 0 cannot be an array"),
+        ({"times": [torch.tensor([1.0, 2.0]).to_sparse(), [3.0]]}, "times of sample 0 cannot be an array"),
+        ({"times": [torch.tensor([1.0, 2.0], device="meta"), [3.0]]}, "times of sample 0 cannot be an array"),
+        ({"times": [torch.tensor([1.0, 2.0]).bfloat16(), [3.0]]}, "times of sample 0 cannot be an array"),
+        ({"times": [np.array([1.0, np.inf], np.float16), [3.0]]}, "event 1 of sample 0 has the time inf"),
+        ({"units": [np.array([1.0, np.inf], np.float16), [3]]}, "units of sample 0 should be whole numbers"),
+        ({"speakers": np.array([2**64 - 1, 0], np.uint64)}, r"speakers should be below 2\*\*63"),
+    ],
+)
+def test_samples_of_another_kind_are_named(changes: dict[str, Any], message: str) -> None:
+    right = {
+        "times": [[1.0, 2.0], [3.0]],
+        "units": [[0, 1], [1]],
+        "labels": [0, 1],
+        "channels": 4,
+        "classes": ("a", "b"),
+    }
+    with pytest.raises(DataError, match=message):
+        SpikeTrains.of(**{**right, **changes, "classes": ("a", "b")})
+
+
+@pytest.mark.parametrize("dtype", [torch.quint8, torch.qint32, torch.bits8, torch.complex64, torch.float8_e8m0fnu])
+def test_rasters_are_of_types_that_torch_computes_with(dtype: torch.dtype) -> None:
+    with pytest.raises(ConfigError, match="raster needs a dtype of real numbers"):
+        raster(trains(), [0], dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [
+        torch.tensor([0]).to_sparse(),
+        torch.tensor([0], device="meta"),
+        torch.tensor([0.0], requires_grad=True),
+        torch.tensor([0.0]).bfloat16(),
+        [0, [1]],
+        [10**30],
+    ],
+)
+def test_indices_of_another_kind_are_refused(indices: Any) -> None:
+    for call in (lambda: raster(trains(), indices), lambda: trains().select(indices)):
+        with pytest.raises((ConfigError, ShapeError), match="indices"):
+            call()

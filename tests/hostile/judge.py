@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeloom import kernels
-from spikeloom.errors import SpikeloomError
+from spikeloom.errors import SpikeloomError, unusual
 
 from .layers import B, N, Row
 
@@ -107,6 +107,6 @@ def gradient(layer: nn.Module, xs: Tensor) -> list[Tensor]:
 def untouched(xs: Any) -> Any:
     """A copy by which one sees whether a call changed its input."""
     with suppress(RuntimeError, NotImplementedError, TypeError):
-        if isinstance(xs, Tensor) and xs.device.type != "meta":
+        if isinstance(xs, Tensor) and xs.device.type != "meta" and not unusual(xs):
             return xs.detach().clone()
     return None

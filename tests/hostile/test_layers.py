@@ -24,6 +24,7 @@ def cells() -> list[Any]:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:.*(quantize|nested tensors).*:UserWarning")
 @pytest.mark.parametrize(("row", "name", "engine"), cells())
 def test_an_input_gives_what_the_definition_gives_or_an_error(row: Row, name: str, engine: str) -> None:
     xs, clean = INPUTS[name](valid(row))

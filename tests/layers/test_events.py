@@ -111,9 +111,7 @@ def test_rates_of_bytes_are_rates() -> None:
     assert poisson_counts(rates, 300, key).dtype == torch.float32
     assert poisson_counts(rates, 300, key).double().equal(expected)
     assert sequence_of(poisson_events(rates, 300, key), 1, 3).double().equal(expected)
-    for rates, key in (
-        (torch.ones(1, 2), noise(1).to(torch.int32)),
-        (torch.ones(1, 2, dtype=torch.complex64), noise(1)),
-    ):
-        with pytest.raises(ShapeError, match=r"noise int64 \[B, 2\], got"):
-            poisson_events(rates, 5, key)
+    with pytest.raises(ShapeError, match=r"noise int64 \[B, 2\], got"):
+        poisson_events(torch.ones(1, 2), 5, noise(1).to(torch.int32))
+    with pytest.raises(ShapeError, match=r"needs rates as a dense tensor of real numbers, but got torch\.complex64"):
+        poisson_events(torch.ones(1, 2, dtype=torch.complex64), 5, noise(1))

@@ -11,6 +11,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from ...arguments import explained
@@ -77,7 +78,7 @@ def _classes() -> tuple[Any, Any]:
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             if self.cards is None:
                 raise gymnasium.error.ResetNeeded("Call reset() before step().")
-            self.cards, reward, over = self.game.step(self.cards, torch.tensor([int(action)]))
+            self.cards, reward, over = self.game.step(self.cards, _actions(action).reshape(-1))
             return self._seen(), float(reward), bool(over), False, {"flips": int(self.cards.flips)}
 
         def render(self) -> str:
@@ -116,7 +117,7 @@ def _classes() -> tuple[Any, Any]:
             if self.cards is None:
                 raise gymnasium.error.ResetNeeded("Call reset() before step().")
             anew = self.over
-            chosen = torch.as_tensor(actions, dtype=torch.int64)
+            chosen = _actions(actions)
             cards, reward, over = self.game.step(self.cards, chosen)
             self.cards = self.game.renew(cards, anew, self.draws)
             reward, self.over = reward.masked_fill(anew, 0.0), over & ~anew
@@ -125,6 +126,11 @@ def _classes() -> tuple[Any, Any]:
             return seen, reward.double().numpy(), self.over.numpy(), torch.zeros_like(over).numpy(), {"flips": flips}
 
     return ConcentrationEnv, ConcentrationVectorEnv
+
+
+def _actions(actions: Any) -> torch.Tensor:
+    """Cells as whole numbers; DataError for what is none, such as 1.5."""
+    return torch.as_tensor(whole(actions, "actions").astype(np.int64))
 
 
 def _generator(numpy_draws: Any) -> torch.Generator:
