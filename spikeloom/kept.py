@@ -7,8 +7,10 @@ Directory Specification). A file starts with the SHA-256 of its name and content
 or another program damaged is never used.
 """
 
+import errno
 import hashlib
 import os
+import stat
 import time
 import uuid
 from contextlib import suppress
@@ -21,6 +23,26 @@ _DIGEST = 67
 """Length of the first line, "# " and the digest."""
 _STALE = 3600.0
 """Age in seconds of a temporary file whose process is dead, if any ever is."""
+
+
+def regular(path: Path) -> Path:
+    """This path, if a file can be read from there or written there: a regular file, or nothing yet.
+
+    A pipe that nobody writes to would keep its reader waiting for ever, and a rename would put a file in the place of a
+    device.
+
+    Raises:
+        OSError: it is a folder, a pipe or a device, or has no name.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = stat.S_IFREG
+    if stat.S_ISDIR(mode) or not path.name:
+        raise OSError(errno.EISDIR, "it is a folder")
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return path
 
 
 def folder(part: str) -> Path:

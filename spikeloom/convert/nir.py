@@ -33,6 +33,7 @@ from .. import hdf5
 from ..core import Stateful, renew_weights
 from ..errors import ConfigError, DataError, ExportError, check_positive
 from ..firing import Firing
+from ..kept import regular
 from ..layers import DelayedSynapses, Recurrent, Sequential
 from ..neurons import ALIF, LIF, LeakyReadout, LIFCurve, RateNeuron, ReLUCurve, SynapticLIF, SynapticReadout
 from .converted import Converted, Op, refs
@@ -188,7 +189,11 @@ def write_nir(graph: "nir.NIRGraph", path: Path | str) -> None:
     if not isinstance(graph, _nir().NIRGraph):
         raise ExportError(f"write_nir needs a NIRGraph, but got {type(graph).__name__}. Make one with to_nir(model).")
     path = Path(path)
-    buffer, unfinished = io.BytesIO(), path.with_name(f".{path.name}.tmp")
+    try:
+        unfinished = regular(path).with_name(f".{path.name}.tmp")
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror}. Name a file.") from error
+    buffer = io.BytesIO()
     _nir().write(buffer, graph)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

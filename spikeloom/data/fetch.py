@@ -17,6 +17,7 @@ from typing import TypedDict
 
 from ..arguments import explained
 from ..errors import ConfigError, DataError
+from ..kept import regular
 
 
 @explained
@@ -136,7 +137,7 @@ def digests(path: Path) -> tuple[str, str]:
     """The MD5 and the SHA-256 of a file, read in pieces; or a DataError."""
     both = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             while piece := file.read(1 << 20):
                 for digest in both:
                     digest.update(piece)
@@ -149,7 +150,7 @@ def digests(path: Path) -> tuple[str, str]:
 def read_bytes(path: Path) -> bytes:
     """The content of a file, or a DataError."""
     try:
-        return path.read_bytes()
+        return regular(path).read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from error
 

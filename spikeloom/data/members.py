@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from ..arguments import explained
 from ..errors import DataError
+from ..kept import regular
 from .fetch import digests, read_bytes
 
 LARGEST = 1 << 22
@@ -147,7 +148,7 @@ def read_tar(source: Path | str, pattern: re.Pattern[str], advice: str, largest:
     found: dict[str, bytes] = {}
     total = 0
     try:
-        with source.open("rb") as plain:
+        with regular(source).open("rb") as plain:
             packed = plain.read(2) == b"\x1f\x8b"
             plain.seek(0)
             guarded: Any = _Guarded(gzip.GzipFile(fileobj=plain) if packed else plain, max(largest, LARGEST))
@@ -208,7 +209,7 @@ def opened_zip(source: Path, advice: str, check: bool = True) -> Iterator[zipfil
         DataError: the zip file is damaged, or its directory does not agree with what lies before it.
     """
     try:
-        with zipfile.ZipFile(source) as archive:
+        with zipfile.ZipFile(regular(source)) as archive:
             if check:
                 _check_directory(archive)
             yield archive

@@ -24,6 +24,7 @@ import torch
 from .. import hdf5
 from ..arguments import explained
 from ..errors import ConfigError, DataError
+from ..kept import regular
 from . import events
 from .fetch import DataFile, Description, digests, folder
 from .fetch import describe as describe_file
@@ -209,7 +210,7 @@ def _path(split: str) -> Path:
 
 def _read(path: Path, wanted: list[hdf5.Part]) -> hdf5.Parts:
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             return hdf5.read(file, wanted, str(path), ADVICE)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. {ADVICE}") from error

@@ -23,6 +23,7 @@ import numpy as np
 from .. import hdf5
 from ..arguments import explained
 from ..errors import ConfigError, DataError
+from ..kept import regular
 from .fetch import DataFile, Description, locate
 from .fetch import describe as describe_file
 from .members import opened_zip
@@ -142,7 +143,7 @@ def write(path: Path | str, trains: SpikeTrains) -> None:
     """
     trains.check(str(path))
     try:
-        with h5py.File(path, "w") as file:
+        with h5py.File(regular(Path(path)), "w") as file:
             for name, values, dtype in (
                 ("spikes/times", trains.times / 1000, np.float16),
                 ("spikes/units", trains.units, unit_type(trains.channels)),
@@ -161,7 +162,7 @@ def write(path: Path | str, trains: SpikeTrains) -> None:
 def _read(path: Path, wanted: list[hdf5.Part]) -> hdf5.Parts:
     """Parts of the HDF5 file, unpacked if need be; whatever goes wrong inside becomes a DataError."""
     try:
-        with tempfile.TemporaryFile() as unpacked, path.open("rb") as raw:
+        with tempfile.TemporaryFile() as unpacked, regular(path).open("rb") as raw:
             return hdf5.read(_unpack(path, raw, unpacked), wanted, str(path), ADVICE)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"{path} cannot be read as an HDF5 file ({error}). {ADVICE}") from error

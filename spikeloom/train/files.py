@@ -34,10 +34,15 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Create or replace `path` with what `write(stream)` puts into the stream, or leave it as it was.
 
     Raises:
-        CheckpointError: the file cannot be written, for example because the disk is full, or it is a link.
+        CheckpointError: the file cannot be written, for example because the disk is full, or it is a link, a
+            folder or a device.
     """
-    unfinished = temporary(path)
     try:
+        if not path.name or path.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not path.is_symlink() and path.exists() and not path.is_file():  # a rename would take the place of a device
+            raise OSError(errno.EINVAL, "it is no regular file")
+        unfinished = temporary(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         for place in (path, unfinished):
             if place.is_symlink():
@@ -213,6 +218,8 @@ def cannot_write(path: Path, error: OSError) -> CheckpointError:
             "Remove the link, then go on with `spikeloom resume`."
         )
     remedy = "Free some space" if error.errno in FULL else "Make the folder writable"
+    if error.errno in (errno.EISDIR, errno.EINVAL):
+        remedy = "Move away what is there"
     return CheckpointError(
         f"{path} cannot be written: {error.strerror or error}. What was saved before is kept. "
         f"{remedy}, then go on with `spikeloom resume`."
