@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, unusual
 from . import metrics, ranks, saved, termination
 from .firing import Firing
 from .run import Part, Run, check_numbers
@@ -138,6 +139,30 @@ def _check_arguments(
                 f"fit keeps parts with a state_dict, such as modules and optimisers, but {name!r} is "
                 f"{type(part).__name__}. Leave it out, or keep it in a Carry."
             )
+        if isinstance(part, nn.Module):
+            _check_tensors(name, part)
+
+
+def _check_tensors(part: str, module: nn.Module) -> None:
+    """Raise ConfigError for a parameter or a buffer that cannot be trained, saved and compared."""
+    lost = {f"{path}.{name}".lstrip(".") for path, one in module.named_modules() for name in _unsaved(one)}
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        where = f"fit got {part!r}, whose {name}"
+        if isinstance(tensor, UninitializedTensorMixin):
+            raise ConfigError(f"{where} has no shape yet. Call the module once with an example before fit.")
+        if name in lost:
+            continue
+        if tensor.is_meta:
+            raise ConfigError(
+                f"{where} has no values, for it is on meta. Call to_empty(device=...) and set or load its values first."
+            )
+        if odd := unusual(tensor if not tensor.is_complex() else tensor.real):
+            raise ConfigError(f"{where} is {odd}, which cannot be checked or saved. Make it dense, of a usual type.")
+
+
+def _unsaved(module: nn.Module) -> set[str]:
+    """Names of the buffers that a state_dict leaves out."""
+    return set(module._non_persistent_buffers_set)
 
 
 def _numbers(function: str, values: Any) -> dict[str, float]:

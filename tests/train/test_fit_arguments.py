@@ -1,5 +1,6 @@
 """`fit` and what people pass to it or return in its functions."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,41 @@ def test_the_best_is_the_lowest_or_the_highest_and_nothing_else(tmp_path: Path) 
 def test_what_cannot_be_used_is_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         trained(tmp_path, **changes)
+
+
+class Holder(nn.Module):
+    """A parameter and a buffer of any kind."""
+
+    def __init__(self, parameter: Any = None, buffer: Any = None) -> None:
+        super().__init__()
+        self.register_parameter("weight", None if parameter is None else nn.Parameter(parameter))
+        self.register_buffer("counts", buffer)
+
+
+@pytest.mark.filterwarnings("ignore:.*(quantize|CSR|nested tensors).*:UserWarning")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: nn.Sequential(nn.Linear(2, 2), nn.LazyLinear(3)),
+            "'m', whose 1.weight has no shape yet. Call",
+        ),
+        (lambda: nn.Sequential(nn.LazyBatchNorm1d()), "whose 0.weight has no shape yet"),
+        (lambda: nn.Linear(2, 2, device="meta"), "whose weight has no values, for it is on meta"),
+        (lambda: Holder(buffer=torch.ones(2, device="meta")), "whose counts has no values"),
+        (lambda: Holder(torch.eye(2).to_sparse()), "whose weight is torch.float32 of layout torch.sparse_coo"),
+        (lambda: Holder(torch.eye(2).to_sparse_csr()), "layout torch.sparse_csr"),
+        (lambda: Holder(torch.eye(2).to(torch.float8_e4m3fn)), "whose weight is torch.float8_e4m3fn"),
+        (lambda: Holder(torch.nested.nested_tensor([torch.ones(2)])), "in a nested tensor"),
+        (lambda: Holder(buffer=torch.eye(2).to_sparse()), "whose counts is torch.float32 of layout torch.sparse_coo"),
+    ],
+)
+def test_networks_that_cannot_be_trained_are_told_at_the_start(make: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        trained(tmp_path, parts={"m": make()})
+    assert not list(tmp_path.iterdir())
+
+
+def test_complex_and_half_parameters_are_trained(tmp_path: Path) -> None:
+    trained(tmp_path / "a", parts={"m": Holder(torch.eye(2).to(torch.complex64))})
+    trained(tmp_path / "b", parts={"m": nn.Linear(2, 2).half()})
