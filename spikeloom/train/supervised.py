@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..errors import CheckpointError, ConfigError, unusual
 from . import metrics, ranks, saved, termination
@@ -148,7 +148,7 @@ def _check_tensors(part: str, module: nn.Module) -> None:
     lost = {f"{path}.{name}".lstrip(".") for path, one in module.named_modules() for name in _unsaved(one)}
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         where = f"fit got {part!r}, whose {name}"
-        if isinstance(tensor, UninitializedTensorMixin):
+        if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
             raise ConfigError(f"{where} has no shape yet. Call the module once with an example before fit.")
         if name in lost:
             continue
