@@ -100,7 +100,7 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, spa
         raise ShapeError("A projection needs past [D - 1, B, I], but got a scalar. Pass new_zeros(0, B, I) for none.")
     check_delays(delays, weight, 1 + past.shape[0])
     if engine_for(xs) != "numba":
-        return loop_torch.project(xs, past, weight, delays)
+        return loop_torch.project(xs, past, weight, delays, sparse)
     if xs.dim() != 3 or weight.dim() != 2:
         raise ShapeError(
             f"A projection needs xs [T, B, I] and weight [N, I], but got {list(xs.shape)} and {list(weight.shape)}."
@@ -111,7 +111,7 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, spa
 
     compiling = torch.compiler.is_compiling()  # then the operator looks at the inputs, when it runs
     if delays is None and not compiling and operators.dense(xs):
-        return loop_torch.project(xs, past, weight, None)
+        return loop_torch.project(xs, past, weight, None, sparse)
     result: Tensor = operators.project(xs, past, weight, delays, sparse, not compiling)
     return result
 

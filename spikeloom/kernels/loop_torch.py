@@ -74,8 +74,22 @@ def recurrent(
         return scan(step, xs, moving)
 
 
-def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None) -> Tensor:
-    """Currents of input synapses: current[t] = sum_d W_d x[t - d], past [D - 1, B, I] standing before xs [T, B, I]."""
+def heard(xs: Tensor, weight: Tensor) -> Tensor:
+    """Inputs without those that no synapse of a sparse weight reads: what they are, even NaN, does not matter.
+
+    >>> heard(torch.tensor([[[1.0, float("nan")]]]), torch.tensor([[2.0, 0.0]])).tolist()
+    [[[1.0, 0.0]]]
+    """
+    return xs.masked_fill((weight == 0).all(0), 0.0)
+
+
+def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Tensor:
+    """Currents of input synapses: current[t] = sum_d W_d x[t - d], past [D - 1, B, I] standing before xs [T, B, I].
+
+    With `sparse` a weight of zero is a synapse that does not exist.
+    """
+    if sparse:
+        xs, past = heard(xs, weight), heard(past, weight)
     with without_autocast(xs):
         if delays is None:
             return torch.nn.functional.linear(xs, weight)

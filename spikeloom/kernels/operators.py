@@ -236,8 +236,10 @@ def project(
     Event by event if `events`, or if there are delays, or if few inputs are not zero; else as a dense product.
     """
     if delays is None and not events and dense(xs):
-        return loop_torch.project(xs, past, weight, None)
-    return cpu.project(xs, past, weight.shape[0], cpu.lists(weight, delays, sparse))
+        return loop_torch.project(xs, past, weight, None, sparse)
+    synapses = cpu.lists(weight, delays, sparse)
+    xs = loop_torch.heard(xs, weight) if sparse and synapses.dense else xs
+    return cpu.project(xs, past, weight.shape[0], synapses)
 
 
 def dense(xs: Tensor) -> bool:
@@ -257,9 +259,12 @@ def project_backward(
     """The gradient of the weight of `project`."""
     if delays is None and dense(xs):
         with without_autocast(xs):
+            xs = loop_torch.heard(xs, weight) if sparse else xs
             return grad.reshape(-1, grad.shape[2]).t() @ xs.reshape(-1, xs.shape[2])
+    synapses = cpu.lists(weight, delays, sparse)
+    xs = loop_torch.heard(xs, weight) if sparse and synapses.dense else xs
     inputs = [(part, offset) for part, offset in ((past, -past.shape[0]), (xs, 0)) if part.shape[0]]
-    result = cpu.weight_gradient(inputs, grad, cpu.lists(weight, delays, sparse), past.shape[0] + 1)
+    result = cpu.weight_gradient(inputs, grad, synapses, past.shape[0] + 1)
     return result.reshape(weight.shape[1], weight.shape[0]).t().contiguous()
 
 
@@ -277,7 +282,9 @@ def _project_pull(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None,
     xs, past, weight, delays = ctx.saved_tensors
     if beyond_backward([grad]):
         inputs = [xs, past, weight]
-        grads = definition_gradients(lambda xs, past, own: [loop_torch.project(xs, past, own, delays)], inputs, [grad])
+        grads = definition_gradients(
+            lambda xs, past, own: [loop_torch.project(xs, past, own, delays, ctx.sparse)], inputs, [grad]
+        )
         return grads[0], grads[1], grads[2], None, None, None
     grad_weight = project_backward(grad, xs, past, weight, delays, ctx.sparse) if ctx.needs_input_grad[2] else None
     grad_xs = grad_past = None

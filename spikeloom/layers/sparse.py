@@ -215,6 +215,8 @@ class SignedSparseLinear(SignedSparse):
 class SparseDelayedLinear(SignedSparse, DelayedSynapses):
     """`DelayedLinear` with signed sparse weights; also the synapses of `Recurrent`.
 
+    An input that no synapse reads does not matter, whatever it holds; with `dormant_gradients` all synapses read.
+
     Args:
         n_in, n_out, delays: see `DelayedLinear`.
         connectivity, neuron_sign, dormant_gradients, generator: see `SignedSparseLinear`.

@@ -1,5 +1,7 @@
 """Signed sparse synapses: exact density, signs, and the same numbers as dense ones on every engine."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -126,3 +128,32 @@ def test_wrong_arguments() -> None:
         LSNN(3, 3, 3, 3, excitatory=0.5)
     with pytest.raises(ConfigError, match=r"in \[0, 1\], but is 75"):
         LSNN(3, 3, 3, 3, connectivity=0.5, excitatory=75.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("share", [0.1, 1.0])
+@pytest.mark.parametrize("delays", [1, 3])
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+def test_an_input_that_no_synapse_reads_does_not_matter(engine: Any, delays: int, share: float, value: float) -> None:
+    layer = SparseDelayedLinear(6, 4, delays=delays, connectivity=0.5, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        layer.theta[:, 2] = 0.0
+    draws = torch.rand(12, 2, 6, generator=torch.Generator().manual_seed(1))
+    clean = draws * (draws < share)
+    clean[..., 2] = 0.0
+    odd = clean.clone()
+    odd[1, 0, 2] = value
+    results = []
+    for xs in (clean, odd):
+        xs.requires_grad_()
+        with kernels.use(engine):
+            out, state = layer(xs)
+            more = layer(xs[:2].detach(), state)[0]
+        results.append([out, more, *torch.autograd.grad((out.sum() + more.sum()), [layer.theta, xs])])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(other, one)
+    assert bool(results[1][0].isfinite().all())
+    with torch.no_grad():
+        layer.theta[0, 2] = 0.5
+        with kernels.use(engine):
+            assert not bool(layer(odd)[0].isfinite().all())
