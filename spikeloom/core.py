@@ -112,7 +112,8 @@ def renew_weights(module: nn.Module) -> None:
     They are hooks that run when the module is called. Who reads its weights otherwise calls this first: else they are
     those of the call before, with a history that has been freed, or of before the last update.
 
-    >>> layer = nn.utils.prune.l1_unstructured(nn.Linear(2, 1), "weight", 1)
+    >>> from torch.nn.utils import prune
+    >>> layer = prune.l1_unstructured(nn.Linear(2, 1), "weight", 1)
     >>> with torch.no_grad():
     ...     _ = layer.weight_orig.fill_(3.0)
     >>> renew_weights(layer)

@@ -99,7 +99,7 @@ class SpikeTrains:
                     f"{source} needs a list of {name} for every sample, but got {type(samples).__name__}. Pass lists "
                     "of lists, such as [[1.0, 2.5], [0.5]]."
                 )
-        lists = [as_array(sample, f"{source}: times of sample {number}") for number, sample in enumerate(times)]
+        lists = [_as_array(sample, f"{source}: times of sample {number}") for number, sample in enumerate(times)]
         addresses = [whole(sample, f"{source}: units of sample {number}") for number, sample in enumerate(units)]
         sizes = [[sample.shape for sample in samples] for samples in (lists, addresses)]
         if sizes[0] != sizes[1] or any(len(shape) != 1 for shape in sizes[0]):
@@ -225,7 +225,7 @@ class SpikeTrains:
 
     def _chosen(self, indices: Sequence[int] | Array | Tensor) -> Array:
         try:
-            chosen = as_array(indices.cpu() if isinstance(indices, Tensor) else indices, "indices").reshape(-1)
+            chosen = _as_array(indices.cpu() if isinstance(indices, Tensor) else indices, "indices").reshape(-1)
         except (DataError, NotImplementedError) as error:
             raise ConfigError(f"indices are a list of whole numbers, but: {error}") from error
         if len(chosen) and chosen.dtype.kind not in "iu":
@@ -278,7 +278,7 @@ def narrowed(units: Array, channels: int) -> Array:
     return narrow if bool((narrow == units).all()) else units
 
 
-def as_array(values: Any, what: str) -> Array:
+def _as_array(values: Any, what: str) -> Array:
     """Numbers as an array, or a DataError."""
     if isinstance(values, Tensor) and values.requires_grad:
         raise DataError(f"{what} require a gradient, which events cannot have. Pass them with .detach().")
@@ -290,7 +290,7 @@ def as_array(values: Any, what: str) -> Array:
 
 def whole(values: Any, what: str) -> Array:
     """An array of whole numbers, int64 unless it is of whole numbers already; or a DataError."""
-    array = as_array(values, what)
+    array = _as_array(values, what)
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
         raise DataError(f"{what} should be below 2**63, but go up to {array.max():,}. Correct them.")
     if array.dtype.kind in "iu":
