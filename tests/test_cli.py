@@ -550,3 +550,77 @@ def test_a_box_of_tyro_becomes_a_sentence() -> None:
         "│ Argument helptext │",
     ]
     assert first_words("\n".join(lines)) == "no 'c' for --model. Expected 'a'."
+
+
+def with_tables(folder: Path) -> Path:
+    """The tiny task with a table of two cells."""
+    task = folder / "tables.py"
+    imports = "from spikeloom.train import ranks\nfrom spikeloom.train.table import Table\n"
+    cells = '{"a": {"x": ("smoke", {}), "y": ("smoke", {"lr": 0.5})}}'
+    text = Path(TINY).read_text().replace("from spikeloom.train import ranks\n", imports)
+    task.write_text(f'{text}\n\nTABLES = {{"one": Table("T", {cells}, value="error")}}\n')
+    return task
+
+
+def test_folders_that_are_no_runs_are_named_for_what_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, table, series = with_tables(tmp_path), tmp_path / "table", tmp_path / "series"
+    assert spikeloom("table", task, "--seeds", 1, "--out", table) == 0
+    trained(series, "--seeds", 2)
+    numbers, empty = tmp_path / "numbers", tmp_path / "empty"
+    numbers.mkdir()
+    empty.mkdir()
+    shutil.copy(series / "seed0" / "result.json", numbers)
+    run = series / "seed0"
+    wrong = {
+        table: f"but a table of many. Name a cell of it, such as {table}/a-x, or one run of a cell, such as {table}/a-x"
+        f"/seed0; `spikeloom report {table}` shows the whole table.",
+        empty: ": it has no config.json and is empty. Name the folder that `spikeloom train` printed.",
+        numbers: ": it has no config.json, which says what was trained, only result.json. Restore config.json",
+        tmp_path: f": it has no config.json, but run folders are in it. Name one of them, such as {series}.",
+        tmp_path / "nowhere": ": it does not exist. Name the folder",
+        run / "config.json": f": it is a file. Name the run it is of, {run}.",
+        task: ": it is a file. Name the folder that `spikeloom train` printed.",
+        run / "checkpoints": f": it is a part of a run. Name the run, {run}.",
+    }
+    for folder, message in wrong.items():
+        for words in (["evaluate"], ["plot"], ["compare"], ["export", "--format", "nir"]):
+            assert f"{folder} is not a run folder{' ' * (folder == table)}{message}" in complaint(
+                capsys, words[0], folder, *words[1:]
+            )
+    said = complaint(capsys, "export", series, "--format", "nir")
+    assert f"{series} is not a run folder but one of several seeds. Name one of them, such as {series}/seed0." in said
+    (series / "seed1" / "config.json").unlink()
+    for command in ("evaluate", "plot", "report", "compare"):
+        assert f"{series} is not finished: seed1 has not begun. Go on by `spikeloom resume" in complaint(
+            capsys, command, series
+        )
+    (run / "config.json").unlink()
+    assert "one of several seeds, none of which has begun. Begin by" in complaint(capsys, "evaluate", series)
+    shutil.rmtree(table / "a-x")
+    shutil.rmtree(table / "a-y")
+    assert "a table in which no run has begun. Go on with it by" in complaint(capsys, "plot", table)
+
+
+def test_a_page_or_a_model_does_not_take_the_place_of_something_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    for words, what, name in (
+        (["compare"], "page", "compare.html"),
+        (["export", "--format", "nir"], "model", "model.nir"),
+    ):
+        said = complaint(capsys, words[0], run, *words[1:], "--out", run)
+        assert f"--out takes the file for the {what}, but {run} is a folder. Write --out {run / name}." in said
+        said = complaint(capsys, words[0], run, *words[1:], "--out", run / "config.json")
+        assert f"--out takes the file for the {what}, but {run / 'config.json'} is a file of another kind" in said
+    said = complaint(capsys, "compare", run, "--out", run / "config.json" / "page.html")
+    assert f"page.html cannot be written: {run / 'config.json'} is a file and no folder. Choose another name" in said
+    assert json.loads((run / "config.json").read_text())["seed"] == 0
+    for _ in range(3):
+        assert spikeloom("compare", run) == 0
+    assert len(list(Path("runs").glob("compare-*.html"))) == 3
+    for _ in range(2):
+        assert spikeloom("compare", run, "--out", "page.html") == 0

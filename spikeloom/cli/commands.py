@@ -5,7 +5,9 @@ import dataclasses
 import importlib
 import importlib.util
 import io
+import itertools
 import math
+import os
 import shlex
 import sys
 import textwrap
@@ -38,6 +40,8 @@ LOST = (
 )
 DESCRIPTIONS = ("config.json", "environment.json", "seeds.json", "table.json")
 """What a folder holds before anything is trained in it."""
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""How a file of NIR begins."""
 PARTS = ("Config", "PRESETS", "PUBLISHED", "train", "evaluate", "plot")
 
 
@@ -47,7 +51,7 @@ def run(name: str, arguments: list[str]) -> None:
     Raises:
         ConfigError: there is no such command, or its arguments are wrong.
     """
-    folders = {"resume": resume, "evaluate": evaluate, "plot": plot, "report": report}
+    of_folders = {"resume": resume, "evaluate": evaluate, "plot": plot, "report": report}
     if name == "tasks":
         raise ConfigError(f"tasks takes nothing after it, but got {' '.join(arguments)}: spikeloom tasks.")
     if name == "train":
@@ -66,14 +70,14 @@ def run(name: str, arguments: list[str]) -> None:
         compare(arguments)
     elif name == "export":
         export(arguments)
-    elif name in folders:
+    elif name in of_folders:
         words, flags = take(f"spikeloom {name}", arguments, ("task",))
         if not words or words[0].startswith("-"):
             raise ConfigError(f"{name} needs the folder of a run first: spikeloom {name} DIR.")
         place, own = Path(words[0]), flags.get("task")
         if words[1:]:
             check_options(name, place, own, words[1:])
-        folders[name](place, own)
+        of_folders[name](place, own)
     else:
         raise ConfigError(f"There is no command {name!r}. {choices(name, COMMANDS)}")
 
@@ -391,9 +395,25 @@ def print_changes(run: Run) -> None:
 
 
 def runs(folder: Path) -> list[Path]:
-    """The run folders of a series, or the one run folder this is."""
-    several = series.read(folder)
-    return [folder] if several is None else [folder / f"seed{seed}" for seed in several.seeds]
+    """The run folders of a series, or the one run folder this is.
+
+    Raises:
+        ConfigError: it is neither, or some runs of the series have not begun.
+    """
+    several = None if folders.is_a(folder, folders.TABLE) else series.read(folder)
+    if several is None:
+        config.read(folder)
+        return [folder]
+    begun = {seed: os.path.lexists(folder / f"seed{seed}" / folders.RUN) for seed in several.seeds}
+    if not any(begun.values()):
+        raise folders.no_run(folder)
+    if late := [f"seed{seed}" for seed, done in begun.items() if not done]:
+        one = next(folder / f"seed{seed}" for seed, done in begun.items() if done)
+        raise ConfigError(
+            f"{folder} is not finished: {', '.join(late)} {'has' if len(late) == 1 else 'have'} not begun. Go on by "
+            f"`spikeloom resume {folder}`, or name single runs, such as {one}."
+        )
+    return [folder / f"seed{seed}" for seed in several.seeds]
 
 
 def evaluate(folder: Path, own: str | None) -> None:
@@ -463,27 +483,61 @@ def report(folder: Path, own: str | None) -> None:
 
 def compare(arguments: list[str]) -> None:
     """`spikeloom compare RUN RUN ... [--out FILE]`: print the comparison and write it as HTML."""
-    folders, flags = take("spikeloom compare", arguments, ("out",))
-    if any(word.startswith("-") for word in folders):
+    words, flags = take("spikeloom compare", arguments, ("out",))
+    if any(word.startswith("-") for word in words):
         raise ConfigError("compare takes run folders and --out FILE: spikeloom compare RUN RUN ... --out FILE.")
-    out = Path(flags.get("out", Path("runs") / f"compare-{datetime.now().astimezone():%Y%m%d-%H%M%S}.html"))
-    members = [one for folder in folders for one in runs(Path(folder))]
+    stem = f"compare-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    out = Path(flags["out"]) if "out" in flags else unused(Path("runs") / f"{stem}.html")
+    check_out(out, "page", "compare.html", b"<!DOCTYPE html>")
+    members = [one for word in words for one in runs(Path(word))]
     for one in members:
         informative.tidy(one)
     compared = comparison.groups(members)
     print(comparison.text(compared))
-    files.write_atomic(out, lambda stream: stream.write(comparison.render(compared).encode()))
+    data = comparison.render(compared).encode()
+    try:
+        files.write_atomic(out, lambda stream: stream.write(data))
+    except CheckpointError as error:
+        why = files.reason(error.__cause__) if isinstance(error.__cause__, OSError) else str(error)
+        raise ConfigError(f"{out} cannot be written: {why}. Choose another file with --out FILE.") from error
     print(out)
+
+
+def unused(path: Path) -> Path:
+    """The path, or with -2, -3, ... before its suffix if there is such a file."""
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], numbered) if not os.path.lexists(one))
+
+
+def check_out(out: Path, what: str, name: str, begins: bytes) -> None:
+    """Raise ConfigError if `--out FILE` is a folder, or a file of another kind, which would be lost."""
+    if os.path.isdir(out):
+        raise ConfigError(f"--out takes the file for the {what}, but {out} is a folder. Write --out {out / name}.")
+    if above := [place for place in out.parents if os.path.isfile(place)]:
+        raise ConfigError(
+            f"{out} cannot be written: {above[0]} is a file and no folder. Choose another name for --out."
+        )
+    try:
+        found = files.read_start(out, len(begins))
+    except OSError:  # there is no such file; or writing says what is wrong
+        return
+    if found not in (b"", begins):
+        raise ConfigError(
+            f"--out takes the file for the {what}, but {out} is a file of another kind, which would be lost. Choose "
+            "another name, or remove that file."
+        )
 
 
 def export(arguments: list[str]) -> None:
     """`spikeloom export RUN --format nir [--out FILE]`: write the best checkpoint for other programs."""
-    folders, flags = take("spikeloom export", arguments, ("format", "out", "task"))
-    if len(folders) != 1 or folders[0].startswith("-") or flags.get("format") != "nir":
+    words, flags = take("spikeloom export", arguments, ("format", "out", "task"))
+    if len(words) != 1 or words[0].startswith("-") or flags.get("format") != "nir":
         raise ConfigError(
             "export needs the folder of a run and a format: spikeloom export DIR --format nir (--out FILE)."
         )
-    folder = Path(folders[0])
+    folder = Path(words[0])
+    out = Path(flags.get("out", folder / "model.nir"))
+    check_out(out, "model", "model.nir", HDF5)
     from ..convert.nir import to_nir, write_nir
 
     run = experiment.reopen(folder)
@@ -496,7 +550,6 @@ def export(arguments: list[str]) -> None:
     run.check()
     model, shape = vars(task)["network_of"](experiment.options(task, folder), run.fresh())
     run.load_best(model=model)
-    out = Path(flags.get("out", folder / "model.nir"))
     write_nir(to_nir(model, shape), out)
     print(out)
 

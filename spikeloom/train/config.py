@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
-from . import files
+from . import files, folders
 from .run import Run
 
 
@@ -213,7 +213,5 @@ def read(folder: Path) -> RunConfig:
     """
     config: RunConfig | None = from_file(RunConfig, folder / "config.json")
     if config is None:
-        raise ConfigError(
-            f"{folder} is not a run folder: it has no config.json. Name the folder that `spikeloom train` printed."
-        )
+        raise folders.no_run(folder)
     return config

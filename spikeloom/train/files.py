@@ -155,6 +155,16 @@ def read_bytes(path: Path, largest: int | None = None) -> bytes:
         return stream.read()
 
 
+def read_start(path: Path, count: int) -> bytes:
+    """The first bytes of a regular file.
+
+    Raises:
+        OSError: as `opened`.
+    """
+    with opened(path) as stream:
+        return stream.read(count)
+
+
 def reason(error: Exception) -> str:
     """Why a file cannot be read, in words."""
     if isinstance(error, OSError):
