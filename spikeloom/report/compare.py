@@ -1,6 +1,7 @@
 """Several runs side by side: options that differ, test values with their spread over seeds, curves in one figure.
 
-Runs of one task that differ in nothing but the seed form a group: a column of the tables, a colour of the figure.
+Runs of one task that differ in nothing but the seed form a group: a column of the tables, a colour of the figure. Runs
+of the same options and the same seed are no independent ones: the second stands in a group of its own, which is said.
 """
 
 import base64
@@ -18,7 +19,7 @@ from ..made_up import MADE_UP, NOTICE
 from ..plot.curves import Panel, learning_curves
 from .page import bullets, html, page, paragraph, section, table
 from .read import read
-from .sections import Folder, duration, number
+from .sections import Folder, duration, is_share, number
 
 SMOOTH = 60
 """Curves of every update are averaged over this share of their length, 1 / SMOOTH."""
@@ -55,10 +56,12 @@ class Group:
 def groups(folders: Iterable[Path]) -> list[Group]:
     """Read run folders and put those together that differ only in their seed, in the order given.
 
+    The runs of a series stay together. They join a group that has none of their seeds; if there is none, they form one.
+
     Raises:
         ConfigError: a folder is no run, is named twice, or there is none.
     """
-    found: dict[str, list[Folder]] = {}
+    batches: dict[tuple[str, Path], list[Folder]] = {}
     seen = set()
     for folder in folders:
         if not (folder / "config.json").exists():
@@ -69,25 +72,78 @@ def groups(folders: Iterable[Path]) -> list[Group]:
             raise ConfigError(f"{folder} is named twice. Name every run once.")
         seen.add(folder.resolve())
         run = read(folder)
-        found.setdefault(repr((run.config["task"], sorted(run.config["options"].items(), key=repr))), []).append(run)
-    if not found:
+        batches.setdefault((_configuration(run), _series(run.path)), []).append(run)
+    if not batches:
         raise ConfigError("compare needs at least one run: spikeloom compare RUN RUN ...")
-    names = _names([[run.path for run in runs] for runs in found.values()])
-    return [Group(name, runs) for name, runs in zip(names, found.values(), strict=True)]
+    found: list[list[Folder]] = []
+    for (configuration, _), batch in batches.items():
+        for one in _apart(batch):
+            alike = (group for group in found if _configuration(group[0]) == configuration)
+            fitting = next((group for group in alike if not _seeds(group) & _seeds(one)), None)
+            if fitting is None:
+                found.append(one)
+            else:
+                fitting += one
+    order = list(dict.fromkeys(_configuration(group[0]) for group in found))
+    found.sort(key=lambda group: order.index(_configuration(group[0])))
+    names = _names([[run.path for run in runs] for runs in found])
+    return [Group(name, runs) for name, runs in zip(names, found, strict=True)]
+
+
+def _configuration(run: Folder) -> str:
+    """Task and options, which runs of one group share."""
+    return repr((run.config["task"], sorted(run.config["options"].items(), key=repr)))
+
+
+def _series(run: Path) -> Path:
+    """The folder of the series that a run is of, else its own."""
+    return run.resolve().parent if (run.parent / "seeds.json").exists() else run.resolve()
+
+
+def _seeds(runs: Iterable[Folder]) -> set[Any]:
+    return {run.config["seed"] for run in runs}
+
+
+def _apart(batch: Sequence[Folder]) -> list[list[Folder]]:
+    """The runs of one folder; those of a seed that another run there has, apart."""
+    found: list[list[Folder]] = []
+    for run in batch:
+        fitting = next((group for group in found if run.config["seed"] not in _seeds(group)), None)
+        if fitting is None:
+            found.append([run])
+        else:
+            fitting.append(run)
+    return found
+
+
+def repeated(compared: Sequence[Group]) -> list[str]:
+    """A sentence for each group that has options and seeds of an earlier one: they are not counted as more runs."""
+    found = []
+    for place, group in enumerate(compared):
+        alike = [one for one in compared[:place] if _configuration(one.runs[0]) == _configuration(group.runs[0])]
+        if alike:  # or they would be one group
+            both = sorted({seed for one in alike for seed in _seeds(group.runs) & _seeds(one.runs)})
+            found.append(
+                f"{group.name} has the options of {', '.join(one.name for one in alike)}, and the same "
+                f"{'seeds' if len(both) > 1 else 'seed'} {', '.join(map(str, both))}. Runs of one seed are not "
+                "independent and are not counted together: each stands in a column of its own."
+            )
+    return found
 
 
 def _names(paths: Sequence[Sequence[Path]]) -> list[str]:
     """For every group the name of its folder, that of the series if it is one, made distinct by more of the path."""
+    series = [_series(group[0]) for group in paths]
     parts = [
-        (group[0].resolve().parent if (group[0].parent / "seeds.json").exists() else group[0].resolve()).parts
-        for group in paths
+        (folder if series.count(folder) == 1 else group[0].resolve()).parts
+        for folder, group in zip(series, paths, strict=True)
     ]
     names = []
     for mine in parts:
         length = next(
             (n for n in range(1, len(mine)) if sum(other[-n:] == mine[-n:] for other in parts) == 1), len(mine)
         )
-        names.append("/".join(mine[-length:]))
+        names.append(str(Path(*mine[-length:])))
     return names
 
 
@@ -106,7 +162,7 @@ def differences(compared: Sequence[Group]) -> list[tuple[str, ...]]:
 def results(compared: Sequence[Group]) -> list[tuple[str, ...]]:
     """Rows (test value, mean +- standard deviation (least - greatest, count) in each group)."""
     names = dict.fromkeys(name for group in compared for run in group.runs if run.result for name in run.result["test"])
-    rows = [(name, *(spread(name, group.values(name)) for group in compared)) for name in names]
+    rows = [(name, *(spread(name, group.values(name), _share(name, compared)) for group in compared)) for name in names]
     unfinished = [str(sum(run.result is None for run in group.runs)) for group in compared]
     if any(count != "0" for count in unfinished):
         rows.append(("runs not evaluated yet", *unfinished))
@@ -115,22 +171,39 @@ def results(compared: Sequence[Group]) -> list[tuple[str, ...]]:
     return [*rows, ("training time", *times)]
 
 
-def spread(name: str, values: Sequence[float]) -> str:
-    """Mean and spread for reading.
+def _share(name: str, compared: Sequence[Group]) -> bool:
+    """Whether a test value is shown as percent, in all columns and beside the published one."""
+    known = [entry.get("value") for key, entry in _published(compared).items() if entry.get("of", key) == name]
+    return is_share(name, [*(value for group in compared for value in group.values(name)), *known])
+
+
+def _published(compared: Sequence[Group]) -> dict[str, Any]:
+    """What the runs can be compared with."""
+    found: dict[str, Any] = {}
+    for run in (run for group in compared if not group.made_up for run in group.runs):
+        found |= run.result["published"] if run.result else {}
+    return found
+
+
+def spread(name: str, values: Sequence[float], share: bool | None = None) -> str:
+    """Mean and spread for reading; `share` as in `number`, by default as all the values look.
 
     >>> spread("accuracy", [0.9, 0.92]), spread("accuracy", [0.9]), spread("accuracy", [])
     ('91 % ± 1.4 % (90 % to 92 %, 2 runs)', '90 %', '–')
     """
     if not values:
         return "–"
+    share = is_share(name, values) if share is None else share
     if name == "solved":
         return f"{sum(value == 1.0 for value in values)} of {len(values)}"
     if len(values) == 1:
-        return number(name, values[0])
+        return number(name, values[0], share)
     if len(set(values)) == 1:
-        return f"{number(name, values[0])} ({len(values)} runs)"
-    low, high = number(name, min(values)), number(name, max(values))
-    middle, sd = number(name, statistics.fmean(values)), number(name, float(f"{statistics.stdev(values):.2g}"))
+        return f"{number(name, values[0], share)} ({len(values)} runs)"
+    deviation = float(f"{statistics.stdev(values):.2g}")
+    middle, sd, low, high = (
+        number(name, value, share) for value in (statistics.fmean(values), deviation, min(values), max(values))
+    )
     return f"{middle} ± {sd} ({low} to {high}, {len(values)} runs)"
 
 
@@ -167,7 +240,15 @@ def _panel(name: str, compared: Sequence[Group]) -> Panel:
 def text(compared: Sequence[Group]) -> str:
     """The comparison for a terminal."""
     head = ("", *(group.title for group in compared))
-    return "\n\n".join(_aligned([head, *rows]) for rows in (differences(compared), results(compared)))
+    parts = [_aligned([head, *rows]) for rows in (differences(compared), results(compared))]
+    return "\n\n".join([*parts, *(f"Note: {note}" for note in _notes(compared))])
+
+
+def _notes(compared: Sequence[Group]) -> list[str]:
+    """Which groups repeat seeds, and what is left out of the runs."""
+    return repeated(compared) + [
+        f"{run.path}: {note}" for group in compared for run in group.runs for note in run.notes
+    ]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -180,15 +261,17 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 def render(compared: Sequence[Group]) -> str:
     """The comparison as one self-contained HTML page."""
     head = ("", *(group.title for group in compared))
-    published: dict[str, Any] = {}
-    for run in (run for group in compared if not group.made_up for run in group.runs):
-        published |= run.result["published"] if run.result else {}
     beside = [
-        (name.replace("_", " "), number(name, entry.get("value", "–")), entry.get("source", ""), entry.get("note", ""))
-        for name, entry in published.items()
+        (
+            name.replace("_", " "),
+            number(name, entry.get("value", "–"), _share(entry.get("of", name), compared)),
+            entry.get("source", ""),
+            entry.get("note", ""),
+        )
+        for name, entry in _published(compared).items()
     ]
     drawn = figure(compared)
-    notes = [f"{run.path}: {note}" for group in compared for run in group.runs for note in run.notes]
+    notes = _notes(compared)
     made_up = [group.name for group in compared if group.made_up]
     if made_up:
         notes.append(f"{NOTICE} So it is for {', '.join(made_up)}.")

@@ -1,7 +1,7 @@
 """The sections of a report, each from the part of the run folder that it shows."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,16 +64,12 @@ def results(run: Folder) -> str:
         f'<div class="card"><b>{html(number(name, value))}</b><span>{html(_words(name))}</span></div>'
         for name, value in test.items()
     )
-    rows = [
-        (
-            _words(name),
-            number(entry.get("of", name), test[entry.get("of", name)]) if entry.get("of", name) in test else "–",
-            number(name, entry.get("value", "–")),
-            entry.get("source", ""),
-            entry.get("note", ""),
-        )
-        for name, entry in published.items()
-    ]
+    rows = []
+    for name, entry in published.items():
+        of, value = entry.get("of", name), entry.get("value", "–")
+        share = is_share(of, [test.get(of, 0.0), value])
+        mine = number(of, test[of], share) if of in test else "–"
+        rows.append((_words(name), mine, number(name, value, share), entry.get("source", ""), entry.get("note", "")))
     beside = table(("value", "this run", "reference", "source", "note"), rows) if rows else ""
     notice = paragraph(NOTICE, "note") if run.made_up else ""
     title = f"Result on {MADE_UP}" if run.made_up else "Result"
@@ -84,8 +80,21 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def number(name: str, value: Any) -> str:
+def is_share(name: str, values: Iterable[Any]) -> bool:
+    """Whether values that stand side by side are shown as percent: shares by their name, and none beyond 1.
+
+    >>> is_share("error", [0.2, 0.9]), is_share("error", [0.2, 1.3]), is_share("loss", [0.2])
+    (True, False, False)
+    """
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return any(word in name for word in ("accuracy", "error")) and all(0 <= value <= 1 for value in numbers)
+
+
+def number(name: str, value: Any, share: bool | None = None) -> str:
     """A value for reading: shares as percent, others with four digits.
+
+    Args:
+        share: whether it is a share, where others stand beside it; by default as it looks alone.
 
     >>> number("accuracy", 0.947), number("spikes", 12.34567)
     ('94.7 %', '12.35')
@@ -94,7 +103,7 @@ def number(name: str, value: Any) -> str:
         return str(value)
     if name == "solved":
         return "yes" if value == 1 else "no"
-    share = any(word in name for word in ("accuracy", "error")) and 0 <= value <= 1
+    share = is_share(name, [value]) if share is None else share
     return f"{100 * value:.4g} %" if share else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 

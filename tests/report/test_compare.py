@@ -7,7 +7,7 @@ import pytest
 
 from spikeloom.cli import main
 from spikeloom.errors import ConfigError
-from spikeloom.report.compare import differences, figure, groups, render, results, spread, text
+from spikeloom.report.compare import differences, figure, groups, render, repeated, results, spread, text
 
 
 def make(folder: Path, seed: int, accuracy: float | None, lr: float = 0.1, updates: int = 4, **options: object) -> Path:
@@ -128,6 +128,66 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
 def test_names_tell_folders_apart(tmp_path: Path) -> None:
     one, two = make(tmp_path / "x" / "run", 0, 0.9), make(tmp_path / "y" / "run", 0, 0.9, lr=2.0)
     assert [group.name for group in groups([one, two])] == ["x/run", "y/run"]
+
+
+def test_names_never_begin_with_two_slashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = tmp_path / "series"
+    runs = [make(series / "seed0", 0, 0.9), make(series / "seed1", 1, 0.9, lr=2.0)]  # the second was edited
+    (series / "seeds.json").write_text("{}")
+    assert [group.name for group in groups(runs)] == ["seed0", "seed1"]
+    deep = tmp_path.joinpath("run", *(tmp_path / "run").parts[1:])
+    both = groups([make(tmp_path / "run", 0, 0.9), make(deep, 0, 0.9, lr=2.0)])
+    assert both[0].name == str(tmp_path / "run")
+    assert all(not group.name.startswith("//") for group in both)
+
+
+def test_runs_of_one_seed_are_not_counted_together(tmp_path: Path) -> None:
+    first, second, other = (make(tmp_path / name, seed, 0.9) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    compared = groups([first, second, other])
+    assert [(group.name, [run.config["seed"] for run in group.runs]) for group in compared] == [
+        ("a", [0, 1]),
+        ("b", [0]),
+    ]
+    note = (
+        "b has the options of a, and the same seed 0. Runs of one seed are not independent and are not counted "
+        "together: each stands in a column of its own."
+    )
+    assert repeated(compared) == [note]
+    assert note in render(compared)
+    assert f"Note: {note}" in text(compared)
+    assert labels(first, second) == ["a", "b"]
+    assert repeated(groups([first, other])) == []
+
+
+def test_series_that_share_a_seed_stay_whole(tmp_path: Path) -> None:
+    runs = [
+        make(tmp_path / name / f"seed{seed}", seed, 0.9)
+        for name, low in (("x", 0), ("y", 1))
+        for seed in (low, low + 1)
+    ]
+    for name in "xy":
+        (tmp_path / name / "seeds.json").write_text("{}")
+    compared = groups(runs)
+    assert [(group.name, sorted(run.config["seed"] for run in group.runs)) for group in compared] == [
+        ("x", [0, 1]),
+        ("y", [1, 2]),
+    ]
+    assert "the same seed 1." in repeated(compared)[0]
+
+
+def test_a_row_is_in_percent_or_is_not(tmp_path: Path) -> None:
+    def made(name: str, seed: int, error: float, **options: float) -> Path:
+        run = make(tmp_path / name, seed, 0.9, **options)
+        result = {"test": {"error": error}, "published": {"error": {"value": 0.2}}, "seconds": 1.0}
+        (run / "result.json").write_text(json.dumps(result))
+        return run
+
+    runs = [made("a", 0, 0.5), made("b", 1, 1.5), made("c", 0, 0.25, lr=2.0)]
+    assert results(groups(runs))[0] == ("error", "1 ± 0.71 (0.5 to 1.5, 2 runs)", "0.25")
+    assert '<td>error</td><td class="number">0.2</td>' in render(groups(runs))
+    assert results(groups(runs[::2]))[0] == ("error", "50 %", "25 %")
+    assert '<td>error</td><td class="number">20 %</td>' in render(groups(runs[::2]))
+    assert spread("error", [0.5, 1.5]) == "1 ± 0.71 (0.5 to 1.5, 2 runs)"
 
 
 def test_what_is_no_run_is_an_error(tmp_path: Path) -> None:
