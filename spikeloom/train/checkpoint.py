@@ -27,6 +27,12 @@ REMEDY = (
     "Restore it from a copy; or, if checkpoints/best.pt is sound, copy that over last.pt and resume from there; "
     "or train again in a new folder."
 )
+LOST_BEST = "Restore it from a copy, or train again in a new folder: no other file holds what was best in this run."
+
+
+def remedy(path: Path) -> str:
+    """What to do about a checkpoint that cannot be used."""
+    return LOST_BEST if path.name == "best.pt" else REMEDY
 
 
 def save(path: Path, contents: dict[str, Any]) -> None:
@@ -65,7 +71,7 @@ def load(path: Path) -> dict[str, Any]:
             stream.seek(-min(ending, os.fstat(stream.fileno()).st_size), os.SEEK_END)
             if not stream.read(ending).startswith(SEAL):
                 raise CheckpointError(
-                    f"{path} is cut short or was not written by spikeloom: its seal is missing. {REMEDY}"
+                    f"{path} is cut short or was not written by spikeloom: its seal is missing. {remedy(path)}"
                 )
             stream.seek(0)
             data = stream.read()
@@ -75,17 +81,17 @@ def load(path: Path) -> dict[str, Any]:
             "put it back from a copy."
         ) from error
     except (OSError, MemoryError) as error:
-        raise CheckpointError(f"{path} cannot be read: {files.reason(error)}. {REMEDY}") from error
+        raise CheckpointError(f"{path} cannot be read: {files.reason(error)}. {remedy(path)}") from error
     if hashlib.sha256(memoryview(data)[:-DIGITS]).hexdigest().encode() != data[-DIGITS:]:
-        raise CheckpointError(f"{path} is damaged: its SHA-256 does not match its seal. {REMEDY}")
+        raise CheckpointError(f"{path} is damaged: its SHA-256 does not match its seal. {remedy(path)}")
     try:
         contents = archive.read(data)
     except archive.ArchiveError as error:
         raise CheckpointError(
-            f"{path} holds more than tensors and numbers and is not opened: {error}. {REMEDY}"
+            f"{path} holds more than tensors and numbers and is not opened: {error}. {remedy(path)}"
         ) from error
     if not isinstance(contents, dict):
-        raise CheckpointError(f"{path} holds a {type(contents).__name__}, not a checkpoint. {REMEDY}")
+        raise CheckpointError(f"{path} holds a {type(contents).__name__}, not a checkpoint. {remedy(path)}")
     return contents
 
 

@@ -37,16 +37,17 @@ def write(path: Path, update: int, values: Mapping[str, float]) -> None:
     append(path, line(update, values))
 
 
-def check_finite(values: Mapping[str, float], update: int, where: str = "") -> None:
+def check_finite(values: Mapping[str, float], update: int, where: str = "", kept: str = "") -> None:
     """Raise TrainingError if a value is infinite or not a number.
 
     Args:
         where: what else is not a number, to be named as well.
+        kept: a sentence on which checkpoints there are.
     """
     wrong = {name: value for name, value in values.items() if not math.isfinite(value)}
     if wrong:
         listed = ", ".join(f"{name} = {value}" for name, value in wrong.items())
-        raise TrainingError(f"training stopped at update {update}: {listed}{where}. {KEPT}")
+        raise TrainingError(f"training stopped at update {update}: {listed}{where}. {kept}{AGAIN}")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -92,9 +93,7 @@ def parse(data: bytes, path: Path) -> list[dict[str, Any]]:
     return found
 
 
-KEPT = (
-    "The last checkpoint is kept. Train again with a lower learning rate, or look for a division by zero in the loss."
-)
+AGAIN = "Train again with a lower learning rate, or look for a division by zero in the loss."
 REMEDY = "Restore it from a copy, or train again in a new folder."
 
 

@@ -225,7 +225,7 @@ class Run:
         Raises:
             TrainingError: a value is not finite.
         """
-        metrics.check_finite(values, update)
+        metrics.check_finite(values, update, kept=self.kept())
         if self.rank == 0:
             self._digest()
             text = metrics.line(update, values)
@@ -233,6 +233,14 @@ class Run:
             files.append(self._metrics_path, text)
             self._logged.update(text.encode())
             self._logged_bytes += len(text.encode())
+
+    def kept(self) -> str:
+        """For a run that cannot go on: which checkpoints there are, as a sentence and a space."""
+        if self.last_saved is not None:
+            return "The last checkpoint is kept. "
+        if self._path("best").exists():
+            return "The best checkpoint is kept, but there is none yet from which training could go on. "
+        return "There is no checkpoint yet. "
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, oldest first."""
@@ -323,7 +331,7 @@ class Run:
         return total
 
     def _save(self, name: str, update: int, parts: Mapping[str, Part]) -> None:
-        check_numbers(parts, update)
+        check_numbers(parts, update, self.kept())
         states = {key: checkpoint.canonical(part.state_dict(), key) for key, part in parts.items()}
         common = {key: state for key, state in states.items() if _is_common(parts[key])}
         own = {key: state for key, state in states.items() if key not in common}
@@ -359,13 +367,16 @@ class Run:
     def _read(self, name: str) -> dict[str, Any]:
         """The contents of a checkpoint of this run."""
         path = self._path(name)
+        last = self._path("last")
+        if name == "best" and not path.exists() and last.exists() and checkpoint.load(last).get("best") is not None:
+            raise CheckpointError(f"{path} is missing, but the run had saved it. {checkpoint.LOST_BEST}")
         contents = checkpoint.load(path)
         self._check_header(path, contents, exact=False)
         return contents
 
     def _check_header(self, path: Path, contents: dict[str, Any], *, exact: bool) -> None:
         if wrong := saved.flaw(contents):
-            raise CheckpointError(f"{path} is not a checkpoint of a run: {wrong}. {checkpoint.REMEDY}")
+            raise CheckpointError(f"{path} is not a checkpoint of a run: {wrong}. {checkpoint.remedy(path)}")
         for key, mine in self._header().items():
             if contents[key] != mine:
                 raise CheckpointError(
@@ -433,8 +444,11 @@ class Run:
             ) from error
 
 
-def check_numbers(parts: Mapping[str, Part], update: int) -> None:
+def check_numbers(parts: Mapping[str, Part], update: int, kept: str = "") -> None:
     """Check the learned values of the parts.
+
+    Args:
+        kept: as `metrics.check_finite`.
 
     Raises:
         TrainingError: a parameter is infinite or not a number, or a value of a neuron has left its range.
@@ -446,13 +460,15 @@ def check_numbers(parts: Mapping[str, Part], update: int) -> None:
             about = f", and so is the gradient of {key}.{cause}" if cause else ""
             raise TrainingError(
                 f"training stopped at update {update}: parameter {key}.{wrong} is no longer a finite number{about}. "
-                f"{metrics.KEPT}"
+                f"{kept}{metrics.AGAIN}"
             )
         if isinstance(part, nn.Module) and update:
             try:
                 check_values(part)
             except ConfigError as error:
-                raise TrainingError(f"training stopped at update {update}: {key}: {error} {metrics.KEPT}") from error
+                raise TrainingError(
+                    f"training stopped at update {update}: {key}: {error} {kept}{metrics.AGAIN}"
+                ) from error
         elif isinstance(part, nn.Module):
             check_values(part)
 

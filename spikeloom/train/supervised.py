@@ -52,7 +52,7 @@ def fit(
         best: the value whose best update is kept in `checkpoints/best.pt`; without it, the last update is.
 
     Raises:
-        TrainingError: a value or a parameter is not finite; the last checkpoint is kept.
+        TrainingError: a value or a parameter is not finite; checkpoints that were written before are kept.
         ConfigError: a period is not positive, or `best` is not among the values.
         CheckpointError: a file of the run is damaged or missing, or was saved with other options.
         Terminated: SIGTERM came; a checkpoint was written.
@@ -78,7 +78,7 @@ def fit(
     sign = 1.0 if better == "lower" else -1.0
     if best is not None and run.best is None:  # a new run, or one that an earlier version saved
         run.best = min((line[best] for line in history if best in line), key=lambda value: sign * value, default=None)
-    check_numbers(parts, finished)
+    check_numbers(parts, finished, run.kept())
     firing = Firing(run, {name: part for name, part in parts.items() if isinstance(part, nn.Module)})
     try:
         with termination.waits() as asked:
@@ -92,9 +92,9 @@ def fit(
                         values = _together(values, _numbers("validate", validate(finished)))
                 values = ranks.mean({**values, TERMINATED: float(asked())})
                 terminated = values.pop(TERMINATED) > 0  # wherever it came: all end at the same update
-                metrics.check_finite(values, finished, _where(parts, values))
+                metrics.check_finite(values, finished, _where(parts, values), run.kept())
                 if validated:
-                    check_numbers(parts, finished)
+                    check_numbers(parts, finished, run.kept())
                 run.log(finished, **values)
                 history.append({"update": finished, **values})
                 if best in values and (run.best is None or sign * values[best] < sign * run.best):

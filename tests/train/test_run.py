@@ -88,7 +88,7 @@ def test_a_damaged_line_of_metrics_is_an_error(run: Run) -> None:
 
 def test_values_must_be_finite(run: Run) -> None:
     with pytest.raises(
-        TrainingError, match=r"stopped at update 7: loss = nan, rate = inf. The last checkpoint is kept"
+        TrainingError, match=r"stopped at update 7: loss = nan, rate = inf. There is no checkpoint yet. Train again"
     ):
         run.log(7, loss=float("nan"), rate=float("inf"), fine=1.0)
     assert run.metrics() == []
@@ -254,7 +254,7 @@ def test_metrics_must_be_what_they_were(run: Run, what: str) -> None:
 def test_the_best_checkpoint_is_missed(run: Run) -> None:
     carry = logged(run, 2)
     (run.folder / "checkpoints" / "best.pt").unlink()
-    with pytest.raises(CheckpointError, match=r"best.pt does not exist"):
+    with pytest.raises(CheckpointError, match=r"best.pt is missing, but the run had saved it"):
         dataclasses.replace(run).restore(carry=carry)
 
 
@@ -320,11 +320,32 @@ def test_a_value_out_of_range_is_named(run: Run) -> None:
     model = torch.nn.Sequential(LIF(tau_mem=torch.nn.Parameter(torch.tensor(5.0))))
     model[0].tau_mem.data.fill_(-1.0)
     with pytest.raises(
-        TrainingError, match=r"stopped at update 3: model: 0: LIF needs tau_mem > 0 .*last checkpoint is"
+        TrainingError, match=r"stopped at update 3: model: 0: LIF needs tau_mem > 0 .*There is no checkpoint yet."
     ):
         run.save(3, model=model)
     with pytest.raises(ConfigError, match=r"LIF needs tau_mem > 0"):
         check_numbers({"model": model}, 0)
+
+
+def test_a_best_checkpoint_that_is_damaged_or_lost_is_named_with_what_to_do(run: Run) -> None:
+    model = torch.nn.Linear(2, 2)
+    with pytest.raises(CheckpointError, match=r"best.pt does not exist: this run has not saved it yet"):
+        run.load_best(model=model)
+    run.best = 0.5
+    run.save_best(1, model=model)
+    run.save(1, model=model)
+    path = run.folder / "checkpoints" / "best.pt"
+    good = path.read_bytes()
+    for bad, what in ((good[:500], "is cut short"), (good[:900] + b"x" + good[901:], "is damaged: its SHA-256")):
+        path.write_bytes(bad)
+        with pytest.raises(
+            CheckpointError, match=rf"best.pt {what}.* Restore it from a copy, or train again"
+        ) as caught:
+            run.load_best(model=model)
+        assert "last.pt" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"best.pt is missing, but the run had saved it. Restore it from a copy"):
+        run.load_best(model=model)
 
 
 WRONG: dict[str, tuple[Any, str]] = {

@@ -96,6 +96,18 @@ def test_a_loss_that_is_no_number_ends_training_and_keeps_the_checkpoint(tmp_pat
     assert run.last_saved == 6
 
 
+@pytest.mark.parametrize(
+    ("nan_at", "said"),
+    [
+        (0, "There is no checkpoint yet. Train again"),
+        (3, "The best checkpoint is kept, but there is none yet from which training could go on. Train again"),
+    ],
+)
+def test_a_loss_that_is_no_number_before_a_checkpoint_says_so(nan_at: int, said: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=rf"training stopped at update {nan_at + 1}: loss = nan. {said}"):
+        tiny_task.train(tiny_task.Config(nan_at=nan_at, checkpoint_every=50), run_in(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["validate_every", "checkpoint_every"])
 def test_periods_are_positive(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=f"fit needs {name} >= 1, a whole number of updates, but got 0"):
