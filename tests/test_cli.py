@@ -304,6 +304,15 @@ def test_values_of_a_repeated_option_are_not_lost(
     )
     assert "unknown key 'lrr'. Did you mean 'lr'?" in complaint(capsys, "table", "babi", "--set", "lrr=1")
     assert "--set takes options as NAME=VALUE" in complaint(capsys, "table", "babi", "--set", "lr")
+    for words in (["lr", "=", "0.1"], ["lr = 0.1"], ["lr=", "0.1"], ["lr", "=0.1"], ["l r=1"], ["=1"], [""]):
+        said = complaint(capsys, "table", "babi", "--set", *words)
+        assert "--set takes options as NAME=VALUE, without spaces around the =, for example epochs=10" in said
+    assert "lr must be float, but is ''" in complaint(capsys, "table", "babi", "--set", "lr=")
+    for words in (["--set"], ["--set", "--seeds", "2"]):
+        said = complaint(capsys, "table", "babi", *words)
+        assert "--set needs options as NAME=VALUE, for example --set epochs=10, but none follows." in said
+    said = complaint(capsys, "table", "babi", "--lr", 3)
+    assert "spikeloom table babi changes options of the task in all cells by --set: --set lr=VALUE." in said
     message = complaint(capsys, "train", TINY, "--lr", 1, "--batch", 4, "--lr=2")
     assert "has the option --lr twice (--lr and --lr=2). Give it once, with all values." in message
     assert "the option --bias twice (--bias and --no-bias)" in complaint(capsys, "train", TINY, "--bias", "--no-bias")

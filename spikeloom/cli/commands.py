@@ -269,7 +269,7 @@ def train_series(task: Task, folder: Path, several: Series, rank: int, world: in
 def train_table(name: str, arguments: list[str]) -> None:
     """`spikeloom table NAME ...`: train every cell, then write the table."""
     task = find_task(name)
-    asked = parse_table(name, arguments)
+    asked = parse_table(name, arguments, [field.name for field in dataclasses.fields(task.Config)])
     chosen = asked.table or next(iter(getattr(task, "TABLES", ())), "")
     if not chosen:
         raise ConfigError(f"Task {name} has no tables; babi, for example, has some.")

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import io
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -173,10 +175,13 @@ class TableOptions:
         """
         found = dict[str, Any]()
         for word in self.set:
-            name, sign, value = word.partition("=")
+            if not re.fullmatch(r"[^\s=]+=(\S(.*\S)?)?", word):
+                raise ConfigError(
+                    "--set takes options as NAME=VALUE, without spaces around the =, for example epochs=10, but got "
+                    f"{word!r}."
+                )
+            name, _, value = word.partition("=")
             name = name.removeprefix("--").replace("-", "_")
-            if not sign or not name:
-                raise ConfigError(f"--set takes options as NAME=VALUE, for example epochs=10, but got {word!r}.")
             if name in found:
                 raise ConfigError(f"--set has {name} twice, as {found[name]!r} and as {value!r}. Give it once.")
             try:
@@ -186,8 +191,11 @@ class TableOptions:
         return found
 
 
-def parse_table(name: str, arguments: list[str]) -> TableOptions:
+def parse_table(name: str, arguments: list[str], options: Iterable[str] = ()) -> TableOptions:
     """The options of `spikeloom table`.
+
+    Args:
+        options: of the task, which `--set` can change.
 
     Raises:
         ConfigError: an option or its value is wrong.
@@ -195,9 +203,13 @@ def parse_table(name: str, arguments: list[str]) -> TableOptions:
     command = f"spikeloom table {name}"
     found, rest = parse(TableOptions, TableOptions(), together("set", arguments), command)
     if rest:
+        if rest[0].startswith("--") and (own := flag(rest[0])) in options:
+            raise ConfigError(f"{command} changes options of the task in all cells by --set: --set {own}=VALUE.")
         names = [f"--{field.name}" for field in dataclasses.fields(TableOptions) if field.name != "table"]
         raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], names)}")
     table: TableOptions = found
+    if not table.set and any(word.startswith("--") and flag(word) == "set" for word in arguments):
+        raise ConfigError("--set needs options as NAME=VALUE, for example --set epochs=10, but none follows.")
     return table
 
 

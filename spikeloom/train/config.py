@@ -182,7 +182,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         hint = type(None)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where} must be {getattr(hint, '__name__', hint)}, but is {shown(value)}. Correct the value.")
+    kind = "bool, true or false" if hint is bool else getattr(hint, "__name__", hint)
+    raise ConfigError(f"{where} must be {kind}, but is {shown(value)}. Correct the value.")
 
 
 def _union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:

@@ -54,7 +54,7 @@ def test_an_integer_is_a_float() -> None:
         ({"stesp": 3}, "config.json has an unknown key 'stesp'. Did you mean 'steps'"),
         ({"steps": 3.5}, "config.json: steps must be int, but is 3.5. Correct the value."),
         ({"steps": True}, "steps must be int, but is True"),
-        ({"bias": 1}, "bias must be bool, but is 1"),
+        ({"bias": 1}, "bias must be bool, true or false, but is 1"),
         ({"lr": "0.1"}, "lr must be float, but is '0.1'"),
         ({"model": "GRU"}, "model must be one of 'LSNN', 'LIF', but is 'GRU'"),
         ({"sizes": [1, "b"]}, r"sizes\[1\] must be int, but is 'b'"),
