@@ -633,3 +633,90 @@ def test_a_page_or_a_model_does_not_take_the_place_of_something_else(
     assert len(list(Path("runs").glob("compare-*.html"))) == 3
     for _ in range(2):
         assert spikeloom("compare", run, "--out", "page.html") == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_an_output_that_is_full_is_said_in_one_sentence(buffered: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for words in (["tasks"], ["train", TINY, "--preset", "smoke", "--out", str(folder)]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "spikeloom", *words],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": buffered},
+                check=False,
+            )
+        assert done.returncode == 1
+        expected = (
+            "The output cannot be written: No space left on device. Free some space, or send it to another place."
+        )
+        if words[0] == "train":
+            expected += f" What was saved is kept; go on with `spikeloom resume {folder} --task {TINY}`."
+        assert done.stderr == f"{expected}\n"
+    assert spikeloom("resume", folder, *OWN) == 0
+
+
+def test_commands_of_the_same_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "default_folder", lambda *_: Path("runs") / "same")
+    for words in ([], ["--seeds", 2], []):
+        assert spikeloom("train", TINY, "--preset", "smoke", *words) == 0
+    assert spikeloom("table", with_tables(tmp_path), "--seeds", 1) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "runs/same-4"
+    kinds = {"same": "config", "same-2": "seeds", "same-3": "config", "same-4": "table"}
+    assert sorted(path.name for path in Path("runs").iterdir()) == list(kinds)
+    assert all((Path("runs") / name / f"{kind}.json").exists() for name, kind in kinds.items())
+    strict = tmp_path / "strict.py"
+    strict.write_text(
+        Path(TINY).read_text().replace("    model = build", "    raise ConfigError('no')\n    model = build")
+        + "\nfrom spikeloom.errors import ConfigError\n"
+    )
+    assert complaint(capsys, "train", strict) == "ConfigError: no"
+    assert not Path("runs/same-5").exists()
+    shutil.rmtree("runs")
+    Path("runs").touch()
+    assert "runs/same cannot be made: File exists. Choose another folder" in complaint(capsys, "train", TINY)
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [
+        ("spikeloom.train.experiment.make_empty", "Nothing was saved yet."),
+        ("spikeloom.train.environment.describe", "What was saved is kept; go on with `spikeloom resume RUN --task"),
+        ("spikeloom.train.environment.where", "What was saved is kept; go on with `spikeloom resume RUN --task"),
+        ("spikeloom.train.experiment.evaluate", "What was saved is kept; go on with `spikeloom resume RUN --task"),
+        ("spikeloom.commands.write_report", "What was saved is kept; go on with `spikeloom resume RUN --task"),
+    ],
+)
+def test_ctrl_c_at_any_moment(
+    moment: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moment, interrupt)
+        assert spikeloom("train", TINY, "--preset", "smoke", "--out", tmp_path / "run") == 130
+    assert f"Interrupted. {said.replace('RUN', str(tmp_path / 'run'))}" in capsys.readouterr().err
+    again = ["resume", tmp_path / "run", *OWN] if "resume" in said else ["train", TINY, "--out", tmp_path / "run"]
+    assert spikeloom(*again) == 0
+
+
+def test_ctrl_c_in_a_table_names_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    task, folder = with_tables(tmp_path), tmp_path / "table"
+    with monkeypatch.context() as patched:
+        patched.setattr(commands, "write_report", interrupt)
+        assert spikeloom("table", task, "--seeds", 1, "--out", folder) == 130
+    assert f"go on with `spikeloom resume {folder} --task {task}`" in capsys.readouterr().err
+    assert spikeloom("resume", folder, "--task", task) == 0

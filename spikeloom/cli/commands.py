@@ -181,22 +181,23 @@ def train(name: str, arguments: list[str]) -> None:
         again = ranks.restarted()
         if again and chosen.out is None:
             raise ConfigError(LOST)
-        folder = ranks.shared(chosen.out or default_folder(Path(name).stem, chosen.preset, seeds))
-        place = (ranks.local_device(), rank, world)
-        if chosen.seeds > 1:
-            several = Series(recorded, chosen.preset, seeds, config.to_json(options))
-            new = ranks.shared(not (again and series.read(folder) == several))
-            if new:
-                ranks.of_first(lambda: series.create(folder, several))
-            with refusable(folder, new and rank == 0):
-                train_series(task, folder, several, rank, world)
-        else:
-            settings = RunConfig(recorded, chosen.preset, chosen.seed, config.to_json(options))
-            begun = ranks.shared(again and (folder / "config.json").exists() and config.read(folder) == settings)
-            run = experiment.reopen(folder, *place) if begun else experiment.create(folder, settings, *place)
-            if begun:
-                print_changes(run)
-            train_run(task, run, new=not begun)
+        default = default_folder(Path(name).stem, chosen.preset, seeds)
+        with place(chosen.out, default) as folder, resumable(folder, recorded):
+            if chosen.seeds > 1:
+                several = Series(recorded, chosen.preset, seeds, config.to_json(options))
+                new = ranks.shared(not (again and series.read(folder) == several))
+                if new:
+                    ranks.of_first(lambda: series.create(folder, several))
+                with refusable(folder, new and rank == 0):
+                    train_series(task, folder, several, rank, world)
+            else:
+                settings = RunConfig(recorded, chosen.preset, chosen.seed, config.to_json(options))
+                begun = ranks.shared(again and (folder / "config.json").exists() and config.read(folder) == settings)
+                where = (ranks.local_device(), rank, world)
+                run = experiment.reopen(folder, *where) if begun else experiment.create(folder, settings, *where)
+                if begun:
+                    print_changes(run)
+                train_run(task, run, new=not begun)
         if rank == 0:
             print(folder, flush=True)
 
@@ -209,16 +210,62 @@ def default_folder(task: str, preset: str, seeds: list[int]) -> Path:
 
 @contextlib.contextmanager
 def resumable(folder: Path, recorded: str) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM say how to go on."""
+    """Let Ctrl-C, SIGTERM and an output that is full say how to go on."""
     words = f"spikeloom resume {folder}" + (f" --task {recorded}" if recorded.endswith(".py") else "")
+
+    def kept(wrote: str = "What was saved is kept") -> str:
+        begun = any(os.path.lexists(folder / name) for name in (folders.RUN, folders.SERIES, folders.TABLE))
+        return f"{wrote}; go on with `{words}`." if begun else "Nothing was saved yet."
+
     try:
         with termination.ends():
             yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"What was saved is kept; go on with `{words}`.") from None
+        raise KeyboardInterrupt(kept()) from None
     except termination.Terminated as ended:
-        wrote = "What was saved is kept" if ended.update is None else f"Update {ended.update} was saved"
-        raise termination.Terminated(f"{wrote}; go on with `{words}`.", ended.update) from None
+        said = kept() if ended.update is None else kept(f"Update {ended.update} was saved")
+        raise termination.Terminated(said, ended.update) from None
+    except OSError as error:
+        if is_of_output(error):
+            error.__notes__ = [kept()]  # of the outermost folder
+        raise
+
+
+@contextlib.contextmanager
+def place(out: Path | None, default: Path) -> Iterator[Path]:
+    """The folder of --out, else a new one that no other process has; taken away again if it is left empty.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    if out is not None:
+        yield ranks.shared(out)
+        return
+    folder = ranks.of_first(lambda: reserve(default))
+    try:
+        yield folder
+    except BaseException:
+        with contextlib.suppress(OSError):  # there is something in it
+            folder.rmdir()
+        raise
+
+
+def reserve(folder: Path) -> Path:
+    """Make a new folder of this name, or with -2, -3, ... behind it if another process was faster.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for one in itertools.chain([folder], numbered):
+            with contextlib.suppress(FileExistsError):
+                one.mkdir()
+                return one
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}. Choose another folder with --out.") from error
+    raise AssertionError("there is always a next number")
 
 
 @contextlib.contextmanager
@@ -239,11 +286,11 @@ def train_run(task: Task, run: Run, new: bool = False) -> None:
     """Train, evaluate and plot one run, and write its report."""
     options = experiment.options(task, run.folder)
     keep_freed_memory()
-    if run.rank == 0:
-        print(f"{run.task}, preset {run.preset}, seed {run.seed}: {environment.where(run.device)}", flush=True)
-        print_notice(run)
     alone = files.locked(run.folder) if run.rank == 0 else contextlib.nullcontext()
     with alone, resumable(run.folder, run.task), refusable(run.folder, new and run.rank == 0):
+        if run.rank == 0:
+            print(f"{run.task}, preset {run.preset}, seed {run.seed}: {environment.where(run.device)}", flush=True)
+            print_notice(run)
         experiment.train(task, options, run)
         if run.rank == 0:
             write_report(task, run.folder)
@@ -257,9 +304,9 @@ def train_series(task: Task, folder: Path, several: Series, rank: int, world: in
         member = folder / f"seed{seed}"
         if ranks.shared((member / "report.html").exists()):  # rank 0 looks: it writes, and others may be late
             continue
-        place = (ranks.local_device(), rank, world)
+        where = (ranks.local_device(), rank, world)
         new = not ranks.shared((member / "config.json").exists())
-        run = experiment.create(member, several.member(seed), *place) if new else experiment.reopen(member, *place)
+        run = experiment.create(member, several.member(seed), *where) if new else experiment.reopen(member, *where)
         with resumable(folder, several.task):
             train_run(task, run, new)
     if rank == 0:
@@ -285,11 +332,11 @@ def train_table(name: str, arguments: list[str]) -> None:
     with ranks.joined() as (rank, world):
         if ranks.restarted() and asked.out is None:
             raise ConfigError(LOST)
-        place = ranks.shared(asked.out or default_folder(Path(name).stem, f"table-{chosen}", seeds))
-        new = rank == 0 and not place.exists()
-        ranks.of_first(lambda: table.create(place, plan))
-        with refusable(place, new):
-            fill_table(task, place, plan, rank, world)
+        default = default_folder(Path(name).stem, f"table-{chosen}", seeds)
+        with place(asked.out, default) as folder, resumable(folder, recorded):
+            new = ranks.of_first(lambda: table.create(folder, plan))
+            with refusable(folder, new and rank == 0):
+                fill_table(task, folder, plan, rank, world)
 
 
 def fill_table(task: Task, folder: Path, plan: table.Plan, rank: int, world: int) -> None:
@@ -363,7 +410,8 @@ def resume(folder: Path, own: str | None) -> None:
         ranks.check_same(command="resume", folder=folder.name)
         plan = table.read(folder)
         if plan is not None:
-            fill_table(task_of(folder, plan.task, own), folder, plan, rank, world)
+            with resumable(folder, plan.task):
+                fill_table(task_of(folder, plan.task, own), folder, plan, rank, world)
             return
         several = series.read(folder)
         if several is not None:

@@ -39,7 +39,9 @@ def create(folder: Path, series: Series) -> None:
         ConfigError: it is in use, or cannot be made.
     """
     experiment.make_empty(folder)
-    files.write_json(folder / "seeds.json", config.to_json(series))
+    with files.locked(folder):
+        experiment.make_empty(folder)  # once more: another process may have been faster
+        files.write_json(folder / "seeds.json", config.to_json(series))
 
 
 def read(folder: Path) -> Series | None:

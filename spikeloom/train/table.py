@@ -76,16 +76,19 @@ class Plan:
     """Options that differ from those of all cells."""
 
 
-def create(folder: Path, plan: Plan) -> None:
-    """Make the folder of a table, or find it as it was made.
+def create(folder: Path, plan: Plan) -> bool:
+    """Make the folder of a table, or find it as it was made; whether it was made.
 
     Raises:
         ConfigError: it holds something else.
     """
-    if (folder / "table.json").exists() and read(folder) == plan:
-        return
+    if read(folder) == plan:
+        return False
     experiment.make_empty(folder)
-    files.write_json(folder / "table.json", config.to_json(plan))
+    with files.locked(folder):
+        experiment.make_empty(folder)  # once more: another process may have been faster
+        files.write_json(folder / "table.json", config.to_json(plan))
+    return True
 
 
 def read(folder: Path) -> Plan | None:
