@@ -720,3 +720,25 @@ def test_ctrl_c_in_a_table_names_the_table(
         assert spikeloom("table", task, "--seeds", 1, "--out", folder) == 130
     assert f"go on with `spikeloom resume {folder} --task {task}`" in capsys.readouterr().err
     assert spikeloom("resume", folder, "--task", task) == 0
+
+
+def test_words_and_numbers_that_no_option_can_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    for words in (["--bias", "maybe"], ["maybe"]):
+        said = complaint(capsys, "train", TINY, *words)
+        assert "got 'maybe', which is neither an option nor the value of one." in said
+    assert "evaluate takes one folder, " in complaint(capsys, "evaluate", run, run, *OWN)
+    assert "--lr must be a number, but is nan." in complaint(capsys, "train", TINY, "--lr", "nan")
+    for number in ("-1.0", "inf"):
+        said = complaint(capsys, "train", TINY, "--lr", number)
+        assert f"--lr must be a finite number of at least 0, but is {number}." in said
+    assert "--lr must be a number, but is nan" in complaint(capsys, "table", with_tables(tmp_path), "--set", "lr=NaN")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    said = complaint(capsys, "train", TINY, "--out", tmp_path / "other")
+    assert said.endswith("is not empty, and what is there is no run. Choose another folder with --out.")
+    assert "there is a file of this name" in complaint(capsys, "train", TINY, "--out", tmp_path / "tables.py")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "run", "tables.py"]

@@ -328,7 +328,9 @@ def train_table(name: str, arguments: list[str]) -> None:
     plan = table.Plan(recorded, chosen, seeds, asked.changes())
     for _, _, _, several in table.members(task, table.find(task, f"Task {name}", chosen), plan):
         check = getattr(task, "check", lambda _: None)
-        check(config.from_json(task.Config, several.options, f"table {chosen}: options"))  # before there is a folder
+        options = config.from_json(task.Config, several.options, f"table {chosen}: options")
+        check_numbers(options)
+        check(options)  # before there is a folder
     with ranks.joined() as (rank, world):
         if ranks.restarted() and asked.out is None:
             raise ConfigError(LOST)
@@ -490,6 +492,11 @@ def check_options(name: str, folder: Path, file: str | None, arguments: list[str
         command = f"spikeloom train {config.read(one).task}"
         asked, rest = parse_changes(own, arguments, command)
         if rest:
+            if not rest[0].startswith("-"):
+                raise ConfigError(
+                    f"{name} takes one folder, {folder}, but {rest[0]!r} follows. Give one folder at a time, and "
+                    "options as --NAME VALUE."
+                )
             if name == "resume":
                 check_old_flags(f"resume {folder}", rest[0], arguments)
             known = [f"--{key.replace('_', '-')}" for key in asked]

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,8 +53,30 @@ def parse_options(task: Task, name: str, arguments: list[str]) -> tuple[TrainOpt
             for kind in (start, defaults.config)
             for field in dataclasses.fields(kind)
         ]
-        raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], names)}")
+        raise unknown(command, rest[0], names)
+    check_numbers(found.config)
     return found.chosen, found.config
+
+
+def unknown(command: str, word: str, names: list[str]) -> ConfigError:
+    """The error for a word that is no option, or the value of none."""
+    if not word.startswith("-"):
+        return ConfigError(
+            f"{command} got {word!r}, which is neither an option nor the value of one. `{command} --help` lists them; "
+            "a yes or no is --NAME or --no-NAME, without a value."
+        )
+    return ConfigError(f"{command} has no option {word!r}. {choices(word, names)}")
+
+
+def check_numbers(options: Any) -> None:
+    """Raise ConfigError if an option is NaN, which no task can mean, or a learning rate is negative or infinite."""
+    for name, value in to_json(options).items():
+        shown = f"--{name.replace('_', '-')}"
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and math.isnan(number):
+                raise ConfigError(f"{shown} must be a number, but is nan. Give one.")
+            if name == "lr" and isinstance(number, float) and not 0.0 <= number < math.inf:
+                raise ConfigError(f"{shown} must be a finite number of at least 0, but is {number}. Give such a one.")
 
 
 def parse_changes(own: Any, arguments: list[str], command: str) -> tuple[dict[str, Any], list[str]]:
@@ -206,7 +229,7 @@ def parse_table(name: str, arguments: list[str], options: Iterable[str] = ()) ->
         if rest[0].startswith("--") and (own := flag(rest[0])) in options:
             raise ConfigError(f"{command} changes options of the task in all cells by --set: --set {own}=VALUE.")
         names = [f"--{field.name}" for field in dataclasses.fields(TableOptions) if field.name != "table"]
-        raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], names)}")
+        raise unknown(command, rest[0], names)
     table: TableOptions = found
     if not table.set and any(word.startswith("--") and flag(word) == "set" for word in arguments):
         raise ConfigError("--set needs options as NAME=VALUE, for example --set epochs=10, but none follows.")

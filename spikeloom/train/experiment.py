@@ -11,7 +11,7 @@ import torch
 
 from ..errors import CheckpointError, ConfigError, TrainingError
 from ..made_up import MADE_UP, is_made_up
-from . import config, environment, files, ranks, termination
+from . import config, environment, files, folders, ranks, termination
 from .config import RunConfig, Task
 from .informative import DIGESTS, RESULT, sound, tidy
 from .run import Run
@@ -53,12 +53,18 @@ def make_empty(folder: Path) -> bool:
         ConfigError: there is something in it, or it cannot be made.
     """
     try:
+        if folder.is_file():
+            raise ConfigError(
+                f"{folder} cannot be made: there is a file of this name. Choose another folder with --out."
+            )
         new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         used = any(path.is_symlink() or not path.name.endswith(".tmp") for path in folder.iterdir())
     except OSError as error:
         raise ConfigError(f"{folder} cannot be made: {error.strerror}. Choose another folder with --out.") from error
     if used:
+        if not any(folders.is_a(folder, kind) for kind in (folders.RUN, folders.SERIES, folders.TABLE)):
+            raise ConfigError(f"{folder} is not empty, and what is there is no run. Choose another folder with --out.")
         raise ConfigError(
             f"{folder} is not empty. Go on with what is there by `spikeloom resume {folder}`, or choose another --out."
         )
