@@ -591,11 +591,11 @@ def export(arguments: list[str]) -> None:
             "export needs the folder of a run and a format: spikeloom export DIR --format nir (--out FILE)."
         )
     folder = Path(words[0])
+    run = experiment.reopen(folder)
     out = Path(flags.get("out", folder / "model.nir"))
     check_out(out, "model", "model.nir", HDF5)
     from ..convert.nir import to_nir, write_nir
 
-    run = experiment.reopen(folder)
     task = task_of(folder, run.task, flags.get("task"))
     if "network_of" not in vars(task):
         raise ExportError(
