@@ -4,12 +4,13 @@ A task is a file of a paper (`spikeloom/papers/PAPER/NAME.py`), or a Python file
 is loaded only when a command needs it: help and the list of tasks come at once.
 """
 
-import io
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 
 from .help import COMMANDS, list_tasks, usage, usage_of, version
+from .output import drop_output, is_of_output, prepare_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,30 +22,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_output()
     try:
         try:
-            return answer(arguments)
-        finally:
+            status = answer(arguments)
+        except SystemExit:
             sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+        return status
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # or Python would complain once more when it ends
-        os.close(nowhere)
+        drop_output()
         return 141
-
-
-def prepare_output() -> None:
-    """Make sure that every text can be printed: to a closed stream, in ASCII, and in very few columns."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # it was closed
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns) < FEWEST_COLUMNS:
-        os.environ["COLUMNS"] = str(FEWEST_COLUMNS)
-
-
-FEWEST_COLUMNS = 40
+    except OSError as error:
+        if not is_of_output(error):
+            raise
+        drop_output()
+        words = f"The output cannot be written: {error.strerror}. Free some space, or send it to another place."
+        with contextlib.suppress(OSError):  # the complaint may have no place either
+            print(" ".join([words, *getattr(error, "__notes__", [])]), file=sys.stderr, flush=True)
+        return 1
 
 
 def answer(arguments: list[str]) -> int:

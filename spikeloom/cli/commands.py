@@ -17,20 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from ..data.fetch import fetch
-from ..errors import ConfigError, DataError, ExportError
+from ..errors import CheckpointError, ConfigError, DataError, ExportError
 from ..made_up import MADE_UP, NOTICE
 from ..report import compare as comparison
 from ..report.energy import mean_rate
 from ..report.read import read
 from ..report.report import render
 from ..report.sections import Folder
-from ..train import config, environment, experiment, files, informative, ranks, series, table, termination
+from ..train import config, environment, experiment, files, folders, informative, ranks, series, table, termination
 from ..train.allocator import keep_freed_memory
 from ..train.config import RunConfig, Task, choices
 from ..train.run import Run
 from ..train.series import Series
 from .help import COMMANDS, task_files, tasks
-from .options import TrainOptions, check_old_flags, parse_changes, parse_options, parse_table, take
+from .options import TrainOptions, check_numbers, check_old_flags, parse_changes, parse_options, parse_table, take
+from .output import is_of_output
 
 TITLE = 90
 """Characters in a line above the figure of a table."""

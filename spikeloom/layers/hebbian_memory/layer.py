@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ... import kernels
 from ...arguments import explained
-from ...core import Stateful, scan
+from ...core import Stateful, renew_weights, scan
 from ...errors import ConfigError, ShapeError, check_count, check_like, check_sequence, check_state
 from ...kernels.transforms import without_autocast
 from ...neurons import LIF

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ...arguments import explained
+from ...data.spike_trains import whole
 from ...errors import ConfigError
 from .game import Cards, Concentration
 
