@@ -8,22 +8,29 @@ distance and of the other fields. Kernels are derived from it as they are from a
 dataclass of this shape.
 """
 
+import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from types import FunctionType
+from typing import Any, ClassVar, Self
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
 from .arguments import explained
-from .errors import ConfigError, check_dense, check_positive
+from .errors import ConfigError, as_number, check_dense, check_positive
 from .vocabulary import Value, abs, exp, maximum, sigmoid
 
 
 @dataclass(frozen=True)
 class Surrogate(ABC):
     """Interface: the slope that replaces the derivative of the spike.
+
+    Raises:
+        ConfigError: the class of your own does not have this shape, or its slope has no derivation.
 
     >>> @dataclass(frozen=True)
     ... class Tent(Surrogate):
@@ -38,6 +45,13 @@ class Surrogate(ABC):
 
     gain: float = 1.0
     """Dampening factor: scales the whole slope, > 0."""
+
+    _exact: ClassVar[Callable[..., Value] | None] = None
+    """The slope in the precision of a tensor, where `slope` itself is not: numbers that `where` chooses have none."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        _check_class(cls)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         check_positive(type(self).__name__, **{field.name: getattr(self, field.name) for field in fields(self)})
@@ -144,6 +158,8 @@ class Gaussian(Surrogate):
 def check_surrogate(owner: str, surrogate: Any) -> None:
     """Raise ConfigError unless `surrogate` is an instance of `Surrogate`."""
     if isinstance(surrogate, Surrogate):
+        for name in ("gain", *fields_of(surrogate.slope)):  # a __post_init__ of your own may not look at them
+            as_number(type(surrogate).__name__, name, getattr(surrogate, name), "as a finite number", math.isfinite)
         return
     known = {kind.__name__: kind for kind in (Triangle, FastSigmoid, Arctan, Sigmoid, Gaussian)}
     words = {"atan": "Arctan", "superspike": "FastSigmoid", "linear": "Triangle"}
@@ -156,6 +172,64 @@ def check_surrogate(owner: str, surrogate: Any) -> None:
     raise ConfigError(
         f"{owner} needs surrogate as an instance of spikeloom.surrogate.Surrogate, but got {shown}. Pass {example}."
     )
+
+
+RESERVED = ("x", "noise", "slope", "probability", "numbers", "mean")
+"""Names that the fields of a surrogate cannot have: an argument of a slope and a field would be mixed up."""
+
+
+_CHECKED: WeakSet[type[Surrogate]] = WeakSet()
+
+
+def _check_class(kind: type[Surrogate]) -> None:
+    """Raise ConfigError unless a class has the shape of a surrogate, and a slope that kernels can be derived from."""
+    if kind in _CHECKED:
+        return
+    owner, firing = kind.__name__, hasattr(kind, "probability")
+    own = {name for name in inspect.get_annotations(kind) if not name.startswith("__")}
+    if own and "__dataclass_fields__" not in vars(kind):
+        raise ConfigError(
+            f"{owner} has the fields {', '.join(sorted(own))} but is no dataclass. Write @dataclass(frozen=True) "
+            "above it."
+        )
+    names = [field.name for field in fields(kind)]
+    for name in names:
+        if name in RESERVED or name.startswith("_"):
+            raise ConfigError(f"{owner} cannot have a field named {name!r}, which has a meaning of its own. Rename it.")
+    for part in ("slope", "probability") if firing else ("slope",):
+        _check_part(kind, part, names, ("x", "noise", "p_max") if firing else ("x",))
+    if firing:
+        takes = kind.probability.__code__.co_argcount  # type: ignore[attr-defined]
+        if takes != 2 or fields_of(kind.probability) != ["p_max"]:  # type: ignore[attr-defined]
+            raise ConfigError(f"{owner} needs `def probability(x, p_max)`. Put what else it needs into the equation.")
+    _CHECKED.add(kind)
+
+
+def _check_part(kind: type[Surrogate], part: str, names: list[str], first: tuple[str, ...]) -> None:
+    from .kernels.derive import check_slope
+
+    owner, found = f"{kind.__name__}.{part}", inspect.getattr_static(kind, part)
+    shown = f"def {part}({', '.join([*first, '<fields>'] if part == 'slope' else ['x', 'p_max'])})"
+    if getattr(found, "__isabstractmethod__", False):
+        raise ConfigError(f"{owner} is missing. Write @staticmethod and `{shown}` into the class.")
+    if not isinstance(found, staticmethod):
+        raise ConfigError(f"{owner} must be a static method. Write @staticmethod above `{shown}`.")
+    function: Any = found.__func__
+    if not isinstance(function, FunctionType) or function.__name__ != part:
+        raise ConfigError(f"{owner} is {function!r}. Define it in the class, as `{shown}`.")
+    exact = check_slope(function, frozenset(fields_of(function)))
+    if part == "slope":
+        kind._exact = None if exact is None else staticmethod(exact)
+    code = function.__code__
+    takes = code.co_varnames[: code.co_argcount]
+    if not takes or (part == "slope" and takes[1 : len(first)] != first[1:]):
+        raise ConfigError(f"{owner} takes ({', '.join(takes)}). Write `{shown}`.")
+    for name in takes[1:]:
+        if name not in names and not (name == "noise" and "noise" in first):
+            raise ConfigError(
+                f"{owner} takes `{name}`, but {kind.__name__} has only the fields {', '.join(names)}. Add "
+                f"`{name}: float` to the dataclass, or leave the argument out."
+            )
 
 
 def fields_of(function: Callable[..., Any]) -> list[str]:
@@ -197,7 +271,7 @@ class _Spike(torch.autograd.Function):
 def _times_slope(ctx: Any, grad: Tensor) -> Tensor:
     (distance,) = ctx.saved_tensors
     gain, *numbers = ctx.numbers
-    result: Tensor = grad * (gain * ctx.surrogate.slope(distance, *numbers))
+    result: Tensor = grad * (gain * (ctx.surrogate._exact or ctx.surrogate.slope)(distance, *numbers))
     return result
 
 

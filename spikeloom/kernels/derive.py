@@ -16,25 +16,25 @@ From it come its source with typed numbers (forward kernels) and the source of i
 
 import ast
 import inspect
+import itertools
 import textwrap
-from collections.abc import Callable, Iterable
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from .. import vocabulary
 from ..arguments import explained
 from ..errors import ConfigError
+from .grammar import WORDS, Checked, check, spread
 
 FRAME = ("current", "spikes", "reset")
 """Names that the frame around every equation gives it."""
 
-_WORDS = {id(word): word.__name__ for word in vocabulary.WORDS}
-_ALLOWED = (
-    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.Return, ast.Expr, ast.Name, ast.Constant,
-    ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.Tuple, ast.Load, ast.Store, ast.Add, ast.Sub, ast.Mult, ast.Div,
-    ast.Pow, ast.USub, ast.UAdd, ast.Lt, ast.LtE, ast.Gt, ast.GtE,
-)  # fmt: skip
+_LINES: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
+"""The source of functions, which Python looks for in their files."""
 
 
 @explained
@@ -63,6 +63,8 @@ class Equation:
     arguments: tuple[str, ...] = field(init=False, repr=False)
     states: tuple[str, ...] = field(init=False, repr=False)
     parameters: tuple[str, ...] = field(init=False, repr=False)
+    defined: Callable[..., Any] = field(init=False, repr=False)
+    """The function as it is called: what has no shape or precision of its own has that of `current`."""
 
     def __post_init__(self) -> None:
         self._keep("arguments", tuple(arg.arg for arg in self.tree.args.args))
@@ -70,7 +72,8 @@ class Equation:
         if wanted != {name for name, _ in self.choices}:
             raise ConfigError(
                 f"{self.name} needs choices {sorted(wanted)} but got {sorted(name for name, _ in self.choices)}. "
-                "Bind each keyword-only argument of the equation, and no other."
+                "Bind each keyword-only argument of the equation, and no other; what is a value of the layer stands "
+                "before the `*`."
             )
         if self.fires not in ("above", "at", "never"):
             raise ConfigError(f"{self.name} got fires={self.fires!r}: choose 'above', 'at' or 'never'.")
@@ -82,11 +85,20 @@ class Equation:
         self._keep("parameters", tuple(name for name in self.arguments if name not in (*FRAME, *self.states)))
         if "current" not in self.arguments:
             raise ConfigError(f"{self.name} has no argument `current`: its input must have this name.")
-        assert self.text  # a property that checks what the function reads and calls
+        checked = _check(self.tree, self.function, dict(self.choices), frozenset(self.parameters))
+        loose = checked.loose or any(checked.flat)
+        self._keep("defined", _defined(self.function, checked) if loose else self.function)
+        try:
+            assert self.text
+        except RecursionError as error:
+            raise _too_long(self.name) from error
 
-    def _keep(self, name: str, value: tuple[str, ...]) -> None:
+    def _keep(self, name: str, value: Any) -> None:
         """Set an attribute once and for all; torch.compile cannot read a cached property."""
         object.__setattr__(self, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("defined", "tree")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -123,16 +135,18 @@ class Equation:
                 f"{self.name} must return the distance to its threshold and then its states, each by the name of the "
                 f"argument it replaces, but returns `{ast.unparse(value)}`. Assign a new state to its own name first."
             )
+        if len(set(names)) < len(names):
+            raise ConfigError(f"{self.name} returns a state twice in `{ast.unparse(value)}`. Return each state once.")
         return tuple(str(name) for name in names)
 
     def __call__(self, values: dict[str, Any]) -> tuple[Any, ...]:
         """Evaluate on tensors, numbers or symbols; `values` may hold more than the equation asks for."""
-        result: tuple[Any, ...] = self.function(*(values[name] for name in self.arguments), **dict(self.choices))
+        result: tuple[Any, ...] = self.defined(*(values[name] for name in self.arguments), **dict(self.choices))
         return result
 
     def source(self, literal: Callable[[float], str]) -> str:
         """The step as source: `def step(<arguments>)`, words with a leading underscore, numbers by `literal`."""
-        function = _Typed(self.function.__globals__, dict(self.choices), literal).visit(_parse(self.function))
+        function = _Typed(_scope(self.function), dict(self.choices), literal).visit(_parse(self.function))
         function.name, function.args.kwonlyargs, function.args.kw_defaults = "step", [], []
         return ast.unparse(ast.fix_missing_locations(function)) + "\n"
 
@@ -141,7 +155,7 @@ class Equation:
 class Adjoint:
     """The vector-Jacobian product of one step.
 
-    `source` defines `adjoint(<arguments>, g_distance, g_<state>...)`, which returns the gradients named in `returns`;
+    `source` defines `adjoint(<arguments>, _through, _g_<state>...)`, which returns the gradients named in `returns`;
     `reads` names the arguments whose values it needs.
     """
 
@@ -153,16 +167,32 @@ class Adjoint:
 def derive_adjoint(
     equation: Equation, learns: Iterable[str], detach_reset: bool, literal: Callable[[float], str]
 ) -> Adjoint:
-    """Differentiate the equation on SymPy symbols: by current, states, spikes of the step before, and parameters."""
+    """Differentiate the equation on SymPy symbols: by current, states, spikes of the step before, and parameters.
+
+    Raises:
+        ConfigError: SymPy finds no derivative, as of a division by what it knows to be zero.
+    """
+    try:
+        return _derive(equation, tuple(learns), detach_reset, literal)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{equation.name} has no derivative that can be found ({type(error).__name__}: {error}). Look for "
+            "divisions by what is always zero and for numbers beyond float64, or write it in more and shorter lines."
+        ) from error
+
+
+def _derive(
+    equation: Equation, learns: tuple[str, ...], detach_reset: bool, literal: Callable[[float], str]
+) -> Adjoint:
     import sympy
 
-    from .symbols import to_source
+    from .symbols import to_source, whole_powers
 
     symbols = {name: sympy.Symbol(name, real=True) for name in equation.arguments}
-    distance, *states = (sympy.sympify(value) for value in equation(symbols))
+    distance, *states = (whole_powers(sympy.sympify(value)) for value in equation(symbols))
     outputs = {
-        "g_distance": distance,
-        **{f"g_{name}": value for name, value in zip(equation.states, states, strict=True)},
+        "_through": distance,
+        **{f"_g_{name}": value for name, value in zip(equation.states, states, strict=True)},
     }
 
     def pull(name: str) -> Any:
@@ -174,7 +204,7 @@ def derive_adjoint(
     rows["spikes"] = pull("spikes") + (0 if detach_reset else pull("reset"))
     rows |= {name: pull(name) for name in learns}
     shared, reduced = sympy.cse(
-        list(rows.values()), symbols=(sympy.Symbol(f"shared{i}", real=True) for i in range(999))
+        list(rows.values()), symbols=(sympy.Symbol(f"_shared{i}", real=True) for i in itertools.count())
     )
     free = set().union(*(value.free_symbols for value in rows.values()))
     body = [f"    {symbol.name} = {to_source(value, literal)}\n" for symbol, value in shared]
@@ -183,100 +213,201 @@ def derive_adjoint(
     return Adjoint(source, tuple(rows), frozenset(name for name, symbol in symbols.items() if symbol in free))
 
 
+def check_slope(slope: Callable[..., Any], fields: frozenset[str]) -> Callable[..., Any] | None:
+    """Raise ConfigError unless a slope or a probability is arithmetic that returns one number.
+
+    Returns the function to call on tensors, where it is another one: see `_defined`.
+    """
+    tree, last = _parse(slope), _parse(slope).body[-1]
+    if isinstance(last, ast.Return) and isinstance(last.value, ast.Tuple):
+        raise ConfigError(f"{_called(slope)} returns `{ast.unparse(last.value)}`. Return one number.")
+    if tree.args.kwonlyargs:
+        raise ConfigError(f"{_called(slope)} takes ({ast.unparse(tree.args)}). Leave out the `*`.")
+    checked = _check(tree, slope, {}, fields, plain=True)._replace(flat=())
+    return _defined(slope, checked) if checked.loose else None
+
+
 def slope_source(slope: Callable[..., Any], literal: Callable[[float], str]) -> str:
     """The slope of a surrogate as source, `def slope(x, <fields>)`; or the probability of a random spike."""
-    function = _Typed(slope.__globals__, {}, literal).visit(_parse(slope))
-    function.decorator_list = []
+    function = _Typed(_scope(slope), {}, literal).visit(_parse(slope))
     return ast.unparse(ast.fix_missing_locations(function)) + "\n"
 
 
+def _lines(function: Callable[..., Any]) -> str:
+    """The source of a function, not indented."""
+    if not isinstance(inspect.unwrap(function), FunctionType):
+        raise ConfigError(
+            f"cannot read {function!r} as an equation, only a plain function: define the equation with `def` in a file."
+        )
+    found = _LINES.get(function)
+    if found is None:
+        found = _LINES[function] = textwrap.dedent(inspect.getsource(function))
+    return found
+
+
 def _parse(function: Callable[..., Any]) -> ast.FunctionDef:
-    """The syntax tree without annotations, decorators and docstring; ConfigError for what is not arithmetic."""
+    """The syntax tree without annotations, decorators and docstring; ConfigError for what is no plain function."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        tree = ast.parse(_lines(function)).body[0]
+    except (RecursionError, MemoryError) as error:
+        raise _too_long(function.__name__) from error
     except (OSError, TypeError, SyntaxError) as error:  # a lambda's line need not be a statement
         raise ConfigError(
             f"cannot read the source of the function {function!r}: define the equation with `def` in a file."
         ) from error
     if not isinstance(tree, ast.FunctionDef) or tree.name != function.__name__:
         raise ConfigError(f"cannot read {function!r} as an equation: write it as a function with `def`, not a lambda.")
+    if function is not inspect.unwrap(function) and not tree.decorator_list:
+        raise ConfigError(
+            f"{tree.name} is wrapped in {function!r}, which kernels would leave out. Pass {tree.name} itself."
+        )
     around = [ast.unparse(decorator) for decorator in tree.decorator_list]
     if around not in ([], ["staticmethod"]):
         raise ConfigError(
             f"{tree.name} is decorated with @{around[0]}, which the kernels derived from its lines would leave out. "
             "Write what it does into the equation."
         )
+    given = tree.args
+    if given.posonlyargs or given.vararg or given.kwarg:
+        raise ConfigError(
+            f"{_called(function)} takes ({ast.unparse(given)}). Give each argument a name, without `/`, `*name` or "
+            "`**name`."
+        )
+    if given.defaults:
+        raise ConfigError(
+            f"{_called(function)} has a default in ({ast.unparse(given)}), which nothing would read: states begin at "
+            "0, and values are passed where the layer is made. Leave it out."
+        )
     tree.decorator_list, tree.returns = [], None
     for arg in (*tree.args.args, *tree.args.kwonlyargs):
         arg.annotation = None
     if isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Constant):
         del tree.body[0]
-    for node in ast.walk(tree):
-        if not isinstance(node, _ALLOWED):
-            what = ast.unparse(node) if isinstance(node, (ast.expr, ast.stmt)) else type(node).__name__
-            raise ConfigError(
-                f"{tree.name} uses `{what.splitlines()[0]}`, which has no derivation. An equation is plain arithmetic "
-                f"(+ - * /, comparisons, whole powers) and {', '.join(_WORDS.values())}; use where() to choose."
-            )
-    if not isinstance(tree.body[-1], ast.Return) or tree.body[-1].value is None:
-        raise ConfigError(f"{tree.name} must end with a return of the distance to its threshold and its states.")
+    if not tree.body or not isinstance(tree.body[-1], ast.Return) or tree.body[-1].value is None:
+        wanted = (
+            "one number" if tree.name in ("slope", "probability") else "the distance to its threshold and its states"
+        )
+        raise ConfigError(f"{_called(function)} must end with a return of {wanted}.")
     return tree
 
 
-class _Typed(ast.NodeTransformer):
-    """Numbers become typed literals, words get their kernel names, choices become constants, small powers products."""
+def _check(
+    tree: ast.FunctionDef,
+    function: Callable[..., Any],
+    choices: dict[str, Any],
+    flat: frozenset[str],
+    plain: bool = False,
+) -> Checked:
+    try:
+        return check(tree, _called(function), function.__code__.co_firstlineno, choices, _scope(function), flat, plain)
+    except RecursionError as error:
+        raise _too_long(tree.name) from error
 
-    def __init__(self, scope: dict[str, Any], choices: dict[str, Any], literal: Callable[[float], str]) -> None:
+
+def _called(function: Callable[..., Any]) -> str:
+    """A function as messages name it: with its class, without the function around it."""
+    return function.__qualname__.rpartition("<locals>.")[2]
+
+
+def _too_long(name: str) -> ConfigError:
+    return ConfigError(f"{name} has an expression that is too long to be derived. Write it in more and shorter lines.")
+
+
+def _scope(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """What names mean in a function that are not its own."""
+    cells = dict[str, Any]()
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            cells[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    return ChainMap(cells, function.__globals__) if cells else function.__globals__
+
+
+def _defined(function: Callable[..., Any], checked: Checked) -> Callable[..., Any]:
+    """A function in which numbers that `where` chooses, and results without a shape, become tensors.
+
+    They become like `current`, or like the first argument where there is none.
+    """
+    tree = _Spread(checked).visit(_parse(function))
+    names = [arg.arg for arg in tree.args.args]
+    start = ast.parse(f"_current = {'current' if 'current' in names else names[0]}").body
+    tree.body = [*start, *tree.body]
+    free = function.__code__.co_freevars
+    around = ast.parse(f"def make({', '.join([*free, '_spread'])}):\n    return {tree.name}").body[0]
+    assert isinstance(around, ast.FunctionDef)
+    around.body.insert(0, tree)
+    module = ast.fix_missing_locations(ast.Module([around], []))
+    made = dict[str, Any]()
+    exec(compile(module, function.__code__.co_filename, "exec"), function.__globals__, made)
+    scope = _scope(function)
+    result: Callable[..., Any] = made["make"](*(scope.get(name) for name in free), spread)
+    return result
+
+
+class _Spread(ast.NodeTransformer):
+    def __init__(self, checked: Checked) -> None:
+        self.checked = checked
+
+    def _like(self, value: ast.expr) -> ast.expr:
+        return ast.Call(ast.Name("_spread", ast.Load()), [value, ast.Name("_current", ast.Load())], [])
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        place = node.lineno, node.col_offset
+        node.args = [self.visit(part) for part in node.args]
+        if place in self.checked.loose and len(node.args) == 3:
+            node.args[1] = self._like(node.args[1])
+        return node
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        self.generic_visit(node)
+        if not isinstance(node.value, ast.Tuple):
+            return node
+        parts = zip(node.value.elts, self.checked.flat, strict=True)
+        node.value.elts = [self._like(part) if flat else part for part, flat in parts]
+        return node
+
+
+class _Typed(ast.NodeTransformer):
+    """Numbers become typed literals, words get their kernel names, choices become constants, small powers products.
+
+    The tree is one that `check` let pass.
+    """
+
+    def __init__(self, scope: Mapping[str, Any], choices: dict[str, Any], literal: Callable[[float], str]) -> None:
         self.scope, self.choices, self.literal = scope, choices, literal
-        self.known: set[str] = set()
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        self.known = {arg.arg for arg in node.args.args}
-        node.body = [self.visit(statement) for statement in node.body]
+        visited = (self.visit(statement) for statement in node.body)
+        node.body = [part for found in visited for part in (found if isinstance(found, list) else [found])]
         return node
 
-    def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        node.value = self.visit(node.value)
-        self.known |= {part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)}
-        return node
+    def visit_Assign(self, node: ast.Assign) -> Any:
+        """One assignment a line: Triton knows no other."""
+        first, *others = node.targets
+        again = ast.Name(first.id, ast.Load()) if isinstance(first, ast.Name) else first
+        return [ast.Assign([first], self.visit(node.value)), *(ast.Assign([target], again) for target in others)]
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        if isinstance(node.value, bool) or not isinstance(node.value, (int, float)):
-            return node
+        assert isinstance(node.value, (int, float))
         written: ast.AST = ast.parse(self.literal(float(node.value)), mode="eval").body
         return written
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        if node.id in self.known:
-            return node
-        if node.id in self.choices:
-            return self.visit_Constant(ast.Constant(self.choices[node.id]))
-        raise ConfigError(
-            f"an equation reads `{node.id}`, which is neither an argument nor assigned: make it an argument."
-        )
+        return self.visit_Constant(ast.Constant(self.choices[node.id])) if node.id in self.choices else node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         if not isinstance(node.op, ast.Pow):
             return self.generic_visit(node)
-        power = node.right.value if isinstance(node.right, ast.Constant) else None
-        if power not in (2, 3):
-            raise ConfigError(f"an equation has the power `{ast.unparse(node)}`: only the powers 2 and 3 are derived.")
+        assert isinstance(node.right, ast.Constant)
         base: ast.expr = self.visit(node.left)
         square = ast.BinOp(base, ast.Mult(), base)
-        return square if power == 2 else ast.BinOp(square, ast.Mult(), base)
+        return square if node.right.value == 2 else ast.BinOp(square, ast.Mult(), base)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        word = _WORDS.get(id(self.scope.get(node.func.id))) if isinstance(node.func, ast.Name) else None
-        if word is None or node.keywords:
-            raise ConfigError(
-                f"an equation calls `{ast.unparse(node)}`. Import what it may call from spikeloom.vocabulary "
-                f"({', '.join(_WORDS.values())}) and pass arguments by position."
-            )
-        if (
-            word == "where"
-            and isinstance(node.args[0], ast.Name)
-            and isinstance(self.choices.get(node.args[0].id), bool)
-        ):
-            chosen: ast.AST = self.visit(node.args[1] if self.choices[node.args[0].id] else node.args[2])
+        assert isinstance(node.func, ast.Name)
+        word, first = WORDS[id(self.scope[node.func.id])], node.args[0]
+        if word == "where" and isinstance(first, ast.Name) and isinstance(self.choices.get(first.id), bool):
+            chosen: ast.AST = self.visit(node.args[1] if self.choices[first.id] else node.args[2])
             return chosen
         return ast.Call(ast.Name(f"_{word}", ast.Load()), [self.visit(arg) for arg in node.args], [])

@@ -31,7 +31,7 @@ import numpy as np
 from spikeloom import compiled
 from spikeloom.kernels.draws import draw, exp{bits} as _exp
 from spikeloom.kernels.synapses import add, copy, add_from_lanes, make_room, make_room_before, pull, push, to_lanes
-F = np.{dtype}
+F = _F = np.{dtype}
 ZERO, ONE = F(0), F(1)
 KEEP = {keep!r}
 RETURNS = {returns!r}
@@ -236,8 +236,8 @@ class Plan:
 
 
 def literal(value: float) -> str:
-    """A number of the module's dtype."""
-    return f"F({value!r})"
+    """A number of the module's dtype; no argument of an equation begins with an underscore."""
+    return f"_F({value!r})"
 
 
 def write(plan: Plan) -> str:
@@ -420,11 +420,11 @@ def _backward(plan: Plan, keep: str) -> str:
     steep = f" * (gain * {slope(plan, _draw(plan))})" if spiking else ""
     may = " * B[i]" if plan.refractory else ""
     pulls = [f"through = (G[i] + Q[i]){may}{steep}"]
-    results = ["grad_in", *(f"in_{name}" for name in states), "in_spikes", *(f"in_p_{name}" for name in plan.learns)]
+    results = ["grad_in", *(f"in_{name}" for name in states), "in_spikes", *(f"into_{name}" for name in plan.learns)]
     grads = ", ".join(["through", *(f"V_{name}[i]" for name in states)])
     after = [f"{', '.join(results)}, = adjoint({arguments}, {grads})", "R[i] = grad_in", "Q[i] = in_spikes"]
     after += [f"V_{name}[i] = in_{name}" for name in states]
-    after += [f"A_{name}[i] += in_p_{name}" for name in plan.learns]
+    after += [f"A_{name}[i] += into_{name}" for name in plan.learns]
     size = "16 * size" if recurrent else str(LEAN_BLOCK)
     scratch, recompute = [], []
     if recurrent and keep == "states":

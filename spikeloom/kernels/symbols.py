@@ -4,6 +4,7 @@ SymPy's own `Piecewise`, `exp` and `log` rewrite themselves; these do not, so wh
 A derivative of `where` is a `where` of derivatives: the branch that was not taken never enters, not even times zero.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -106,6 +107,13 @@ def where(condition: Expr, yes: Expr, no: Expr) -> Expr:
     return choose(word(small, large), sympy.sympify(yes), sympy.sympify(no))
 
 
+def whole_powers(expr: Expr) -> Expr:
+    """An expression whose powers are whole numbers, also where they were written as 2.0."""
+    return expr.replace(
+        lambda part: bool(part.is_Pow and part.args[1].is_Float), lambda part: part.args[0] ** int(part.args[1])
+    )
+
+
 def to_source(expr: Expr, literal: Callable[[float], str]) -> str:
     """An expression as Python source in the vocabulary, its numbers written by `literal`."""
 
@@ -114,8 +122,11 @@ def to_source(expr: Expr, literal: Callable[[float], str]) -> str:
 
     if expr.is_Symbol:
         return str(expr.name)
-    if expr.is_Number:
-        return literal(float(expr))
+    if expr.is_Number or expr.is_infinite:
+        number = float(expr) if expr.is_Number else math.inf
+        if not math.isfinite(number):
+            raise ArithmeticError(f"it contains the constant {expr}")
+        return literal(number)
     if expr.is_Add:
         return "(" + " + ".join(show(part) for part in expr.args) + ")"
     if expr.is_Mul:
@@ -125,8 +136,8 @@ def to_source(expr: Expr, literal: Callable[[float], str]) -> str:
         return f"({source} / {show(sympy.Mul(*bottom))})" if bottom else f"({source})"
     if expr.is_Pow:
         base, power = expr.args
-        if not (power.is_Integer and 1 <= abs(int(power)) <= 8):
-            raise TypeError(f"cannot print {expr}: powers must be whole numbers from -8 to 8.")
+        if not power.is_Integer:
+            raise TypeError(f"cannot print {expr}: powers must be whole numbers.")
         product = "(" + " * ".join([show(base)] * abs(int(power))) + ")"
         return product if power > 0 else f"({literal(1.0)} / {product})"
     if isinstance(expr, less):

@@ -14,6 +14,10 @@ from ..surrogate import Surrogate, Triangle
 from .neuron import Neuron
 from .values import Learn, Number
 
+TAKEN = ("function", "fires", "surrogate", "refractory", "detach_reset", "dt", "memory", "generator", "learn", "values",
+         "starts", "program", "training", "self")  # fmt: skip
+"""Names that a value cannot have: arguments of the layer, and what it keeps under these names."""
+
 
 @explained
 class FromEquation(Neuron):
@@ -69,9 +73,20 @@ class FromEquation(Neuron):
     ) -> None:
         equation = Equation(function, fires)
         for name in equation.parameters:
-            if hasattr(type(self), name):
+            if hasattr(type(self), name) or name in TAKEN:
                 raise ConfigError(
                     f"FromEquation cannot have a value named {name!r}, which the layer itself needs. Rename it."
+                )
+            if name.startswith("tau_"):
+                raise ConfigError(
+                    f"{equation.name} takes {name}, but equations take decays. Write decay_{name[4:]} in the equation, "
+                    f"which is exp(-dt / {name}), and pass {name} to FromEquation."
+                )
+        for name in values:
+            if name in equation.states:
+                raise ConfigError(
+                    f"FromEquation got {name}={values[name]!r}, but {equation.name} returns {name}, so it is a state "
+                    "and begins at 0. Leave the value out, or do not return it."
                 )
         super().__init__(
             equation, surrogate, refractory=refractory, detach_reset=detach_reset, dt=dt,

@@ -116,6 +116,11 @@ class Valued(Stateful, ABC):
                 "number, or pass an nn.Parameter."
             )
         held = {"log": "log_", "positive": "raw_", "real": "shift_"}[kind] + name
+        for other in (held, name + "_start"):
+            if other in self.values:
+                raise ConfigError(
+                    f"{owner} learns {name} and keeps it as {other}, so no other value can have that name. Rename it."
+                )
         if isinstance(value, Tensor):
             self.register_buffer(name + "_start", value)
         zero = torch.zeros_like(value, requires_grad=False) if isinstance(value, Tensor) else torch.zeros(())

@@ -72,7 +72,7 @@ def high_power(current, voltage, threshold):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (uses_if, "use where"),
+        (uses_if, "Use where"),
         (uses_global, "make it an argument"),
         (calls_torch, "`torch.exp`, which has no derivation"),
         (calls_own, "Import what it may call from spikeloom.vocabulary"),

@@ -1,0 +1,292 @@
+"""What an equation or a slope may say, and what is said about the rest.
+
+    statements   name = number      name, name = number, number      return ...     (the last line, and only there)
+    numbers      arguments, assigned names, finite constants, + - * /, powers 2 and 3, words of the vocabulary
+    conditions   number < number (<= > >=): only where() takes one, first, by itself or by a name
+
+`check` reads the syntax tree once, when an equation is bound: no tensor, no SymPy and no compiler is needed to say that
+one of them could not follow. Two things are right in the kernels but not on tensors: numbers between which `where`
+chooses have no precision there, and results that follow from parameters alone no shape. `check` marks the first and
+names the second; `spread` gives them both.
+"""
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+from torch import Tensor
+
+from .. import vocabulary
+from ..errors import ConfigError
+
+WORDS = {id(word): word.__name__ for word in vocabulary.WORDS}
+LARGEST = 3.4028234663852886e38
+"""Constants end where float32 ends: an equation runs in float32 and in float64."""
+
+_TAKES = {"where": 3, "minimum": 2, "maximum": 2, "clip": 3}
+_CALCULATE: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}  # fmt: skip
+_COMPARE: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge
+}  # fmt: skip
+_HINTS: dict[type[ast.AST], str] = {
+    ast.If: "Use where(condition, yes, no) to choose.",
+    ast.IfExp: "Use where(condition, yes, no) to choose.",
+    ast.BoolOp: "Use where() inside where() to join conditions: where(a > 0, where(b > 0, yes, no), no).",
+    ast.Not: "Swap yes and no of where() instead.",
+    ast.Eq: "Use where() with <=, whose derivation is exact.",
+    ast.NotEq: "Use where() with <=, whose derivation is exact.",
+    ast.FloorDiv: "Write floor(a / b).",
+    ast.Mod: "Write a - b * floor(a / b).",
+    ast.AugAssign: "Write `name = name + ...`: an equation never changes what it got.",
+    ast.AnnAssign: "Leave out the annotation of a name that is assigned.",
+    ast.For: "Write the steps of a loop one by one.",
+    ast.While: "Write the steps of a loop one by one.",
+    ast.Import: "Import at the top of the file.",
+    ast.ImportFrom: "Import at the top of the file.",
+}
+
+
+class Checked(NamedTuple):
+    """What `check` found out about a function."""
+
+    loose: frozenset[tuple[int, int]]
+    """Line and column of each where() that chooses between constants."""
+    flat: tuple[bool, ...]
+    """For each returned value, whether it follows from parameters and constants alone."""
+
+
+class _Kind(NamedTuple):
+    """What an expression is."""
+
+    condition: bool = False
+    value: float | None = None
+    """Of a constant."""
+    whole: bool = False
+    """It follows from currents or states, so it has one entry per sample and neuron."""
+
+
+def check(
+    tree: ast.FunctionDef,
+    name: str,
+    line: int,
+    choices: Mapping[str, Any],
+    scope: Mapping[str, Any],
+    flat: frozenset[str],
+    plain: bool,
+) -> Checked:
+    """Raise ConfigError for the first thing in a function that has no derivation.
+
+    Args:
+        tree: the function.
+        name: what messages call it.
+        line: where it begins in its file.
+        choices: values of its keyword-only arguments.
+        scope: what its names mean outside.
+        flat: arguments that have one value, or one per neuron, but none per sample.
+        plain: these are numbers, not tensors.
+    """
+    return _Check(tree, name, line, choices, scope, flat, plain).run()
+
+
+def spread(value: Any, like: Any) -> Any:
+    """A number or a parameter in the shape and precision of a tensor; what is symbolic stays as it is."""
+    if not isinstance(like, Tensor):
+        return value
+    zeros = torch.zeros_like(like, requires_grad=False)
+    return zeros + value
+
+
+class _Check:
+    def __init__(
+        self,
+        tree: ast.FunctionDef,
+        name: str,
+        line: int,
+        choices: Mapping[str, Any],
+        scope: Mapping[str, Any],
+        flat: frozenset[str],
+        plain: bool,
+    ) -> None:
+        self.tree, self.title, self.line, self.choices, self.scope = tree, name, line, choices, scope
+        self.plain = plain
+        self.known = {arg.arg: _Kind(whole=arg.arg not in flat) for arg in tree.args.args}
+        stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        self.own = {*self.known, *stored}
+        self.loose: set[tuple[int, int]] = set()
+
+    def run(self) -> Checked:
+        for name in sorted(self.own):
+            if name.startswith("_") and name != "_":
+                self.refuse(self.tree, f"has a name `{name}`, but names with a leading underscore belong to the code "
+                            f"that is derived. Call it `{name.strip('_') or 'x'}`.")  # fmt: skip
+        for name, value in self.choices.items():
+            if not isinstance(value, bool) and not (isinstance(value, (int, float)) and abs(value) <= LARGEST):
+                self.refuse(self.tree, f"got the choice {name}={value!r}. Choose True, False or a finite number.")
+        flat: tuple[bool, ...] = ()
+        for statement in self.tree.body:
+            if isinstance(statement, ast.Assign):
+                self.assign(statement)
+            elif isinstance(statement, ast.Expr):
+                self.kind(statement.value)
+            elif isinstance(statement, ast.Return) and statement.value is not None:
+                if statement is not self.tree.body[-1]:
+                    self.refuse(statement, "returns before its last line. Use where() to choose, and return once.")
+                value = statement.value
+                parts = value.elts if isinstance(value, ast.Tuple) else [value]
+                flat = tuple(not self.number(part, "it returns").whole for part in parts)
+            else:
+                self.underivable(statement)
+        return Checked(frozenset(self.loose), flat)
+
+    def refuse(self, node: ast.AST, what: str) -> NoReturn:
+        where = f" (line {self.line + node.lineno - 1})" if hasattr(node, "lineno") else ""
+        raise ConfigError(f"{self.title}{where} {what}")
+
+    def underivable(self, node: ast.AST, part: ast.AST | None = None) -> NoReturn:
+        first = ast.unparse(node).splitlines()[0]
+        hint = _HINTS.get(type(part or node), "")
+        self.refuse(
+            node,
+            f"uses `{first}`, which has no derivation. An equation is plain arithmetic (+ - * /, comparisons, powers 2 "
+            f"and 3) and {', '.join(WORDS.values())}. {hint}".rstrip(),
+        )
+
+    def assign(self, node: ast.Assign) -> None:
+        for target in node.targets:
+            names = target.elts if isinstance(target, ast.Tuple) and target is node.targets[0] else [target]
+            for name in names:
+                if not isinstance(name, ast.Name):
+                    self.refuse(node, f"assigns to `{ast.unparse(name)}`. Assign to plain names.")
+                if name.id in self.choices:
+                    self.refuse(node, f"assigns to `{name.id}`, which is a choice. Take another name.")
+        target = node.targets[0]
+        if isinstance(target, ast.Tuple):
+            value = node.value
+            if len(node.targets) > 1 or not isinstance(value, ast.Tuple) or len(value.elts) != len(target.elts):
+                self.refuse(node, f"takes a value apart in `{ast.unparse(node)}`. Write one assignment a line.")
+            kinds = [self.kind(part) for part in value.elts]
+            self.known |= {name.id: kind for name, kind in zip(target.elts, kinds, strict=True)}  # type: ignore[attr-defined]
+        else:
+            kind = self.kind(node.value)
+            self.known |= {name.id: kind for name in node.targets}  # type: ignore[attr-defined]
+
+    def number(self, node: ast.expr, where: str) -> _Kind:
+        kind = self.kind(node)
+        if kind.condition:
+            self.refuse(node, f"uses the condition `{ast.unparse(node)}` as a number, where {where}. Write "
+                        f"where({ast.unparse(node)}, 1.0, 0.0).")  # fmt: skip
+        return kind
+
+    def kind(self, node: ast.expr) -> _Kind:
+        if isinstance(node, ast.Constant):
+            return self.constant(node, node.value)
+        if isinstance(node, ast.Name):
+            return self.name(node)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            kind = self.number(node.operand, "it has a sign")
+            if kind.value is None:
+                return kind
+            return kind._replace(value=-kind.value if isinstance(node.op, ast.USub) else kind.value)
+        if isinstance(node, ast.BinOp):
+            return self.operation(node)
+        if isinstance(node, ast.Compare):
+            return self.comparison(node)
+        if isinstance(node, ast.Call):
+            return self.call(node)
+        return self.underivable(node, node.op if isinstance(node, ast.UnaryOp) else None)
+
+    def constant(self, node: ast.expr, value: Any) -> _Kind:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.refuse(node, f"uses `{ast.unparse(node)}` as a number. Write a real number, such as 1.0.")
+        if not abs(value) <= LARGEST:
+            self.refuse(node, f"has the constant `{ast.unparse(node)}`, which is beyond float32 ({LARGEST:.3g}). Write "
+                        "a smaller number.")  # fmt: skip
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            self.refuse(node, f"has the constant `{ast.unparse(node)}`, an int beyond 64 bits. Write {float(value)!r}.")
+        return _Kind(value=value)
+
+    def name(self, node: ast.Name) -> _Kind:
+        if node.id in self.known:
+            return self.known[node.id]
+        if node.id in self.choices:
+            if isinstance(self.choices[node.id], bool):
+                self.refuse(node, f"uses the choice `{node.id}` as a number. Use where({node.id}, yes, no).")
+            return self.constant(node, self.choices[node.id])
+        return self.refuse(node, f"reads `{node.id}`, which is neither an argument nor assigned: make it an argument.")
+
+    def operation(self, node: ast.BinOp) -> _Kind:
+        if isinstance(node.op, ast.Pow):
+            power = node.right.value if isinstance(node.right, ast.Constant) else None
+            if isinstance(power, bool) or power not in (2, 3):
+                self.refuse(node, f"has the power `{ast.unparse(node)}`: only the powers 2 and 3 are derived. "
+                            "Multiply, divide, or use sqrt() or exp().")  # fmt: skip
+        elif type(node.op) not in _CALCULATE:
+            self.underivable(node, node.op)
+        left, right = (self.number(part, f"`{ast.unparse(node)}` calculates") for part in (node.left, node.right))
+        if isinstance(node.op, ast.Div) and right.value == 0:
+            self.refuse(node, f"divides by zero in `{ast.unparse(node)}`.")
+        if left.value is None or right.value is None:
+            return _Kind(whole=left.whole or right.whole)
+        try:
+            value = _CALCULATE[type(node.op)](left.value, right.value)
+        except OverflowError:
+            value = math.inf
+        return self.constant(node, value)
+
+    def comparison(self, node: ast.Compare) -> _Kind:
+        if not all(type(op) in _COMPARE for op in node.ops):
+            self.underivable(node, node.ops[0])
+        if len(node.ops) > 1:
+            self.refuse(node, f"compares twice in `{ast.unparse(node)}`. Use where() inside where(), one comparison "
+                        "each.")  # fmt: skip
+        kinds = [self.number(part, f"`{ast.unparse(node)}` compares") for part in (node.left, *node.comparators)]
+        left, right = (kind.value for kind in kinds)
+        value = None if left is None or right is None else float(_COMPARE[type(node.ops[0])](left, right))
+        return _Kind(True, value, any(kind.whole for kind in kinds))
+
+    def call(self, node: ast.Call) -> _Kind:
+        shown, known = ast.unparse(node), ", ".join(WORDS.values())
+        if not isinstance(node.func, ast.Name):
+            self.underivable(node.func)
+        word = WORDS.get(id(self.scope.get(node.func.id)))
+        if word is None or node.keywords:
+            self.refuse(node, f"calls `{shown}`. Import what it may call from spikeloom.vocabulary ({known}) and pass "
+                        "arguments by position.")  # fmt: skip
+        if node.func.id in self.own:
+            self.refuse(node, f"calls `{shown}`, but `{node.func.id}` is also one of its own names. Rename that.")
+        takes = _TAKES.get(word, 1)
+        if len(node.args) != takes:
+            self.refuse(node, f"calls `{shown}`, but {word} takes {takes} argument{'s' * (takes > 1)}. Pass as many.")
+        if word == "where":
+            return self.choice(node)
+        kinds = [self.number(part, f"`{shown}` takes it") for part in node.args]
+        if any(kind.value is None for kind in kinds):
+            return _Kind(whole=any(kind.whole for kind in kinds))
+        try:
+            return self.constant(node, self.scope[node.func.id](*(kind.value for kind in kinds)))
+        except ConfigError:
+            raise
+        except (ArithmeticError, ValueError) as error:
+            self.refuse(node, f"has the constant `{shown}`, which has no value: {error}.")
+
+    def choice(self, node: ast.Call) -> _Kind:
+        condition, yes, no = node.args
+        if isinstance(condition, ast.Name) and isinstance(self.choices.get(condition.id), bool):
+            return self.kind(yes if self.choices[condition.id] else no)
+        kind = self.kind(condition)
+        if not kind.condition:
+            self.refuse(node, f"chooses by `{ast.unparse(condition)}`, but where needs a comparison such as x > 0 as "
+                        "its condition.")  # fmt: skip
+        kinds = [self.number(part, f"`{ast.unparse(node)}` chooses it") for part in (yes, no)]
+        if kind.value is not None:
+            return kinds[0] if kind.value else kinds[1]
+        constants = all(part.value is not None or (self.plain and not part.whole) for part in kinds)
+        if constants:
+            self.loose.add((node.lineno, node.col_offset))
+        return _Kind(whole=constants or kind.whole or any(part.whole for part in kinds))
