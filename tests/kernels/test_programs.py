@@ -73,7 +73,7 @@ def make(k):
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    with pytest.raises(ConfigError, match="closed .line 4. reads `k`, which is neither an argument nor assigned"):
+    with pytest.raises(ConfigError, match=r"closed .line 4. reads `k`, which is neither an argument nor assigned"):
         FromEquation(module.make(2.0))
 
 
