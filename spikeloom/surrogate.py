@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .arguments import explained
 from .errors import ConfigError, as_number, check_dense, check_positive
+from .grammar import check_slope
 from .vocabulary import Value, abs, exp, maximum, sigmoid
 
 
@@ -206,8 +207,6 @@ def _check_class(kind: type[Surrogate]) -> None:
 
 
 def _check_part(kind: type[Surrogate], part: str, names: list[str], first: tuple[str, ...]) -> None:
-    from .kernels.derive import check_slope
-
     owner, found = f"{kind.__name__}.{part}", inspect.getattr_static(kind, part)
     shown = f"def {part}({', '.join([*first, '<fields>'] if part == 'slope' else ['x', 'p_max'])})"
     if getattr(found, "__isabstractmethod__", False):

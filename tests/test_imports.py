@@ -1,7 +1,7 @@
 """Who may import whom, read from the source: the plan of the house, as a test.
 
    cli -> papers -> convert -> layers -> rules -> neurons -> kernels -> firing -> surrogate
-       -> core, vocabulary -> compiled -> kept -> hdf5 -> arguments -> errors
+       -> grammar -> core, vocabulary -> compiled -> kept -> hdf5 -> arguments -> errors
     inspect -> layers and what is right of them      train -> core, inspect, plot, made_up, errors
     data -> compiled, kept, hdf5, arguments, errors      plot -> numpy, matplotlib only
     report -> plot, made_up, errors
@@ -29,6 +29,7 @@ CHAIN = [
     "kernels",
     "firing",
     "surrogate",
+    "grammar",
     "vocabulary",
     "core",
     "compiled",

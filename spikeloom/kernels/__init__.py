@@ -1,7 +1,6 @@
 """From an equation to fast loops. Knows no neuron.
 
-vocabulary    (spikeloom.vocabulary) the words an equation may use
-grammar       what an equation may say
+vocabulary    (spikeloom.vocabulary) the words an equation may use; grammar: what it may say
 derive        an equation, its typed source, its adjoint; symbols: the words in SymPy
 program       an equation with its frame: surrogate, refractory steps, what is kept for the backward pass
 loop_torch    the definition; loop_numba, loop_triton: the same loop as source for the CPU and for CUDA

@@ -11,16 +11,21 @@ names the second; `spread` gives them both.
 """
 
 import ast
+import inspect
 import math
 import operator
+import textwrap
+from collections import ChainMap
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any, NamedTuple, NoReturn
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from .. import vocabulary
-from ..errors import ConfigError
+from . import vocabulary
+from .errors import ConfigError
 
 WORDS = {id(word): word.__name__ for word in vocabulary.WORDS}
 LARGEST = 3.4028234663852886e38
@@ -290,3 +295,156 @@ class _Check:
         if constants:
             self.loose.add((node.lineno, node.col_offset))
         return _Kind(whole=constants or kind.whole or any(part.whole for part in kinds))
+
+
+_LINES: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
+"""The source of functions, which Python looks for in their files."""
+
+
+def check_slope(slope: Callable[..., Any], fields: frozenset[str]) -> Callable[..., Any] | None:
+    """Raise ConfigError unless a slope or a probability is arithmetic that returns one number.
+
+    Returns the function to call on tensors, where it is another one: see `_defined`.
+    """
+    tree, last = parse(slope), parse(slope).body[-1]
+    if isinstance(last, ast.Return) and isinstance(last.value, ast.Tuple):
+        raise ConfigError(f"{called(slope)} returns `{ast.unparse(last.value)}`. Return one number.")
+    if tree.args.kwonlyargs:
+        raise ConfigError(f"{called(slope)} takes ({ast.unparse(tree.args)}). Leave out the `*`.")
+    found = checked(tree, slope, {}, fields, plain=True)._replace(flat=())
+    return defined(slope, found) if found.loose else None
+
+
+def lines_of(function: Callable[..., Any]) -> str:
+    """The source of a function, not indented."""
+    if not isinstance(inspect.unwrap(function), FunctionType):
+        raise ConfigError(
+            f"cannot read {function!r} as an equation, only a plain function: define the equation with `def` in a file."
+        )
+    found = _LINES.get(function)
+    if found is None:
+        found = _LINES[function] = textwrap.dedent(inspect.getsource(function))
+    return found
+
+
+def parse(function: Callable[..., Any]) -> ast.FunctionDef:
+    """The syntax tree without annotations, decorators and docstring; ConfigError for what is no plain function."""
+    try:
+        tree = ast.parse(lines_of(function)).body[0]
+    except (RecursionError, MemoryError) as error:
+        raise too_long(function.__name__) from error
+    except (OSError, TypeError, SyntaxError) as error:  # a lambda's line need not be a statement
+        raise ConfigError(
+            f"cannot read the source of the function {function!r}: define the equation with `def` in a file."
+        ) from error
+    if not isinstance(tree, ast.FunctionDef) or tree.name != function.__name__:
+        raise ConfigError(f"cannot read {function!r} as an equation: write it as a function with `def`, not a lambda.")
+    if function is not inspect.unwrap(function) and not tree.decorator_list:
+        raise ConfigError(
+            f"{tree.name} is wrapped in {function!r}, which kernels would leave out. Pass {tree.name} itself."
+        )
+    around = [ast.unparse(decorator) for decorator in tree.decorator_list]
+    if around not in ([], ["staticmethod"]):
+        raise ConfigError(
+            f"{tree.name} is decorated with @{around[0]}, which the kernels derived from its lines would leave out. "
+            "Write what it does into the equation."
+        )
+    given = tree.args
+    if given.posonlyargs or given.vararg or given.kwarg:
+        raise ConfigError(
+            f"{called(function)} takes ({ast.unparse(given)}). Give each argument a name, without `/`, `*name` or "
+            "`**name`."
+        )
+    if given.defaults:
+        raise ConfigError(
+            f"{called(function)} has a default in ({ast.unparse(given)}), which nothing would read: states begin at "
+            "0, and values are passed where the layer is made. Leave it out."
+        )
+    tree.decorator_list, tree.returns = [], None
+    for arg in (*tree.args.args, *tree.args.kwonlyargs):
+        arg.annotation = None
+    if isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Constant):
+        del tree.body[0]
+    if not tree.body or not isinstance(tree.body[-1], ast.Return) or tree.body[-1].value is None:
+        wanted = (
+            "one number" if tree.name in ("slope", "probability") else "the distance to its threshold and its states"
+        )
+        raise ConfigError(f"{called(function)} must end with a return of {wanted}.")
+    return tree
+
+
+def checked(
+    tree: ast.FunctionDef,
+    function: Callable[..., Any],
+    choices: dict[str, Any],
+    flat: frozenset[str],
+    plain: bool = False,
+) -> Checked:
+    try:
+        return check(tree, called(function), function.__code__.co_firstlineno, choices, scope_of(function), flat, plain)
+    except RecursionError as error:
+        raise too_long(tree.name) from error
+
+
+def called(function: Callable[..., Any]) -> str:
+    """A function as messages name it: with its class, without the function around it."""
+    return function.__qualname__.rpartition("<locals>.")[2]
+
+
+def too_long(name: str) -> ConfigError:
+    return ConfigError(f"{name} has an expression that is too long to be derived. Write it in more and shorter lines.")
+
+
+def scope_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """What names mean in a function that are not its own."""
+    cells = dict[str, Any]()
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            cells[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    return ChainMap(cells, function.__globals__) if cells else function.__globals__
+
+
+def defined(function: Callable[..., Any], checked: Checked) -> Callable[..., Any]:
+    """A function in which numbers that `where` chooses, and results without a shape, become tensors.
+
+    They become like `current`, or like the first argument where there is none.
+    """
+    tree = _Spread(checked).visit(parse(function))
+    names = [arg.arg for arg in tree.args.args]
+    start = ast.parse(f"_current = {'current' if 'current' in names else names[0]}").body
+    tree.body = [*start, *tree.body]
+    free = function.__code__.co_freevars
+    around = ast.parse(f"def make({', '.join([*free, '_spread'])}):\n    return {tree.name}").body[0]
+    assert isinstance(around, ast.FunctionDef)
+    around.body.insert(0, tree)
+    module = ast.fix_missing_locations(ast.Module([around], []))
+    made = dict[str, Any]()
+    exec(compile(module, function.__code__.co_filename, "exec"), function.__globals__, made)
+    scope = scope_of(function)
+    result: Callable[..., Any] = made["make"](*(scope.get(name) for name in free), spread)
+    return result
+
+
+class _Spread(ast.NodeTransformer):
+    def __init__(self, checked: Checked) -> None:
+        self.checked = checked
+
+    def _like(self, value: ast.expr) -> ast.expr:
+        return ast.Call(ast.Name("_spread", ast.Load()), [value, ast.Name("_current", ast.Load())], [])
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        place = node.lineno, node.col_offset
+        node.args = [self.visit(part) for part in node.args]
+        if place in self.checked.loose and len(node.args) == 3:
+            node.args[1] = self._like(node.args[1])
+        return node
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        self.generic_visit(node)
+        if not isinstance(node.value, ast.Tuple):
+            return node
+        parts = zip(node.value.elts, self.checked.flat, strict=True)
+        node.value.elts = [self._like(part) if flat else part for part, flat in parts]
+        return node
