@@ -94,7 +94,7 @@ def _source(function: Callable[..., Any], known: frozenset[str] = frozenset()) -
 @cache
 def sources() -> str:
     """A digest of all that makes a module of an equation, and machine code of that: our text and the versions used."""
-    texts = [path.read_text() for path in sorted((Path(__file__).parent / "kernels").glob("*.py"))]
+    texts = [path.read_text() for path in sorted((Path(__file__).parent / "kernels").rglob("*.py"))]
     return hashlib.sha256("".join([numba.__version__, sys.version, *texts]).encode()).hexdigest()
 
 

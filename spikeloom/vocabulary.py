@@ -104,7 +104,7 @@ def _apply(name: str, x: Value) -> Value:
         return _TORCH[name](x)
     if isinstance(x, (int, float)):
         return _MATH[name](x)
-    from .kernels import symbols  # SymPy takes most of a second to load: only a derivation pays for it
+    from .kernels.derive import symbols  # SymPy takes most of a second to load: only a derivation pays for it
 
     return symbols.FUNCTIONS[name](x)
 
@@ -154,7 +154,7 @@ def where(condition: Value, yes: Value, no: Value) -> Value:
         return yes if condition else no
     if isinstance(condition, Tensor):
         return torch.where(condition, yes, no)
-    from .kernels import symbols
+    from .kernels.derive import symbols
 
     return symbols.where(condition, yes, no)
 

@@ -71,7 +71,7 @@ NEVER = {"torchvision", "torchaudio", "tonic", "lightning", "norse", "snntorch",
 
 def room(name: str) -> str:
     """The room of the house that a dotted name inside the package belongs to."""
-    if name.startswith("kernels.symbols"):  # the vocabulary's words for SymPy, loaded when one is first needed
+    if name.startswith("kernels.derive.symbols"):  # the vocabulary's words for SymPy, loaded when one is first needed
         return "vocabulary"
     first, _, rest = name.partition(".")
     if first == "papers" and rest not in ("", "__init__"):

@@ -15,7 +15,8 @@ from torch import nn
 
 from spikeloom import kernels
 from spikeloom.kept import folder
-from spikeloom.kernels import cache, program
+from spikeloom.kernels import program
+from spikeloom.kernels.engines import cache
 from spikeloom.layers import DelayedLinear, Recurrent, SignedSparseLinear
 from spikeloom.neurons import ALIF, LIF, FromEquation, LeakyReadout, SynapticLIF
 from spikeloom.neurons.diehl_cook import DiehlCook

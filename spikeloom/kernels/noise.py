@@ -5,7 +5,7 @@
     U = (x // 512 + 1/2) / 2^23                                     uniform in (0, 1), exact in float32
 
 The key and the step of every sample are in the state: int64 [B, 2]. This file is the definition, on torch tensors;
-`draws` is the same for the CPU kernels, `loop_triton` for the GPU.
+`draws` is the same for the CPU kernels, `loops.triton_source` for the GPU.
 Sources: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014 (splitmix64); Wellons, Prospecting
 for hash functions, 2018 (triple32).
 """

@@ -10,7 +10,7 @@ from ..arguments import explained
 from ..errors import ConfigError
 from ..firing import Firing
 from ..surrogate import Surrogate
-from .derive import Equation, slope_source
+from .derive.equation import Equation, slope_source
 
 _KNOWN: WeakValueDictionary[str, "Program"] = WeakValueDictionary()
 _TRACED: dict[str, "Program"] = {}

@@ -162,6 +162,6 @@ def _check(owner: str, rates: Tensor, steps: int, noise: Tensor, dt: float) -> N
 
 def _kernels() -> Any:
     """The compiled loops; numba takes half a second to load."""
-    from ..kernels import events
+    from ..kernels.synapses import events
 
     return events

@@ -23,7 +23,7 @@ torch.manual_seed(0)
 xs = (3 * torch.rand(5, 2, 3)).requires_grad_()
 LIF(2.0)(xs)[0].sum().backward()
 module = next(m for name, m in sys.modules.items() if name.startswith("spikeloom_lif_"))
-print("sympy" in sys.modules and "spikeloom.kernels.symbols" in sys.modules)
+print("sympy" in sys.modules and "spikeloom.kernels.derive.symbols" in sys.modules)
 print(*(sum(f.stats.cache_hits.values()) for f in (module.forward, module.backward)))
 print(*(sum(f.stats.cache_misses.values()) for f in (module.forward, module.backward)))
 print(xs.grad.double().sum().item())
@@ -34,7 +34,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 """
 OTHER = """
 import os, llvmlite, numba, sympy, torch
-import spikeloom.kernels.operators, spikeloom.kernels.symbols, spikeloom.neurons
+import spikeloom.kernels.engines.operators, spikeloom.kernels.derive.symbols, spikeloom.neurons
 os.setresuid(65534, 65534, 65534)
 """
 NEW, KNOWN = ["True", "0 0", "1 1"], ["False", "1 1", "0 0"]

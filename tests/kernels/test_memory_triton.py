@@ -19,7 +19,7 @@ from torch import Tensor
 
 from spikeloom import kernels
 from spikeloom.errors import ConfigError
-from spikeloom.kernels import gpu
+from spikeloom.kernels.engines import gpu
 from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite, ReadState, WriteState, memory_neuron
 from spikeloom.neurons import LIF
 from spikeloom.neurons.lif import LIFState

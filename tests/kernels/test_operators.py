@@ -7,7 +7,7 @@ from torch.library import opcheck
 from spikeloom import kernels
 from spikeloom.errors import ConfigError
 from spikeloom.firing import SigmoidBernoulli
-from spikeloom.kernels import operators
+from spikeloom.kernels.engines import operators
 from spikeloom.kernels.noise import keys
 from spikeloom.layers import DelayedLinear, Recurrent, Sequential
 from spikeloom.neurons import ALIF, LIF, Neuron, ParaLIF, SynapticLIF

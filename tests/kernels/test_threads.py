@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikeloom.kernels import threads
+from spikeloom.kernels.engines import threads
 
 LARGE = 1_000_000
 

@@ -15,7 +15,8 @@ from torch.library import opcheck
 from spikeloom import kernels
 from spikeloom.errors import ConfigError
 from spikeloom.firing import GumbelSoftmax, SigmoidBernoulli, TanhBernoulli, TemperedGumbelSoftmax
-from spikeloom.kernels import Moving, Program, gpu, operators
+from spikeloom.kernels import Moving, Program
+from spikeloom.kernels.engines import gpu, operators
 from spikeloom.kernels.noise import keys
 from spikeloom.layers import DelayedLinear, Recurrent
 from spikeloom.models import LSNN
@@ -285,6 +286,6 @@ def test_a_population_may_be_too_large() -> None:
 
 
 def test_triton_is_imported_at_the_first_kernel() -> None:
-    code = "import sys, spikeloom, spikeloom.kernels.gpu; print('triton' in sys.modules)"
+    code = "import sys, spikeloom, spikeloom.kernels.engines.gpu; print('triton' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -17,7 +17,9 @@ import pytest
 import torch
 
 from spikeloom.firing import GumbelSoftmax, SigmoidBernoulli, TanhBernoulli, TemperedGumbelSoftmax
-from spikeloom.kernels import Equation, Program, cache, cpu, gpu, loop_triton
+from spikeloom.kernels import Equation, Program
+from spikeloom.kernels.engines import cache, cpu, gpu
+from spikeloom.kernels.loops import triton_source
 from spikeloom.neurons import DYNAMICS
 from spikeloom.neurons.alif import alif
 from spikeloom.neurons.lif import lif
@@ -149,7 +151,7 @@ def compile_case(name: str) -> dict[str, str]:
     program = Program(case.equation, case.surrogate, case.refractory, False, "fast" if memory == "none" else memory)
     values = [torch.ones(neurons if key in case.vectors else ()) for key in case.equation.parameters]
     learns = " ".join(case.learns) if memory != "none" else ""
-    module = cache.load(cpu.plan(program, values, dtype, loop == "recurrent", memory, learns), loop_triton.write)
+    module = cache.load(cpu.plan(program, values, dtype, loop == "recurrent", memory, learns), triton_source.write)
     shape = gpu.shape(loop, neurons, dtype, BATCH)
     constants = {"refractory": case.refractory, "every": 32 if memory == "lean" else 1, **shape.constants}
     result = {}

@@ -90,7 +90,7 @@ def test_whole_is_chunks_whatever_the_delay(cuts: tuple[int, int]) -> None:
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     both = pair()
     alone = outcome("numba", *both)
-    monkeypatch.setattr("spikeloom.kernels.threads._SMALL", 0)
+    monkeypatch.setattr("spikeloom.kernels.engines.threads._SMALL", 0)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...kernels import gpu
-from ...kernels.choose import engine_for
+from ...kernels.engines import gpu
+from ...kernels.engines.choose import engine_for
 from ...kernels.transforms import beyond_backward, definition_gradients
 from .cpu import CPU
 from .plan import Constants, Loops

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ... import compiled
-from ...kernels import threads
 from ...kernels.draws import njit
+from ...kernels.engines import threads
 from .plan import (
     CHARGE,
     DECAY,

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...kernels import threads
 from ...kernels.draws import njit
+from ...kernels.engines import threads
 
 Array = Any
 

@@ -12,8 +12,8 @@ import llvmlite.binding
 import numpy as np
 from numba.core import config
 
-from .. import compiled
-from .lanes import LANES, ROWS, dense_row, dense_rows, listed_rows, lowest_bit, nonzero_lanes
+from ... import compiled
+from ..loops.lanes import LANES, ROWS, dense_row, dense_rows, listed_rows, lowest_bit, nonzero_lanes
 
 # LLVM gives up on vector instructions when it must compare more than 8 pairs of arrays for overlap. Ours never do.
 llvmlite.binding.set_option("spikeloom", "-runtime-memory-check-threshold=1000")

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core import scan
-from ..firing import fire
-from ..surrogate import spike
-from .noise import later, uniform
-from .transforms import without_autocast
+from ...core import scan
+from ...firing import fire
+from ...surrogate import spike
+from ..noise import later, uniform
+from ..transforms import without_autocast
 
 
 class Moving(NamedTuple):

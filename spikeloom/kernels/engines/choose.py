@@ -13,13 +13,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, ShapeError, check_flag, check_like
-from . import loop_torch
-from .bounds import check_delays
-from .loop_torch import Moving
-from .noise import later
-from .program import Program
-from .transforms import beyond_loops
+from ...errors import ConfigError, ShapeError, check_flag, check_like
+from ..bounds import check_delays
+from ..loops import definition
+from ..loops.definition import Moving
+from ..noise import later
+from ..program import Program
+from ..transforms import beyond_loops
 
 ENGINES = ("numba", "torch", "triton")
 _chosen = threading.local()
@@ -59,10 +59,10 @@ def engine_for(tensor: Tensor) -> str:
 
 
 def neurons(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> tuple[Tensor, Moving]:
-    """Run a program over currents xs [T, B, N]; parameters are scalars or [N]. See `loop_torch` for the definition."""
+    """Run a program over currents xs [T, B, N]; parameters are scalars or [N]. See `definition` for the definition."""
     _check_kinds(program, xs, moving, parameters)
     if engine_for(xs) == "torch":
-        return loop_torch.neurons(program, xs, moving, parameters)
+        return definition.neurons(program, xs, moving, parameters)
     return _operate(program, xs, moving, parameters, None, None)
 
 
@@ -82,12 +82,12 @@ def recurrent(
     _check_kinds(program, xs, moving, parameters, weight=weight, delays=delays)
     check_delays(delays, weight, 1 + len(moving.history))
     if engine_for(xs) == "torch":
-        return loop_torch.recurrent(program, xs, moving, parameters, weight, delays)
+        return definition.recurrent(program, xs, moving, parameters, weight, delays)
     return _operate(program, xs, moving, parameters, weight, delays, sparse)
 
 
 def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Tensor:
-    """Currents of input synapses with delays; see `loop_torch.project`, and `recurrent` for `sparse`.
+    """Currents of input synapses with delays; see `definition.project`, and `recurrent` for `sparse`.
 
     On the CPU sparse inputs go event by event, others through dense products: both sum in another order, and in the
     precision of the inputs, also under autocast.
@@ -100,7 +100,7 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, spa
         raise ShapeError("A projection needs past [D - 1, B, I], but got a scalar. Pass new_zeros(0, B, I) for none.")
     check_delays(delays, weight, 1 + past.shape[0])
     if engine_for(xs) != "numba":
-        return loop_torch.project(xs, past, weight, delays, sparse)
+        return definition.project(xs, past, weight, delays, sparse)
     if xs.dim() != 3 or weight.dim() != 2:
         raise ShapeError(
             f"A projection needs xs [T, B, I] and weight [N, I], but got {list(xs.shape)} and {list(weight.shape)}."
@@ -111,7 +111,7 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, spa
 
     compiling = torch.compiler.is_compiling()  # then the operator looks at the inputs, when it runs
     if delays is None and not compiling and operators.dense(xs):
-        return loop_torch.project(xs, past, weight, None, sparse)
+        return definition.project(xs, past, weight, None, sparse)
     result: Tensor = operators.project(xs, past, weight, delays, sparse, not compiling)
     return result
 

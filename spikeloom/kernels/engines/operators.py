@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from . import cpu, loop_torch
-from .loop_torch import Moving
-from .program import Program, find, trace
-from .transforms import beyond_backward, definition_gradients, without_autocast
+from ..loops import definition
+from ..loops.definition import Moving
+from ..plan import SEGMENT
+from ..program import Program, find, trace
+from ..transforms import beyond_backward, definition_gradients, without_autocast
+from . import cpu
 
 
 def _engine(engine: str) -> Any:
@@ -58,11 +60,12 @@ def _(
     weight: Tensor | None, delays: Tensor | None, noise: Tensor | None, sparse: bool, memory: str, learns: str,
     key: str, engine: str,
 ) -> list[Tensor]:  # fmt: skip
-    from . import cache, loop_numba
+    from ..loops import numba_source
+    from . import cache
 
     plan = cpu.plan(trace(key), parameters, current.dtype, weight is not None, memory, learns)
-    every = loop_numba.SEGMENT if memory == "lean" else 1
-    kept = cpu.keep_like(cache.load(plan, loop_numba.write).KEEP, current, len(states), every)
+    every = SEGMENT if memory == "lean" else 1
+    kept = cpu.keep_like(cache.load(plan, numba_source.write).KEEP, current, len(states), every)
     finals = [torch.empty_like(state, memory_format=torch.contiguous_format) for state in (left, *states)]
     return [torch.empty_like(current, memory_format=torch.contiguous_format), *finals, *kept]
 
@@ -160,20 +163,20 @@ def _differentiable(
     """What `_pull` returns, as a function that can be differentiated."""
     program, many = find(ctx.key), ctx.states
 
-    def definition(
+    def in_torch(
         current: Tensor, past: Tensor, history: Tensor | None, weight: Tensor | None, *rest: Tensor
     ) -> list[Tensor]:
         values = dict(zip(program.equation.parameters, rest[many:], strict=True))
         moving = Moving(rest[:many], past, left, noise=() if noise is None else noise)
         if history is None or weight is None:
-            out, moving = loop_torch.neurons(program, current, moving, values)
+            out, moving = definition.neurons(program, current, moving, values)
         else:
             moving = moving._replace(spikes=history[-1], history=history[:-1].unbind(0))
-            out, moving = loop_torch.recurrent(program, current, moving, values, weight, delays)
+            out, moving = definition.recurrent(program, current, moving, values, weight, delays)
         return [out, moving.left, *moving.states]
 
     inputs = [current, past, history, weight, *states, *parameters]
-    current, past, history, weight, *rest = definition_gradients(definition, inputs, grads)  # type: ignore[assignment]
+    current, past, history, weight, *rest = definition_gradients(in_torch, inputs, grads)  # type: ignore[assignment]
     return (
         current, rest[:many], past, None, rest[many:], history, weight, None, None, None, None, None, None, None,
     )  # fmt: skip
@@ -236,9 +239,9 @@ def project(
     Event by event if `events`, or if there are delays, or if few inputs are not zero; else as a dense product.
     """
     if delays is None and not events and dense(xs):
-        return loop_torch.project(xs, past, weight, None, sparse)
+        return definition.project(xs, past, weight, None, sparse)
     synapses = cpu.lists(weight, delays, sparse)
-    xs = loop_torch.heard(xs, weight) if sparse and synapses.dense else xs
+    xs = definition.heard(xs, weight) if sparse and synapses.dense else xs
     return cpu.project(xs, past, weight.shape[0], synapses)
 
 
@@ -259,10 +262,10 @@ def project_backward(
     """The gradient of the weight of `project`."""
     if delays is None and dense(xs):
         with without_autocast(xs):
-            xs = loop_torch.heard(xs, weight) if sparse else xs
+            xs = definition.heard(xs, weight) if sparse else xs
             return grad.reshape(-1, grad.shape[2]).t() @ xs.reshape(-1, xs.shape[2])
     synapses = cpu.lists(weight, delays, sparse)
-    xs = loop_torch.heard(xs, weight) if sparse and synapses.dense else xs
+    xs = definition.heard(xs, weight) if sparse and synapses.dense else xs
     inputs = [(part, offset) for part, offset in ((past, -past.shape[0]), (xs, 0)) if part.shape[0]]
     result = cpu.weight_gradient(inputs, grad, synapses, past.shape[0] + 1)
     return result.reshape(weight.shape[1], weight.shape[0]).t().contiguous()
@@ -283,7 +286,7 @@ def _project_pull(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None,
     if beyond_backward([grad]):
         inputs = [xs, past, weight]
         grads = definition_gradients(
-            lambda xs, past, own: [loop_torch.project(xs, past, own, delays, ctx.sparse)], inputs, [grad]
+            lambda xs, past, own: [definition.project(xs, past, own, delays, ctx.sparse)], inputs, [grad]
         )
         return grads[0], grads[1], grads[2], None, None, None
     grad_weight = project_backward(grad, xs, past, weight, delays, ctx.sparse) if ctx.needs_input_grad[2] else None

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .draws import draw, njit
+from ..draws import draw, njit
 
 Array = Any
 

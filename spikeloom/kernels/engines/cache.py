@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
-from .. import compiled
-from .loop_numba import Plan
-from .program import slopes_of
+from ... import compiled
+from ..plan import Plan
+from ..program import slopes_of
 
 
 @cache

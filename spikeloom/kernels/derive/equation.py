@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ..arguments import explained
-from ..errors import ConfigError
-from ..grammar import WORDS, checked, defined, parse, scope_of, too_long
+from ...arguments import explained
+from ...errors import ConfigError
+from ...grammar import WORDS, checked, defined, parse, scope_of, too_long
 
 FRAME = ("current", "spikes", "reset")
 """Names that the frame around every equation gives it."""

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import cache, loop_numba, synapses, threads
-from .bounds import check_range
-from .lanes import LANES
-from .loop_numba import Plan
-from .program import Program
+from ..bounds import check_range
+from ..loops import numba_source
+from ..loops.lanes import LANES
+from ..plan import SEGMENT, Plan, backward_arguments, forward_arguments, surrogate_numbers
+from ..program import Program
+from ..synapses import products as synapses
+from . import cache, threads
 
 Array = Any
 
@@ -91,7 +93,7 @@ def forward(
     parameters: list[Tensor], history: Tensor | None, synapse: Lists | None, noise: Tensor | None,
 ) -> list[Tensor]:  # fmt: skip
     """[spikes out, steps left, *final states, *kept]."""
-    module = cache.load(plan, loop_numba.write)
+    module = cache.load(plan, numba_source.write)
     steps, batch, size = current.shape
     recurrent = history is not None
     blocks = -(-batch // LANES)
@@ -100,7 +102,7 @@ def forward(
         left.clone(memory_format=torch.contiguous_format),
     )
     finals = [state.clone(memory_format=torch.contiguous_format) for state in states]
-    every = loop_numba.SEGMENT if plan.memory == "lean" else 1
+    every = SEGMENT if plan.memory == "lean" else 1
     kept = keep_like(module.KEEP, current, len(states), every)
     values: dict[str, Any] = {
         "current": array(current).reshape(steps, -1),
@@ -116,7 +118,7 @@ def forward(
         **_numbers(program, plan),
         **_noise(noise, size),
     }
-    arguments = [values[name] for name in loop_numba.forward_arguments(plan, module.KEEP)]
+    arguments = [values[name] for name in forward_arguments(plan, module.KEEP)]
     _run(module.forward, arguments, recurrent, blocks, current.numel(), batch * size)
     return [out, left, *finals, *kept]
 
@@ -127,7 +129,7 @@ def backward(
     synapse: Lists | None, noise: Tensor | None, weight_learns: bool,
 ) -> list[Tensor]:  # fmt: skip
     """[current, *states, spikes, *learnt parameters, history and weight if recurrent]: the gradients."""
-    module = cache.load(plan, loop_numba.write)
+    module = cache.load(plan, numba_source.write)
     steps, batch, size = current.shape
     recurrent = history is not None
     blocks = -(-batch // LANES)
@@ -157,7 +159,7 @@ def backward(
     if history is not None:
         grad_history = torch.empty_like(history, memory_format=torch.contiguous_format)
         values["grad_history"] = grad_history.numpy()
-    arguments = [values[name] for name in loop_numba.backward_arguments(plan, module.KEEP)]
+    arguments = [values[name] for name in backward_arguments(plan, module.KEEP)]
     _run(module.backward, arguments, recurrent, blocks, 3 * current.numel(), batch * size)
     for name in plan.learns:
         per_neuron = torch.from_numpy(sums[name].reshape(-1, size).sum(0))
@@ -215,7 +217,7 @@ def _kept(plan: Plan, keep: str, kept: list[Tensor]) -> dict[str, Array]:
 
 def _numbers(program: Program, plan: Plan) -> dict[str, Any]:
     """Gain and numbers of the surrogate, of the kernel's type."""
-    names = ["gain", *loop_numba.surrogate_numbers(plan)]
+    names = ["gain", *surrogate_numbers(plan)]
     return dict(zip(names, map(np.dtype(plan.dtype).type, program.surrogate.numbers()), strict=True))
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ...errors import ConfigError
+from ..loops import triton_source
+from ..plan import SEGMENT, Plan
+from ..program import Program
 from . import cache as modules
-from . import loop_triton
 from .cpu import keep_like
-from .loop_numba import SEGMENT, Plan
-from .program import Program
 
 BLOCK = 128
 """Threads of a program of the elementwise loop: each has an element, or two where there are MANY."""
@@ -121,7 +121,7 @@ def module_for(plan: Plan, like: Tensor) -> Any:
         ConfigError: Triton is missing or too old, or the tensor is on the CPU outside Triton's interpreter.
     """
     check_installed()
-    module = modules.load(plan, loop_triton.write)
+    module = modules.load(plan, triton_source.write)
     check_device(like, module.INTERPRETED)
     return module
 
@@ -152,7 +152,7 @@ def forward(
             "current": current, "out": out, "spikes": spikes, "left": left,
             **_named("s_", plan.equation.states, finals),
             **_named("p_", plan.equation.parameters, parameters),
-            **_named("", loop_triton.kept_names(plan, module.KEEP), kept),
+            **_named("", triton_source.kept_names(plan, module.KEEP), kept),
             **values,
         },
     )  # fmt: skip
@@ -190,7 +190,7 @@ def backward(
             **_named("g_", states, grads),
             **_named("gp_", plan.learns, sums),
             **_named("p_", plan.equation.parameters, parameters),
-            **_named("", loop_triton.kept_names(plan, module.KEEP), kept),
+            **_named("", triton_source.kept_names(plan, module.KEEP), kept),
             **values,
         },
     )  # fmt: skip

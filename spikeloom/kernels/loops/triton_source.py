@@ -1,6 +1,6 @@
 """The two generic time loops of the GPU, as source: elementwise, and recurrent over tiles of samples.
 
-They compute what `loop_numba` computes and keep the same things for the backward pass. One program owns a tile of a
+They compute what `numba_source` computes and keep the same things for the backward pass. One program owns a tile of a
 step, [BLOCK] of all B * N elements or [ROWS, COLS] samples and all their neurons, for all T steps; states stay in
 registers. Divisions and square roots are rounded as IEEE 754 says and nothing is contracted into fused multiply-adds
 (the launch asks for that), so spikes are those of the definition.
@@ -13,10 +13,10 @@ gradient there. Sums over time of gradients of parameters are float64 and one pe
 
 import ast
 
-from . import loop_numba
-from . import noise as words
-from .derive import Adjoint, derive_adjoint, slope_source
-from .loop_numba import SEGMENT, Plan
+from .. import noise as words
+from ..derive.equation import Adjoint, derive_adjoint, slope_source
+from ..plan import SEGMENT, Plan, surrogate_numbers
+from . import numba_source
 
 AHEAD = 4
 """Steps whose inputs an elementwise loop fetches ahead of their use."""
@@ -229,7 +229,7 @@ def write(plan: Plan) -> str:
     adjoint = None
     if plan.memory != "none":
         adjoint = derive_adjoint(equation, plan.learns, plan.detach_reset, literal)
-    keep = loop_numba._keep(plan, adjoint)
+    keep = numba_source._keep(plan, adjoint)
     source = _HEADER.format(
         name=equation.name,
         keep=keep,
@@ -343,7 +343,7 @@ def _forward(plan: Plan, keep: str) -> str:
         test = f"distance {'>' if plan.equation.fires == 'above' else '>='} 0"
         if plan.draws != "none":
             advance += _noise(plan)
-            test = f"{loop_numba.probability(plan)} > noisy"
+            test = f"{numba_source.probability(plan)} > noisy"
         advance += [
             f"Z = tl.where({test}, one, zero)",
             "Z = tl.where(distance != distance, distance, Z)",  # not a number is neither 0 nor 1
@@ -374,7 +374,7 @@ def _forward(plan: Plan, keep: str) -> str:
 
 
 def _numbers(plan: Plan) -> list[str]:
-    names = loop_numba.surrogate_numbers(plan)
+    names = surrogate_numbers(plan)
     return [f"{name} = tl.load(numbers + {place + 1})" for place, name in enumerate(names)]
 
 
@@ -453,7 +453,7 @@ def _pull(plan: Plan, keep: str, adjoint: Adjoint, lean: bool) -> list[str]:
     lines.append("through = G + Q")
     if spiking:
         lines += [
-            f"through = through * (gain * {loop_numba.slope(plan, 'noisy')})",
+            f"through = through * (gain * {numba_source.slope(plan, 'noisy')})",
             "if refractory > 0:",
             f"    {_load('fired', 'out + row - refractory * stride', 'tl.where(t >= refractory, inside, none)')}",
             "    C = tl.where(fired > 0, one * refractory, C)",

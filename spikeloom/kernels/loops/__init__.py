@@ -1,0 +1,1 @@
+"""The loops over time: `definition` in torch, and the source of the generated modules for Numba and Triton."""

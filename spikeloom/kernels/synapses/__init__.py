@@ -1,0 +1,1 @@
+"""Products of spikes and weights that cost only what fired."""
