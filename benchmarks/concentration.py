@@ -50,8 +50,8 @@ def update(config: Config, engine: str = "numba") -> Callable[[], None]:
             run.generator(name).set_state(state)
         draws, deals, order = (run.generator(name) for name in states)
         with kernels.use(engine):
-            rollout, _ = ppo.play(agent, game, first, config.flips, draws, deals, run.device)
-            ppo.improve(agent, optimizer, rollout, options, order)
+            rollout, _ = ppo.collect_rollout(agent, game, first, config.flips, draws, deals, run.device)
+            ppo.update(agent, optimizer, rollout, options, order)
 
     return once
 

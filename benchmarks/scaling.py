@@ -63,8 +63,8 @@ def game(run: Run, preset: str) -> Callable[[], None]:
     at = concentration.begin(config, rules, agent, deals, run.device)
 
     def once() -> None:
-        rollout, _ = ppo.play(agent, rules, at, config.flips, draws, deals, run.device)
-        ppo.improve(agent, optimizer, rollout, options, order)
+        rollout, _ = ppo.collect_rollout(agent, rules, at, config.flips, draws, deals, run.device)
+        ppo.update(agent, optimizer, rollout, options, order)
 
     return once
 

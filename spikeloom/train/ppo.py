@@ -1,12 +1,13 @@
-"""Proximal policy optimisation for agents with a state, in three functions: play, judge, improve.
+"""Proximal policy optimisation (PPO) for agents with a state, in three functions.
 
-    play      B games for T steps at once; what was seen, done and given is kept, and the state at the beginning
-    judge     delta_t = r_t + discount V_{t+1} - V_t,  A_t = delta_t + discount trace A_{t+1},  R_t = A_t + V_t
-              (nothing flows over the end of a game; trace 1: the discounted sum of rewards, and V_T at the end)
-    improve   some epochs of mini-batches of whole games, replayed from the stored state through all T steps; with
-              several ranks a mini-batch is those of all of them, and so is what advantages are normalised over:
-              loss = value_coefficient L_V - mean min(ratio A, clip(ratio, 1 - c, 1 + c) A) - entropy_coefficient H
-              L_V = 0.5 mean max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2)
+    collect_rollout   B games for T steps at once: observations, actions, rewards, and the state before the first step
+    compute_gae       delta_t = r_t + gamma V_{t+1} - V_t,  A_t = delta_t + gamma lambda A_{t+1},  R_t = A_t + V_t
+                      (nothing flows over the end of a game; lambda 1: the discounted sum of rewards, V_T at the end)
+    update            some epochs of mini-batches of whole games, replayed from the stored state through all T steps;
+                      with several ranks a mini-batch is those of all ranks, and advantages are normalised over all:
+                      loss = value_coefficient L_V - mean min(ratio A, clip(ratio, 1 - c, 1 + c) A)
+                             - entropy_coefficient H
+                      L_V = 0.5 mean max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2)
 
 The gradient of this loss for logits and values is written out (`loss`): agents are small, and time goes by operations.
 The last input of an agent is 1 where a game begins, so that a replay forgets where the game did.
@@ -34,14 +35,14 @@ class Game(Protocol):
         """The next table, rewards [B], and where a game is over, [B]."""
 
     def observe(self, table: Any) -> Tensor:
-        """What is seen, [B, O]."""
+        """Observations, [B, O]."""
 
     def renew(self, table: Any, over: Tensor, generator: torch.Generator) -> Any:
         """New games where they are over."""
 
 
-class Situation(NamedTuple):
-    """Where playing goes on."""
+class RolloutState(NamedTuple):
+    """State of games and agent between two rollouts."""
 
     table: Any
     begins: Tensor  # bool [B], whether nothing was done yet in this game
@@ -49,7 +50,7 @@ class Situation(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """What was played."""
+    """Observations, actions and rewards of T steps of B games."""
 
     xs: Tensor  # [T, B, O + 1]
     actions: Tensor  # int64 [T, B]
@@ -60,8 +61,8 @@ class Rollout(NamedTuple):
     state: State  # before the first step
 
 
-class Judged(NamedTuple):
-    """Some games of a rollout, to learn from."""
+class Minibatch(NamedTuple):
+    """Some games of a rollout, for one update."""
 
     xs: Tensor  # [T, B, O + 1]
     actions: Tensor  # int64 [T, B]
@@ -74,11 +75,12 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class PPO:
-    """What the equations above name.
+    """Options of proximal policy optimisation.
 
     Args:
-        discount, trace: of rewards, and of advantages (lambda).
-        epochs, batches: passes over what was played, mini-batches of each.
+        gamma: discount factor of rewards, 0 to 1.
+        gae_lambda: factor of generalised advantage estimation, 0 to 1.
+        epochs, batches: passes over a rollout, and mini-batches of each.
         clip: c of the policy.
         value_clip: c of the value; 0: not clipped.
         value_coefficient, entropy_coefficient: in the loss.
@@ -90,8 +92,8 @@ class PPO:
         ConfigError: a number is out of range.
     """
 
-    discount: float = 0.99
-    trace: float = 1.0
+    gamma: float = 0.99
+    gae_lambda: float = 1.0
     epochs: int = 4
     batches: int = 16
     clip: float = 0.2
@@ -104,8 +106,10 @@ class PPO:
 
     def __post_init__(self) -> None:
         check_positive("PPO", epochs=self.epochs, batches=self.batches, clip=self.clip)
-        if not (0.0 <= self.discount <= 1.0 and 0.0 <= self.trace <= 1.0):
-            raise ConfigError(f"PPO needs discount and trace from 0 to 1, but got {self.discount} and {self.trace}.")
+        if not (0.0 <= self.gamma <= 1.0 and 0.0 <= self.gae_lambda <= 1.0):
+            raise ConfigError(
+                f"PPO needs gamma and gae_lambda from 0 to 1, but got {self.gamma} and {self.gae_lambda}."
+            )
         if min(self.value_clip, self.value_coefficient, self.entropy_coefficient, self.max_norm) < 0:
             raise ConfigError(
                 "PPO needs value_clip, value_coefficient, entropy_coefficient and max_norm of at least 0."
@@ -118,16 +122,16 @@ class PPO:
 
 
 def inputs(game: Game, table: Any, begins: Tensor, device: torch.device) -> Tensor:
-    """What an agent is given: the observation, and whether the game begins, [B, O + 1]."""
+    """Return the input of an agent: the observation, and whether the game begins, [B, O + 1]."""
     return torch.cat([game.observe(table), begins.float().unsqueeze(1)], 1).to(device)
 
 
 @torch.no_grad()
-def play(
-    agent: Callable[[Tensor, State], tuple[Any, State]], game: Game, at: Situation, steps: int, draws: torch.Generator,
+def collect_rollout(
+    agent: Callable[[Tensor, State], tuple[Any, State]], game: Game, at: RolloutState, steps: int, draws: torch.Generator,
     deals: torch.Generator, device: torch.device,
-) -> tuple[Rollout, Situation]:  # fmt: skip
-    """Play on for so many steps, actions drawn from the agent's probabilities; games that are over begin anew.
+) -> tuple[Rollout, RolloutState]:  # fmt: skip
+    """Play `steps` steps with actions sampled from the policy; games that are over begin anew.
 
     Args:
         agent: xs [T, B, O + 1], state -> (logits [T, B, actions], values [T, B]), state.
@@ -148,32 +152,32 @@ def play(
     xs, actions, log_probs, values, rewards, over = (torch.stack(parts) for parts in zip(*kept, strict=True))
     values = torch.cat([values, value])
     rollout = Rollout(xs, actions, log_probs, values, rewards.to(device), over.to(device), at.state)
-    return rollout, Situation(table, begins, state)
+    return rollout, RolloutState(table, begins, state)
 
 
-def judge(rollout: Rollout, discount: float, trace: float) -> tuple[Tensor, Tensor]:
-    """Advantages and returns of every step, [T, B].
+def compute_gae(rollout: Rollout, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
+    """Return the advantages and returns of every step, [T, B], by generalised advantage estimation.
 
     >>> one, no = torch.ones(2, 1), torch.zeros(2, 1, dtype=torch.bool)
     >>> rollout = Rollout(one, one, one, torch.tensor([[5.0], [6.0], [8.0]]), one, no, ())
-    >>> advantages, returns = judge(rollout, 0.5, 1.0)
+    >>> advantages, returns = compute_gae(rollout, 0.5, 1.0)
     >>> returns.flatten().tolist()  # 1 + 0.5 (1 + 0.5 8), 1 + 0.5 8
     [3.5, 5.0]
     """
     goes_on = (~rollout.over).to(rollout.rewards.dtype)
-    deltas = rollout.rewards + discount * goes_on * rollout.values[1:] - rollout.values[:-1]
+    deltas = rollout.rewards + gamma * goes_on * rollout.values[1:] - rollout.values[:-1]
     advantage, found = torch.zeros_like(deltas[0]), []
     for delta, on in zip(deltas.flip(0), goes_on.flip(0), strict=True):
-        advantage = delta + discount * trace * on * advantage
+        advantage = delta + gamma * gae_lambda * on * advantage
         found.append(advantage)
     advantages = torch.stack(found[::-1])
     return advantages, advantages + rollout.values[:-1]
 
 
-def improve(
+def update(
     agent: nn.Module, optimizer: torch.optim.Optimizer, rollout: Rollout, options: PPO, order: torch.Generator
 ) -> dict[str, float]:
-    """Make what turned out well likelier; means of the parts of the loss.
+    """Update the agent from a rollout; return the means of the parts of the loss.
 
     Args:
         optimizer: of the agent's weights, or of all of them `as_vector`.
@@ -184,7 +188,7 @@ def improve(
     """
     games = rollout.actions.shape[1]
     options.check_games(games)
-    advantages, returns = judge(rollout, options.discount, options.trace)
+    advantages, returns = compute_gae(rollout, options.gamma, options.gae_lambda)
     if options.normalise:
         advantages = normal(advantages)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -207,17 +211,17 @@ def improve(
 
 def mini_batches(
     rollout: Rollout, advantages: Tensor, returns: Tensor, count: int, order: torch.Generator
-) -> Iterator[Judged]:
+) -> Iterator[Minibatch]:
     """All games once, shuffled."""
     chosen = torch.randperm(rollout.actions.shape[1], generator=order).to(rollout.xs.device)
     steps = (rollout.xs, rollout.actions, rollout.log_probs, rollout.values[:-1], advantages, returns)
     shuffled = zip(*(part[:, chosen].tensor_split(count, 1) for part in steps), strict=True)
     for some, parts in zip(chosen.tensor_split(count), shuffled, strict=True):
-        yield Judged._make([*parts, map_state(lambda part, some=some: part[some], rollout.state)])
+        yield Minibatch._make([*parts, map_state(lambda part, some=some: part[some], rollout.state)])
 
 
 @torch.no_grad()
-def loss(logits: Tensor, values: Tensor, games: Judged, options: PPO) -> tuple[Tensor, Tensor, Tensor]:
+def loss(logits: Tensor, values: Tensor, games: Minibatch, options: PPO) -> tuple[Tensor, Tensor, Tensor]:
     """Sums of the smaller gain, L_V, H and where the ratio is clipped, [4]; the gradients of logits and of values.
 
         d min(..)/d logits = ratio A (1_action - p), or 0 where the clipped is smaller;   dH/d logits = -p (log p + H)
@@ -261,4 +265,4 @@ def normal(advantages: Tensor) -> Tensor:
     return centred / (variance.sqrt() + 1e-5)
 
 
-__all__ = ["PPO", "Game", "Rollout", "Situation", "improve", "inputs", "judge", "play"]
+__all__ = ["PPO", "Game", "Rollout", "RolloutState", "collect_rollout", "compute_gae", "inputs", "update"]

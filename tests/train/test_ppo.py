@@ -9,7 +9,7 @@ from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from spikeloom.errors import ConfigError
 from spikeloom.train import ppo
-from spikeloom.train.ppo import PPO, Judged, Rollout, Situation
+from spikeloom.train.ppo import PPO, Minibatch, Rollout, RolloutState
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -56,9 +56,9 @@ class Counter(nn.Module):
         return (known.unsqueeze(-1) * self.actor, self.critic[0] + self.critic[1] * known), state
 
 
-def start(games: int = 16) -> tuple[Recall, Counter, Situation]:
+def start(games: int = 16) -> tuple[Recall, Counter, RolloutState]:
     game = Recall()
-    at = Situation(game.deal(games, seeded()), torch.ones(games, dtype=torch.bool), torch.zeros(games))
+    at = RolloutState(game.deal(games, seeded()), torch.ones(games, dtype=torch.bool), torch.zeros(games))
     return game, Counter(), at
 
 
@@ -72,7 +72,7 @@ def rollout_of(rewards: list[float], values: list[float], over: list[bool]) -> R
 
 def test_returns_are_discounted_sums_that_end_with_the_game() -> None:
     rollout = rollout_of([1.0, 2.0, 4.0, 8.0], [5.0, 6.0, 7.0, 8.0, 16.0], [False, True, False, False])
-    advantages, returns = ppo.judge(rollout, 0.5, 1.0)
+    advantages, returns = ppo.compute_gae(rollout, 0.5, 1.0)
     wanted = torch.tensor([1 + 0.5 * 2, 2.0, 4 + 0.5 * (8 + 0.5 * 16), 8 + 0.5 * 16])
     torch.testing.assert_close(returns.flatten(), wanted)
     torch.testing.assert_close(advantages.flatten(), wanted - torch.tensor([5.0, 6.0, 7.0, 8.0]))
@@ -82,14 +82,14 @@ def test_advantages_are_weighted_sums_of_the_errors_of_one_step() -> None:
     rollout = rollout_of([1.0, 2.0, 4.0], [5.0, 6.0, 7.0, 9.0], [False, False, False])
     errors = [1 + 0.9 * 6 - 5, 2 + 0.9 * 7 - 6, 4 + 0.9 * 9 - 7]
     wanted = [errors[0] + 0.45 * errors[1] + 0.45**2 * errors[2], errors[1] + 0.45 * errors[2], errors[2]]
-    torch.testing.assert_close(ppo.judge(rollout, 0.9, 0.5)[0].flatten(), torch.tensor(wanted))
-    torch.testing.assert_close(ppo.judge(rollout, 0.9, 0.0)[0].flatten(), torch.tensor(errors))
+    torch.testing.assert_close(ppo.compute_gae(rollout, 0.9, 0.5)[0].flatten(), torch.tensor(wanted))
+    torch.testing.assert_close(ppo.compute_gae(rollout, 0.9, 0.0)[0].flatten(), torch.tensor(errors))
 
 
-def judged(values: list[float], returns: list[float]) -> Judged:
+def judged(values: list[float], returns: list[float]) -> Minibatch:
     """One step of games that expected `values`, with advantages of nothing."""
     zero = torch.zeros(1, len(values))
-    return Judged(zero, zero.long(), zero, torch.tensor([values]), zero, torch.tensor([returns]), ())
+    return Minibatch(zero, zero.long(), zero, torch.tensor([values]), zero, torch.tensor([returns]), ())
 
 
 def test_the_value_is_clipped_to_the_worse_side() -> None:
@@ -129,7 +129,7 @@ def test_the_gradient_of_the_loss_is_that_of_the_formula(value_clip: float, valu
         assert 0.1 < float((other > cost).double().mean()) < 0.9
         cost = torch.maximum(cost, other)
     wanted = torch.autograd.grad(0.7 * cost.mean() - gain - 0.3 * entropy, [logits, values])
-    games = Judged(some(1), actions, before, old, advantages, returns, ())
+    games = Minibatch(some(1), actions, before, old, advantages, returns, ())
     sums, *slopes = ppo.loss(logits.detach(), values.detach(), games, options)
     parts = torch.stack([gain, cost.mean(), entropy, (ratio != clipped).double().mean()])
     torch.testing.assert_close(sums / 600, parts.detach(), rtol=0, atol=1e-12)
@@ -149,8 +149,8 @@ def test_a_replay_finds_the_probabilities_and_values_of_the_play() -> None:
     with torch.no_grad():
         agent.actor.copy_(torch.tensor([0.3, -0.4]))
         agent.critic.copy_(torch.tensor([0.1, 0.7]))
-    first, at = ppo.play(agent, game, at, 4, seeded(), seeded(1), torch.device("cpu"))
-    second, _ = ppo.play(agent, game, at, 4, seeded(2), seeded(3), torch.device("cpu"))
+    first, at = ppo.collect_rollout(agent, game, at, 4, seeded(), seeded(1), torch.device("cpu"))
+    second, _ = ppo.collect_rollout(agent, game, at, 4, seeded(2), seeded(3), torch.device("cpu"))
     for rollout in (first, second):
         (logits, values), _ = agent(rollout.xs, rollout.state)
         taken = logits.log_softmax(-1).gather(-1, rollout.actions.unsqueeze(-1)).squeeze(-1)
@@ -165,8 +165,8 @@ def test_a_game_that_needs_memory_is_learned() -> None:
     optimizer = torch.optim.Adam(agent.parameters(), lr=0.05)
     options, draws = PPO(batches=2, max_norm=0.0), seeded()
     for _ in range(30):
-        rollout, at = ppo.play(agent, game, at, 6, draws, draws, torch.device("cpu"))
-        values = ppo.improve(agent, optimizer, rollout, options, draws)
+        rollout, at = ppo.collect_rollout(agent, game, at, 6, draws, draws, torch.device("cpu"))
+        values = ppo.update(agent, optimizer, rollout, options, draws)
     assert {"loss", "policy_loss", "value_loss", "entropy", "clipped"} == set(values)
     assert float(rollout.rewards.sum()) > 0.9 * 32
     assert values["entropy"] < 0.5
@@ -175,10 +175,10 @@ def test_a_game_that_needs_memory_is_learned() -> None:
 @pytest.mark.parametrize("trace", [1.0, 0.9])
 def test_one_step_is_the_gradient_of_the_formula(trace: float) -> None:
     game, agent, at = start(4)
-    rollout, _ = ppo.play(agent, game, at, 5, seeded(), seeded(1), torch.device("cpu"))
+    rollout, _ = ppo.collect_rollout(agent, game, at, 5, seeded(), seeded(1), torch.device("cpu"))
     options = PPO(epochs=1, batches=1, max_norm=0.0, value_clip=0.0, entropy_coefficient=0.02, value_coefficient=0.3)
-    options = PPO(**{**vars(options), "trace": trace, "normalise": False})
-    advantages, returns = ppo.judge(rollout, options.discount, trace)
+    options = PPO(**{**vars(options), "gae_lambda": trace, "normalise": False})
+    advantages, returns = ppo.compute_gae(rollout, options.gamma, trace)
     (logits, values), _ = agent(rollout.xs, rollout.state)
     probabilities = logits.softmax(-1)
     taken = probabilities.gather(-1, rollout.actions.unsqueeze(-1)).squeeze(-1)
@@ -186,20 +186,20 @@ def test_one_step_is_the_gradient_of_the_formula(trace: float) -> None:
     loss = -(taken / rollout.log_probs.exp() * advantages).mean() + 0.15 * (values - returns).square().mean()
     wanted = torch.autograd.grad(loss - 0.02 * entropy, list(agent.parameters()))
     before = [part.detach().clone() for part in agent.parameters()]
-    ppo.improve(agent, torch.optim.SGD(agent.parameters(), lr=1.0), rollout, options, seeded())
+    ppo.update(agent, torch.optim.SGD(agent.parameters(), lr=1.0), rollout, options, seeded())
     for part, old, slope in zip(agent.parameters(), before, wanted, strict=True):
         torch.testing.assert_close(old - part.detach(), slope)
 
 
 def test_what_is_wrong_is_said() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"epochs": 0}, "PPO needs epochs > 0"), ({"trace": 1.1}, "from 0 to 1"), ({"discount": -0.1}, "from 0 to 1"),
+        ({"epochs": 0}, "PPO needs epochs > 0"), ({"gae_lambda": 1.1}, "from 0 to 1"), ({"gamma": -0.1}, "from 0 to 1"),
         ({"value_clip": -1.0}, "at least 0"),
     ]  # fmt: skip
     for options, said in wrong:
         with pytest.raises(ConfigError, match=said):
             PPO(**options)
     game, agent, at = start(2)
-    rollout, _ = ppo.play(agent, game, at, 3, seeded(), seeded(), torch.device("cpu"))
+    rollout, _ = ppo.collect_rollout(agent, game, at, 3, seeded(), seeded(), torch.device("cpu"))
     with pytest.raises(ConfigError, match="2 games cannot make 3 mini-batches"):
-        ppo.improve(agent, torch.optim.SGD(agent.parameters()), rollout, PPO(batches=3), seeded())
+        ppo.update(agent, torch.optim.SGD(agent.parameters()), rollout, PPO(batches=3), seeded())

@@ -19,7 +19,7 @@ from torch import Tensor
 from ...core import Stateful
 from ...errors import ConfigError, check_positive
 from ...train import ppo, ranks
-from ...train.ppo import PPO, Situation
+from ...train.ppo import PPO, RolloutState
 from ...train.run import Carry, Run
 from ...train.schedule import time_limit
 from ...train.supervised import fit
@@ -195,8 +195,8 @@ def train(config: Config, run: Run) -> None:
         for group in optimizer.param_groups:
             group["lr"] = lr
         at = carry.at or begin(config, game, agent, deals, run.device)
-        rollout, carry.at = ppo.play(agent, game, at, config.flips, draws, deals, run.device)
-        values = ppo.improve(agent, optimizer, rollout, options, order)
+        rollout, carry.at = ppo.collect_rollout(agent, game, at, config.flips, draws, deals, run.device)
+        values = ppo.update(agent, optimizer, rollout, options, order)
         return values | {"lr": lr, "reward": float(rollout.rewards.mean())} | played(at, rollout.over)
 
     @torch.no_grad()
@@ -325,7 +325,7 @@ def network(config: Config, run: Run) -> Agent:
 def learning(config: Config) -> PPO:
     """What PPO is told."""
     return PPO(
-        discount=config.discount, trace=config.trace, epochs=config.epochs, batches=config.batches,
+        gamma=config.discount, gae_lambda=config.trace, epochs=config.epochs, batches=config.batches,
         clip=config.ratio_clip, value_clip=config.value_clip, value_coefficient=config.value_coefficient,
         entropy_coefficient=config.entropy_coefficient, max_norm=config.clip, normalise=config.normalise,
         value_loss=config.value_loss,
@@ -346,13 +346,15 @@ def learning_rate(config: Config, finished: int) -> float:
     return lr * (1 - finished / config.updates) if config.lr_linear else lr
 
 
-def begin(config: Config, game: Concentration, agent: Agent, deals: torch.Generator, device: torch.device) -> Situation:
+def begin(
+    config: Config, game: Concentration, agent: Agent, deals: torch.Generator, device: torch.device
+) -> RolloutState:
     """New games, and an agent that has seen nothing."""
     table, begins = game.deal(config.games, deals), torch.ones(config.games, dtype=torch.bool)
-    return Situation(table, begins, agent.initial_state(ppo.inputs(game, table, begins, device)))
+    return RolloutState(table, begins, agent.initial_state(ppo.inputs(game, table, begins, device)))
 
 
-def played(at: Situation, over: Tensor) -> dict[str, float]:
+def played(at: RolloutState, over: Tensor) -> dict[str, float]:
     """Mean flips of the games that ended, over all ranks; nothing if none did."""
     so_far, ended = at.table.flips.clone(), []
     for now in over.cpu():

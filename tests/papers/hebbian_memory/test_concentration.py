@@ -106,8 +106,8 @@ def test_a_player_and_a_rollout_agree(tmp_path: Path) -> None:
     config = change(games=6, cells=2)
     game, agent = rules(config, run), network(config, run)
     at = begin(config, game, agent, run.generator("deals"), run.device)
-    rollout, after = ppo.play(agent, game, at, 9, run.generator("a"), run.generator("b"), run.device)
-    rest, _ = ppo.play(agent, game, after, 9, run.generator("a"), run.generator("b"), run.device)
+    rollout, after = ppo.collect_rollout(agent, game, at, 9, run.generator("a"), run.generator("b"), run.device)
+    rest, _ = ppo.collect_rollout(agent, game, after, 9, run.generator("a"), run.generator("b"), run.device)
     for part in (rollout, rest):
         with torch.no_grad():
             choice, _ = agent(part.xs, part.state)
@@ -146,9 +146,11 @@ def test_options_of_the_optimiser_and_the_loss_do_something(tmp_path: Path) -> N
         config, run = change(model="relu", games=16, flips=12, **options), new_run(tmp_path)
         game, agent = rules(config, run), network(config, run)
         at = begin(config, game, agent, run.generator("deals"), run.device)
-        rollout, _ = ppo.play(agent, game, at, config.flips, run.generator("a"), run.generator("b"), run.device)
+        rollout, _ = ppo.collect_rollout(
+            agent, game, at, config.flips, run.generator("a"), run.generator("b"), run.device
+        )
         assert (rollout.rewards > config.flip_penalty).any(), "no pair was found: its reward cannot matter"
-        ppo.improve(agent, optimizer_of(config, agent), rollout, learning(config), run.generator("c"))
+        ppo.update(agent, optimizer_of(config, agent), rollout, learning(config), run.generator("c"))
         return [part.detach() for part in agent.parameters()]
 
     base = ends()

@@ -35,8 +35,8 @@ def play(config: Config, run: Run) -> Rollout:
     game, agent = rules(config, run), network(config, run)
     at = begin(config, game, agent, run.generator("deals"), run.device)
     draws, deals = run.generator("actions"), run.generator("deals")
-    _, at = ppo.play(agent, game, at, 5, draws, deals, run.device)  # so that memories are full and games end
-    return ppo.play(agent, game, at, 10, draws, deals, run.device)[0]
+    _, at = ppo.collect_rollout(agent, game, at, 5, draws, deals, run.device)  # so that memories are full and games end
+    return ppo.collect_rollout(agent, game, at, 10, draws, deals, run.device)[0]
 
 
 def improve(config: Config, run: Run, rollout: Rollout) -> list[Tensor]:
@@ -48,7 +48,7 @@ def improve(config: Config, run: Run, rollout: Rollout) -> list[Tensor]:
         seen.append(torch.cat([part.grad.flatten() for part in agent.parameters() if part.grad is not None]))
 
     optimizer.register_step_pre_hook(look)
-    ppo.improve(agent, optimizer, rollout, OPTIONS, run.generator("mini-batches"))
+    ppo.update(agent, optimizer, rollout, OPTIONS, run.generator("mini-batches"))
     return seen
 
 
