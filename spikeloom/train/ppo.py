@@ -128,8 +128,8 @@ def inputs(game: Game, table: Any, begins: Tensor, device: torch.device) -> Tens
 
 @torch.no_grad()
 def collect_rollout(
-    agent: Callable[[Tensor, State], tuple[Any, State]], game: Game, at: RolloutState, steps: int, draws: torch.Generator,
-    deals: torch.Generator, device: torch.device,
+    agent: Callable[[Tensor, State], tuple[Any, State]], game: Game, at: RolloutState, steps: int,
+    draws: torch.Generator, deals: torch.Generator, device: torch.device,
 ) -> tuple[Rollout, RolloutState]:  # fmt: skip
     """Play `steps` steps with actions sampled from the policy; games that are over begin anew.
 

@@ -1,0 +1,32 @@
+"""Docstrings are in the English of the field: a summary stands alone, and says what a thing is or does."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "spikeloom"
+UNCLEAR = re.compile(r"(What|Which|Where|How|Whose|Who|The same|Of|As|Some of|Those|That|It|They|One of) ")
+"""First words of a summary that only makes sense to a reader who knows the code around it."""
+
+
+def summaries(path: Path) -> list[str]:
+    """First lines of the docstrings of classes and functions in a file, with their places."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (text := ast.get_docstring(node)):
+            found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}: {text.splitlines()[0]}")
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_summary_stands_alone(path: Path) -> None:
+    assert [line for line in summaries(path) if UNCLEAR.match(line.split(": ", 1)[1])] == []
+
+
+def test_an_unclear_summary_is_recognised() -> None:
+    assert UNCLEAR.match("What moves in a LIF neuron.")
+    assert UNCLEAR.match("The same for words.")
+    assert not UNCLEAR.match("State of a LIF layer.")
+    assert not UNCLEAR.match("Whether the layer spikes.")
