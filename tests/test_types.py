@@ -1,5 +1,6 @@
 """What a type checker and an editor say of the examples: every block of the README and of the docs is accepted."""
 
+import json
 import re
 import subprocess
 import sys
@@ -57,9 +58,13 @@ def test_mypy_accepts_the_examples(examples: Path) -> None:
 
 
 def test_pyright_accepts_the_examples(examples: Path) -> None:
-    (examples / "pyrightconfig.json").write_text(
-        f'{{"include": ["."], "typeCheckingMode": "standard", "extraPaths": ["{ROOT}"], "reportUnusedExpression": false}}'
-    )
+    options = {
+        "include": ["."],
+        "typeCheckingMode": "standard",
+        "extraPaths": [str(ROOT)],
+        "reportUnusedExpression": False,
+    }
+    (examples / "pyrightconfig.json").write_text(json.dumps(options))
     said = check(examples, "basedpyright", "--pythonpath", sys.executable)
     assert said.count("information: Type of") == 3
     assert "Unknown" not in said
