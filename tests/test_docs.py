@@ -9,8 +9,9 @@ import pytest
 from spikeloom.papers.lsnn import sequential_mnist, store_recall
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-OPTIONS = (ROOT / "docs/reference/lsnn-options.md").read_text()
+PAPERS = sorted(ROOT.glob("spikeloom/papers/*/README.md"))
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "results/README.md", *PAPERS])
+OPTIONS = (ROOT / "spikeloom/papers/lsnn/README.md").read_text()
 
 
 def test_the_example_of_the_readme_runs() -> None:
@@ -48,10 +49,32 @@ def test_every_file_named_in_the_tree_of_the_readme_exists() -> None:
             assert (base / name).exists(), f"the README's tree names {name}"
 
 
+def test_every_paper_has_a_page() -> None:
+    folders = [path.parent for path in ROOT.glob("spikeloom/papers/*/__init__.py")]
+    assert sorted(folders) == [page.parent for page in PAPERS]
+
+
+@pytest.mark.parametrize("page", PAPERS, ids=lambda page: page.parent.name)
+def test_the_page_of_a_paper_names_its_files(page: Path) -> None:
+    named = set(re.findall(r"`(\w+\.py)`", page.read_text().split("\n## Files\n")[1].split("\n## ")[0]))
+    assert {path.name for path in page.parent.glob("*.py")} - {"__init__.py"} - named == set()
+
+
+@pytest.mark.parametrize("page", PAPERS, ids=lambda page: page.parent.name)
+def test_paths_named_on_the_page_of_a_paper_exist(page: Path) -> None:
+    paths = re.findall(r"`((?:spikeloom|benchmarks|docs|results)/[^` ]+)`", page.read_text())
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_results_folder_stands_in_the_list() -> None:
+    folders = {path.name for path in (ROOT / "results").iterdir() if path.is_dir()}
+    assert set(re.findall(r"\| \[[^]]+\]\(([^)/]+)\) \|", (ROOT / "results/README.md").read_text())) == folders
+
+
 @pytest.mark.parametrize("task", [sequential_mnist, store_recall])
 def test_every_option_of_a_task_stands_in_the_table(task: object) -> None:
     name = task.__name__.rpartition(".")[2]
-    section = OPTIONS.split(f"## Task `{name}`")[1].split("\n## ")[0]
+    section = OPTIONS.split(f"## Task `{name}`")[1].split("\n### ")[0]
     known = set(re.findall(r"`([a-z0-9_]+)`", section))
     assert [field.name for field in dataclasses.fields(task.Config) if field.name not in known] == []
 

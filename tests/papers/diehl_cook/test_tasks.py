@@ -232,7 +232,7 @@ def test_taxels_and_the_split_can_be_chosen(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("task", [stdp_mnist, nmnist, ntidigits, stmnist])
 def test_every_option_stands_in_the_reference(task: Any) -> None:
-    page = (Path(__file__).parents[3] / "docs/reference/stdp-options.md").read_text()
+    page = (Path(__file__).parents[3] / "spikeloom/papers/diehl_cook/README.md").read_text()
     told = set(re.findall(r"--([a-z0-9-]+)", page))
     assert {field.name.replace("_", "-") for field in dataclasses.fields(task.Config)} - told == set()
 

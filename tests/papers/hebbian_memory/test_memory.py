@@ -17,7 +17,7 @@ from spikeloom.errors import ConfigError
 from spikeloom.papers.hebbian_memory import cross_modal
 from spikeloom.train.run import Run
 
-PAGE = Path(__file__).parents[3] / "docs/reference/memory-options.md"
+PAGE = Path(__file__).parents[3] / "spikeloom/papers/hebbian_memory/README.md"
 DRAWN = {
     "associations": ("training", "validation"),
     "omniglot": ("training", "validation", "held out"),

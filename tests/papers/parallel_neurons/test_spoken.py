@@ -165,7 +165,7 @@ def test_the_presets_are_the_rows_of_the_paper() -> None:
 
 
 def test_every_option_stands_on_its_page() -> None:
-    page = (Path(__file__).parents[3] / "docs/reference/parallel-options.md").read_text()
+    page = (Path(__file__).parents[3] / "spikeloom/papers/parallel_neurons/README.md").read_text()
     known = set(re.findall(r"--([a-z-]+)", page.replace("_", "-")))
     for task in (shd, spoken_digits):
         options = [field.name.replace("_", "-") for field in dataclasses.fields(task.Config)]
