@@ -1,1 +1,1 @@
-"""Bytes on disk to time-first tensors: download and check, read, encode."""
+"""Data sets: download and verify files, read them, and return time-first tensors."""

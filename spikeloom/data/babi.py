@@ -1,13 +1,13 @@
-"""Questions about short stories (bAbI, version 1.2): twenty tasks in English, straight from the tar file.
+"""bAbI question answering (version 1.2): twenty tasks in English, read from the tar file.
 
     tasks_1-20_v1-2/en-10k/qa1_single-supporting-fact_train.txt      (en: 1,000 training questions, en-10k: 10,000)
 
     1 Mary moved to the bathroom.
     2 Where is Mary? TAB bathroom TAB 1
 
-Every line has a number; 1 begins a story. A statement ends with a full stop, a question with a question mark, then come
-the answer and the numbers of the statements it follows from. A question is about all statements before it. Words are in
-lower case; an answer is one word, also where it is a list ("n,s").
+Lines are numbered; number 1 begins a story. A statement ends with a full stop. A question ends with a question mark and
+is followed by the answer and the numbers of its supporting statements; it is about all statements before it. Words are
+in lower case; an answer is one word, even where it is a list ("n,s").
 Source: Weston et al., Towards AI-complete question answering, 2015 (arXiv:1502.05698), CC BY 3.0.
 """
 
@@ -37,20 +37,20 @@ TASKS = (
     "basic deduction", "basic induction", "positional reasoning", "size reasoning", "path finding",
     "agents' motivations",
 )  # fmt: skip
-"""What the twenty tasks are about, 1 first."""
+"""Subjects of the twenty tasks, in order."""
 URL = "https://research.facebook.com/downloads/babi"
 ARCHIVE = "tasks_1-20_v1-2.tar.gz"
 OFFICIAL = {"en": 1_000, "en-10k": 10_000, "test": 1_000}
-"""Questions of every task: for training in two sizes, for testing."""
+"""Number of questions per task: two training sizes, and the test set."""
 LARGEST = 1 << 25
-"""Bytes of one file; the longest official one has fewer than six million."""
+"""Maximum size of one file in bytes; the longest official file has fewer than six million."""
 MOST_WORDS = 100
-"""Of a sentence; the longest official one has 11."""
+"""Maximum number of words in a sentence; the longest official one has 11."""
 LINE = re.compile(r"([1-9][0-9]{0,5}) (.*)")
 
 
 class Question(NamedTuple):
-    """What is asked, and about which statements of the file."""
+    """Question, its answer, and the range of statements it is about."""
 
     words: Sentence
     answer: str
@@ -60,22 +60,22 @@ class Question(NamedTuple):
 
 
 class Questions(NamedTuple):
-    """A file."""
+    """Statements and questions of one file."""
 
     statements: list[Sentence]
     questions: list[Question]
 
     def longest(self) -> int:
-        """Most statements before a question."""
+        """Return the largest number of statements before a question."""
         return max(question.last - question.first for question in self.questions)
 
     def head(self, count: int) -> "Questions":
-        """The first few questions."""
+        """Return the first `count` questions."""
         return self._replace(questions=self.questions[:count])
 
 
 class Files(NamedTuple):
-    """A task."""
+    """Training and test questions of one task."""
 
     train: Questions
     test: Questions
@@ -84,19 +84,18 @@ class Files(NamedTuple):
 
 @explained
 def check_task(task: int) -> None:
-    """Raise ConfigError for the number of a task that there is not."""
+    """Raise ConfigError unless `task` is the number of a task."""
     if not 1 <= task <= len(TASKS):
         raise ConfigError(f"bAbI has the tasks 1 to {len(TASKS)}, but got {task}. Choose one of them.")
 
 
 @explained
 def load(task: int, ten_k: bool = True, here: Path | str | None = None) -> Files:
-    """Both files of a task.
+    """Load the training and test questions of a task.
 
     Args:
-        ten_k: 10,000 training questions (en-10k) instead of 1,000 (en); the test is the same.
-        here: the folder of the data set, by default `babi` in the folder of all data. It holds the tar file, or what
-            was in it.
+        ten_k: 10,000 training questions (en-10k) instead of 1,000 (en); the test set is the same.
+        here: folder of the data set, by default `babi` in the data folder; holds the tar file or its extracted content.
 
     Raises:
         ConfigError: there is no such task.
@@ -119,17 +118,17 @@ def load(task: int, ten_k: bool = True, here: Path | str | None = None) -> Files
 
 @explained
 def parse(data: bytes, name: str) -> Questions:
-    """The questions of a file.
+    """Parse the content of a bAbI file.
 
     Args:
-        name: of the file, for messages.
+        name: file name used in error messages.
 
     Raises:
-        DataError: the file is empty, cut short or no text, a line has a wrong number, lacks a tab or its end, or an
-            answer follows from what has not been said.
+        DataError: the file is empty, truncated or not UTF-8; a line has a wrong number, lacks a tab or its final sign;
+            or an answer refers to a line that is not an earlier statement of its story.
 
-    >>> found = parse(b"1 Mary left.\\n2 Who left? \\tMary\\t1\\n", "a file")
-    >>> found.statements, found.questions[0].words, found.questions[0].answer
+    >>> file = parse(b"1 Mary left.\\n2 Who left? \\tMary\\t1\\n", "a file")
+    >>> file.statements, file.questions[0].words, file.questions[0].answer
     ([('mary', 'left')], ('who', 'left'), 'mary')
     """
     try:
@@ -140,7 +139,7 @@ def parse(data: bytes, name: str) -> Questions:
         raise DataError(f"{name} is cut short: its last line does not end. {advice()}")
     statements: list[Sentence] = []
     questions: list[Question] = []
-    places: dict[int, int] = {}  # number of a line -> index of its statement
+    places: dict[int, int] = {}  # line number -> statement index
     first = last_number = story = 0
     for row, line in enumerate(text.split("\n")[:-1], 1):
         where = f"{name}, line {row}"
@@ -186,21 +185,21 @@ def parse(data: bytes, name: str) -> Questions:
 
 
 class Batch(NamedTuple):
-    """Some questions as numbers of words, 0 where there is none."""
+    """Batch of questions as word indices, padded with 0."""
 
-    statements: Tensor  # int64 [L, P], story after story
-    first: Tensor  # int64 [B], the first of the statements before each question
-    lengths: Tensor  # int64 [B], how many there are
+    statements: Tensor  # int64 [L, P], concatenated over stories
+    first: Tensor  # int64 [B], index of the first statement before each question
+    lengths: Tensor  # int64 [B], number of statements before each question
     query: Tensor  # int64 [B, P]
-    target: Tensor  # int64 [B], index into the words of the vocabulary
+    target: Tensor  # int64 [B], index into `Vocabulary.words`
 
     def to(self, device: torch.device) -> "Batch":
-        """The same elsewhere."""
-        return Batch(*(part.to(device) for part in self))
+        """Return the batch on `device`."""
+        return Batch(*(tensor.to(device) for tensor in self))
 
 
 class Stories(NamedTuple):
-    """The questions of a file as numbers; see `Vocabulary.encode`."""
+    """Questions of a file as word indices; see `Vocabulary.encode`."""
 
     statements: Tensor  # int64 [all statements of the file, P]
     first: Tensor  # int64 [N]
@@ -208,24 +207,24 @@ class Stories(NamedTuple):
     query: Tensor  # int64 [N, P]
     target: Tensor  # int64 [N]
     story: Tensor  # int64 [N]
-    time: int  # number of the time word of the latest statement; 0: none
+    time: int  # index of the time word of the latest statement; 0 without time words
 
     @property
     def lengths(self) -> Tensor:
-        """Statements before each question, int64 [N]."""
+        """Number of statements before each question, int64 [N]."""
         return self.last - self.first
 
     def select(self, chosen: Tensor) -> "Stories":
-        """Some of the questions."""
+        """Return the questions with the given indices."""
         return self._replace(
             first=self.first[chosen], last=self.last[chosen], query=self.query[chosen], target=self.target[chosen],
             story=self.story[chosen],
         )  # fmt: skip
 
     def batch(self, chosen: Tensor) -> Batch:
-        """Some of the questions with their statements, story after story, and no padding.
+        """Return the questions with the given indices and their statements, concatenated without padding.
 
-        Questions of one story share its statements, unless time words make them differ.
+        Questions about the same story share its statements, unless time words make them differ.
 
         >>> asked = [Question(("a",), "b", 0, 1, 0), Question(("b",), "b", 0, 2, 0), Question(("c",), "c", 2, 3, 1)]
         >>> files = Questions([("a",), ("b",), ("c",)], asked)
@@ -239,14 +238,14 @@ class Stories(NamedTuple):
             begins, story = torch.unique(first, return_inverse=True)
             longest = torch.zeros_like(begins).scatter_reduce(0, story, lengths, "amax")
         ends = longest.cumsum(0)
-        behind = ends.repeat_interleave(longest) - torch.arange(int(longest.sum()))  # 1: the latest
+        behind = ends.repeat_interleave(longest) - torch.arange(int(longest.sum()))  # 1 for the latest
         statements = self.statements[(begins + longest).repeat_interleave(longest) - behind]
         if self.time:
             statements = torch.cat([statements[:, :-1], (self.time + behind - 1).unsqueeze(1)], 1)
         return Batch(statements, (ends - longest)[story], lengths, self.query[chosen], self.target[chosen])
 
     def of(self, numbers: Tensor) -> Tensor:
-        """Which questions are about these stories; they are numbered from 0 in the order of the file."""
+        """Return the indices of the questions about the given stories, which are numbered from 0 in file order."""
         known = torch.unique(self.story)
         return torch.isin(self.story, known[numbers]).nonzero().flatten()
 
@@ -254,13 +253,13 @@ class Stories(NamedTuple):
 @explained
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words of a task in alphabetical order, 1 first, and how long sentences are."""
+    """Vocabulary of a task: its words in alphabetical order, numbered from 1, and the sentence length."""
 
     words: tuple[str, ...]
     slots: int
-    """Words of the longest sentence, and one for the time word, if there are any."""
+    """Number of words in the longest sentence, plus one if there are time words."""
     times: int = 0
-    """Time words, which say how many statements ago something was said; they come after all words, 1 first."""
+    """Number of time words, which encode how many statements ago a statement was made; numbered after all words."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.words, tuple) or not all(isinstance(word, str) for word in self.words):
@@ -268,7 +267,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, files: list[Questions], time_words: bool = False) -> "Vocabulary":
-        """All that these files say."""
+        """Create the vocabulary of the given files."""
         sentences = [sentence for file in files for sentence in file.statements]
         sentences += [question.words for file in files for question in file.questions]
         answers = {question.answer for file in files for question in file.questions}
@@ -278,10 +277,10 @@ class Vocabulary:
         return cls(tuple(sorted(words)), slots + time_words, times)
 
     def encode(self, file: Questions, name: str = "The file") -> Stories:
-        """The questions as numbers.
+        """Encode the questions of a file as word indices.
 
         Raises:
-            DataError: a word or an answer is not in the vocabulary, a sentence or a story is longer than it knows.
+            DataError: a word or an answer is not in the vocabulary, or a sentence or a story is too long for it.
         """
         numbers = {word: number for number, word in enumerate(self.words, 1)}
 
@@ -321,10 +320,13 @@ class Vocabulary:
 
 @explained
 def split(stories: Stories, share: float, generator: torch.Generator) -> tuple[Stories, Stories]:
-    """Divide whole stories at random into those for training and a share for validation.
+    """Randomly split whole stories into a training and a validation set.
+
+    Args:
+        share: fraction of the stories to hold out for validation, between 0 and 1.
 
     Raises:
-        ConfigError: one of the two is empty.
+        ConfigError: `share` is out of range, or one of the two sets is empty.
     """
     if not 0.0 < share < 1.0:
         raise ConfigError(f"split needs a share between 0 and 1, but got {share}.")
@@ -347,13 +349,14 @@ def write_example(
     seed: int = 0,
     people: int = 3,
 ) -> None:
-    """Write a tar file of this format, with made-up stories about people who move, into a folder.
+    """Write a tar file in this format with made-up stories about people who move.
 
     Args:
-        here: the folder that stands for `babi`; it is made.
-        tasks: numbers of the files; all of them hold the same kind of question, who is where.
-        train, test: stories, of 2 to 10 statements with a question after every second one; en has half the training.
-        people: who moves, at most 4.
+        here: folder used as `babi`; created if missing.
+        tasks: numbers of the tasks; all of them ask the same kind of question: where is a person?
+        train, test: number of stories, each of 2 to 10 statements with a question after every second; en has half the
+            training stories.
+        people: number of people who move, at most 4.
     """
     if not 1 <= people <= len(PEOPLE):
         raise ConfigError(f"There are 1 to {len(PEOPLE)} people, but got {people}. Choose a number in between.")
@@ -382,8 +385,8 @@ def write_example(
         for task in tasks:
             stories = {"train": [story() for _ in range(train)], "test": [story() for _ in range(test)]}
             for part in ("en", "en-10k"):
-                for kind, told in stories.items():
-                    fewer = told[: -(-train // 2)] if part == "en" and kind == "train" else told
+                for kind, texts in stories.items():
+                    fewer = texts[: -(-train // 2)] if part == "en" and kind == "train" else texts
                     content = "".join(f"{line}\n" for lines in fewer for line in lines).encode()
                     member = tarfile.TarInfo(f"tasks_1-20_v1-2/{part}/qa{task}_made-up_{kind}.txt")
                     member.size = len(content)
@@ -397,18 +400,18 @@ MOVES = ("journeyed", "moved", "went back")
 
 
 def advice() -> str:
-    """Where to get the files."""
+    """Return the instruction where to get the files."""
     return f"Get {ARCHIVE} from {URL} and put it into {folder('babi')}."
 
 
 @explained
 def shown(text: str) -> str:
-    """Text in a message: quoted, and not too long."""
+    """Return `text` quoted for a message, shortened to 80 characters."""
     return repr(text if len(text) <= 80 else f"{text[:77]}...")
 
 
 def _words(sentence: str, end: str, where: str) -> Sentence:
-    """The words of a sentence that ends with this sign."""
+    """Split a sentence into words; it must end with the sign `end`."""
     plain = sentence.strip()
     words = tuple(plain[:-1].lower().split())
     merged = any(sign in word or not word.isprintable() for word in words for sign in ".?")
@@ -424,7 +427,7 @@ def _words(sentence: str, end: str, where: str) -> Sentence:
 
 
 def _contents(here: Path, pattern: re.Pattern[str]) -> tuple[Path, dict[str, bytes]]:
-    """Where the matching files are, and what they hold."""
+    """Return the source (tar file or folder) and the contents of the matching files by name."""
     if not here.is_dir():
         raise DataError(f"The bAbI tasks are missing: there is no {here}. {advice()}")
     archives = sorted([*here.glob("*.tar.gz"), *here.glob("*.tgz"), *here.glob("*.tar")])
@@ -437,7 +440,7 @@ def _contents(here: Path, pattern: re.Pattern[str]) -> tuple[Path, dict[str, byt
 
 
 def _how_many(here: Path, source: Path, part: str, like: str, names: list[str]) -> str:
-    """Why there is not exactly one file."""
+    """Return the error message for a missing or repeated file."""
     if names:
         return f"{source} holds {' and '.join(names)}, but one file {like} was expected. Leave one of them there."
     other = ""

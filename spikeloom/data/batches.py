@@ -1,4 +1,4 @@
-"""Which samples come next: every epoch in a new random order, the last batch of an epoch as short as it is."""
+"""Sampling of training batches: each epoch in a new random order; the last batch of an epoch may be smaller."""
 
 from typing import Any
 
@@ -11,22 +11,21 @@ from ..errors import CheckpointError, ConfigError
 
 @explained
 class Batches:
-    """Indices of training batches; its state says where in which order it is, so training can be resumed.
+    """Sampler of training batches as index tensors, whose state can be saved to resume training.
 
     Args:
         count: number of samples.
         batch: samples per batch, at most `count`.
-        generator: draws the order of each epoch.
-        rank, world: of several processes with equal generators, each takes its part of every batch of
-            `world * batch` samples; together they are the batch of one process. What the last batch of an epoch has
-            beyond a multiple of `world` is left out.
-        lengths: [count]; if given, batches hold samples of similar length, so that little of them is padding: the
-            samples of every `pool` batches are sorted by length, then all batches are shuffled (the last one, which
-            is short, stays last).
+        generator: used to shuffle each epoch.
+        rank, world: process index and number of processes. With equal generators, each process gets its share of every
+            batch of `world * batch` samples; together they form the batch of a single process. Samples of the last
+            batch of an epoch beyond a multiple of `world` are dropped.
+        lengths: [count]; if given, batches contain samples of similar length to reduce padding: the samples of every
+            `pool` batches are sorted by length, then the batches are shuffled (the last, smaller one stays last).
 
     Raises:
-        ConfigError: the batch is empty or larger than the data, the pool is not positive, or there is not one length
-            for every sample.
+        ConfigError: the batch is empty or larger than the data, the pool is not positive, or lengths are not given
+            for all samples.
 
     >>> batches = Batches(5, 2, torch.Generator().manual_seed(0))
     >>> [len(batches.next()) for _ in range(4)], batches.epoch
@@ -60,7 +59,7 @@ class Batches:
         self.order = torch.empty(0, dtype=torch.int64)
 
     def next(self) -> Tensor:
-        """The indices of the next batch, int64 [at most batch]; of this process's part, if there are several."""
+        """Return the indices of the next batch, int64 [at most batch]; with several processes, this one's share."""
         if self.position >= self.count:
             self.order = self._alike(torch.randperm(self.count, generator=self.generator))
             self.position = 0
@@ -70,7 +69,7 @@ class Batches:
         return self.order[start + self.rank * size : start + (self.rank + 1) * size] if size else self.next()
 
     def _alike(self, order: Tensor) -> Tensor:
-        """The same samples, those of similar length in one batch."""
+        """Group the samples of a shuffled order into batches of similar length, and shuffle the batches."""
         if self.lengths is None or self.pool == 1:
             return order
         whole = self.count // self.batch * self.batch
@@ -82,11 +81,11 @@ class Batches:
         return torch.cat([mixed, order[whole:]])
 
     def state_dict(self) -> dict[str, Any]:
-        """Order, position and epoch."""
+        """Return order, position and epoch."""
         return {"order": self.order, "position": self.position, "epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from a state returned by `state_dict`."""
         if len(state["order"]) not in (0, self.count):
             raise CheckpointError(
                 f"The checkpoint shuffles {len(state['order']):,} samples, but there are {self.count:,} now. "
@@ -104,9 +103,9 @@ class Batches:
 
 @explained
 def in_order(count: int, batch: int) -> list[Tensor]:
-    """Indices of all samples, each once, in batches; the last one may be short.
+    """Split the indices 0 to count - 1 into consecutive batches; the last may be smaller.
 
-    >>> [part.tolist() for part in in_order(5, 2)]
+    >>> [batch.tolist() for batch in in_order(5, 2)]
     [[0, 1], [2, 3], [4]]
     """
     if count < 0 or batch < 1:

@@ -1,15 +1,15 @@
-"""A saccading event camera: images of digits to ON and OFF events.
+"""Simulated saccading event camera: images of digits to ON and OFF events.
 
     light        L(x, y, t) = image, blurred by `blur` pixels, at ((x, y) - centre - path(t)) / scale + 13.5
     signal       target = log(dark + L),   signal[t] = signal[t-dt] + (1 - exp(-dt / tau)) (target[t] - signal[t-dt])
     event        ON where signal - memory reaches threshold_on, OFF where it falls to -threshold_off; then the pixel is
-                 blind for `refractory` and remembers the signal at the end of it
+                 blind for `refractory` and stores the signal as `memory` at the end of it
     thresholds   times 1 + mismatch g(pixel), the same in every recording, times 1 + jitter g'(event)
-    noise        events without a cause, a Poisson process for each polarity and pixel
+    noise        background events: a Poisson process for each polarity and pixel
 
-An image is shown on a screen to 34 x 34 pixels that move along a triangle in three saccades of 105 ms: the way
-N-MNIST was recorded. These are not its recordings: docs/decisions/0012-event-camera.md says how the two compare, and
-that the path and the other options were fitted to 500 of them.
+An image is presented on a screen to 34 x 34 pixels that move along a triangle in three saccades of 105 ms, as N-MNIST
+was recorded. These are not the N-MNIST recordings: docs/decisions/0012-event-camera.md compares the two. The path and
+the other options were fitted to 500 of them.
 Sources: Orchard, Jayawant, Cohen, Thakor, Front. Neurosci. 9:437, 2015 (the recordings); Lichtsteiner, Posch,
 Delbruck, IEEE J. Solid-State Circuits 43, 2008 (the pixel).
 """
@@ -38,22 +38,22 @@ from .stored import stored
 
 CLASSES = tuple("0123456789")
 SIDE, IMAGE = 34, 28
-"""Pixels along an edge of the sensor and of an image."""
+"""Side lengths in pixels of the sensor and of an image."""
 SACCADE = 105.0
-"""ms, the length of one saccade."""
+"""Duration of one saccade in ms."""
 
 FINE, MARGIN = 2, 14
-"""The light is known at FINE points per image pixel, MARGIN image pixels beyond each edge of the image."""
+"""The light is sampled at FINE points per image pixel, up to MARGIN image pixels beyond each edge of the image."""
 FAR = 1e6
-"""Pixels or ms; the largest number in a path."""
+"""Largest number in a path (pixels or ms)."""
 SHADES = 4096
-"""Steps of the table of logarithms."""
+"""Resolution of the lookup table for logarithms."""
 CHUNK = 256
-"""Images recorded at once."""
+"""Number of images recorded at once."""
 ROOM = 20.0
-"""Events per image and ms that memory is taken for at first."""
+"""Initial buffer size in events per image and ms."""
 MOST = 10_000_000
-"""Events of an image; a recording of N-MNIST has about 4,000. Options that ask for more would fill the memory."""
+"""Maximum number of events per image; a recording of N-MNIST has about 4,000. Protects the memory."""
 
 # fmt: off
 PATH = (
@@ -68,24 +68,24 @@ PATH = (
     (315.0, -2.42, -1.60),
 )
 # fmt: on
-"""(ms, x, y) in pixels: how the image moved over the sensor, found in the recordings."""
+"""(ms, x, y) in pixels: motion of the image over the sensor, fitted to the recordings."""
 
 
 @explained
 @dataclass(frozen=True)
 class Camera:
-    """Options of the camera. The defaults were fitted to recordings (see the decision page).
+    """Options of the event camera. The defaults were fitted to recordings (see the decision page).
 
     Units: times in ms, lengths and the path in pixels of the sensor, rates in Hz, thresholds in units of log intensity.
 
     Raises:
-        ConfigError: a number is out of its range, or the path does not run through rising times from 0 to 315 ms.
+        ConfigError: a number is out of range, or the times of the path do not increase from 0 to 315 ms.
     """
 
     path: tuple[tuple[float, float, float], ...] = PATH
-    """(ms, x, y) of the image's centre from `centre`; between these points the motion is smooth."""
+    """(ms, x, y) of the image centre relative to `centre`; smoothly interpolated."""
     centre: tuple[float, float] = (16.5, 16.5)
-    """Where on the sensor the image's centre is, without the path."""
+    """Position of the image centre on the sensor, without the path."""
     scale: float = 0.983
     """Sensor pixels per image pixel."""
     blur: float = 0.54
@@ -93,19 +93,19 @@ class Camera:
     dark: float = 0.34
     """Intensity of a black pixel, where white adds 1."""
     ink: Literal["black", "white"] = "black"
-    """Of the digit on the screen; the ground is the other. (MNIST's large numbers are ink.)"""
+    """Colour of the digit; the background is the other. (Large MNIST values are ink.)"""
     tau: float = 1.7
-    """Low-pass of the log intensity."""
+    """Time constant of the low-pass filter of the log intensity."""
     threshold_on: float = 0.169
     threshold_off: float = 0.161
     mismatch: float = 0.09
-    """Standard deviation of the thresholds over the pixels, as a share."""
+    """Relative standard deviation of the thresholds over pixels."""
     jitter: float = 0.08
-    """Standard deviation of a threshold from event to event, as a share."""
+    """Relative standard deviation of a threshold from event to event."""
     refractory: float = 0.56
-    """Time after an event in which the pixel is blind."""
+    """Time after an event during which the pixel generates no event."""
     noise_on: float = 0.38
-    """Rate of a pixel's ON events without a cause."""
+    """Rate of background ON events per pixel."""
     noise_off: float = 0.02
     dt: float = 1.0
     """Step of the simulation; events between steps are interpolated."""
@@ -137,18 +137,21 @@ DEFAULT = Camera()
 
 
 class Recordings(NamedTuple):
-    """Events of some images, one recording after the other: recording k owns events first[k] to first[k + 1]."""
+    """Events of several images, concatenated: recording k owns events first[k] to first[k + 1]."""
 
     events: Array  # EVENT [E], sorted in time within a recording
     first: Array  # int64 [N + 1]
 
     def of(self, number: int) -> Array:
-        """The events of one recording."""
+        """Return the events of one recording."""
         return self.events[self.first[number] : self.first[number + 1]]
 
 
 def version() -> str:
-    """What equal options and seeds may depend on: the text of the two files and of `events`, numpy, scipy and numba."""
+    """Return a string that changes with the code that determines the recordings.
+
+    It covers the source of this module, `camera_loop` and `events`, and the versions of numpy, scipy and numba.
+    """
     here = Path(__file__)
     text = here.read_bytes() + here.with_name("camera_loop.py").read_bytes()
     return " ".join(
@@ -169,20 +172,20 @@ def record(
     numbers: Array | None = None,
     until: float = 3 * SACCADE,
 ) -> Recordings:
-    """What the camera sees of every image.
+    """Record every image with the camera.
 
-    One key is drawn from `generator`: it sets the thresholds of the pixels, and with an image's number all that is
-    random in its recording. So it does not matter which images are recorded beside it, or how long.
+    One key is drawn from `generator`. It determines the thresholds of the pixels and, together with the number of an
+    image, all randomness of its recording, which thus does not depend on other images or on `until`.
 
     Shapes: images uint8 [N, 28, 28].
-    Units: until in ms, the times of the events in microseconds.
+    Units: until in ms, event times in microseconds.
 
     Args:
-        numbers: of the images, by default 0 to N - 1; pass those of the data set to record a part of it.
-        until: when the recording ends.
+        numbers: image numbers, by default 0 to N - 1; pass those of the data set to record a subset.
+        until: end of the recording.
 
     Raises:
-        ConfigError: `until` is not in the path, or there is not one number per image.
+        ConfigError: `until` is not in the path, or the number of `numbers` differs from that of images.
         DataError: the images are not uint8 [N, 28, 28].
 
     >>> image = torch.zeros(1, 28, 28, dtype=torch.uint8)
@@ -216,24 +219,24 @@ def spikes(
     until: float | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> SpikeTrains:
-    """The images as spikes of the camera, kept on disk between calls; image k has the number k.
+    """Return the images as camera spikes, cached on disk; image k has the number k.
 
-    What lies on disk is found by a hash of all options, the seed, images and labels, and the camera's source.
+    The cache key is a hash of all options, seed, images, labels, and the source code of the camera.
 
     Shapes: images uint8 [N, 28, 28], labels [N], 0 to 9; units 0 to 1155, or to 2311 for "both".
     Units: until in ms.
 
     Args:
-        polarity: "on" or "off" keeps these events; "merge" keeps all, unit 34 y + x like the two before; "both" keeps
-            all, unit 1156 p + 34 y + x.
-        saccade: which one; times count from its start. "all" keeps the whole recording.
-        until: ms after this start from which events are dropped; by default the end of the saccade.
-        tell: is told first if the images must be recorded.
+        polarity: "on" or "off" keeps events of that polarity; "merge" keeps all, with unit 34 y + x as for a single
+            polarity; "both" keeps all, with unit 1156 p + 34 y + x.
+        saccade: number of the saccade; times are relative to its start. "all" keeps the whole recording.
+        until: end of the sample in ms after that start; by default the end of the saccade.
+        tell: called with a message before images are recorded.
 
     Raises:
         ConfigError: polarity or saccade is unknown, or `until` is not within the saccade.
-        DataError: the images are not uint8 [N, 28, 28], there is not one label of 0 to 9 per image, or an image
-            made no event.
+        DataError: the images are not uint8 [N, 28, 28], there is not one label of 0 to 9 per image, or an image has
+            no event.
     """
     start, end = _span(polarity, saccade, until)
     pixels, digits = _checked(images), whole(labels, "labels").astype(np.int64)
@@ -251,8 +254,8 @@ def spikes(
             )
         key = _key(torch.Generator().manual_seed(seed))
         chunks = _chunks(pixels, options, key, np.arange(len(pixels)), end)
-        chosen = [_choose(codes, first, polarity, start) for codes, first in chunks]
-        times, units, counts = (np.concatenate(part) for part in zip(_nothing(), *chosen, strict=True))
+        selected = [_choose(codes, first, polarity, start) for codes, first in chunks]
+        times, units, counts = (np.concatenate(column) for column in zip(_nothing(), *selected, strict=True))
         first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         speakers = np.full(len(pixels), -1, np.int64)
         return SpikeTrains(times, units, first, digits, speakers, _channels(polarity), CLASSES)
@@ -266,7 +269,7 @@ def _key(generator: torch.Generator) -> int:
 
 
 def _checked(images: Tensor | Array) -> Array:
-    """The images as an array, if they are images."""
+    """Return the images as an array; raise DataError unless they are uint8 [N, 28, 28]."""
     pixels = images.cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (IMAGE, IMAGE):
         raise DataError(
@@ -281,7 +284,7 @@ def _channels(polarity: Polarity) -> int:
 
 
 def _span(polarity: Polarity, saccade: Saccade, until: float | None) -> tuple[float, float]:
-    """Start and end of what is kept, in ms of the recording."""
+    """Return start and end of the selected interval, in ms of the recording."""
     if polarity not in ("on", "off", "both", "merge"):
         raise ConfigError(f'polarity is "on", "off", "both" or "merge", but got {polarity!r}.')
     if saccade not in (1, 2, 3, "all"):
@@ -298,7 +301,7 @@ def _nothing() -> tuple[Array, Array, Array]:
 
 
 def _choose(codes: Array, first: Array, polarity: Polarity, start: float) -> tuple[Array, Array, Array]:
-    """Times [ms], units and counts per image of the events that are wanted."""
+    """Select events by polarity and time; return times [ms], units, and counts per image."""
     on, time = codes >> 12 & 1, codes >> 13
     kept = time >= round(start * 1000)
     if polarity in ("on", "off"):
@@ -313,7 +316,7 @@ def _choose(codes: Array, first: Array, polarity: Polarity, start: float) -> tup
 
 
 def _chunks(images: Array, options: Camera, key: int, numbers: Array, until: float) -> Iterator[tuple[Array, Array]]:
-    """For some images at a time: their events as the loop's numbers, and where each image's begin."""
+    """Yield, for chunks of images, their events as integer codes and the offset of each image."""
     if len(numbers) != len(images):
         raise ConfigError(f"record got {len(images):,} images but {len(numbers):,} numbers. Pass one per image.")
     if not 0.0 < until <= 3 * SACCADE:
@@ -342,14 +345,14 @@ def _chunks(images: Array, options: Camera, key: int, numbers: Array, until: flo
 
 
 def _cut(codes: Array, first: Array, last: np.int64) -> tuple[Array, Array]:
-    """Without the events of the last step that are too late."""
+    """Drop the events of the last step that lie after the end."""
     kept = codes < last
     before = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
     return codes[kept], before[first]
 
 
 def _light(images: Array, options: Camera) -> Array:
-    """The blurred images on a finer grid, 0 to 1, float32 [N, grid, grid]."""
+    """Return the blurred images on a finer grid, 0 to 1, float32 [N, grid, grid]."""
     spread = _spread(options.blur)
     blurred = spread @ (images.astype(np.float32) / np.float32(255)) @ spread.T
     light: Array = np.ascontiguousarray(np.clip(blurred, 0, 1))
@@ -358,7 +361,7 @@ def _light(images: Array, options: Camera) -> Array:
 
 @lru_cache(maxsize=32)
 def _spread(blur: float) -> Array:
-    """How much of each image row falls on each row of the grid, [grid, IMAGE]."""
+    """Return the weight of each image row for each row of the grid, [grid, IMAGE]."""
     fine = np.arange((IMAGE + 2 * MARGIN) * FINE) / FINE - MARGIN
     pixel = np.arange(-MARGIN, IMAGE + MARGIN)
     weight = np.exp(-0.5 * ((fine[:, None] - pixel) / blur) ** 2)
@@ -368,7 +371,7 @@ def _spread(blur: float) -> Array:
 
 @lru_cache(maxsize=8)
 def _pixels(options: Camera, key: int, steps: int) -> Any:
-    """What the loop needs to know of the sensor and its motion."""
+    """Return the parameters of the sensor and its motion for the loop."""
     from .camera_loop import Pixels
 
     path = np.array(options.path)
@@ -377,8 +380,8 @@ def _pixels(options: Camera, key: int, steps: int) -> Any:
     column, column_share = _on_the_grid(place[:, 0] + options.centre[0], options.scale)
     row, row_share = _on_the_grid(place[:, 1] + options.centre[1], options.scale)
     white = np.arange(SHADES + 1) / SHADES
-    drawn = np.random.default_rng(key).standard_normal((2, SIDE, SIDE))
-    on, off = np.maximum(1 + options.mismatch * drawn, 0.2)
+    samples = np.random.default_rng(key).standard_normal((2, SIDE, SIDE))
+    on, off = np.maximum(1 + options.mismatch * samples, 0.2)
     noise = options.noise_on + options.noise_off
     return Pixels(
         column,
@@ -398,7 +401,7 @@ def _pixels(options: Camera, key: int, steps: int) -> Any:
 
 
 def _on_the_grid(middle: Array, scale: float) -> tuple[Array, Array]:
-    """For each step and sensor pixel: the point of the light before it, and how far it is to the next one."""
+    """Return, for each step and sensor pixel, the grid point before it and the fraction of the way to the next."""
     end = (IMAGE + 2 * MARGIN) * FINE - 2
     with np.errstate(over="ignore"):
         place = ((np.arange(SIDE) - middle[:, None]) / scale + (IMAGE - 1) / 2 + MARGIN) * FINE

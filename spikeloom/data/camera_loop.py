@@ -1,12 +1,12 @@
 # mypy: disable-error-code="untyped-decorator, no-any-return"
-"""The pixels of the event camera, one after the other, as machine code: equations in `camera`.
+"""Pixels of the event camera, compiled with numba; the equations are in `camera`.
 
-    event as one number:   ((microseconds 2 + p) 64 + y) 64 + x         sorted like this, an image's events are in time
-    draw                   splitmix64(key + counter 0x9E3779B97F4A7C15), its two halves as uniform numbers u, u'
+    event code             ((microseconds 2 + p) 64 + y) 64 + x, so that sorted codes are in order of time
+    random bits            splitmix64(key + counter 0x9E3779B97F4A7C15), whose halves give uniform numbers u, u'
     g'(event)              (u + u' - 1) sqrt(6), mean 0 and variance 1
 
-Imported when a camera first records, because numba is slow to load.
-Source of the draws: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014.
+Imported when a camera first records, because numba is slow to import.
+Source of the random numbers: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014.
 """
 
 import math
@@ -22,30 +22,30 @@ njit = compiled.njit()
 GOLDEN, FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 HALF = np.uint64(0xFFFFFFFF)
 OF_PIXEL = 1 << 24
-"""Counters of one pixel; those of the noise come after all pixels."""
+"""Number of counters reserved per pixel; those of the noise come after all pixels."""
 
 
 class Pixels(NamedTuple):
-    """What all images share."""
+    """Sensor parameters shared by all images."""
 
-    column: Array  # int64 [steps + 1, SIDE], left neighbour on the grid of the light
-    column_share: Array  # float32 [steps + 1, SIDE], how far from it to the right one
+    column: Array  # int64 [steps + 1, SIDE], index of the left neighbour on the light grid
+    column_share: Array  # float32 [steps + 1, SIDE], fraction of the way to the right neighbour
     row: Array
     row_share: Array
-    logarithm: Array  # float32 [shades + 1], log intensity of a light from 0 to 1
+    logarithm: Array  # float32 [shades + 1], lookup table: log intensity of light from 0 to 1
     on: Array  # float64 [SIDE, SIDE], thresholds
     off: Array
     follow: float  # 1 - exp(-dt / tau)
     jitter: float
     refractory: float  # steps
     noise: float  # events of the whole sensor per step
-    noise_on: float  # share of ON among them
-    microseconds: float  # of a step
+    noise_on: float  # fraction of ON events among them
+    microseconds: float  # duration of a step
 
 
 @njit
 def mix(key: np.uint64, counter: int) -> np.uint64:
-    """splitmix64: 64 random bits for a key and a counter."""
+    """Return 64 random bits for a key and a counter (splitmix64)."""
     z = key + np.uint64(counter) * GOLDEN
     z = (z ^ (z >> np.uint64(30))) * FIRST
     z = (z ^ (z >> np.uint64(27))) * SECOND
@@ -54,29 +54,29 @@ def mix(key: np.uint64, counter: int) -> np.uint64:
 
 @njit
 def keys(key: np.uint64, numbers: Array) -> Array:
-    """The key of each image."""
-    made = np.empty(len(numbers), np.uint64)
+    """Return the key of each image."""
+    result = np.empty(len(numbers), np.uint64)
     for place in range(len(numbers)):
-        made[place] = mix(key, numbers[place])
-    return made
+        result[place] = mix(key, numbers[place])
+    return result
 
 
 @njit
 def halves(bits: np.uint64) -> tuple[float, float]:
-    """Two uniform numbers in (0, 1)."""
+    """Return two uniform numbers in (0, 1)."""
     return (float(bits & HALF) + 0.5) / 2.0**32, (float(bits >> np.uint64(32)) + 0.5) / 2.0**32
 
 
 @njit
 def spread(bits: np.uint64) -> float:
-    """A number of mean 0 and variance 1."""
+    """Return a random number with mean 0 and variance 1."""
     u, v = halves(bits)
     return (u + v - 1.0) * math.sqrt(6.0)
 
 
 @njit
 def seen(light: Array, pixels: Pixels, step: int, y: int, x: int) -> float:
-    """The log intensity of a pixel at one step."""
+    """Return the log intensity of a pixel at one step, by bilinear interpolation of the light."""
     i, j = pixels.row[step, y], pixels.column[step, x]
     down, right = pixels.row_share[step, y], pixels.column_share[step, x]
     above = light[i, j] + right * (light[i, j + 1] - light[i, j])
@@ -87,13 +87,13 @@ def seen(light: Array, pixels: Pixels, step: int, y: int, x: int) -> float:
 
 @njit
 def code(time: float, on: bool, y: int, x: int, pixels: Pixels) -> int:
-    """An event as one number."""
+    """Encode an event as one integer."""
     return ((int(time * pixels.microseconds) * 2 + int(on)) * 64 + y) * 64 + x
 
 
 @njit
 def watch(light: Array, pixels: Pixels, key: np.uint64, y: int, x: int, codes: Array, count: int) -> int:
-    """Append the events of one pixel; the new count."""
+    """Append the events of one pixel to `codes` and return the new count."""
     counter = (y * pixels.on.shape[1] + x + 1) * OF_PIXEL
     signal = seen(light, pixels, 0, y, x)
     rest = halves(mix(key, counter))[0]
@@ -132,7 +132,7 @@ def watch(light: Array, pixels: Pixels, key: np.uint64, y: int, x: int, codes: A
 
 @njit
 def add_noise(pixels: Pixels, key: np.uint64, codes: Array, count: int) -> int:
-    """Append the noise events of an image; the new count."""
+    """Append the noise events of an image to `codes` and return the new count."""
     side = pixels.on.shape[0]
     counter = (side * side + 1) * OF_PIXEL
     steps = len(pixels.row) - 1
@@ -151,7 +151,7 @@ def add_noise(pixels: Pixels, key: np.uint64, codes: Array, count: int) -> int:
 
 @njit
 def changes(dark: Array, pixels: Pixels, y: int, x: int) -> bool:
-    """Whether any light can reach a pixel: `dark` counts the bright points of the grid above and left of each."""
+    """Return whether any light can reach a pixel; `dark` is the summed-area table of bright grid points."""
     top, bottom = pixels.row[:, y].min(), pixels.row[:, y].max() + 2
     left, right = pixels.column[:, x].min(), pixels.column[:, x].max() + 2
     return dark[bottom, right] - dark[top, right] - dark[bottom, left] + dark[top, left] > 0
@@ -159,9 +159,9 @@ def changes(dark: Array, pixels: Pixels, y: int, x: int) -> bool:
 
 @njit
 def record(light: Array, pixels: Pixels, keys: Array, codes: Array, first: Array) -> int:
-    """The events of images [N, grid, grid] into `codes`, each image's sorted; first[k + 1] is where image k ends.
+    """Write the events of images [N, grid, grid] to `codes`, sorted per image; first[k + 1] is where image k ends.
 
-    Returns how many images found room; the caller makes more for the others.
+    Returns the number of images that fit into `codes`; the caller repeats with a larger buffer if some did not.
     """
     side = pixels.on.shape[0]
     size = light.shape[1] + 1

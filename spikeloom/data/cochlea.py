@@ -1,4 +1,4 @@
-"""An artificial cochlea: sound to spike trains, channel 0 at the base (high frequencies), the last at the apex (low).
+"""Artificial cochlea: sound to spike trains, channel 0 at the base (high frequencies), the last at the apex (low).
 
     middle ear         p(0) = i f / (i f + middle_ear) sound
     basilar membrane   p(x) = p(0) sqrt(k(0) / k(x)) exp(-i sum k dx),    k = waves f / sqrt(z),    v = i f base p / z
@@ -12,10 +12,10 @@
                        fires at v > 1, then stays at 0 for `refractory`
 
 Frequencies in Hz, x in cm. A travelling wave runs from the base to the place where it resonates and dies out behind it
-(long waves in the WKB approximation); a hair cell's transmitter runs out while it is loud; a bushy cell fires when many
-of its hair cells fire together. The same chain as Cramer et al. use for SHD, with equations of our own for the
-membrane: its spikes are not SHD. How it compares with theirs: docs/decisions/0008-artificial-cochlea.md.
-Sources: Cramer et al., IEEE TNNLS, 2020 (the chain); Zweig, Lipes, Pierce, J. Acoust. Soc. Am. 59, 1976 (long waves);
+(long-wave WKB approximation); the transmitter of a hair cell depletes while the sound is loud; a bushy cell fires when
+many of its hair cells fire together. The stages are those of Cramer et al. for SHD, but the equations of the membrane
+differ, so its spikes are not SHD. For a comparison see docs/decisions/0008-artificial-cochlea.md.
+Sources: Cramer et al., IEEE TNNLS, 2020 (the stages); Zweig, Lipes, Pierce, J. Acoust. Soc. Am. 59, 1976 (long waves);
 Meddis, J. Acoust. Soc. Am. 79, 1986, and 83, 1988 (the hair cell and its constants).
 """
 
@@ -36,13 +36,13 @@ from ..errors import ConfigError, DataError, check_positive
 from .spike_trains import Array, unit_type
 
 LENGTH = 3.5
-"""cm, base to apex."""
+"""Length from base to apex in cm."""
 SUBDIVISIONS = 3
-"""Places per channel where the wave is integrated."""
+"""Integration points of the wave per channel."""
 TAIL = 0.05
-"""s of silence behind a sound, in which the membrane comes to rest."""
+"""Silence appended to a sound in s, during which the membrane comes to rest."""
 ELEMENTS = 24_000_000
-"""Steps times channels times recordings encoded at once: 100 MB."""
+"""Maximum of steps times channels times recordings encoded at once: 100 MB."""
 
 # The hair cell of Meddis (1988); rates in 1/s, A and B in units of the scaled membrane velocity.
 A, B, G, Y, L, R, X, H = 5.0, 300.0, 2000.0, 5.05, 2500.0, 6580.0, 66.31, 50_000.0
@@ -56,29 +56,29 @@ class Cochlea:
     Units: middle_ear, base and floor in Hz, alpha in 1/cm, refractory and time constants in ms, rate in Hz.
 
     Raises:
-        ConfigError: a number is not positive, or channels or hair_cells below 1.
+        ConfigError: a number is not positive, or channels or hair_cells are below 1.
     """
 
     channels: int = 70
     middle_ear: float = 462.0
-    """Below this frequency the middle ear passes less and less, Hz."""
+    """Cutoff frequency below which the middle ear attenuates, Hz."""
     base: float = 10_400.0
-    """Resonance at the base, Hz."""
+    """Resonance frequency at the base, Hz."""
     floor: float = 194.0
-    """Lowers all resonances; the place where none is left is near the apex."""
+    """Lowers all resonance frequencies; the place where they reach zero is near the apex."""
     alpha: float = 3.0
-    """How fast the stiffness falls, 1/cm."""
+    """Decay rate of the stiffness, 1/cm."""
     quality: float = 1.34
     """Sharpness of the local resonance."""
     waves: float = 13.9
-    """Coupling to the fluid: how many waves fit before the resonance, 1/cm."""
+    """Coupling to the fluid: number of waves that fit before the resonance, 1/cm."""
     level: float = 0.035
-    """Every sound is scaled to this root mean square."""
+    """Root mean square that every sound is scaled to."""
     gain: float = 1140.0
-    """From membrane velocity to the units of the hair cell."""
+    """Factor from membrane velocity to the units of the hair cell."""
     hair_cells: int = 100
     weight: float = 0.298
-    """Of one hair cell's spike, in thresholds."""
+    """Weight of one hair cell spike, in thresholds."""
     tau_syn: float = 0.173
     tau_mem: float = 0.76
     refractory: float = 1.0
@@ -100,7 +100,7 @@ DEFAULT = Cochlea()
 
 
 def version() -> str:
-    """What equal options and seeds may depend on: the text of this file, numpy and scipy."""
+    """Return a string that changes with the code that determines the spikes: this file, numpy and scipy."""
     return f"{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()} {np.__version__} {scipy.__version__}"
 
 
@@ -108,18 +108,18 @@ def version() -> str:
 def encode(
     sounds: Sequence[Array], rate: int, options: Cochlea, generator: torch.Generator
 ) -> tuple[list[Array], list[Array]]:
-    """Spike times [ms] and channels of every sound, sorted in time.
+    """Encode sounds as spikes; return times [ms] and channels of every sound, sorted by time.
 
-    Each sound has random numbers of its own, drawn from a seed of `generator` and its number, so it does not matter
-    which sounds are encoded beside it.
+    Each sound has its own random numbers, seeded from `generator` and the index of the sound, so that they do not
+    depend on the sounds encoded with it.
 
     Shapes: each sound [length]; times float32 [spikes], channels uint16 [spikes] (uint32 above 65,536 channels).
     Units: rate in Hz.
 
     Raises:
-        ConfigError: the rate is not a whole number of at least 1, or with these options the membrane has no finite
-            motion.
-        DataError: a sound is no list, empty, silent, or not finite.
+        ConfigError: the rate is not a whole number of at least 1, or the membrane motion is not finite with these
+            options.
+        DataError: a sound is not one-dimensional, or is empty, silent or not finite.
 
     >>> tone = np.sin(np.arange(1600) * 2 * np.pi * 500 / 8000)
     >>> times, units = encode([tone], 8000, Cochlea(), torch.Generator().manual_seed(0))
@@ -161,7 +161,7 @@ def _steps(length: int, rate: int, options: Cochlea) -> int:
 
 
 def _membrane(sound: Array, number: int, rate: int, options: Cochlea) -> Array:
-    """The scaled velocity of each channel, [steps, channels]: filtered and resampled in the frequency domain."""
+    """Return the scaled velocity of each channel, [steps, channels]: filtered and resampled in the frequency domain."""
     if sound.ndim != 1:
         raise DataError(f"Sound {number} has the shape {list(sound.shape)}, but a list of samples was expected.")
     power = float(np.mean(sound**2)) if len(sound) else 0.0
@@ -175,7 +175,7 @@ def _membrane(sound: Array, number: int, rate: int, options: Cochlea) -> Array:
     transfer = _transfer(options, size_out)
     count = min(len(spectrum), transfer.shape[1])
     scale = options.gain * options.level / math.sqrt(power) * size_out / size_in
-    with np.errstate(over="ignore", invalid="ignore"):  # what leaves the range of numbers is refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # non-finite values raise an error below
         filtered = fft.irfft(transfer[:, :count] * (spectrum[:count] * scale).astype(np.complex64), size_out)
     velocity: Array = filtered[:, : _steps(len(sound), rate, options)].T
     if not np.isfinite(velocity).all():
@@ -187,7 +187,7 @@ def _membrane(sound: Array, number: int, rate: int, options: Cochlea) -> Array:
 
 @lru_cache(maxsize=32)
 def _transfer(options: Cochlea, size: int) -> Array:
-    """Membrane velocity of each channel per sound pressure at the base, complex64 [channels, frequencies]."""
+    """Return membrane velocity of each channel per sound pressure at the base, complex64 [channels, frequencies]."""
     f = fft.rfftfreq(size, 1 / options.rate)[None]
     places = options.channels * SUBDIVISIONS
     x = ((np.arange(places) + 0.5) / places * LENGTH)[:, None]
@@ -195,7 +195,7 @@ def _transfer(options: Cochlea, size: int) -> Array:
     damping = options.base * np.exp(-options.alpha * x / 2) / options.quality
     load = stiffness - f**2 + 1j * f * damping
     k = options.waves * f / np.sqrt(load)
-    k = np.where(k.imag > 0, k.conj(), k)  # waves die out along the way
+    k = np.where(k.imag > 0, k.conj(), k)  # waves decay in the direction of travel
     k[:, 0] = 1.0
     pressure = (
         1j
@@ -209,7 +209,7 @@ def _transfer(options: Cochlea, size: int) -> Array:
 
 
 def _release(drive: Array, options: Cochlea) -> None:
-    """Membrane velocity [steps, sounds, channels] to the expected spikes of all hair cells of a channel, in place."""
+    """Convert membrane velocity [steps, sounds, channels] to expected hair cell spikes per channel, in place."""
     dt = np.float32(1 / options.rate)
     np.maximum(drive + np.float32(A), 0, out=drive)
     drive *= G / (drive + np.float32(B))
@@ -232,7 +232,7 @@ def _release(drive: Array, options: Cochlea) -> None:
 
 
 def _bushy(arrivals: Array, options: Cochlea) -> tuple[Array, Array]:
-    """Hair cell spikes [steps, sounds, channels] to the steps and cells of the bushy cells' spikes."""
+    """Return the steps and cells of bushy cell spikes for hair cell spikes [steps, sounds, channels]."""
     dt = 1000 / options.rate
     decay_syn, decay_mem = (np.float32(math.exp(-dt / tau)) for tau in (options.tau_syn, options.tau_mem))
     pause = round(options.refractory / dt)

@@ -1,13 +1,13 @@
-"""Images as sequences of spikes: one pixel after the other, a spike where the brightness crosses a threshold.
+"""Threshold-crossing encoding: images read pixel by pixel, with spikes where the brightness crosses a threshold.
 
     above_i[t] = (k - 1) y[t] >= i y_max,   i = 0 .. k-1,   k = n_in / 2 thresholds from black to white
     on_i[t]  = above_i[t+1] and not above_i[t]          off_i[t] = above_i[t] and not above_i[t+1]
 
 Channels, in this order: (on_i, off_i) for i = 0 .. k-2, then touch (pixel exactly white), then a cue that fires at
-every step of the answer period after the image. The spike stands at the sample before the crossing. Nothing crosses
-threshold 0, so the first two channels are silent. Integers throughout: no rounding.
-Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, NeurIPS 2018; the
-details are those of the authors' code.
+every step of the answer period after the image. A spike is placed at the sample before the crossing. Threshold 0 is
+never crossed, so the first two channels are silent. All arithmetic is in integers: no rounding.
+Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, NeurIPS 2018;
+details follow the authors' code.
 """
 
 from functools import cache
@@ -19,7 +19,7 @@ from ..arguments import explained
 from ..errors import ConfigError, ShapeError
 
 WHITE = 255
-"""Value of a white pixel of an image of bytes."""
+"""Value of a white pixel in a uint8 image."""
 
 POOLED_WHITE = 4 * WHITE
 """Value of a white pixel after `pool`."""
@@ -27,7 +27,7 @@ POOLED_WHITE = 4 * WHITE
 
 @explained
 def pool(images: Tensor) -> Tensor:
-    """Sums of blocks of 2 x 2 pixels: the mean, kept exact; white is then POOLED_WHITE.
+    """Sum non-overlapping blocks of 2 x 2 pixels (the exact mean times 4); white becomes POOLED_WHITE.
 
     Shapes: uint8 [B, H, W], or other integers from 0 to 255 -> int32 [B, H/2, W/2].
 
@@ -47,7 +47,7 @@ def pool(images: Tensor) -> Tensor:
 
 @explained
 def crossing(images: Tensor, n_in: int = 80, ext_time: int = 1, answer_rows: int = 2, white: int = WHITE) -> Tensor:
-    """Threshold-crossing spikes of images read row by row, followed by an answer period in which only the cue fires.
+    """Encode images, read row by row, as threshold-crossing spikes, followed by a cue in the answer period.
 
     Shapes: integers [B, H, W] -> float32 0/1 [T, B, n_in], T = (H + answer_rows) W ext_time.
 
@@ -72,7 +72,7 @@ def crossing(images: Tensor, n_in: int = 80, ext_time: int = 1, answer_rows: int
         )
     pixels = _sequence(images, ext_time, white)
     levels = n_in // 2
-    level = pixels * (levels - 1) // white  # the highest threshold that is reached, 0 .. levels-1
+    level = pixels * (levels - 1) // white  # highest threshold reached, 0 .. levels-1
     pair = level * levels
     pair[:-1] += level[1:]
     pair[-1] += level[-1]
@@ -83,7 +83,7 @@ def crossing(images: Tensor, n_in: int = 80, ext_time: int = 1, answer_rows: int
 
 @explained
 def analog(images: Tensor, ext_time: int = 1, white: int = WHITE) -> Tensor:
-    """Brightness from 0 (black) to 1 (white), pixel after pixel, in a single channel.
+    """Encode images pixel by pixel as brightness from 0 (black) to 1 (white) in a single channel.
 
     Shapes: integers [B, H, W] -> float32 [H W ext_time, B, 1].
 
@@ -100,13 +100,13 @@ def analog(images: Tensor, ext_time: int = 1, white: int = WHITE) -> Tensor:
 
 
 def _sequence(images: Tensor, ext_time: int, white: int) -> Tensor:
-    """Pixels in reading order, int32 [H W ext_time, B]."""
+    """Return the pixels in reading order, int32 [H W ext_time, B]."""
     _check(images, white, "Encoding")
     return images.flatten(1).T.to(torch.int32).repeat_interleave(ext_time, 0)
 
 
 def _check(images: Tensor, white: int, owner: str) -> None:
-    """Raise ShapeError unless these are images of integers from 0 to `white`; there may be none of them."""
+    """Raise ShapeError unless the images are integers from 0 to `white`; the batch may be empty."""
     if not 1 <= white <= 1 << 15:
         raise ConfigError(f"{owner} needs white from 1 to {1 << 15:,}, but got {white}. Pass 255 for bytes.")
     wrong = images.is_floating_point() or images.is_complex() or images.dtype == torch.bool
@@ -126,7 +126,7 @@ def _check(images: Tensor, white: int, owner: str) -> None:
 
 @cache
 def _table(n_in: int) -> Tensor:
-    """Spikes for each pair (level now, level next), and one last row for the answer period; [k k + 1, n_in]."""
+    """Return spikes for each pair (level now, next level), and a last row for the answer period; [k k + 1, n_in]."""
     levels = n_in // 2
     thresholds = torch.arange(levels - 1)
     above = torch.arange(levels)[:, None] >= thresholds  # [level, threshold]

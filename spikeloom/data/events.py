@@ -1,13 +1,13 @@
-"""Events of cameras, artificial ears and skins: reading them, choosing among them, turning them into spike trains.
+"""Events of event cameras, artificial cochleas and tactile sensors: readers, filters, conversion to spike trains.
 
-    an event        x, y: its cell        t: time [us]        p: polarity, True is ON
+    event           x, y: cell             t: time [us]        p: polarity, True is ON
     one dimension   y = 0
-    unit            (y * width + x), plus (width * height) for ON events where both polarities are kept apart
+    unit            (y * width + x), plus (width * height) for ON events if polarities have separate units
 
-Recordings are structured arrays whose fields are those of Tonic. The filters take whole events: a cell, its polarity
-and its time stay together. Files are big-endian, five bytes an event:
+Recordings are structured arrays with the field names of Tonic. Filters select whole events, so that cell, polarity and
+time stay together. Files are big-endian with five bytes per event:
 
-    .bin   x (8 bits)         y (8 bits)   p (1 bit)   t (23 bits); y = 240: from here on, 8192 us later
+    .bin   x (8 bits)         y (8 bits)   p (1 bit)   t (23 bits); y = 240 adds 8192 us to all later events
     .bs1   channel (16 bits)               p (1 bit)   t (23 bits)
 
 Source: Orchard, Jayawant, Cohen, Thakor, Converting static image datasets to spiking neuromorphic datasets using
@@ -31,32 +31,32 @@ Saccade = Literal[1, 2, 3, "all"]
 TimeUnit = Literal["us", "ms", "s"]
 POLARITIES, SACCADES = get_args(Polarity), get_args(Saccade)
 TIME_UNITS: dict[TimeUnit, int] = {"us": 1, "ms": 1_000, "s": 1_000_000}
-"""us of each."""
+"""Microseconds per unit."""
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
 LAST = (1 << 23) - 1
-"""us; the latest time that 23 bits hold."""
+"""Latest time in us that 23 bits can hold."""
 MARKER, OVERFLOW = 240, 8192
-"""The y that announces a time overflow, and by how many us."""
+"""Value of y that marks a time overflow, and its length in us."""
 SACCADE = 105_000
-"""us of one of the three saccades."""
+"""Duration of each of the three saccades in us."""
 
 
 @explained
 def make(x: Array | int, y: Array | int, t: Array, p: Array | bool, unit: TimeUnit = "us") -> Array:
-    """A recording from its columns, each one value for all events or one for each.
+    """Create a recording from columns, each a scalar or one value per event.
 
     Units: t in `unit`, rounded to whole us.
 
     Args:
         x, y: cells, whole numbers from 0 to 32,767.
-        t: times, 0 or above, in any order; with `unit` "us" whole numbers.
-        p: polarities: true or false, 0 and 1, or -1 and 1.
-        unit: of the times, "us", "ms" or "s".
+        t: times, 0 or above, in any order; whole numbers if `unit` is "us".
+        p: polarities: bool, 0 and 1, or -1 and 1.
+        unit: time unit, "us", "ms" or "s".
 
     Raises:
-        ConfigError: there is no such unit.
-        DataError: a value is out of its range or no number, times in us are no whole numbers, or polarities are
+        ConfigError: the unit is unknown.
+        DataError: a value is out of range or not a number, times in us are not whole numbers, or polarities are
             neither 0 and 1 nor -1 and 1.
         ShapeError: columns have different lengths.
 
@@ -83,7 +83,7 @@ def make(x: Array | int, y: Array | int, t: Array, p: Array | bool, unit: TimeUn
 
 
 def _recording(owner: str, events: Array) -> Array:
-    """The events of one recording in the type of `make`; ShapeError unless they are a list of events.
+    """Return the events in the type of `make`; raise ShapeError unless they are a one-dimensional event array.
 
     Raises:
         DataError: a value does not fit that type.
@@ -97,12 +97,12 @@ def _recording(owner: str, events: Array) -> Array:
 
 
 def _exact(numbers: Array) -> Array:
-    """Short numbers in float64: compared in their own type, a bound is rounded, or infinite."""
+    """Convert to float64: in a narrower type, the bound of a comparison would be rounded, or infinite."""
     return numbers.astype(np.float64) if numbers.dtype.kind == "f" else numbers
 
 
 def _cells(column: Array, name: str) -> Array:
-    """Cells along one axis, if they are whole numbers that the field of a recording holds."""
+    """Return the column; raise DataError unless it holds whole numbers that fit the field."""
     most = np.iinfo(EVENT[name]).max
     wrong = np.ones(column.shape, bool)
     if column.dtype.kind in "iuf":
@@ -115,7 +115,7 @@ def _cells(column: Array, name: str) -> Array:
 
 
 def _microseconds(times: Array, unit: TimeUnit) -> Array:
-    """Times in whole us."""
+    """Return times in whole us."""
     if times.dtype.kind not in "iuf" and times.size:
         raise DataError(f"Times are numbers, but t is {times.dtype}. Convert them first.")
     scale = TIME_UNITS[unit]
@@ -126,12 +126,12 @@ def _microseconds(times: Array, unit: TimeUnit) -> Array:
         expected = 'a whole number of us; pass unit="s" or unit="ms" for times in seconds or milliseconds'
         _refuse_data(times, np.rint(times) != times, "time", expected)
     exact = times * scale if times.dtype.kind == "f" else times.astype(np.int64) * scale
-    found: Array = np.rint(exact).astype(np.int64)
-    return found
+    result: Array = np.rint(exact).astype(np.int64)
+    return result
 
 
 def _on(polarities: Array) -> Array:
-    """Which events are ON."""
+    """Return a mask of the ON events."""
     if polarities.dtype == np.bool_:
         return polarities
     numbers = polarities.dtype.kind in "iuf"
@@ -139,8 +139,8 @@ def _on(polarities: Array) -> Array:
     _refuse_data(polarities, wrong, "polarity", "true or false, 0 or 1, -1 or 1")
     if (polarities == -1).any() and (polarities == 0).any():
         raise DataError("Polarities are 0 and 1, or -1 and 1, but p has both -1 and 0. Say which of them is OFF.")
-    found: Array = polarities > 0
-    return found
+    result: Array = polarities > 0
+    return result
 
 
 def _refuse_data(values: Array, wrong: Array, what: str, expected: str) -> None:
@@ -154,7 +154,7 @@ def _refuse_data(values: Array, wrong: Array, what: str, expected: str) -> None:
 
 @explained
 def read_bin(data: bytes, name: str) -> Array:
-    """The events of a .bin file, in its order; bytes behind the last whole event are dropped, as the format says.
+    """Read the events of a .bin file in file order; bytes after the last whole event are dropped, as the format says.
 
     Raises:
         DataError: there is no event.
@@ -171,7 +171,7 @@ def read_bin(data: bytes, name: str) -> Array:
 
 @explained
 def write_bin(events: Array) -> bytes:
-    """The .bin file of a recording; times above 23 bits become overflow markers.
+    """Encode a recording as a .bin file; times above 23 bits become overflow markers.
 
     Raises:
         ConfigError: a cell is not 0 .. 255 or has y = 240, a time is negative or above a minute, or times above 23
@@ -186,7 +186,7 @@ def write_bin(events: Array) -> bytes:
     wrong = (events["y"] < 0) | (events["y"] > 255) | (events["y"] == MARKER)
     _refuse(events["y"], wrong, "y", "0 to 255 without 240, which marks an overflow")
     _refuse(time, (time < 0) | (time > 1000 * LONGEST), "time", f"0 to {1000 * LONGEST:,.0f} us")
-    overflows = np.maximum.accumulate(np.maximum(0, -((LAST - time) // OVERFLOW)))  # before each event
+    overflows = np.maximum.accumulate(np.maximum(0, -((LAST - time) // OVERFLOW)))  # up to and including each event
     _refuse(time, time < OVERFLOW * overflows, "time", "in order: sort the events by time")
     content = np.zeros((len(events) + int(overflows.max(initial=0)), 5), np.uint8)
     content[:, 1] = MARKER
@@ -198,7 +198,7 @@ def write_bin(events: Array) -> bytes:
 
 @explained
 def read_bs1(data: bytes, name: str) -> Array:
-    """The events of a one-dimensional .bs1 file, in its order: x is the channel, y is 0.
+    """Read the events of a one-dimensional .bs1 file in file order: x is the channel, y is 0.
 
     Raises:
         DataError: there is no event, or a channel is above 32767.
@@ -212,7 +212,7 @@ def read_bs1(data: bytes, name: str) -> Array:
 
 @explained
 def write_bs1(events: Array) -> bytes:
-    """The .bs1 file of a one-dimensional recording.
+    """Encode a one-dimensional recording as a .bs1 file.
 
     Raises:
         ConfigError: a channel or a time is negative, a time has more than 23 bits, or y is not 0.
@@ -226,10 +226,11 @@ def write_bs1(events: Array) -> bytes:
 
 @explained
 def check(events: Array, width: int, height: int, name: str) -> Array:
-    """These events, if a sensor of this size can have recorded them. `name` is what the message names.
+    """Return the events; raise DataError unless they can come from a sensor of this size. `name` is used in messages.
 
     Raises:
-        DataError: there is none, a cell is outside the sensor, or a time is negative, above a minute or out of order.
+        DataError: there is no event, a cell is outside the sensor, or a time is negative, above a minute or out of
+            order.
     """
     events = _recording("check", events)
     _check_sensor("check", width, height)
@@ -256,7 +257,7 @@ def check(events: Array, width: int, height: int, name: str) -> Array:
 
 
 def _check_sensor(owner: str, width: int, height: int) -> None:
-    """Raise ConfigError unless a recording has room for the cells of a sensor of this size."""
+    """Raise ConfigError unless the coordinates of a sensor of this size fit into a recording."""
     most = np.iinfo(EVENT["x"]).max + 1
     if not 1 <= min(width, height) <= max(width, height) <= most:
         raise ConfigError(
@@ -267,7 +268,7 @@ def _check_sensor(owner: str, width: int, height: int) -> None:
 
 @explained
 def polarity(events: Array, keep: Polarity) -> Array:
-    """The events of one polarity; all of them for "both" and "merge", which differ only in their units."""
+    """Return the events of one polarity; all for "both" and "merge", which differ only in their units."""
     events = _recording("polarity", events)
     check_choice("polarity", keep, POLARITIES)
     if keep in ("both", "merge"):
@@ -278,7 +279,7 @@ def polarity(events: Array, keep: Polarity) -> Array:
 
 @explained
 def saccade(events: Array, number: Saccade) -> Array:
-    """The events of one of the three saccades of 105 ms, with their times as they are; all of them for "all"."""
+    """Return the events of one of the three saccades of 105 ms, with unchanged times; all events for "all"."""
     events = _recording("saccade", events)
     check_choice("saccade", number, SACCADES)
     if number == "all":
@@ -289,16 +290,16 @@ def saccade(events: Array, number: Saccade) -> Array:
 
 @explained
 def stabilize(events: Array, width: int, height: int) -> Array:
-    """The events where they would be had the camera not moved; those that leave the sensor are dropped.
+    """Compensate the camera motion; events that leave the sensor are dropped.
 
         saccade 1   x' = x + 4 - 3.5 s        y' = y + 2 - 7 s        s = t / 105 ms
         saccade 2   x' = x + 0.5 - 3.5 s      y' = y - 5 + 7 s        s = t / 105 ms - 1
         saccade 3   x' = x - 3 + 7 s          y' = y + 2              s = t / 105 ms - 2
 
-    What leaves is decided before x' and y' are rounded.
+    Events are dropped before x' and y' are rounded.
 
     Raises:
-        ConfigError: the sensor is larger than the cells of a recording.
+        ConfigError: the sensor is too large for a recording.
     """
     events = _recording("stabilize", events)
     _check_sensor("stabilize", width, height)
@@ -314,7 +315,7 @@ def stabilize(events: Array, width: int, height: int) -> Array:
 
 @explained
 def window(events: Array, start: float, duration: float) -> Array:
-    """The events of [start, start + duration), with times counted from the start; earlier and later ones are dropped.
+    """Return the events in [start, start + duration), with times relative to `start`.
 
     Units: start and duration in ms, rounded to whole us.
 
@@ -334,10 +335,10 @@ def window(events: Array, start: float, duration: float) -> Array:
 
 @explained
 def units(events: Array, width: int, height: int, keep: Polarity) -> Array:
-    """The unit of every event; ON events come after all cells of OFF events if both polarities are kept apart.
+    """Return the unit index of every event; with "both", ON units come after all OFF units.
 
     Raises:
-        ConfigError: the sensor is larger than the cells of a recording.
+        ConfigError: the sensor is too large for a recording.
         DataError: an event is outside the sensor.
 
     >>> units(make(np.array([2, 2]), 1, np.zeros(2), np.array([False, True])), 10, 10, "both")
@@ -355,8 +356,8 @@ def units(events: Array, width: int, height: int, keep: Polarity) -> Array:
             "Pass the size of the sensor that recorded it."
         )
     cells = y.astype(np.int64) * width + x
-    found: Array = cells + events["p"] * (width * height if keep == "both" else 0)
-    return found.astype(unit_type(_channels(width, height, keep)))
+    result: Array = cells + events["p"] * (width * height if keep == "both" else 0)
+    return result.astype(unit_type(_channels(width, height, keep)))
 
 
 def _channels(width: int, height: int, keep: Polarity) -> int:
@@ -365,7 +366,7 @@ def _channels(width: int, height: int, keep: Polarity) -> int:
 
 @explained
 def milliseconds(microseconds: Array) -> Array:
-    """Times in float32, rounded up: floor(t / window) is then the right bin for windows of whole us, as 0.1 ms."""
+    """Convert us to float32 ms, rounded up, so that floor(t / window) is exact for windows of whole us, as 0.1 ms."""
     exact = microseconds / np.float64(1000)
     near = exact.astype(np.float32)
     return np.where(near < exact, np.nextafter(near, np.float32(np.inf)), near)
@@ -383,16 +384,17 @@ def convert(
     classes: tuple[str, ...],
     speakers: Sequence[int] | Array | None = None,
 ) -> SpikeTrains:
-    """Spike trains from filtered recordings and their names, which may be read one by one; 6 or 8 bytes an event.
+    """Convert filtered recordings, given as pairs (name, events), to spike trains; 6 or 8 bytes per event.
 
-    A recording of which nothing is left is a sample without events: `say_empty` tells how many there are.
+    `recordings` may be a generator. A recording without events becomes an empty sample; `say_empty` reports their
+    number.
 
     Args:
-        at_most: their events all together, or more; an upper bound costs address space, not memory.
-        keep: whether polarities have units of their own.
+        at_most: upper bound of the total number of events; costs address space, not memory.
+        keep: "both" for separate units per polarity.
 
     Raises:
-        ConfigError: nothing is left of all recordings.
+        ConfigError: no event is left in any recording.
         DataError: an event is outside the sensor, a time is negative or before its predecessor, a label is out of
             range, or there is not one label per recording.
 
@@ -437,7 +439,7 @@ def convert(
 
 @explained
 def say_empty(trains: SpikeTrains, what: str, tell: Callable[[str], None] | None) -> SpikeTrains:
-    """These trains, after `tell` was told how many of them have no event, if any."""
+    """Return the trains; first call `tell` with the number of samples without an event, if any."""
     empty = int(np.sum(np.diff(trains.first) == 0))
     if empty and tell is not None:
         tell(
@@ -451,7 +453,7 @@ def say_empty(trains: SpikeTrains, what: str, tell: Callable[[str], None] | None
 def example(
     label: int, classes: int, width: int, height: int, duration: float, count: int, generator: torch.Generator
 ) -> Array:
-    """A made-up recording for tests: events all over the part of the sensor that stands for its class.
+    """Return a made-up recording for tests: random events in the part of the sensor assigned to the class.
 
     Units: duration in ms.
     """
@@ -468,7 +470,7 @@ def example(
 
 
 def version() -> str:
-    """What equal options may depend on: the text of this file."""
+    """Return the hash of this file, which determines the result together with the options."""
     return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
@@ -491,7 +493,7 @@ def check_window(start: float, duration: float) -> None:
 
 
 def _unpacked(data: bytes) -> tuple[Array, Array, Array]:
-    """The bytes [E, 5] of whole events, their times and polarities."""
+    """Unpack events of 5 bytes into columns [E, 5], times and polarities."""
     columns = np.frombuffer(data, np.uint8, count=len(data) // 5 * 5).reshape(-1, 5)
     high, middle, low = columns[:, 2:].astype(np.int64).T
     return columns, (high & 0x7F) << 16 | middle << 8 | low, high >= 0x80

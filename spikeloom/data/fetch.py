@@ -1,10 +1,10 @@
-"""Where data files live, how they get there, and what to say about the ones we found.
+"""Location, download and verification of data files.
 
     $SPIKELOOM_DATA/mnist/train-images-idx3-ubyte.gz        (default: the user's cache folder)
 
-A data set is a module of this package with a tuple `FILES` of `DataFile`; nothing else registers it. `fetch` downloads
-what is missing and refuses bytes whose published checksum differs. A file that somebody put into the folder by hand
-is used as it is: `describe` hashes it, and says how it differs from the official one.
+A data set is a module of this package with a tuple `FILES` of `DataFile`; there is no other registration. `fetch`
+downloads missing files and refuses content whose checksum differs from the published one. A file placed into the
+folder by hand is used as it is: `describe` hashes it and states how it differs from the official one.
 """
 
 import hashlib
@@ -23,20 +23,20 @@ from ..kept import regular
 @explained
 @dataclass(frozen=True)
 class DataFile:
-    """A published file: its name, checksum, mirrors, and the number of items the official one holds."""
+    """Published file: name, checksum, mirrors, and number of items in the official version."""
 
     name: str
     md5: str
     urls: tuple[str, ...]
     count: int
     what: str
-    """What one item is, in the plural: "test images"."""
+    """Items of the file, in the plural: "test images"."""
     forms: tuple[str, ...] = ()
-    """Other names under which the reader accepts it; by default the name without .gz."""
+    """Other accepted file names; by default the name without .gz."""
 
 
 class Description(TypedDict):
-    """What a report says about a file that was read."""
+    """Description of a data file for reports."""
 
     file: str
     sha256: str
@@ -47,7 +47,7 @@ class Description(TypedDict):
 
 @explained
 def folder(dataset: str) -> Path:
-    """The folder of a data set: below $SPIKELOOM_DATA, else below the user's cache.
+    """Return the folder of a data set: in $SPIKELOOM_DATA, else in the user's cache.
 
     >>> folder("mnist").name
     'mnist'
@@ -55,32 +55,32 @@ def folder(dataset: str) -> Path:
     root = os.environ.get("SPIKELOOM_DATA")
     if root:
         return Path(root).expanduser() / dataset
-    import pooch  # imported on use: it brings an HTTP client that reading files does not need
+    import pooch  # imported here: it brings an HTTP client that reading files does not need
 
     return Path(pooch.os_cache("spikeloom")) / dataset
 
 
 def datasets() -> dict[str, tuple[DataFile, ...]]:
-    """Every data set that can be fetched, with its files.
+    """Return all data sets that can be fetched, with their files.
 
     >>> sorted(datasets())
     ['mnist', 'nmnist', 'ntidigits', 'omniglot', 'shd', 'ssc']
     """
     package = importlib.import_module(__package__)
-    found = {}
+    result = {}
     for module in pkgutil.iter_modules(package.__path__):
         files = vars(importlib.import_module(f"{__package__}.{module.name}")).get("FILES")
         if files is not None:
-            found[module.name] = files
-    return found
+            result[module.name] = files
+    return result
 
 
 @explained
 def locate(dataset: str, file: DataFile) -> Path:
-    """The path of a file, under its name or one of its other forms.
+    """Return the path of a file, under its name or one of its other forms.
 
     Raises:
-        DataError: it is in no form in the folder of the data set.
+        DataError: the folder of the data set holds none of them.
     """
     here = folder(dataset)
     for name in (file.name, *(file.forms or (file.name.removesuffix(".gz"),))):
@@ -95,13 +95,13 @@ def locate(dataset: str, file: DataFile) -> Path:
 
 @explained
 def fetch(dataset: str) -> list[Path]:
-    """Download the files of a data set that are not there yet and verify them; returns all paths.
+    """Download and verify the missing files of a data set; return all paths.
 
-    Files already in the folder are left alone, whatever their checksum: `describe` tells what they are.
+    Existing files are not changed, whatever their checksum: see `describe`.
 
     Raises:
-        ConfigError: no data set has this name.
-        DataError: no mirror gave a file with the published checksum, or the folder cannot be written.
+        ConfigError: the data set is unknown.
+        DataError: no mirror provides a file with the published checksum, or the folder cannot be written.
     """
     known = datasets()
     if dataset not in known:
@@ -117,7 +117,7 @@ def fetch(dataset: str) -> list[Path]:
 
 @explained
 def describe(path: Path, count: int, file: DataFile) -> Description:
-    """What a file is: name, SHA-256, number of items, and how it differs from the official one.
+    """Return name, SHA-256 and number of items of a file, and how it differs from the official one.
 
     Raises:
         DataError: the file cannot be read.
@@ -134,7 +134,7 @@ def describe(path: Path, count: int, file: DataFile) -> Description:
 
 @explained
 def digests(path: Path) -> tuple[str, str]:
-    """The MD5 and the SHA-256 of a file, read in pieces; or a DataError."""
+    """Return the MD5 and the SHA-256 of a file, read in chunks; raise DataError if it cannot be read."""
     both = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     try:
         with regular(path).open("rb") as file:
@@ -148,7 +148,7 @@ def digests(path: Path) -> tuple[str, str]:
 
 @explained
 def read_bytes(path: Path) -> bytes:
-    """The content of a file, or a DataError."""
+    """Return the content of a file; raise DataError if it cannot be read."""
     try:
         return regular(path).read_bytes()
     except OSError as error:

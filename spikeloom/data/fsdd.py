@@ -1,8 +1,8 @@
-"""Spoken digits (FSDD, the Free Spoken Digit Dataset): wav files, and the same as spikes of an artificial cochlea.
+"""Free Spoken Digit Dataset (FSDD): spoken digits as wav files, and as spikes of an artificial cochlea.
 
-    {digit}_{speaker}_{index}.wav      8 kHz, mono, 16 bit; index 0 to 4 is the test split, 5 to 49 the training split
+    {digit}_{speaker}_{index}.wav      8 kHz, mono, 16 bit; index 0 to 4 is test, 5 to 49 training
 
-Reads a zip file (the one of this name, or any in the folder of the data set) or the wav files of an unpacked one.
+Reads a zip file (of this name, or any other in the folder of the data set) or extracted wav files.
 Source: Jackson et al., Free Spoken Digit Dataset, CC BY-SA 4.0, https://github.com/Jakobovski/free-spoken-digit-dataset
 """
 
@@ -35,26 +35,26 @@ TEST_INDICES = range(5)
 CLASSES = tuple(str(digit) for digit in range(10))
 OFFICIAL = {"train": 2_700, "test": 300}
 LARGEST = 1 << 22
-"""Bytes of a wav file; the longest recording has 40,000."""
+"""Maximum size of a wav file in bytes; the longest recording has 40,000."""
 
 
 class Recordings(NamedTuple):
-    """What was said, by whom."""
+    """Recordings of a split, with digits and speakers."""
 
     samples: list[Array]  # float32 [length], -1 to 1
     rate: int  # Hz
     labels: Tensor  # int64 [N], 0 to 9
     speakers: Tensor  # int64 [N], index into `people`
-    names: list[str]  # of the wav files
+    names: list[str]  # file names
     people: tuple[str, ...]
 
 
 @explained
 def load(split: Split, here: Path | str | None = None) -> Recordings:
-    """All recordings of a split, ordered by digit, speaker and index; of the folder `here`, if one is given.
+    """Load all recordings of a split, ordered by digit, speaker and index; `here` overrides the data folder.
 
     Raises:
-        ConfigError: there is no such split.
+        ConfigError: the split is unknown.
         DataError: there are no recordings, or one is damaged.
     """
     _check(split)
@@ -77,7 +77,7 @@ def load(split: Split, here: Path | str | None = None) -> Recordings:
 
 @explained
 def describe(split: Split) -> list[Description]:
-    """What the recordings of a split are: source, hash, number, difference from the official split."""
+    """Describe the recordings of a split: source, hash, number, difference from the official split."""
     _check(split)
     source, names = _source(), load(split).names
     if source.is_file():
@@ -93,13 +93,13 @@ def describe(split: Split) -> list[Description]:
 def spikes(
     split: Split, options: Cochlea = cochlea.DEFAULT, seed: int = 0, tell: Callable[[str], None] | None = None
 ) -> SpikeTrains:
-    """The recordings of a split as spikes of the artificial cochlea, kept on disk between calls.
+    """Return the recordings of a split as spikes of the artificial cochlea, cached on disk.
 
-    What lies on disk is found by a hash of all options, the seed, the recordings and the encoder's source. Otherwise
-    they are encoded, and `tell` is told so first: it takes minutes.
+    The cache key is a hash of all options, the seed, the recordings and the source code of the encoder. On a miss,
+    `tell` is called with a message first: encoding takes minutes.
 
     Raises:
-        DataError: as for `load`, or a recording made no spike.
+        DataError: as for `load`, or a recording has no spike.
     """
     recordings = load(split)
     content = hashlib.sha256(b"".join(sample.tobytes() for sample in recordings.samples))
@@ -125,12 +125,12 @@ def spikes(
 def split_mixed(
     labels: Array | Tensor, speakers: Array | Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Training and validation indices: of every speaker and label, this share validates.
+    """Return training and validation indices, with the same fraction `share` of every speaker and label held out.
 
-    It is rounded, but at least one sample validates and one trains; of a single one, none validates.
+    The number is rounded, but at least one sample is held out and one kept; a single sample is kept for training.
 
     Raises:
-        ConfigError: the share is not between 0 and 1, or there is nothing to divide.
+        ConfigError: the share is not between 0 and 1, or no speaker has two samples of a label.
 
     >>> train, validation = split_mixed([0, 0, 1, 1], [5, 5, 5, 5], 0.5, torch.Generator().manual_seed(0))
     >>> len(train), len(validation)
@@ -157,10 +157,10 @@ def split_mixed(
 
 @explained
 def split_speakers(speakers: Array | Tensor, held_out: list[int]) -> tuple[Tensor, Tensor]:
-    """Training and validation indices: all samples of the speakers held out validate.
+    """Return training and validation indices, with all samples of some speakers held out.
 
     Raises:
-        ConfigError: a speaker held out has no samples, or nothing is left to train on.
+        ConfigError: a held-out speaker has no samples, or nothing is left to train on.
 
     >>> split_speakers([0, 1, 2, 1], held_out=[1])
     (tensor([0, 2]), tensor([1, 3]))
@@ -179,12 +179,12 @@ def split_speakers(speakers: Array | Tensor, held_out: list[int]) -> tuple[Tenso
 
 @explained
 def read_wav(data: bytes, name: str) -> Array:
-    """The samples of a WAV file, float32; full scale is 1.
+    """Decode a WAV file to float32 samples; full scale is 1.
 
-    Whole numbers of 8, 16, 24 or 32 bits and floating point numbers are read, in both kinds of header.
+    Supports integers of 8, 16, 24 or 32 bits and floating point numbers, with either kind of header.
 
     Raises:
-        DataError: it is damaged, cut short, empty, compressed, or not 8 kHz mono.
+        DataError: the file is damaged, truncated, empty, compressed, or not 8 kHz mono.
     """
     try:
         samples, rate, channels = wav.read(data)
@@ -203,13 +203,13 @@ def _check(split: str) -> None:
 
 
 def _parts(name: str) -> tuple[int, str, int]:
-    found = NAME.fullmatch(name)
-    assert found is not None
-    return int(found[1]), found[2], int(found[3])
+    match = NAME.fullmatch(name)
+    assert match is not None
+    return int(match[1]), match[2], int(match[3])
 
 
 def _source(here: Path | str | None = None) -> Path:
-    """The zip file, else the folder itself."""
+    """Return the zip file, else the folder itself."""
     here = folder("fsdd") if here is None else Path(here)
     archives = sorted(here.glob("*.zip"))
     if len(archives) > 1:
@@ -220,15 +220,15 @@ def _source(here: Path | str | None = None) -> Path:
 
 
 def _files(source: Path) -> dict[str, bytes]:
-    """The content of every recording, by file name; nothing is unpacked to the disk."""
-    found: dict[str, bytes] = {}
+    """Return the content of every recording by file name; nothing is extracted to disk."""
+    files: dict[str, bytes] = {}
     if source.is_dir():
         for file in sorted(source.rglob("*.wav")):
-            if file.name in found:
+            if file.name in files:
                 raise DataError(f"{source} holds {file.name} twice. Keep one of them.")
             if NAME.fullmatch(file.name):
-                found[file.name] = read_bytes(file)
-        return _once(found, source)
+                files[file.name] = read_bytes(file)
+        return _once(files, source)
     total = 0
     with opened_zip(source, f"Get it again from {URL}.") as archive:
         for member in archive.infolist():
@@ -240,17 +240,17 @@ def _files(source: Path) -> dict[str, bytes]:
             if not NAME.fullmatch(path.name):
                 continue
             total += member.file_size
-            if path.name in found or member.file_size > LARGEST or total > LARGEST_SET:
+            if path.name in files or member.file_size > LARGEST or total > LARGEST_SET:
                 raise DataError(
                     f"{source} holds {path.name} twice, or with {member.file_size:,} bytes, more than {LARGEST:,}. "
                     f"Get it again from {URL}."
                 )
-            found[path.name] = archive.read(member)
-    return _once(found, source)
+            files[path.name] = archive.read(member)
+    return _once(files, source)
 
 
 def _once(files: dict[str, bytes], source: Path) -> dict[str, bytes]:
-    """The files, unless two of them are the same recording, as 7_jackson_32.wav and 7_jackson_032.wav."""
+    """Return the files; raise DataError if two are the same recording, as 7_jackson_32.wav and 7_jackson_032.wav."""
     known: dict[tuple[int, str, int], str] = {}
     for name in files:
         other = known.setdefault(_parts(name), name)

@@ -1,9 +1,9 @@
-"""One matrix of numbers in a MATLAB 5 file. Some damaged files end the whole process in SciPy's reader; none does here.
+"""Reader of one numeric matrix in a MATLAB 5 file; safe for damaged files, some of which crash SciPy's reader.
 
     file       header (128 bytes: text, version, byte order), then elements
     element    type and size (8 bytes, or 4 where the content has at most 4), content, zeros up to 8 bytes
-    matrix     an element of elements: class and flags, dimensions, name, numbers by columns
-    packed     an element whose content is another one, compressed with zlib, without zeros behind it
+    matrix     an element of elements: class and flags, dimensions, name, numbers in column-major order
+    packed     an element that holds another one, compressed with zlib, without padding
 
 Source: MathWorks, MAT-File Format, level 5.
 """
@@ -22,41 +22,43 @@ from .spike_trains import Array
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 TEXT, INTEGERS, WORDS, DOUBLES, MATRIX, PACKED = 1, 5, 6, 9, 14, 15
 NUMERIC = range(6, 16)
-"""The classes of matrices of numbers: double, single, and integers."""
+"""Matrix classes that hold numbers: double, single, and integers."""
 COMPLEX = 0x800
 HEADER = 128
 
 
 class _DamageError(Exception):
-    """Why the bytes are no such file."""
+    """Bytes are not such a file; the message says why."""
 
 
 @explained
 def read_matrix(data: bytes, variable: str, name: str, advice: str, largest: int) -> Array:
-    """The matrix of this name, in the type it is stored in; `name` is what a message names, `advice` ends it.
+    """Return the matrix of a given name in its stored type.
 
     Args:
-        largest: bytes that it may unpack to.
+        name: name of the file for error messages.
+        advice: last sentence of every error message.
+        largest: maximum size in bytes after decompression.
 
     Raises:
-        DataError: the file is damaged, or holds no real matrix of numbers of this name.
+        DataError: the file is damaged, or holds no real numeric matrix of this name.
     """
     try:
         order = _order(data)
-        found = []
+        names = []
         for content in _matrices(data, order, largest):
             called, matrix = _matrix(content, order, variable)
             if matrix is not None:
                 return matrix
-            found.append(called)
+            names.append(called)
     except (_DamageError, zlib.error, struct.error) as error:
         raise DataError(f"{name} cannot be read as a MATLAB 5 file ({error}). {advice}") from error
-    raise DataError(f"{name} holds {found or 'no variable'}, but {variable} was expected. {advice}")
+    raise DataError(f"{name} holds {names or 'no variable'}, but {variable} was expected. {advice}")
 
 
 @explained
 def write_matrix(variable: str, matrix: Array) -> bytes:
-    """A compressed file with one matrix, stored as float64; it bears no date.
+    """Return a compressed file with one matrix, stored as float64, without a date.
 
     >>> read_matrix(write_matrix("a", np.eye(2)), "a", "example", "", 1000)
     array([[1., 0.],
@@ -65,7 +67,7 @@ def write_matrix(variable: str, matrix: Array) -> bytes:
     shape = np.array(matrix.shape, "<i4").tobytes()
     numbers = matrix.astype("<f8").tobytes("F")
     parts = ((WORDS, struct.pack("<II", NUMERIC[0], 0)), (INTEGERS, shape), (TEXT, variable.encode()))
-    whole = _element(MATRIX, b"".join(_element(*part) for part in (*parts, (DOUBLES, numbers))))
+    whole = _element(MATRIX, b"".join(_element(*item) for item in (*parts, (DOUBLES, numbers))))
     packed = zlib.compress(whole)
     header = b"MATLAB 5.0 MAT-file, written by spikeloom".ljust(116) + bytes(8) + b"\x00\x01IM"
     return header + struct.pack("<II", PACKED, len(packed)) + packed
@@ -88,12 +90,12 @@ def _order(data: bytes) -> str:
 
 
 def _other_version(data: bytes) -> str:
-    """What kind of MATLAB or Octave file this is, if not one of level 5."""
+    """Return the MATLAB or Octave format of a file, or "" if it may be level 5."""
     if data[:8] == b"\x89HDF\r\n\x1a\n" or data[HEADER - 4 : HEADER] in (b"\x00\x02IM", b"\x02\x00MI"):
         return "saved as version 7.3 (HDF5)"
     if data[:10] in (b"# Created ", b"Octave-1-L", b"Octave-1-B"):
         return "a file of Octave"
-    for order in "<>" if len(data) >= 20 else "":  # no text: type, rows, columns, complex or not, length of the name
+    for order in "<>" if len(data) >= 20 else "":  # header: type, rows, columns, complex or not, length of the name
         kind, rows, columns, imaginary, name = struct.unpack(f"{order}5i", data[:20])
         numbers = kind // 1000 in range(5) and kind // 100 % 10 == 0 and kind // 10 % 10 <= 5 and kind % 10 <= 2
         if numbers and rows >= 0 and columns >= 0 and imaginary in (0, 1) and 1 < name <= 64:
@@ -102,7 +104,7 @@ def _other_version(data: bytes) -> str:
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Type and content of the elements that follow one another in these bytes."""
+    """Yield the type and content of consecutive elements."""
     place = 0
     while place < len(data):
         if len(data) - place < 8:
@@ -136,9 +138,9 @@ def _matrices(data: bytes, order: str, largest: int) -> Iterator[memoryview]:
 
 
 def _matrix(content: memoryview, order: str, variable: str) -> tuple[str, Array | None]:
-    """The name of a matrix, and the matrix if its name is `variable`."""
+    """Return the name of a matrix, and the matrix itself if its name is `variable`."""
     parts = _elements(content, order)
-    head = [part for _, part in zip(range(3), parts, strict=False)]
+    head = [item for _, item in zip(range(3), parts, strict=False)]
     if [kind for kind, _ in head] != [WORDS, INTEGERS, TEXT] or len(head[0][1]) != 8 or len(head[1][1]) % 4:
         raise _DamageError("a matrix does not begin with its class, shape and name")
     called = bytes(head[2][1]).decode("latin1")

@@ -1,4 +1,4 @@
-"""The many files of a data set, in a folder, a zip or a tar file; archives are never unpacked to the disk."""
+"""Files of a data set in a folder, a zip or a tar file; archives are never extracted to disk."""
 
 import gzip
 import hashlib
@@ -20,11 +20,11 @@ from ..kept import regular
 from .fetch import digests, read_bytes
 
 LARGEST = 1 << 22
-"""Bytes of one file; the longest recording of any data set read so has less than a megabyte."""
+"""Maximum size of one file in bytes; the longest recording of any data set read here has less than a megabyte."""
 LARGEST_SET = 1 << 32
-"""Bytes of all files together, several times those of N-MNIST; keeps a forged archive from filling the memory."""
+"""Maximum size of all files in bytes, several times that of N-MNIST; protects against forged archives."""
 HEADER, WIDE = b"PK\x03\x04", 0xFFFFFFFF
-"""What a file in a zip file begins with, and the size that says: see elsewhere."""
+"""Magic number of a file in a zip archive, and the size that stands for a zip64 extension."""
 DAMAGE = (
     *(EOFError, LookupError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError),
     *(lzma.LZMAError, struct.error, tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error),
@@ -34,37 +34,37 @@ DAMAGE = (
 @explained
 @dataclass(frozen=True)
 class Members:
-    """The files below `source` whose path matches a pattern, in the order of their paths."""
+    """Files below `source` whose path matches a pattern, ordered by path."""
 
     source: Path
-    sizes: dict[str, int]  # bytes of every file, by its path inside the source
+    sizes: dict[str, int]  # size of every file in bytes, by path inside the source
     advice: str
 
     @classmethod
     def find(cls, source: Path | str, pattern: re.Pattern[str], advice: str, largest: int = LARGEST) -> "Members":
-        """List the files, of at most `largest` bytes; `advice` ends every message: where to get good ones.
+        """List the matching files; `advice` ends every error message: where to get the data.
 
         Raises:
-            DataError: the zip file is damaged or leaves its folder, or a file is absurdly large.
+            DataError: the zip file is damaged or has paths outside of it, or a file exceeds `largest` bytes.
         """
         source = Path(source)
-        found: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         for name, size in sorted(_listed(source, advice)):
             if not pattern.fullmatch(name):
                 continue
-            if name in found or size > largest:
+            if name in sizes or size > largest:
                 raise DataError(f"{source} holds {name} twice, or with {size:,} bytes, more than {largest:,}. {advice}")
-            found[name] = size
-        if sum(found.values()) > LARGEST_SET:
+            sizes[name] = size
+        if sum(sizes.values()) > LARGEST_SET:
             raise DataError(f"{source} unpacks to more than {LARGEST_SET:,} bytes, which is absurd. {advice}")
-        return cls(source, found, advice)
+        return cls(source, sizes, advice)
 
     def named(self, name: str) -> str:
-        """A file as a message names it."""
+        """Return the name of a file for messages."""
         return f"{self.source}/{name}" if self.source.is_dir() else f"{name} in {self.source}"
 
     def read(self, names: list[str]) -> Iterator[bytes]:
-        """The contents of these files, one after the other.
+        """Yield the contents of the given files.
 
         Raises:
             DataError: a file cannot be read or is damaged.
@@ -75,10 +75,10 @@ class Members:
         with opened_zip(self.source, self.advice, check=False) as archive:  # checked when it was listed
             for name in names:
                 with archive.open(name) as member:
-                    yield member.read(self.sizes[name] + 1)  # never more than it announced
+                    yield member.read(self.sizes[name] + 1)  # never more than its declared size
 
     def sha256(self) -> str:
-        """The hash of the zip file, or of all names and contents."""
+        """Return the hash of the zip file, or of all names and contents."""
         if self.source.is_file():
             return digests(self.source)[1]
         digest = hashlib.sha256()
@@ -90,24 +90,24 @@ class Members:
 
 @explained
 def locate(folder: Path | str, pattern: re.Pattern[str], like: str, advice: str) -> Members:
-    """The matching files of the one zip file in a folder that has any, else those of the folder itself.
+    """Find the matching files: in the only zip file of a folder that has any, else in the folder itself.
 
     Args:
-        like: the name of such a file, for the message.
+        like: example of a file name, for the message.
         advice: where to get the data and where to put it.
 
     Raises:
-        DataError: several zip files have such files, nothing has, or one is damaged.
+        DataError: several zip files have matching files, none are found, or one is damaged.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. {advice}")
     archives = [Members.find(path, pattern, advice) for path in sorted(folder.glob("*.zip"))]
-    found = [archive for archive in archives if archive.sizes]
-    if len(found) > 1:
-        names = " and ".join(archive.source.name for archive in found)
+    matching = [archive for archive in archives if archive.sizes]
+    if len(matching) > 1:
+        names = " and ".join(archive.source.name for archive in matching)
         raise DataError(f"{folder} holds the same part of the data in {names}. Leave one of them there.")
-    members = found[0] if found else Members.find(folder, pattern, advice)
+    members = matching[0] if matching else Members.find(folder, pattern, advice)
     if not members.sizes:
         raise DataError(f"{folder} holds no file like {like}, in a zip file or unpacked. {advice}")
     return members
@@ -135,17 +135,17 @@ def _check_inside(source: Path, name: str, advice: str) -> None:
 
 @explained
 def read_tar(source: Path | str, pattern: re.Pattern[str], advice: str, largest: int = LARGEST) -> dict[str, bytes]:
-    """The contents of the plain files of a tar file, with or without gzip, whose path matches a pattern.
+    """Read the matching plain files of a tar file, with or without gzip, as a dictionary from path to content.
 
     Args:
-        advice: ends every message: where to get a good file.
-        largest: bytes of one file.
+        advice: ends every error message: where to get the data.
+        largest: maximum size of one file in bytes.
 
     Raises:
-        DataError: the tar file is damaged or leaves its folder, holds a file twice, or is absurdly large.
+        DataError: the tar file is damaged, has paths outside of it, repeats a file, or a file is too large.
     """
     source = Path(source)
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     total = 0
     try:
         with regular(source).open("rb") as plain:
@@ -160,27 +160,27 @@ def read_tar(source: Path | str, pattern: re.Pattern[str], advice: str, largest:
                         raise DataError(f"{source} unpacks to an absurd size, at {member.name!r}. {advice}")
                     if not (member.isreg() and pattern.fullmatch(member.name)):
                         continue
-                    if member.name in found or member.size > largest:
+                    if member.name in contents or member.size > largest:
                         raise DataError(
                             f"{source} holds {member.name} twice, or with {member.size:,} bytes, more than "
                             f"{largest:,}. {advice}"
                         )
                     content = tar.extractfile(member)
                     assert content is not None, member.name
-                    found[member.name] = content.read(largest)
-                    if len(found[member.name]) != member.size:
+                    contents[member.name] = content.read(largest)
+                    if len(contents[member.name]) != member.size:
                         raise DataError(f"{source} is cut short: {member.name} is incomplete. {advice}")
-            while total <= LARGEST_SET and (rest := guarded.read(LARGEST)):  # up to the checksum of gzip
+            while total <= LARGEST_SET and (rest := guarded.read(LARGEST)):  # to the end, for the gzip checksum
                 total += len(rest)
     except DataError:
         raise
     except DAMAGE as error:
         raise DataError(f"{source} is a damaged tar file ({error}). {advice}") from error
-    return found
+    return contents
 
 
 class _Guarded:
-    """A file as the tar reader sees it: a forged header asks for more than there is memory, or leads back for ever."""
+    """File wrapper for the tar reader that refuses huge reads and backward seeks, which forged headers ask for."""
 
     def __init__(self, file: Any, most: int) -> None:
         self.file, self.most, self.tell = file, most, file.tell
@@ -199,14 +199,14 @@ class _Guarded:
 
 @contextmanager
 def opened_zip(source: Path, advice: str, check: bool = True) -> Iterator[zipfile.ZipFile]:
-    """A zip file whose directory names all that is in it; whatever goes wrong inside becomes a DataError.
+    """Open a zip file whose directory lists all its content; errors inside become a DataError.
 
     Args:
-        advice: ends every message: where to get a good file.
-        check: whether the directory is compared with the headers of the files.
+        advice: ends every error message: where to get the data.
+        check: compare the directory with the headers of the files.
 
     Raises:
-        DataError: the zip file is damaged, or its directory does not agree with what lies before it.
+        DataError: the zip file is damaged, or its directory does not match its content.
     """
     try:
         with zipfile.ZipFile(regular(source)) as archive:
@@ -220,10 +220,10 @@ def opened_zip(source: Path, advice: str, check: bool = True) -> Iterator[zipfil
 
 
 def _check_directory(archive: zipfile.ZipFile) -> None:
-    """Raise BadZipFile unless the directory at the end lists every file before it under its name and size.
+    """Raise BadZipFile unless the central directory lists every file with its name and size.
 
-    Python's reader believes the directory: an entry that is damaged there swallows the ones behind it, or has another
-    name, and files are missing without a word.
+    Python's reader trusts the directory: a damaged entry there can hide the following ones or rename them, so that
+    files are silently missing.
     """
     file, end = archive.fp, 0
     assert file is not None
@@ -237,7 +237,7 @@ def _check_directory(archive: zipfile.ZipFile) -> None:
             raise zipfile.BadZipFile(f"there is no header of {member.filename!r}")
         _, flags, method, _, _, crc, packed, size, name_size, extra = struct.unpack("<HHHHHIIIHH", head[4:])
         name = file.read(name_size).decode("utf-8" if flags & 0x800 else "cp437")
-        later = bool(flags & 0x08)  # sizes and checksum follow the content
+        later = bool(flags & 0x08)  # data descriptor: sizes and checksum follow the content
         agree = method == member.compress_type and (
             later
             or WIDE in (packed, size)
@@ -250,7 +250,7 @@ def _check_directory(archive: zipfile.ZipFile) -> None:
 
 
 def _check_gap(file: IO[bytes], start: int, end: int) -> None:
-    """Between two files there may be a checksum or a text, but no file that the directory does not list."""
+    """Raise BadZipFile if there is an unlisted file between two files; a checksum or a comment is allowed."""
     file.seek(start)
     left, seam = end - start, b""
     while left > 0 and (piece := file.read(min(left, 1 << 20))):

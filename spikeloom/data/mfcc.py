@@ -1,14 +1,14 @@
-"""Mel-frequency cepstral coefficients (MFCC) of sounds, and the small picture of a word that a network is shown.
+"""Mel-frequency cepstral coefficients (MFCC) of sounds, and fixed-size MFCC images of spoken words.
 
     power[t, f] = |sum_n hann[n] x[hop t + n] exp(-2 pi i f n / n_fft)|^2     x reflected by n_fft / 2 at both ends
     level[t, m] = 10 log10 max(sum_f triangle[m, f] power[t, f], 1e-10)       at least the largest of the sound - top_db
     mfcc[t, k]  = sqrt(2 / M) sum_m level[t, m] cos(pi k (m + 1/2) / M)       for k = 0 sqrt(1 / M)
 
-hann is periodic; the M triangles stand side by side on the mel scale 2595 log10(1 + f / 700) from 0 to half the
+hann is periodic; the M triangles are evenly spaced on the mel scale 2595 log10(1 + f / 700) from 0 to half the
 sampling rate, each with height 1. These are the defaults of torchaudio.
 
-`picture` drops k = 0, which says how loud a frame is, standardises every frame over its coefficients, and cuts frames
-around the loudest one. Loudness is the power before all that: frames that are standardised add up to 0 alike.
+`picture` drops k = 0, which is the loudness of a frame, standardises every frame over its coefficients, and crops
+frames around the loudest one. Loudness is the power before standardisation.
 Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276); Davis and Mermelstein, IEEE Trans. ASSP 28, 1980.
 """
 
@@ -23,34 +23,34 @@ from ..errors import ConfigError, DataError, check_positive
 from .spike_trains import Array
 
 SILENCE = 1e-6
-"""Samples up to this size at both ends are cut off."""
+"""Samples with at most this magnitude are trimmed at both ends."""
 SMALLEST = 1e-10
-"""Power below which nothing is told apart."""
+"""Floor of the power."""
 FLAT = 1e-6
-"""dB; a frame whose coefficients spread less is flat, and all its numbers are 0."""
+"""Standard deviation in dB below which a frame is flat; its coefficients are set to 0."""
 
 
 @explained
 @dataclass(frozen=True)
 class Options:
-    """Numbers of the transform and of the picture; the defaults are those of the paper.
+    """Options of the transform and the image; the defaults are those of the paper.
 
     Raises:
         ConfigError: a number is not positive, or there are fewer bands than coefficients.
     """
 
     coefficients: int = 20
-    """Of a frame, the first left out; at least 2, for a spread."""
+    """Number per frame, without the first; at least 2, to have a standard deviation."""
     frames: int = 30
-    """Of a picture."""
+    """Number of frames per image."""
     n_fft: int = 400
-    """Samples of a frame."""
+    """Frame length in samples."""
     hop: int = 200
-    """Samples from a frame to the next."""
+    """Hop length in samples."""
     bands: int = 128
-    """Triangles on the mel scale."""
+    """Number of triangles on the mel scale."""
     top_db: float = 80.0
-    """Levels further below the loudest are raised to that, dB."""
+    """Dynamic range in dB: lower levels are clipped to the largest minus this."""
 
     def __post_init__(self) -> None:
         check_positive("MFCC", **vars(self))
@@ -70,13 +70,13 @@ DEFAULT = Options()
 
 @explained
 def mfcc(samples: Array, rate: int, options: Options = DEFAULT, name: str = "The sound") -> Array:
-    """All coefficients, the first one included.
+    """Compute all coefficients, including the first.
 
     Shapes: samples [length] -> float64 [1 + length // hop, 1 + coefficients].
     Units: rate in Hz.
 
     Raises:
-        DataError: the sound is not a list of finite numbers, or not longer than half a frame.
+        DataError: the sound is not one-dimensional and finite, or not longer than half a frame.
 
     >>> mfcc(np.sin(np.arange(1000.0)), 8000).shape
     (6, 21)
@@ -86,13 +86,13 @@ def mfcc(samples: Array, rate: int, options: Options = DEFAULT, name: str = "The
 
 @explained
 def picture(samples: Array, rate: int, options: Options = DEFAULT, name: str = "The sound") -> Array:
-    """The picture of a word: silence cut off, frames standardised, cut around the loudest or filled up with zeros.
+    """Compute the MFCC image of a word: trimmed, standardised per frame, cropped around the loudest or zero-padded.
 
     Shapes: samples [length] -> float32 [1, frames, coefficients].
     Units: rate in Hz.
 
     Raises:
-        DataError: nothing is to be heard, or what is left is not longer than half a frame.
+        DataError: the sound is silent, or the rest after trimming is not longer than half a frame.
 
     >>> picture(np.sin(np.arange(1000.0)), 8000)[0, :, 0].nonzero()[0].tolist()
     [0, 1, 2, 3, 4]
@@ -100,18 +100,18 @@ def picture(samples: Array, rate: int, options: Options = DEFAULT, name: str = "
     power = _power(trimmed(samples, name), options, name)
     frames = standardised(_coefficients(power, rate, options)[:, 1:])
     start = first_frame(power.sum(1), options.frames)
-    found = np.zeros((1, options.frames, options.coefficients), np.float32)
+    result = np.zeros((1, options.frames, options.coefficients), np.float32)
     kept = frames[start : start + options.frames]
-    found[0, : len(kept)] = kept
-    return found
+    result[0, : len(kept)] = kept
+    return result
 
 
 @explained
 def trimmed(samples: Array, name: str = "The sound") -> Array:
-    """Samples without silence at both ends.
+    """Trim silence at both ends.
 
     Raises:
-        DataError: nothing is left.
+        DataError: all samples are silent.
 
     >>> trimmed(np.array([0.0, 1e-7, 0.5, 0.0, 0.5, 0.0])).tolist()
     [0.5, 0.0, 0.5]
@@ -128,7 +128,7 @@ def trimmed(samples: Array, name: str = "The sound") -> Array:
 
 @explained
 def standardised(frames: Array) -> Array:
-    """Frames [T, K] with mean 0 and (unbiased) standard deviation 1 over their coefficients; flat ones become 0.
+    """Standardise frames [T, K] to mean 0 and (unbiased) standard deviation 1 per frame; flat frames become 0.
 
     >>> standardised(np.array([[1.0, 3.0, 5.0], [2.0, 2.0, 2.0]])).tolist()
     [[-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
@@ -143,7 +143,7 @@ def standardised(frames: Array) -> Array:
 
 @explained
 def first_frame(loudness: Array, frames: int) -> int:
-    """Where a cut of so many frames starts that has the loudest in its middle, as far as both ends allow.
+    """Return the start of a crop of `frames` frames, centred on the loudest one as far as both ends allow.
 
     >>> [first_frame(np.eye(8)[loudest], 4) for loudest in (0, 3, 4, 7)]
     [0, 1, 2, 4]
@@ -156,7 +156,7 @@ def first_frame(loudness: Array, frames: int) -> int:
 @explained
 @lru_cache(4)
 def triangles(rate: int, n_fft: int, bands: int) -> Array:
-    """Weights [bands, 1 + n_fft // 2] of the frequencies in each band.
+    """Compute the filter bank: weights [bands, 1 + n_fft // 2] of the frequencies in each band.
 
     >>> triangles(8000, 400, 128).shape
     (128, 201)
@@ -172,7 +172,7 @@ def triangles(rate: int, n_fft: int, bands: int) -> Array:
 
 
 def _power(samples: Array, options: Options, name: str) -> Array:
-    """power [T, 1 + n_fft // 2] of the docstring above."""
+    """Compute the power [T, 1 + n_fft // 2] of the module docstring."""
     half = options.n_fft // 2
     if samples.ndim != 1 or samples.dtype.kind != "f" or not np.isfinite(samples).all():
         raise DataError(
@@ -194,5 +194,5 @@ def _coefficients(power: Array, rate: int, options: Options) -> Array:
     bands = power @ triangles(rate, options.n_fft, options.bands).T
     level = 10 * np.log10(np.maximum(bands, SMALLEST))
     level = np.maximum(level, level.max() - options.top_db)
-    found: Array = fft.dct(level, norm="ortho")[:, : options.coefficients + 1]
-    return found
+    result: Array = fft.dct(level, norm="ortho")[:, : options.coefficients + 1]
+    return result

@@ -3,7 +3,7 @@
     IDX: big-endian; magic 0x00000803 (images: count, rows, columns) or 0x00000801 (labels: count), then unsigned bytes
 
 Files may be gzip-compressed or plain, under these names or as t10k-images.idx3-ubyte, in the folder of the data set or
-in MNIST/raw, as torchvision keeps them. A copy with fewer items is read as it is; `describe` says how many.
+in MNIST/raw, as torchvision stores them. A copy with fewer items is accepted; `describe` gives their number.
 Source: LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, Proc. IEEE, 1998.
 """
 
@@ -31,19 +31,19 @@ MIRRORS = (
     "http://yann.lecun.com/exdb/mnist/",
 )
 MAX_ITEMS = 1_000_000
-"""More than any published set in this format; keeps a forged header from filling the memory."""
+"""Maximum number of items, more than in any published set of this format; protects against forged headers."""
 
 
 LARGEST = 1 << 30
-"""Bytes that a file may unpack to; the largest set in this format, EMNIST, has 640 million."""
+"""Maximum size of a file in bytes after decompression; EMNIST, the largest set of this format, has 640 million."""
 DEFLATE = 1032
-"""The most bytes that one compressed byte may unpack to."""
+"""Maximum compression factor of DEFLATE."""
 FOLDERS = ("", "raw/", "MNIST/raw/", "../MNIST/raw/")
-"""Where files may lie, from the folder of the data set: the others are those of torchvision."""
+"""Places of the files, relative to the folder of the data set; all but the first are those of torchvision."""
 
 
 def _file(name: str, md5: str, count: int, what: str) -> DataFile:
-    """A file, which is also found under the name that others give it: t10k-images.idx3-ubyte."""
+    """Return a file, also accepted under its other common name: t10k-images.idx3-ubyte."""
     plain = name.removesuffix(".gz")
     names = (name, plain, plain.replace("-idx", ".idx") + ".gz", plain.replace("-idx", ".idx"), f"{plain}/{plain}")
     forms = tuple(place + form for place in FOLDERS for form in names)
@@ -59,7 +59,7 @@ FILES = (
 
 
 class Digits(NamedTuple):
-    """Images and what they show."""
+    """Images and labels."""
 
     images: Tensor  # uint8 [N, 28, 28]
     labels: Tensor  # int64 [N], 0 to 9
@@ -67,12 +67,12 @@ class Digits(NamedTuple):
 
 @explained
 def load(split: Split) -> Digits:
-    """All images and labels of a split, in the order of the files. Reads only the files of that split.
+    """Load all images and labels of a split, in file order. Reads only the files of that split.
 
     Shapes: images uint8 [N, 28, 28], labels int64 [N].
 
     Raises:
-        DataError: a file is missing or damaged, or images and labels do not belong together.
+        DataError: a file is missing or damaged, or images and labels do not match.
     """
     images, labels = (locate("mnist", file) for file in _files(split))
     return read(images, labels)
@@ -80,14 +80,14 @@ def load(split: Split) -> Digits:
 
 @explained
 def describe(split: Split) -> list[Description]:
-    """What the two files of a split are: names, hashes, counts, difference from the official ones."""
-    found = [(file, locate("mnist", file)) for file in _files(split)]
-    return [describe_file(path, len(read_idx(path)), file) for file, path in found]
+    """Describe the two files of a split: names, hashes, counts, difference from the official ones."""
+    paths = [(file, locate("mnist", file)) for file in _files(split)]
+    return [describe_file(path, len(read_idx(path)), file) for file, path in paths]
 
 
 @explained
 def read(images: Path | str, labels: Path | str) -> Digits:
-    """Images and labels from two IDX files.
+    """Read images and labels from two IDX files.
 
     Raises:
         DataError: a file is damaged, the images are not 28 x 28, a label is above 9, or the counts differ.
@@ -113,10 +113,10 @@ def read(images: Path | str, labels: Path | str) -> Digits:
 
 @explained
 def read_idx(path: Path | str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """The unsigned bytes of an IDX file with one or three dimensions, gzip-compressed or plain.
+    """Read the unsigned bytes of an IDX file with one or three dimensions, gzip-compressed or plain.
 
     Raises:
-        DataError: wrong magic number, damaged compression, too short, too long, or an absurd size.
+        DataError: wrong magic number, damaged compression, file too short or too long, or an absurd size.
     """
     path = Path(path)
     content = read_bytes(path)
@@ -140,7 +140,7 @@ def read_idx(path: Path | str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]
                 f"{path} announces {list(shape)} items, which its {len(content):,} bytes cannot hold. "
                 "Download the file again."
             )
-        data = stream.read(size + 1)  # one byte more: reads the checksum of the compression and finds trailing bytes
+        data = stream.read(size + 1)  # one byte more: verifies the gzip checksum and detects trailing bytes
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is a damaged gzip file ({error}). Download the file again.") from error
     if len(shape) < dimensions or len(data) < size:

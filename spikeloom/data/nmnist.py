@@ -1,9 +1,9 @@
-"""N-MNIST: the images of MNIST, shown to an event camera that makes three small movements (saccades) of 105 ms.
+"""N-MNIST: MNIST images recorded by an event camera that makes three small movements (saccades) of 105 ms.
 
     Train/0/00002.bin ... Train/9/60000.bin, Test/0 ... Test/9       34 x 34 cells, about 4,100 events, 0.3 s
 
-Files may lie in `nmnist` or, for a part of the data set, `nmnist_small`: unpacked, in the official Train.zip and
-Test.zip, or in one zip file. The number of a file is that of its image in MNIST, from 1; samples come in this order.
+Files may lie in `nmnist` or, for a subset, `nmnist_small`: extracted, in the official Train.zip and Test.zip, or in one
+zip file. The number of a file is that of its image in MNIST, from 1; samples are in this order.
 Source: Orchard, Jayawant, Cohen, Thakor, Converting static image datasets to spiking neuromorphic datasets using
 saccades, Frontiers in Neuroscience 9:437, 2015. CC BY-SA 4.0, https://www.garrickorchard.com/datasets/n-mnist
 """
@@ -35,7 +35,7 @@ CLASSES = tuple(str(digit) for digit in range(10))
 OFFICIAL = {"train": 60_000, "test": 10_000}
 FOLDERS = ("nmnist", "nmnist_small")
 _MIRROR = "https://data.mendeley.com/public-files/datasets/468j46mzdv/files"
-# Addresses and checksums are those that Tonic carries; the authors publish none that could be read.
+# URLs and checksums as in Tonic; the authors publish no machine-readable ones.
 FILES = (
     DataFile(
         "Train.zip", "20959b8e626244a1b502305a9e6e2031",
@@ -51,22 +51,22 @@ FILES = (
 @explained
 @dataclass(frozen=True)
 class Options:
-    """Which events of a recording make a sample. By default those of Diehl-Cook networks: ON, of the first saccade.
+    """Selection of events per sample. The defaults are those of Diehl-Cook networks: ON events of the first saccade.
 
     Raises:
-        ConfigError: a polarity or a saccade is unknown, or no event can lie in the window.
+        ConfigError: the polarity or the saccade is unknown, or the window is invalid.
     """
 
     polarity: Polarity = "on"
-    """"both" has two units for every cell, "merge" one."""
+    """"both" has two units per cell, "merge" one."""
     saccade: Saccade = 1
     """1, 2, 3 or all."""
     stabilize: bool = False
-    """Whether the movement of the camera is taken out."""
+    """Whether to compensate the camera motion."""
     t0: float = 0.0
-    """Start of the sample [ms], from the start of the saccade."""
+    """Start of the sample [ms], relative to the saccade."""
     duration: float | None = None
-    """Length of the sample [ms]; by default to the end of the saccade, or of the third one. Later events drop out."""
+    """Duration of the sample [ms]; by default to the end of the saccade, or of the third for "all"."""
 
     def __post_init__(self) -> None:
         events.check_choice("polarity", self.polarity, events.POLARITIES)
@@ -75,17 +75,17 @@ class Options:
 
     @property
     def length(self) -> float:
-        """The length of every sample [ms]."""
+        """Duration of every sample [ms]."""
         whole = (3 if self.saccade == "all" else 1) * events.SACCADE / 1000
         return whole - self.t0 if self.duration is None else self.duration
 
     @property
     def start(self) -> float:
-        """The start of the sample [ms], from the start of the recording."""
+        """Start of the sample [ms], relative to the recording."""
         return self.t0 + (0 if self.saccade == "all" else (self.saccade - 1) * events.SACCADE / 1000)
 
     def choose(self, recording: Array) -> Array:
-        """The events that these options keep, with times from the start of the sample."""
+        """Return the selected events, with times relative to the start of the sample."""
         kept = events.saccade(recording, self.saccade)
         if self.stabilize:
             kept = events.stabilize(kept, WIDTH, HEIGHT)
@@ -99,16 +99,16 @@ DEFAULT = Options()
 def load(
     split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | str | None = None
 ) -> SpikeTrains:
-    """All samples of a split, in the order of MNIST, kept on disk between calls; `here` is where they lie.
+    """Load all samples of a split in the order of MNIST, cached on disk; `here` overrides the data folder.
 
-    What lies on disk is found by a hash of all options, the recordings and the source of the readers. Otherwise the
-    recordings are read, and `tell` is told so first. It also hears how many samples are left without an event.
+    The cache key is a hash of all options, the recordings and the source code of the readers. On a miss, `tell` is
+    called with a message first. It is also called with the number of samples without an event.
 
     Shapes: channels = 34 * 34 = 1156, unit = 34 y + x; twice as many if both polarities are kept.
     Units: times in ms.
 
     Raises:
-        ConfigError: there is no such split, or the options leave nothing of all recordings.
+        ConfigError: the split is unknown, or the options leave no event in any recording.
         DataError: the recordings are missing, or one is damaged.
     """
     files = _files(split, here)
@@ -140,7 +140,7 @@ def load(
 
 @explained
 def describe(split: Split) -> list[Description]:
-    """What the recordings of a split are: source, hash, number, difference from the official split."""
+    """Describe the recordings of a split: source, hash, number, difference from the official split."""
     files = _files(split)
     count, official = len(files.sizes), OFFICIAL[split]
     note = f"{count:,} of the {official:,} official {split} recordings"
@@ -149,12 +149,12 @@ def describe(split: Split) -> list[Description]:
 
 @explained
 def write_example(here: Path | str, classes: int = 3, train: int = 6, test: int = 3, seed: int = 0) -> None:
-    """Write a made-up data set of this layout into a folder: every class has rows of the camera of its own.
+    """Write a made-up data set in this layout, in which every class has its own rows of the sensor.
 
     Args:
-        here: the folder that stands for `nmnist`; it is made.
-        classes: 1 to 10.
-        train, test: recordings of every class.
+        here: folder used as `nmnist`; created if missing.
+        classes: number of classes, 1 to 10.
+        train, test: number of recordings per class.
     """
     if not 1 <= classes <= 10:
         raise ConfigError(f"There are 1 to 10 digits, but got classes={classes}. Choose a number in between.")
@@ -177,8 +177,8 @@ def _files(split: str, here: Path | str | None = None) -> Members:
         f"Get Train.zip and Test.zip from {URL} and put them into {homes[0]}; where they are missing, "
         "`spikeloom data fetch nmnist` does so."
     )
-    part = split.capitalize()
-    files = locate(home, re.compile(rf"(?:.*/)?{part}/[0-9]/[0-9]{{1,9}}\.bin"), f"{part}/7/00032.bin", advice)
+    prefix = split.capitalize()
+    files = locate(home, re.compile(rf"(?:.*/)?{prefix}/[0-9]/[0-9]{{1,9}}\.bin"), f"{prefix}/7/00032.bin", advice)
     seen: dict[int, str] = {}
     for name in files.sizes:
         other = seen.setdefault(_number(name), name)

@@ -1,11 +1,11 @@
-"""N-TIDIGITS18: spoken digits, heard by a silicon cochlea of 64 channels, in one HDF5 file.
+"""N-TIDIGITS18: spoken digits recorded by a silicon cochlea with 64 channels, in one HDF5 file.
 
-    train_labels               sample names, such as woman-ac-a-7: speaker, repetition, and what was said
-    train_timestamps/NAME      times of a sample, seconds
+    train_labels               sample names, such as woman-ac-a-7: speaker, repetition, digits
+    train_timestamps/NAME      spike times of a sample, seconds
     train_addresses/NAME       channels of a sample, 0 to 63
     test_...                   the same
 
-What was said has one letter for every digit, z and o for zero and oh; only single digits are read. The file is called
+The digits are one letter each, z and o for zero and oh; only single digits are read. The file is called
 n-tidigits.hdf5. The speakers of the two splits differ.
 Source: Anumula, Neil, Delbruck, Liu, Feature representations for neuromorphic audio spike streams, Frontiers in
 Neuroscience 12:23, 2018.
@@ -39,11 +39,11 @@ CHANNELS = 64
 FILE, MD5 = "n-tidigits.hdf5", "360a2d11e5429555c9197381cf6b58e0"
 URL = "https://docs.google.com/document/d/1Uxe7GsKKXcy6SlDUX4hoJVAC0-UkH-8kr5UXp0Ndi1M"
 OFFICIAL = {"train": 2_464, "test": 2_486}
-"""Single digits, a tenth less without oh: 112 and 113 speakers said each of the 11 twice."""
+"""Number of single digits (a tenth fewer without oh): 112 and 113 speakers said each of the 11 twice."""
 DIGITS = "z123456789o"
 MOST = 1 << 24
-"""Events of a sample, or samples of a file; keeps a forged size from filling the memory."""
-# Addresses and checksum are those that Tonic and its predecessor carry.
+"""Maximum number of events per sample, and of samples per file; protects against forged sizes."""
+# URL and checksum as in Tonic and its predecessor.
 _MIRRORS = (
     "https://www.dropbox.com/scl/fi/1x4lxt9yyw25sc3tez8oi/n-tidigits.hdf5?rlkey=w8gi5udvib2zqzosusa5tr3wq&dl=1",
     "https://www.neuromorphic-vision.com/public/downloads/n-tidigits.hdf5",
@@ -55,18 +55,18 @@ ADVICE = f"Get {FILE} from {URL}."
 @explained
 @dataclass(frozen=True)
 class Options:
-    """Which samples there are, and which of their events.
+    """Selection of samples and of their events.
 
     Raises:
-        ConfigError: an option is unknown, or no event can lie in the window.
+        ConfigError: an option is unknown, or the window is invalid.
     """
 
     oh: Oh = "exclude"
-    """What becomes of oh: left out, a class of its own (10), or the same as zero."""
+    """Treatment of oh: excluded, its own class (10), or the same class as zero."""
     t0: float = 0.0
     """Start of the sample [ms]."""
     duration: float = 1000.0
-    """Length of the sample [ms]; later events drop out."""
+    """Duration of the sample [ms]; later events are dropped."""
 
     def __post_init__(self) -> None:
         events.check_choice("treatment of oh", self.oh, ("exclude", "class", "zero"))
@@ -74,12 +74,12 @@ class Options:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes."""
+        """Names of the classes."""
         digits = tuple(str(digit) for digit in range(10))
         return (*digits, "oh") if self.oh == "class" else digits
 
     def label(self, said: str) -> int | None:
-        """The class of one letter, None if it is left out.
+        """Return the class of one letter, or None if it is excluded.
 
         >>> [Options(oh="class").label(letter) for letter in "z19o"], Options().label("o")
         ([0, 1, 9, 10], None)
@@ -94,15 +94,15 @@ DEFAULT = Options()
 
 @explained
 def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None) -> SpikeTrains:
-    """All single digits of a split, sorted by name, kept on disk between calls.
+    """Load all single digits of a split, sorted by name, cached on disk.
 
-    What lies on disk is found by a hash of all options, the file and the source of the readers. Otherwise the file is
-    read, and `tell` is told so first. It also hears how many samples are left without an event.
+    The cache key is a hash of all options, the file and the source code of the readers. On a miss, `tell` is called
+    with a message first. It is also called with the number of samples without an event.
 
     Units: times in ms.
 
     Raises:
-        ConfigError: there is no such split, or the options leave nothing of all samples.
+        ConfigError: the split is unknown, or the options leave no event in any sample.
         DataError: the file is missing or damaged.
     """
     path = _path(split)
@@ -119,7 +119,7 @@ def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] |
 
 @explained
 def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
-    """What the file is: name, hash, single digits of a split, difference from the official one."""
+    """Describe the file: name, hash, single digits of a split, difference from the official one."""
     path = _path(split)
     count = len(_samples(_labels(path, split), split, options, path))
     official = OFFICIAL[split] // 11 * (10 if options.oh == "exclude" else 11)
@@ -129,23 +129,23 @@ def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
 
 @explained
 def read(path: Path | str, split: Split, options: Options = DEFAULT) -> SpikeTrains:
-    """The single digits of one split in a file.
+    """Read the single digits of one split from a file.
 
     Raises:
-        ConfigError: the options leave nothing of all samples.
-        DataError: the file cannot be read or lacks a part; a time is negative, not finite or out of order; a channel
-            is not 0 .. 63; a sample has no events or a name that says no digit.
+        ConfigError: the options leave no event in any sample.
+        DataError: the file cannot be read or lacks a dataset; a time is negative, not finite or out of order; a channel
+            is not 0 .. 63; a sample has no events, or its name has no digit.
     """
     path = Path(path)
     samples = _samples(_labels(path, split), split, options, path)
     names = [name for name, _ in samples]
     people = sorted({_speaker(name) for name in names})
-    wanted = [f"{split}_{what}/{name}" for name in names for what in ("timestamps", "addresses")]
-    found = _read(path, [hdf5.Part(name, "numbers", most=8 * MOST) for name in wanted]).numbers
+    datasets = [f"{split}_{what}/{name}" for name in names for what in ("timestamps", "addresses")]
+    arrays = _read(path, [hdf5.Part(name, "numbers", most=8 * MOST) for name in datasets]).numbers
     recordings = [
         (
             f"{path}: {name}",
-            _recording(found[f"{split}_timestamps/{name}"], found[f"{split}_addresses/{name}"], name, path, options),
+            _recording(arrays[f"{split}_timestamps/{name}"], arrays[f"{split}_addresses/{name}"], name, path, options),
         )
         for name in names
     ]
@@ -170,13 +170,13 @@ def write_example(
     sequences: tuple[str, ...] = (),
     seed: int = 0,
 ) -> None:
-    """Write a made-up file of this format into a folder: every class has channels of its own.
+    """Write a made-up file in this format, in which every class has its own channels.
 
     Args:
-        here: the folder that stands for `ntidigits`; it is made.
-        classes: what is said, of "123456789zo".
-        train, test: samples of every class.
-        sequences: longer utterances that stand between them, as in the real file.
+        here: folder used as `ntidigits`; created if missing.
+        classes: digits to include, from "123456789zo".
+        train, test: number of samples per class.
+        sequences: longer utterances to include among them, as in the real file.
     """
     if not classes or set(classes) - set(DIGITS):
         raise ConfigError(f"Classes are letters of {DIGITS}, but got {classes!r}. Choose some of them.")
@@ -208,10 +208,10 @@ def _path(split: str) -> Path:
     return path
 
 
-def _read(path: Path, wanted: list[hdf5.Part]) -> hdf5.Parts:
+def _read(path: Path, datasets: list[hdf5.Part]) -> hdf5.Parts:
     try:
         with regular(path).open("rb") as file:
-            return hdf5.read(file, wanted, str(path), ADVICE)
+            return hdf5.read(file, datasets, str(path), ADVICE)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. {ADVICE}") from error
 
@@ -221,10 +221,10 @@ def _labels(path: Path, split: str) -> list[str]:
 
 
 def _samples(names: list[str], split: str, options: Options, path: Path) -> list[tuple[str, int]]:
-    """Names and labels of the single digits."""
+    """Return names and labels of the single digits."""
     if len(set(names)) < len(names):
         raise DataError(f"{path}: {split}_labels names a sample twice. {ADVICE}")
-    found = []
+    samples = []
     for name in sorted(names):
         said = name.rpartition("-")[2]
         if not said or set(said) - set(DIGITS):
@@ -234,10 +234,10 @@ def _samples(names: list[str], split: str, options: Options, path: Path) -> list
             )
         label = options.label(said) if len(said) == 1 else None
         if label is not None:
-            found.append((name, label))
-    if not found:
+            samples.append((name, label))
+    if not samples:
         raise DataError(f"{path}: {split}_labels names no single digit, such as woman-ac-a-7. {ADVICE}")
-    return found
+    return samples
 
 
 def _speaker(name: str) -> str:

@@ -4,8 +4,8 @@
     images_evaluation.zip   images_evaluation/...                               659 characters of 20 others
     all_runs.zip            run07/training/class03.png, run07/test/item12.png, run07/class_labels.txt
 
-The zip files, or what they hold, lie in the folder `omniglot`; nothing is unpacked to the disk. A copy with fewer
-alphabets is read as it is; `describe` says how many. Images come smaller, with strokes as 1, and are kept on disk.
+The zip files, or their extracted content, lie in the folder `omniglot`; nothing is extracted to disk. A copy with fewer
+alphabets is accepted; `describe` gives their number. Images are downscaled, with strokes as 1, and cached on disk.
 Source: Lake, Salakhutdinov, Tenenbaum, Human-level concept learning through probabilistic program induction, Science
 350, 2015. MIT licence, https://github.com/brendenlake/omniglot
 """
@@ -59,27 +59,27 @@ RUN_FILE = re.compile(r"(?:.*/)?run(\d\d)/(?:(training/class|test/item)(\d\d)\.p
 
 
 class Characters(NamedTuple):
-    """Images of a split, and what they show."""
+    """Images of a split, with the names of characters and alphabets."""
 
     images: Tensor  # uint8 [C, D, side, side], 1 where there is ink
-    names: list[str]  # Greek/character07
-    alphabets: Tensor  # int64 [C], in the order of their names
+    names: list[str]  # such as Greek/character07
+    alphabets: Tensor  # int64 [C], index among the sorted names
 
 
 class Runs(NamedTuple):
-    """Lake's one-shot runs: which of the training characters is each test drawing?"""
+    """Lake's one-shot runs: each test drawing is to be matched with one of the training characters."""
 
-    training: Tensor  # uint8 [R, N, side, side], a drawing of each of N characters
+    training: Tensor  # uint8 [R, N, side, side], one drawing of each of N characters
     test: Tensor  # uint8 [R, N, side, side]
-    answers: Tensor  # int64 [R, N], index of a training drawing
+    answers: Tensor  # int64 [R, N], index of the matching training drawing
 
 
 @explained
 def load(split: Split, side: int = 28, resize: Resize = "nearest", here: Path | str | None = None) -> Characters:
-    """All characters of a split, ordered by alphabet, character and drawer; `here` is where they lie.
+    """Load all characters of a split, ordered by alphabet, character and drawer; `here` overrides the data folder.
 
     Raises:
-        ConfigError: there is no such split, or no such way to resize.
+        ConfigError: the split or the resize mode is unknown.
         DataError: the images are missing, one is damaged, or characters have different numbers of drawings.
     """
     files = _files(split, here)
@@ -103,11 +103,11 @@ def load(split: Split, side: int = 28, resize: Resize = "nearest", here: Path | 
 
 @explained
 def load_runs(side: int = 28, resize: Resize = "nearest", here: Path | str | None = None) -> Runs:
-    """Lake's one-shot runs, 20 with 20 characters each.
+    """Load Lake's one-shot runs, 20 with 20 characters each.
 
     Raises:
-        ConfigError: there is no such way to resize.
-        DataError: they are missing or damaged.
+        ConfigError: the resize mode is unknown.
+        DataError: files are missing or damaged.
     """
     advice = f"Get {RUNS} and put it into the folder of the data set."
     files = locate(folder("omniglot") if here is None else here, RUN_FILE, "run01/class_labels.txt", advice)
@@ -138,7 +138,7 @@ def load_runs(side: int = 28, resize: Resize = "nearest", here: Path | str | Non
 
 @explained
 def describe(split: Split) -> list[Description]:
-    """What the images of a split are: source, hash, number, difference from the official ones."""
+    """Describe the images of a split: source, hash, number, difference from the official ones."""
     files, file = _files(split, None), FILES[0 if split == "background" else 1]
     count = len(files.sizes)
     characters = len({PurePosixPath(name).parent for name in files.sizes})
@@ -154,18 +154,18 @@ def describe(split: Split) -> list[Description]:
 
 @explained
 def read_png(data: bytes, name: str, advice: str = ADVICE) -> Array:
-    """The pixels of a drawing, bool [105, 105], true where there is ink.
+    """Decode a drawing to pixels, bool [105, 105], True where there is ink.
 
     Raises:
-        DataError: it is no PNG file, damaged, or has another size or more than two values.
+        DataError: the file is not PNG or damaged, or has another size or more than two values.
     """
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":  # before anything is unpacked
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":  # before anything is decompressed
         width, height = struct.unpack(">II", data[16:24].ljust(8, b"\0"))
         if (width, height) != (SIDE, SIDE):
             raise DataError(f"{name} has {width} x {height} pixels, but {SIDE} x {SIDE} ones were expected. {advice}")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            image.verify()  # the checksums of all parts, which decoding does not look at
+            image.verify()  # verifies the checksums of all chunks, which decoding ignores
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if image.size != (SIDE, SIDE) or image.mode not in ("1", "L"):
                 raise DataError(
@@ -185,13 +185,13 @@ def read_png(data: bytes, name: str, advice: str = ADVICE) -> Array:
 
 @explained
 def resized(images: Tensor, side: int, resize: Resize) -> Tensor:
-    """Smaller images: uint8 [N, H, W] -> [N, side, side].
+    """Downscale images: uint8 [N, H, W] -> [N, side, side].
 
-    "nearest" takes the pixel in the middle of each field, as the original does; strokes may break. "ink" is 1 where
-    there is any ink in the field.
+    "nearest" takes the pixel in the middle of each field, as the original does, which may break strokes. "ink" is 1
+    where there is any ink in the field.
 
     Raises:
-        ConfigError: the size is out of range, or there is no such way.
+        ConfigError: the size is out of range, or the resize mode is unknown.
 
     >>> image = torch.zeros(1, 4, 4, dtype=torch.uint8)
     >>> image[0, 0, 0] = 1
@@ -215,7 +215,7 @@ def resized(images: Tensor, side: int, resize: Resize) -> Tensor:
 
 @explained
 def rotated(images: Tensor, turns: int = 4) -> Tensor:
-    """Characters turned by quarters as further classes: [C, ..., H, W] -> [turns * C, ..., H, W], all unturned first.
+    """Add rotations by 90 degrees as new classes: [C, ..., H, W] -> [turns * C, ..., H, W], all unrotated first.
 
     Raises:
         ConfigError: turns is not 1 to 4.
@@ -235,12 +235,12 @@ def rotated(images: Tensor, turns: int = 4) -> Tensor:
 
 @explained
 def hold_out(characters: Characters, share: float, by: HoldOut, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Indices of characters to train with and to validate with: a share of the alphabets, or of each one's characters.
+    """Split characters into training and validation indices.
 
-    At least one is held out and one is left.
+    Holds out a fraction `share` of the alphabets, or of the characters of each; at least one is held out and one kept.
 
     Raises:
-        ConfigError: the share is not between 0 and 1, there is nothing to divide, or no such way.
+        ConfigError: the share is not between 0 and 1, there is nothing to split, or `by` is unknown.
 
     >>> few = Characters(torch.zeros(4, 1, 2, 2), list("abcd"), torch.tensor([0, 0, 1, 1]))
     >>> train, validation = hold_out(few, 0.5, "alphabets", torch.Generator().manual_seed(0))
@@ -267,19 +267,19 @@ def hold_out(characters: Characters, share: float, by: HoldOut, generator: torch
 
 
 class Episodes(NamedTuple):
-    """One-shot episodes; an image is counted as class * drawings + drawing."""
+    """One-shot episodes; an image index is class * drawings + drawing."""
 
     images: Tensor  # int64 [S, B], one of each class
     query: Tensor  # int64 [B], another drawing of one of these classes
-    target: Tensor  # int64 [B], its place among them
+    target: Tensor  # int64 [B], index of that class among the images
 
 
 @explained
 def episodes(classes: int, drawings: int, ways: int, count: int, *, generator: torch.Generator) -> Episodes:
-    """Draw episodes of `ways` distinct classes in random order.
+    """Sample episodes of `ways` distinct classes in random order.
 
     Raises:
-        ConfigError: there are fewer classes than ways, or not two drawings of each.
+        ConfigError: there are fewer classes than ways, or fewer than two drawings of each.
 
     >>> few = episodes(7, 20, 5, 3, generator=torch.Generator().manual_seed(0))
     >>> few.images.shape, bool((few.images[few.target, torch.arange(3)] // 20 == few.query // 20).all())
@@ -301,15 +301,15 @@ def episodes(classes: int, drawings: int, ways: int, count: int, *, generator: t
 
 @explained
 def run_episodes(runs: Runs, ways: int, repeats: int, *, generator: torch.Generator) -> Episodes:
-    """Episodes for every test drawing of Lake's runs: its character and `ways` - 1 others of the run, in random order.
+    """Sample episodes for every test drawing of Lake's runs: its character and `ways` - 1 others of the run, shuffled.
 
-    Images are counted as all training drawings, run by run, then all test drawings.
+    Image indices count all training drawings, run by run, then all test drawings.
 
     Args:
-        repeats: episodes for each test drawing, with other characters each time.
+        repeats: number of episodes per test drawing, each with other characters.
 
     Raises:
-        ConfigError: a run has fewer characters.
+        ConfigError: a run has fewer than `ways` characters.
 
     >>> made = Runs(torch.zeros(2, 4, 3, 3), torch.zeros(2, 4, 3, 3), torch.tensor([[3, 2, 1, 0], [0, 1, 2, 3]]))
     >>> few = run_episodes(made, 3, 1, generator=torch.Generator().manual_seed(0))
@@ -322,7 +322,7 @@ def run_episodes(runs: Runs, ways: int, repeats: int, *, generator: torch.Genera
     right = runs.answers.flatten().repeat_interleave(repeats)
     rows = torch.arange(len(right))
     keys = torch.rand(len(right), size, generator=generator)
-    keys[rows, right] = 2.0  # always among the chosen
+    keys[rows, right] = 2.0  # always selected
     chosen = keys.topk(ways).indices
     chosen = chosen.gather(1, torch.rand(chosen.shape, generator=generator).argsort(1))
     first = torch.arange(count).repeat_interleave(size * repeats) * size
@@ -332,15 +332,15 @@ def run_episodes(runs: Runs, ways: int, repeats: int, *, generator: torch.Genera
 
 @explained
 def write_example(here: Path | str, alphabets: int = 3, characters: int = 4, drawings: int = 4, seed: int = 0) -> None:
-    """Write a made-up data set of this layout into a folder: both zip files, and two runs.
+    """Write a made-up data set in this layout: both zip files, and two runs.
 
-    A character is a few strokes between random points, which every drawer moves a little.
+    A character is a few strokes between random points, which are jittered in every drawing.
 
     Args:
-        here: the folder that stands for `omniglot`; it is made.
-        alphabets: of each split.
-        characters: of each alphabet.
-        drawings: of each character.
+        here: folder used as `omniglot`; created if missing.
+        alphabets: number per split.
+        characters: number per alphabet.
+        drawings: number per character.
 
     Raises:
         ConfigError: a number is too small.
@@ -403,7 +403,7 @@ def _files(split: Split, here: Path | str | None) -> Members:
 
 
 def _pixels(name: str, files: Members, names: Sequence[str], side: int, resize: Resize) -> Tensor:
-    """Images [N, side, side], from the cache if they were read before."""
+    """Return images [N, side, side], cached on disk."""
 
     def make() -> dict[str, Array]:
         small = [

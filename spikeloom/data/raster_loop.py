@@ -1,7 +1,7 @@
 # mypy: disable-error-code="untyped-decorator, no-any-return"
-"""Events into the cells of a raster, one after the other, as machine code: equations in `spike_trains`.
+"""Scatter of events into a raster, compiled with numba; the equations are in `spike_trains`.
 
-Imported when a raster is first made, because numba is slow to load.
+Imported when a raster is first made, because numba is slow to import.
 """
 
 from typing import Any
@@ -21,10 +21,10 @@ def scatter(
     raster: Array, times: Array, units: Array, first: Array, counts: Array, kept: Array, lengths: Array,
     moved: bool, shifts: Array, scales: Array, window: float, ceil: bool,
 ) -> float:  # fmt: skip
-    """Add the events of samples, counts[b] from first[b], to raster [T, B, C], moved by shift and scale if asked.
+    """Add counts[b] events from first[b] of each sample to raster [T, B, C], shifted and scaled if `moved`.
 
-    `kept` has one entry per event of these samples, in their order, or none: then all are. Returns the largest count
-    of a cell, or -1 if a unit or a time is out of range: nothing is written outside the raster.
+    `kept` has one entry per event of these samples, in order; if empty, all events are kept. Returns the largest count
+    of a cell, or -1 if a unit or a time is out of range; nothing is written outside the raster.
     """
     channels, event, most = raster.shape[2], 0, 0.0
     for sample in range(len(first)):
@@ -42,7 +42,7 @@ def scatter(
                     continue
             if not (time >= 0 and unit >= 0 and unit < channels):
                 return -1.0
-            cell = np.ceil(time / window) if ceil else np.floor(time / window)  # compared before it becomes an index
+            cell = np.ceil(time / window) if ceil else np.floor(time / window)  # float: compared before it is an index
             if cell < lengths[sample]:
                 raster[int(cell), sample, int(unit)] += 1
                 most = max(most, raster[int(cell), sample, int(unit)])

@@ -1,12 +1,12 @@
-"""Spiking Heidelberg Digits: spoken digits in German and English as spikes of 700 cochlea channels, in HDF5 files.
+"""Spiking Heidelberg Digits (SHD): spoken German and English digits as spikes of 700 cochlea channels, in HDF5 files.
 
-    spikes/times    a list per sample, float16, seconds, sorted
-    spikes/units    a list per sample, integers 0 to 699
+    spikes/times    one list per sample, float16, seconds, sorted
+    spikes/units    one list per sample, integers 0 to 699
     labels          0 to 19
-    extra/speaker   a number per sample (may be absent)
-    extra/keys      the names of the classes (may be absent)
+    extra/speaker   one number per sample (optional)
+    extra/keys      names of the classes (optional)
 
-Files may be plain, gzip-compressed, or the official zip. Times become ms; 1000 times a float16 is exact in float32.
+Files may be plain, gzip-compressed, or the official zip. Times are converted to ms, which is exact in float32.
 There is no official validation split, and two of the twelve speakers occur only in the test set.
 Source: Cramer, Stradmann, Schemmel, Zenke, The Heidelberg spiking data sets, IEEE TNNLS, 2020. CC BY 4.0.
 """
@@ -34,7 +34,7 @@ Split = Literal["train", "test"]
 CLASSES, CHANNELS = 20, 700
 MIRRORS = ("https://zenkelab.org/datasets/", "https://compneuro.net/datasets/")
 LARGEST = 1 << 34
-"""Bytes of an unpacked file, several times those of the largest one; keeps a forged archive from filling the disk."""
+"""Maximum size of an uncompressed file in bytes, several times the largest; protects against forged archives."""
 ADVICE = "Use a file of SHD or SSC, or download it again."
 LISTS = (hdf5.Part("spikes/times", "lists"), hdf5.Part("spikes/units", "lists"))
 LABELS, SPEAKERS = hdf5.Part("labels", "numbers"), hdf5.Part("extra/speaker", "numbers", required=False)
@@ -43,13 +43,13 @@ KEYS = hdf5.Part("extra/keys", "words", required=False)
 
 @explained
 def official(name: str, md5: str, count: int, what: str) -> DataFile:
-    """A file as the authors publish it; also accepted plain or gzip-compressed."""
+    """Return an official file; also accepted plain or gzip-compressed."""
     urls = tuple(f"{mirror}{name}.zip" for mirror in MIRRORS)
     return DataFile(f"{name}.zip", md5, urls, count, what, forms=(name, f"{name}.gz"))
 
 
-# The checksums of the zip files are those that SpikingJelly and Tonic carry, which agree; the authors' md5sums.txt has
-# not been read. For the .gz files no checksum could be confirmed, so those are only accepted when placed by hand.
+# The checksums of the zip files are those in SpikingJelly and Tonic, which agree; the authors' md5sums.txt was not
+# available. No checksum of the .gz files could be confirmed, so those are only accepted when placed by hand.
 FILES = (
     official("shd_train.h5", "f3252aeb598ac776c1b526422d90eecb", 8_156, "training samples"),
     official("shd_test.h5", "1503a5064faa34311c398fb0a1ed0a6f", 2_264, "test samples"),
@@ -58,10 +58,10 @@ FILES = (
 
 @explained
 def load(split: Split) -> SpikeTrains:
-    """All samples of a split, in the order of the file.
+    """Load all samples of a split, in file order.
 
     Raises:
-        ConfigError: there is no such split.
+        ConfigError: the split is unknown.
         DataError: the file is missing or damaged.
     """
     return read(locate("shd", _file(split)))
@@ -69,7 +69,7 @@ def load(split: Split) -> SpikeTrains:
 
 @explained
 def describe(split: Split) -> list[Description]:
-    """What the file of a split is: name, hash, samples, difference from the official one."""
+    """Describe the file of a split: name, hash, number of samples, difference from the official one."""
     file = _file(split)
     path = locate("shd", file)
     return [describe_file(path, count(path), file)]
@@ -85,7 +85,7 @@ def _file(split: str) -> DataFile:
 
 @explained
 def count(path: Path) -> int:
-    """The number of samples in a file.
+    """Return the number of samples in a file.
 
     Raises:
         DataError: the file is damaged.
@@ -95,12 +95,12 @@ def count(path: Path) -> int:
 
 @explained
 def read(path: Path | str, classes: int = CLASSES, channels: int = CHANNELS) -> SpikeTrains:
-    """The spike trains of a file.
+    """Read the spike trains of a file.
 
     Raises:
-        DataError: the file cannot be read, is no HDF5 file, lacks a part or has one of an absurd size or outside the
-            file; it has no samples; parts do not belong together; a time is negative, not finite or out of order; a
-            unit or label is out of range; a sample has no events.
+        DataError: the file cannot be read, is not HDF5, lacks a dataset, or has one of an absurd size or in another
+            file; it has no samples; datasets do not match; a time is negative, not finite or out of order; a unit or
+            label is out of range; a sample has no events.
     """
     path = Path(path)
     found = _read(path, [*LISTS, LABELS, SPEAKERS, KEYS])
@@ -136,10 +136,10 @@ def read(path: Path | str, classes: int = CLASSES, channels: int = CHANNELS) -> 
 
 @explained
 def write(path: Path | str, trains: SpikeTrains) -> None:
-    """Write spike trains as such a file; float16 seconds round times below 2 s by up to 0.5 ms.
+    """Write spike trains in this format; float16 seconds round times below 2 s by up to 0.5 ms.
 
     Raises:
-        DataError: the trains are not well formed, or the file cannot be written.
+        DataError: the trains are invalid, or the file cannot be written.
     """
     trains.check(str(path))
     try:
@@ -159,11 +159,11 @@ def write(path: Path | str, trains: SpikeTrains) -> None:
         raise DataError(f"{path} cannot be written: {error}. Choose a folder you can write to.") from error
 
 
-def _read(path: Path, wanted: list[hdf5.Part]) -> hdf5.Parts:
-    """Parts of the HDF5 file, unpacked if need be; whatever goes wrong inside becomes a DataError."""
+def _read(path: Path, datasets: list[hdf5.Part]) -> hdf5.Parts:
+    """Read datasets of the HDF5 file, decompressed if necessary; all errors become a DataError."""
     try:
         with tempfile.TemporaryFile() as unpacked, regular(path).open("rb") as raw:
-            return hdf5.read(_unpack(path, raw, unpacked), wanted, str(path), ADVICE)
+            return hdf5.read(_unpack(path, raw, unpacked), datasets, str(path), ADVICE)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"{path} cannot be read as an HDF5 file ({error}). {ADVICE}") from error
 
@@ -186,7 +186,7 @@ def _unpack(path: Path, raw: IO[bytes], unpacked: IO[bytes]) -> IO[bytes]:
 
 
 def _copy(path: Path, source: IO[bytes] | gzip.GzipFile, target: IO[bytes]) -> None:
-    most = min(LARGEST, 100 * path.stat().st_size + (1 << 20))  # a sound file shrinks to a third
+    most = min(LARGEST, 100 * path.stat().st_size + (1 << 20))  # a real file shrinks to a third
     while piece := source.read(1 << 20):
         target.write(piece)
         if target.tell() > most:

@@ -1,11 +1,11 @@
-"""Spike trains as lists of events, and their rasters.
+"""Spike trains as lists of events, and binned rasters.
 
     bin = floor(t / window)   or   ceil(t / window)          raster[bin, sample, unit] += 1
 
-Events are kept as they are in three flat arrays, 6 bytes each for SHD; units of more than 65,536 channels take 4 bytes
-instead of 2. A batch is binned when it is needed.
-Shorter samples end in zeros, and `Batch.lengths` says where. Two units firing in one bin are two cells, one unit
-firing twice is a count of two: the sum of a raster is the number of events.
+Events are stored in three flat arrays, 6 bytes per event for SHD; units of more than 65,536 channels take 4 bytes
+instead of 2. Batches are binned on demand.
+Shorter samples are padded with zeros; `Batch.lengths` has their lengths. Two units firing in one bin are two cells, one
+unit firing twice is a count of two: the sum of a raster is the number of events.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ Array = NDArray[Any]
 Rounding = Literal["floor", "ceil"]
 
 LONGEST = 60_000.0
-"""ms; more than any spoken word. Keeps a forged time from asking for a raster that fills the memory."""
+"""Maximum time in ms, longer than any spoken word; protects against forged times."""
 
 
 LATEST = 1e12
-"""ms; the latest time that spike trains of any source may have, so that a bin is always a whole number."""
+"""Maximum time in ms of spike trains of any source, so that a bin index is always exact."""
 MOST_CELLS = 1 << 40
-"""Of a raster; more than any memory holds."""
+"""Maximum number of cells of a raster."""
 
 _CHANGED = (
     "A time, a unit or a label of these spike trains is out of range: their arrays were changed after they had been "
@@ -41,10 +41,9 @@ _CHANGED = (
 
 @dataclass(frozen=True)
 class SpikeTrains:
-    """Samples of events, one after the other: sample k owns events first[k] to first[k + 1].
+    """Samples of events, concatenated: sample k owns events first[k] to first[k + 1].
 
-    Every way to make one checks it, so that what takes spike trains can rely on times in order and on units and
-    labels in range.
+    Validated on construction: times are in order within a sample, units and labels are in range.
 
     Shapes: times and units [E], first [samples + 1], labels and speakers [samples].
     Units: times in ms.
@@ -66,7 +65,7 @@ class SpikeTrains:
     channels: int
     classes: tuple[str, ...]
     source: InitVar[str] = "SpikeTrains"
-    """What the message of an error names; not kept."""
+    """Name for error messages; not stored."""
 
     def __post_init__(self, source: str) -> None:
         self._check(source)
@@ -82,11 +81,11 @@ class SpikeTrains:
         classes: tuple[str, ...],
         speakers: Sequence[int] | Array | None = None,
     ) -> "SpikeTrains":
-        """From one list of times [ms] and one of units per sample.
+        """Create spike trains from one list of times [ms] and one of units per sample.
 
         Raises:
-            DataError: as for the class; a sample has another number of times than of units, or a unit, label or
-                speaker is no whole number.
+            DataError: as for the class; a sample has different numbers of times and units, or a unit, label or speaker
+                is not a whole number.
 
         >>> SpikeTrains.of([[5, 1]], [[0, 1]], labels=[0], channels=2, classes=("a",))
         Traceback (most recent call last):
@@ -131,10 +130,10 @@ class SpikeTrains:
         return len(self.labels)
 
     def select(self, indices: Sequence[int] | Array | Tensor) -> "SpikeTrains":
-        """The samples with these indices, in this order.
+        """Return the samples with the given indices, in this order.
 
         Raises:
-            ConfigError: an index is no whole number, or not that of a sample.
+            ConfigError: an index is not a whole number or out of range.
         """
         chosen = self._chosen(indices)
         events, counts = self.events(chosen)
@@ -150,12 +149,12 @@ class SpikeTrains:
         )
 
     def check(self, source: str, empty: bool = False) -> "SpikeTrains":
-        """These trains, if every time is at most a minute and, unless `empty` samples are allowed, none is empty.
+        """Return self; raise DataError for times beyond a minute and, unless `empty`, for samples without events.
 
-        `source` is what the message names.
+        `source` is the name for error messages.
 
         Raises:
-            DataError: a time is beyond a minute; a sample has no event.
+            DataError: a time is beyond a minute, or a sample has no event.
         """
         counts, ends = np.diff(self.first), self.durations
         if not empty and len(counts) and counts.min() <= 0:
@@ -170,7 +169,7 @@ class SpikeTrains:
         return self
 
     def _check(self, source: str) -> None:
-        """Raise DataError unless these are spike trains."""
+        """Raise DataError unless all arrays are valid."""
         if not isinstance(self.channels, int | np.integer) or self.channels < 1:
             raise DataError(f"{source} has {self.channels!r} channels, but a whole number of at least 1 was expected.")
         if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
@@ -242,20 +241,20 @@ class SpikeTrains:
 
     @property
     def durations(self) -> Array:
-        """When the last event of each sample comes, float64 [samples] in ms; 0 where there is none."""
+        """Time of the last event of each sample, float64 [samples] in ms; 0 without events."""
         ends = np.zeros(len(self))
         some = np.diff(self.first) > 0
         ends[some] = self.times[self.first[1:][some] - 1]
         return ends
 
     def events(self, chosen: Array) -> tuple[Array, Array]:
-        """Positions of the events of some samples, and how many each has."""
+        """Return the positions of the events of the given samples, and the number of events per sample."""
         first, counts = self._owned(chosen)
         before = np.cumsum(counts) - counts
         return np.repeat(first - before, counts) + np.arange(counts.sum()), counts
 
     def _owned(self, chosen: Array) -> tuple[Array, Array]:
-        """The first event of some samples, and how many each has."""
+        """Return the first event and the number of events of the given samples."""
         first, counts = self.first[chosen], self.first[chosen + 1] - self.first[chosen]
         size = min(len(self.times), len(self.units))
         if len(chosen) and not (first.min() >= 0 and counts.min() >= 0 and (first + counts).max() <= size):
@@ -264,7 +263,7 @@ class SpikeTrains:
 
 
 def unit_type(channels: int) -> type[np.unsignedinteger[Any]]:
-    """The type that units of so many channels are kept in.
+    """Return the smallest unsigned integer type for units of that many channels.
 
     >>> unit_type(700).__name__, unit_type(2 * 1280 * 720).__name__
     ('uint16', 'uint32')
@@ -273,23 +272,23 @@ def unit_type(channels: int) -> type[np.unsignedinteger[Any]]:
 
 
 def narrowed(units: Array, channels: int) -> Array:
-    """Units in the type of so many channels; as they are if that would change one."""
+    """Cast units to `unit_type(channels)`, unless that would change a value."""
     narrow = units.astype(unit_type(channels)) if isinstance(channels, int | np.integer) else units
     return narrow if bool((narrow == units).all()) else units
 
 
 def _as_array(values: Any, what: str) -> Array:
-    """Numbers as an array, or a DataError."""
+    """Convert to an array; raise DataError if that fails."""
     if isinstance(values, Tensor) and values.requires_grad:
         raise DataError(f"{what} require a gradient, which events cannot have. Pass them with .detach().")
     try:
         return np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:  # a ragged list, a tensor that is sparse or on meta
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged list, sparse or meta tensor
         raise DataError(f"{what} cannot be an array: {error}. Pass a flat list or array of numbers.") from error
 
 
 def whole(values: Any, what: str) -> Array:
-    """An array of whole numbers, int64 unless it is of whole numbers already; or a DataError."""
+    """Return an integer array, int64 unless it is an integer array already; raise DataError if values are not whole."""
     array = _as_array(values, what)
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
         raise DataError(f"{what} should be below 2**63, but go up to {array.max():,}. Correct them.")
@@ -305,7 +304,7 @@ def whole(values: Any, what: str) -> Array:
 @explained
 @dataclass(frozen=True)
 class Augmentation:
-    """A random shift along the channels and one random scale for both axes, for training only.
+    """Random shift along the channels and random scale of both axes, for training.
 
     For each sample: a shift of rint(U(-shift, shift) channels) and a scale s of U(1 - scale, 1 + scale).
 
@@ -313,22 +312,22 @@ class Augmentation:
         image:   cell (y, x) copies the cell   x_in = rint((x + 0.5 - channels / 2 - shift) / s + channels / 2 - 0.5),
                                                y_in = rint((y + 0.5 - T / 2) / s + T / 2 - 0.5)
 
-    Before that, a sample loses each of its events with a chance that is drawn from U(0, drop) for the sample.
-    What leaves the sample's own canvas is dropped; rint rounds halves to even; the middle is that of the sample.
-    "event" moves events (counts are kept inside the canvas); "image" moves cells of the raster, as the originals
-    do, so enlarging duplicates events and shrinking loses some.
+    Before that, each event of a sample is dropped with a probability drawn from U(0, drop) per sample.
+    Events outside the original extent of the sample are dropped; rint rounds halves to even; the middle is that of the
+    sample. "event" moves events (so counts are preserved inside); "image" moves cells of the raster as the original
+    implementations do, so that enlarging duplicates events and shrinking loses some.
 
     Raises:
-        ConfigError: the domain is unknown, shift is not in 0 .. 1, or scale or drop not in 0 .. 1 (1 excluded).
+        ConfigError: the domain is unknown, shift is not in 0 .. 1, or scale or drop is not in 0 .. 1 (1 excluded).
     """
 
     domain: Literal["event", "image"] = "event"
     shift: float = 0.1
-    """Largest shift, as a share of the channels."""
+    """Maximum shift, as a fraction of the channels."""
     scale: float = 0.3
-    """Largest change of the scale."""
+    """Maximum relative change of the scale."""
     drop: float = 0.0
-    """Largest share of its events that a sample loses."""
+    """Maximum fraction of events that are dropped from a sample."""
 
     def __post_init__(self) -> None:
         if self.domain not in ("event", "image"):
@@ -340,13 +339,13 @@ class Augmentation:
             )
 
     def draw(self, samples: int, channels: int, generator: torch.Generator) -> tuple[Array, Array]:
-        """A shift in channels and a scale for each sample."""
+        """Sample a shift in channels and a scale for each sample."""
         both = torch.rand(2, samples, generator=generator, dtype=torch.float64, device=generator.device).cpu().numpy()
         shift = np.rint((2 * both[0] - 1) * self.shift * channels)
         return shift, 1 - self.scale + 2 * self.scale * both[1]
 
     def kept(self, counts: Array, generator: torch.Generator) -> Array:
-        """Which events of samples with these many are kept: bool [events]."""
+        """Sample a mask of the events to keep, bool [events], for samples with the given counts."""
         chance = self.drop * torch.rand(len(counts), generator=generator, dtype=torch.float64, device=generator.device)
         draws = torch.rand(int(counts.sum()), generator=generator, device=generator.device).cpu().numpy()
         kept: Array = draws >= np.repeat(chance.cpu().numpy(), counts)
@@ -354,7 +353,7 @@ class Augmentation:
 
 
 class Batch(NamedTuple):
-    """A raster and where its samples end."""
+    """Raster of a batch with sample lengths and labels."""
 
     spikes: Tensor  # [T, B, C], counts
     lengths: Tensor  # int64 [B], steps of each sample
@@ -362,7 +361,7 @@ class Batch(NamedTuple):
 
     @property
     def valid(self) -> Tensor:
-        """bool [T, B]: whether a step belongs to its sample."""
+        """Mask of the steps that belong to a sample, bool [T, B]."""
         return torch.arange(len(self.spikes), device=self.lengths.device)[:, None] < self.lengths
 
 
@@ -378,22 +377,22 @@ def raster(
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
-    """The raster of some samples, binned in float64.
+    """Bin the given samples into a raster, in float64.
 
-    Shapes: spikes [T, B, channels], zeros behind the end of a sample; lengths and labels [B].
+    Shapes: spikes [T, B, channels], zero after the end of a sample; lengths and labels [B].
     Units: window in ms.
 
     Args:
-        window: length of a bin.
+        window: bin width.
         rounding: "floor" puts t in bin floor(t / window); "ceil" in ceil(t / window), so bin 0 holds only t = 0.
-        steps: T; by default the steps of the longest sample.
-        augment: moves and scales every sample, drawn from `generator`.
+        steps: T; by default the length of the longest sample.
+        augment: random shift and scale of every sample, drawn from `generator`.
 
     Raises:
-        ConfigError: window is not positive, rounding is unknown, an index is not that of a sample, a sample is longer
-            than `steps`, an augmentation has no generator, the raster would have more than 2 to the power of 40 cells,
-            or a cell counts more events than `dtype` tells apart.
-        DataError: the arrays of the trains have been changed, and a time or a unit is now out of range.
+        ConfigError: window is not positive, rounding is unknown, an index is out of range, a sample is longer than
+            `steps`, an augmentation has no generator, the raster would have more than 2 to the power of 40 cells, or
+            the count of a cell is not exact in `dtype`.
+        DataError: the arrays of the trains were modified, and a time or a unit is out of range.
 
     >>> times, units = [[0.0, 1.5, 3.0], [0.4]], [[1, 0, 0], [1]]
     >>> trains = SpikeTrains.of(times, units, labels=[0, 1], channels=2, classes=("no", "yes"))
@@ -419,7 +418,7 @@ def raster(
         raise ConfigError("An augmentation is drawn at random: pass generator=run.generator(...) to raster.")
     chosen = trains._chosen(indices)
     first, counts = trains._owned(chosen)
-    if augment is not None:  # moved events may leave the raster, so what they were is checked first
+    if augment is not None:  # shifted events may leave the raster, so check the originals first
         places, _ = trains.events(chosen)
         times, units = trains.times[places], trains.units[places]
         if not ((times >= 0) & (units >= 0) & (units < trains.channels)).all():
@@ -429,7 +428,7 @@ def raster(
         raise DataError(_CHANGED)
     round_to_bin = np.floor if rounding == "floor" else np.ceil
     lengths = np.ones(len(chosen), np.int64)
-    some = counts > 0  # the last event of a sample is its latest
+    some = counts > 0  # events are sorted, so the last is the latest
     with np.errstate(over="ignore"):
         last = round_to_bin(trains.times[(first + counts)[some] - 1].astype(np.float64) / window)
     width = max(1, len(chosen)) * trains.channels
@@ -477,7 +476,7 @@ def raster(
         spikes.view(-1).scatter_add_(0, cells, torch.ones(len(cells)))
         most = float(spikes.max()) if spikes.numel() and _largest(dtype) < _largest(torch.float32) else 0.0
     else:
-        from .raster_loop import scatter  # numba is slow to load
+        from .raster_loop import scatter  # numba is slow to import
 
         most = scatter(
             spikes.numpy(), trains.times, trains.units, first, counts, kept, lengths, augment is not None, shifts,
@@ -494,7 +493,7 @@ def raster(
 
 
 def _largest(dtype: torch.dtype) -> float:
-    """Up to which count every count is exact; as bool, a raster says whether there was an event."""
+    """Return the largest count up to which all counts are exact; a bool raster marks whether there was an event."""
     if dtype == torch.bool:
         return float("inf")
     return 2.0 / torch.finfo(dtype).eps - 1.0 if dtype.is_floating_point else float(torch.iinfo(dtype).max)
@@ -502,7 +501,7 @@ def _largest(dtype: torch.dtype) -> float:
 
 @explained
 def source(size: int, scale: float, shift: float) -> Array:
-    """Which cell each cell of an axis copies, `Augmentation`'s equation for the image domain (outside: none).
+    """Return the source cell of each cell of an axis by the image equation of `Augmentation` (may be out of range).
 
     >>> source(10, 1.25, 2.0).tolist(), source(6, 1.25, 0.0).tolist()
     ([-1, 0, 1, 2, 2, 3, 4, 5, 6, 6], [0, 1, 2, 3, 4, 4])
@@ -512,7 +511,7 @@ def source(size: int, scale: float, shift: float) -> Array:
 
 
 def _copies(cells: Array, sample: Array, sources: list[Array]) -> tuple[Array, Array]:
-    """For events in these cells of an axis: every cell that copies one, and which event it copies."""
+    """Return, for events in these cells of an axis, every cell that copies one, and the index of the copied event."""
     tables = [np.searchsorted(axis, np.arange(len(axis) + 1)) for axis in sources]  # sources never decrease
     offsets = np.cumsum([0] + [len(table) for table in tables])
     flat = np.concatenate(tables) if tables else np.zeros(1, np.int64)
@@ -524,20 +523,20 @@ def _copies(cells: Array, sample: Array, sources: list[Array]) -> tuple[Array, A
 
 @explained
 def flip(spikes: Tensor, snr_db: float, generator: torch.Generator, lengths: Tensor | None = None) -> Tensor:
-    """A raster [T, B, C] with flipped bits, to measure robustness: silent cells fire, firing cells fall silent.
+    """Flip random bits of a raster [T, B, C], to measure robustness.
 
         p = mean(x) / 10^(SNR / 20)
 
-    The mean is that of a sample, and draws are made sample after sample on the device of the generator: batches of
-    another size, padded further, or on another device, flip the same bits.
+    The mean is taken per sample, and random numbers are drawn sample by sample on the device of the generator, so that
+    the flips do not depend on batch size, padding or device.
     Source: the robustness experiment of the ParaLIF repository (Arnaud Yarga and Sean Wood), with one p per batch.
 
     Args:
         snr_db: signal to noise ratio in dB.
-        lengths: [B]; mean and flips keep to these steps of each sample. By default all steps.
+        lengths: [B]; restricts mean and flips to these steps of each sample. By default all steps.
 
     Raises:
-        ConfigError: snr_db is so low that p is above 1, or not a number.
+        ConfigError: snr_db is not a number, or so low that p is above 1.
         ShapeError: spikes are not [T, B, C], or lengths not [B], 0 to T.
     """
     if not isinstance(spikes, Tensor) or spikes.dim() != 3 or spikes.is_complex() or spikes.is_meta:

@@ -1,6 +1,6 @@
-"""Spiking Speech Commands: 35 words of many speakers as spikes of 700 cochlea channels, in the files of `shd`.
+"""Spiking Speech Commands (SSC): 35 spoken words as spikes of 700 cochlea channels, in the format of `shd`.
 
-Split into train, valid and test by its authors; speakers are not always named.
+Split into train, valid and test by its authors; speakers are not always given.
 Source: Cramer, Stradmann, Schemmel, Zenke, The Heidelberg spiking data sets, IEEE TNNLS, 2020. CC BY 4.0.
 """
 
@@ -26,10 +26,10 @@ FILES = (
 
 @explained
 def load(split: Split) -> SpikeTrains:
-    """All samples of a split, in the order of the file.
+    """Load all samples of a split, in file order.
 
     Raises:
-        ConfigError: there is no such split.
+        ConfigError: the split is unknown.
         DataError: the file is missing or damaged.
     """
     return shd.read(locate("ssc", _file(split)), CLASSES)
@@ -37,7 +37,7 @@ def load(split: Split) -> SpikeTrains:
 
 @explained
 def describe(split: Split) -> list[Description]:
-    """What the file of a split is: name, hash, samples, difference from the official one."""
+    """Describe the file of a split: name, hash, number of samples, difference from the official one."""
     file = _file(split)
     path = locate("ssc", file)
     return [describe_file(path, shd.count(path), file)]

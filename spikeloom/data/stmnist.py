@@ -1,9 +1,9 @@
-"""ST-MNIST: digits written on an artificial skin of 10 x 10 taxels, in MATLAB files.
+"""ST-MNIST: digits written on a tactile sensor of 10 x 10 taxels, in MATLAB files.
 
-    data_submission/7/NAME.mat      variable `spiketrain`, [101, E]: a row of -1, 0, 1 for every taxel, then time [s]
+    data_submission/7/NAME.mat      variable `spiketrain`, [101, E]: one row of -1, 0, 1 per taxel, then time [s]
 
-Files may be unpacked or in the official zip file, in the folder `stmnist`. The data set has no official split: `load`
-draws one that takes the same share of every digit.
+Files may be extracted or in the official zip file, in the folder `stmnist`. The data set has no official split: `load`
+draws one, stratified by digit.
 Source: See et al., ST-MNIST - the spiking tactile MNIST neuromorphic dataset, arXiv:2005.04319, 2020.
 """
 
@@ -40,32 +40,32 @@ OFFICIAL = 6_953
 NAME = re.compile(r"(?:.*/)?[0-9]/[^./][^/]*\.mat")
 ADVICE = f"Get the data set from {URL}."
 MOST = 200_000
-"""Columns of a recording, a hundred times those of a usual one; keeps a forged size from filling the memory."""
+"""Maximum number of columns of a recording, a hundred times the usual; protects against forged sizes."""
 
 
 @explained
 @dataclass(frozen=True)
 class Options:
-    """Which events of a recording make a sample, and which recordings are the test set.
+    """Selection of events per sample and of the test set.
 
     Raises:
-        ConfigError: an option is unknown or out of range, or no event can lie in the window.
+        ConfigError: an option is unknown or out of range, or the window is invalid.
     """
 
     polarity: Polarity = "on"
-    """"both" has two units for every taxel, "merge" one."""
+    """"both" has two units per taxel, "merge" one."""
     order: Order = "rows"
-    """Whether taxel a is at x = a mod 10, y = a div 10 (rows) or the other way round, as in the original (columns)."""
+    """Order of taxels: taxel a is at x = a mod 10, y = a div 10 (rows) or transposed as in the original (columns)."""
     most_on: int | None = None
-    """Taxels with more ON events in the whole recording than this fall silent, 40 in the original; by default none."""
+    """Taxels with more ON events than this in the whole recording are silenced, 40 in the original; by default none."""
     t0: float = 0.0
     """Start of the sample [ms]."""
     duration: float = 2000.0
-    """Length of the sample [ms]; later events drop out."""
+    """Duration of the sample [ms]; later events are dropped."""
     test_share: float = 0.2
-    """Share of the recordings of every digit that is the test set."""
+    """Fraction of the recordings of every digit in the test set."""
     seed: int = 0
-    """Draws the test set."""
+    """Seed of the split."""
 
     def __post_init__(self) -> None:
         events.check_choice("polarity", self.polarity, events.POLARITIES)
@@ -77,7 +77,7 @@ class Options:
             raise ConfigError(f"test_share must be between 0 and 1, but got {self.test_share}. Pass 0.2 for a fifth.")
 
     def choose(self, recording: Array) -> Array:
-        """The events that these options keep, with times from the start of the sample."""
+        """Return the selected events, with times relative to the start of the sample."""
         kept = recording
         if self.most_on is not None:
             taxels = SIDE * kept["y"] + kept["x"]
@@ -95,15 +95,15 @@ DEFAULT = Options()
 def load(
     split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | str | None = None
 ) -> SpikeTrains:
-    """The samples of a split, sorted by digit and name, kept on disk between calls; `here` is where they lie.
+    """Load the samples of a split, sorted by digit and name, cached on disk; `here` overrides the data folder.
 
-    `tell` hears when the recordings are read, and how many samples are left without an event.
+    `tell` is called with a message when recordings are read, and with the number of samples without an event.
 
     Shapes: channels = 10 * 10 = 100, unit = 10 y + x; twice as many if both polarities are kept.
     Units: times in ms.
 
     Raises:
-        ConfigError: there is no such split, or the options leave nothing of all recordings.
+        ConfigError: the split is unknown, or the options leave no event in any recording.
         DataError: the recordings are missing, or one is damaged.
     """
     _check(split)
@@ -139,7 +139,7 @@ def load(
 
 @explained
 def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
-    """What the recordings are: source, hash, number of all, difference from the official ones, and the split."""
+    """Describe the recordings: source, hash, total number, difference from the official ones, and the split."""
     _check(split)
     files = _files()
     labels = [_label(name) for name in sorted(files.sizes, key=_key)]
@@ -153,10 +153,10 @@ def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
 
 @explained
 def read_mat(data: bytes, name: str) -> Array:
-    """The events of a MATLAB file, ordered by time and then by taxel: taxel a is at x = a mod 10, y = a div 10.
+    """Read the events of a MATLAB file, ordered by time, then taxel: taxel a is at x = a mod 10, y = a div 10.
 
     Raises:
-        DataError: it is damaged or lacks `spiketrain`; this is not [101, E], holds other values than -1, 0 and 1 or
+        DataError: the file is damaged or lacks `spiketrain`; this is not [101, E], has values other than -1, 0 and 1 or
             no events; a time is negative, not finite or out of order.
     """
     table = read_matrix(data, "spiketrain", name, ADVICE, 8 * (TAXELS + 1) * MOST)
@@ -187,7 +187,7 @@ def read_mat(data: bytes, name: str) -> Array:
 
 @explained
 def write_mat(recording: Array) -> bytes:
-    """The MATLAB file of a recording: equal bytes for equal events."""
+    """Return the MATLAB file of a recording; deterministic."""
     if recording.ndim != 1 or not recording.dtype.names:
         raise ShapeError(f"write_mat needs the events of one recording, but got the shape {list(recording.shape)}.")
     table = np.zeros((TAXELS + 1, len(recording)))
@@ -198,12 +198,12 @@ def write_mat(recording: Array) -> bytes:
 
 @explained
 def write_example(here: Path | str, classes: int = 3, samples: int = 10, seed: int = 0) -> None:
-    """Write a made-up data set of this layout into a folder: every class has rows of taxels of its own.
+    """Write a made-up data set in this layout, in which every class has its own rows of taxels.
 
     Args:
-        here: the folder that stands for `stmnist`; it is made.
-        classes: 1 to 10.
-        samples: recordings of every class.
+        here: folder used as `stmnist`; created if missing.
+        classes: number of classes, 1 to 10.
+        samples: number of recordings per class.
     """
     if not 1 <= classes <= 10:
         raise ConfigError(f"There are 1 to 10 digits, but got classes={classes}. Choose a number in between.")

@@ -1,9 +1,9 @@
-"""Spike trains and other arrays that took long to make, kept on disk: found by a hash of all they follow from.
+"""Cache on disk for spike trains and other arrays that are slow to compute, keyed by a hash of their inputs.
 
     $SPIKELOOM_CACHE/spikes/NAME-HASH.npz        (default: the user's cache folder)
 
-A file is written whole and then renamed. It carries a hash of its content; one that does not agree is made again, with
-a warning. It holds plain arrays and is never unpickled.
+A file is written completely and then renamed. It contains a hash of its content; a file that does not match is computed
+again, with a warning. Files hold plain arrays and are never unpickled.
 """
 
 import hashlib
@@ -26,17 +26,17 @@ DAMAGE = (*members.DAMAGE, MemoryError, SyntaxError, TypeError, DataError)
 
 
 def folder() -> Path:
-    """Where spike trains are kept: below $SPIKELOOM_CACHE, or the user's cache folder."""
+    """Return the cache folder: in $SPIKELOOM_CACHE, or in the user's cache."""
     return kept.folder("spikes")
 
 
 @explained
 def stored(name: str, key: str, make: Callable[[], SpikeTrains], empty: bool = False) -> SpikeTrains:
-    """The trains that `make` gives for this key, from disk if they are there; `empty` samples may be allowed.
+    """Return the spike trains for a key, from the cache or from `make`; `empty` allows samples without events.
 
     Raises:
         ConfigError: the folder cannot be written.
-        DataError: `make` gave trains that are not well formed.
+        DataError: `make` returned invalid trains.
     """
     path = _path(name, key)
     if path.exists():
@@ -51,7 +51,7 @@ def stored(name: str, key: str, make: Callable[[], SpikeTrains], empty: bool = F
 
 @explained
 def stored_arrays(name: str, key: str, make: Callable[[], Mapping[str, Array]]) -> dict[str, Array]:
-    """The arrays that `make` gives for this key, by name, from disk if they are there.
+    """Return the arrays for a key, by name, from the cache or from `make`.
 
     Raises:
         ConfigError: the folder cannot be written.

@@ -1,10 +1,10 @@
-"""Sounds in WAV files: chunks that fill the file without a gap, so that no length can be wrong unnoticed.
+"""WAV files: the chunks must fill the file without a gap, so that a wrong length is always detected.
 
     file     "RIFF", size of the rest (4 bytes), "WAVE", then chunks
     chunk    name (4 bytes), size (4 bytes), content, a zero byte if the size is odd
-    fmt      format (2), channels (2), rate (4), bytes a second (4), bytes a frame (2), bits of a sample (2); of the
-             extensible form (format 0xFFFE) 24 bytes more, the format proper in the first two of the last 16
-    data     samples, little-endian, channel after channel: 8 bits from 0 to 255, others with a sign
+    fmt      format (2), channels (2), rate (4), bytes per second (4), bytes per frame (2), bits per sample (2); the
+             extensible form (format 0xFFFE) has 24 bytes more, the actual format in the first two of the last 16
+    data     samples, little-endian, interleaved channels: 8 bits from 0 to 255, others signed
 
 Source: Microsoft, Multimedia Programming Interface and Data Specifications, 1991; New Multimedia Data Types, 1994.
 """
@@ -18,16 +18,16 @@ from .spike_trains import Array
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 GUID = bytes.fromhex("000000001000800000aa00389b71")
-"""The last 14 bytes of a format in the extensible form."""
+"""Last 14 bytes of the subformat GUID in the extensible form."""
 OTHERS = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "ADPCM", 49: "GSM", 80: "MPEG", 85: "MP3"}
 
 
 class WavError(Exception):
-    """Why the bytes are no WAV file that can be read."""
+    """Bytes are not a WAV file that can be read; the message says why."""
 
 
 def read(data: bytes) -> tuple[Array, int, int]:
-    """Samples as float32 with full scale 1, one frame after the other; rate in Hz; number of channels.
+    """Decode a WAV file; return float32 samples with full scale 1, interleaved; rate in Hz; number of channels.
 
     Raises:
         WavError: the file is damaged, empty or compressed.
@@ -56,9 +56,9 @@ def read(data: bytes) -> tuple[Array, int, int]:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names and contents of the chunks, which must end where the file does."""
+    """Yield names and contents of the chunks, which must end where the file does."""
     size = int.from_bytes(data[4:8], "little")
-    if size not in (len(data) - 8, len(data) - 9):  # some writers add a zero byte and do not count it
+    if size not in (len(data) - 8, len(data) - 9):  # some writers add a zero byte that they do not count
         raise WavError(f"announces {size:,} bytes but holds {len(data) - 8:,}")
     place = 12
     while place < size + 8:
@@ -73,7 +73,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _format(content: bytes) -> tuple[int, int, int, int, int]:
-    """Format, channels, rate, bytes of a frame, bits of a sample."""
+    """Return format, channels, rate, bytes per frame and bits per sample."""
     if len(content) < 16:
         raise WavError(f"is a damaged WAV file: its format has {len(content)} bytes")
     form, channels, rate, speed, frame, bits = struct.unpack("<HHIIHH", content[:16])
@@ -95,9 +95,9 @@ def _format(content: bytes) -> tuple[int, int, int, int, int]:
 
 
 def _samples(content: bytes, form: int, bits: int) -> Array:
-    """Samples as float32."""
+    """Return samples as float32."""
     if form == FLOAT:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        with np.errstate(over="ignore"):  # values outside the range of float32 become infinite and are refused
             return np.frombuffer(content, f"<f{bits // 8}").astype(np.float32)
     if bits == 8:
         return (np.frombuffer(content, np.uint8).astype(np.float32) - np.float32(128)) / np.float32(128)
