@@ -1,1 +1,1 @@
-"""Runs: a folder that explains itself, plain training loops, checkpoints that survive anything."""
+"""Training: run folders, training loops, checkpoints."""

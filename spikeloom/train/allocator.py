@@ -1,7 +1,7 @@
-"""Freed memory is kept for the next update.
+"""Reuse of freed memory by the C allocator.
 
-The C library maps every block over 32 MB anew, page by page, which costs more than the fused kernels that fill it.
-Training allocates the same sizes in every update, so a process that trains keeps what it freed.
+By default the C library maps every block over 32 MB anew, page by page, which costs more than the fused kernels that
+fill it. Training allocates the same sizes in every update, so a training process keeps what it freed.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of mallopt's options in malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Tell the GNU C library to reuse freed memory; whether it did (elsewhere nothing happens).
+    """Make the GNU C library reuse freed memory; return whether it does (False on other platforms).
 
     >>> keep_freed_memory() in (True, False)
     True

@@ -1,11 +1,11 @@
-"""Reading what `torch.save` wrote without trusting it: tensors, numbers, strings, None and containers of them.
+"""Safe reader of `torch.save` archives of tensors, numbers, strings, None and containers of them.
 
-    archive = zip, nothing compressed:  NAME/data.pkl, NAME/data/0, NAME/data/1, ..., NAME/byteorder
-    data.pkl = pickle of protocol 2, in which a tensor is a call of a rebuilding function with the name of its storage
+    archive = uncompressed zip:  NAME/data.pkl, NAME/data/0, NAME/data/1, ..., NAME/byteorder
+    data.pkl = pickle of protocol 2, in which a tensor is a call of a rebuild function with the name of its storage
 
-A file may announce anything: a storage larger than what it holds, sizes beyond the storage, functions to call, a place
-in a table of 10^9. `torch.load` believes some of it, so everything is checked here before memory is taken: operations
-and names from short lists, storages as large as their members, sizes within their storages.
+A forged file may declare anything: a storage larger than its content, sizes beyond the storage, functions to call, 10^9
+memo entries. `torch.load` trusts some of it, so everything is checked here before memory is allocated: opcodes and
+names are from allowlists, storages are as large as their members, sizes are within their storages.
 """
 
 import collections
@@ -28,7 +28,7 @@ OPERATIONS = {
     "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "EMPTY_DICT",
     "EMPTY_LIST", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "APPEND", "APPENDS", "SETITEM", "SETITEMS",
 }  # fmt: skip
-"""What a pickle of plain data in protocol 2 is made of; none of these takes memory that the file does not."""
+"""Pickle opcodes of plain data in protocol 2; none of them allocates more memory than the file has."""
 STORAGES = {
     "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
@@ -40,14 +40,14 @@ Storage = tuple[torch.dtype, bytearray]
 
 
 class ArchiveError(ValueError):
-    """Bytes are not an archive of plain data; the message is a part of a sentence."""
+    """Bytes are not an archive of plain data; the message is part of a sentence."""
 
 
 def read(data: bytes) -> Any:
-    """What was saved; tensors on the CPU.
+    """Decode an archive; tensors are on the CPU.
 
     Raises:
-        ArchiveError: it is no archive of `torch.save`, or holds or announces something else.
+        ArchiveError: the data are not an archive of `torch.save`, or hold or declare anything else.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as members:
@@ -66,11 +66,11 @@ _WRONG = (
     pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, ValueError, TypeError, AttributeError,
     LookupError, EOFError, OverflowError, NotImplementedError, RuntimeError, MemoryError,
 )  # fmt: skip
-"""What zipfile, pickle and torch raise at contents that make no sense."""
+"""Errors that zipfile, pickle and torch raise for invalid content."""
 
 
 def _check(members: zipfile.ZipFile, size: int) -> str:
-    """The name of the archive, whose members are checked."""
+    """Check the members of the archive and return its name."""
     listed = members.infolist()
     if len({member.filename for member in listed}) != len(listed):
         raise ArchiveError("two of its members have one name")
@@ -88,7 +88,7 @@ def _check(members: zipfile.ZipFile, size: int) -> str:
 
 
 class _Reader(pickle.Unpickler):
-    """Makes of data.pkl what was saved."""
+    """Unpickler of data.pkl that allows plain data only."""
 
     def __init__(self, members: zipfile.ZipFile, name: str) -> None:
         self.members, self.name = members, name
@@ -102,7 +102,7 @@ class _Reader(pickle.Unpickler):
         self.storages = dict[str, Storage]()
 
     def find_class(self, module: str, name: str) -> Any:
-        """One of the few names that a pickle of plain data has."""
+        """Return one of the few allowed globals."""
         known: dict[tuple[str, str], Callable[..., Any]] = {
             ("torch._utils", "_rebuild_tensor_v2"): _tensor,
             ("torch._utils", "_rebuild_tensor_v3"): _tensor_of_bytes,
@@ -117,7 +117,7 @@ class _Reader(pickle.Unpickler):
         raise ArchiveError(f"it names {module}.{name}")
 
     def persistent_load(self, pid: Any) -> Storage:
-        """A storage: what its member holds, which is as much as it announces."""
+        """Return the content of a storage, whose declared size must match its member."""
         kind, dtype, key, _, count = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
             raise ArchiveError("one of its storages is none")
@@ -130,7 +130,7 @@ class _Reader(pickle.Unpickler):
 
 
 def _tensor(storage: Storage, offset: int, size: Sequence[int], strides: Sequence[int], *_: Any) -> Tensor:
-    """A tensor, with a memory of its own, as `_rebuild_tensor_v2` is called."""
+    """Build a tensor with its own memory; has the signature of `_rebuild_tensor_v2`."""
     return _build(*storage, offset, size, strides)
 
 
@@ -138,15 +138,15 @@ def _tensor_of_bytes(
     storage: Storage, offset: int, size: Sequence[int], strides: Sequence[int], _grad: Any, _hooks: Any, dtype: Any,
     *_: Any,
 ) -> Tensor:  # fmt: skip
-    """The same for types without a kind of storage."""
+    """Build a tensor of a dtype without a storage class; has the signature of `_rebuild_tensor_v3`."""
     if not isinstance(dtype, torch.dtype):
         raise ArchiveError("a tensor has no type")
     return _build(dtype, storage[1], offset, size, strides)
 
 
 def _build(dtype: torch.dtype, content: bytearray, offset: Any, size: Any, strides: Any) -> Tensor:
-    wanted = [offset, *size, *strides]
-    if any(type(number) is not int or number < 0 for number in wanted) or len(size) != len(strides):
+    layout = [offset, *size, *strides]
+    if any(type(number) is not int or number < 0 for number in layout) or len(size) != len(strides):
         raise ArchiveError("a tensor has a shape that is none")
     numbers, here = len(content) // dtype.itemsize, math.prod(size)
     last = offset + sum((length - 1) * stride for length, stride in zip(size, strides, strict=True)) if here else 0
@@ -158,7 +158,7 @@ def _build(dtype: torch.dtype, content: bytearray, offset: Any, size: Any, strid
 
 
 def _inside(contents: Any) -> Iterator[Any]:
-    """Everything in containers in containers."""
+    """Yield all items of nested containers."""
     waiting = [contents]
     while waiting:
         one = waiting.pop()

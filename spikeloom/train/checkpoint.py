@@ -1,11 +1,11 @@
-"""Checkpoints: one file, written atomically, checked on reading, the same bytes for the same contents.
+"""Checkpoints: single files, written atomically, verified on reading, with equal bytes for equal contents.
 
-    file = zip archive of torch.save | "spikeloom sha256 " | 64 hexadecimal digits of all bytes before them
+    file = zip archive of torch.save | "spikeloom sha256 " | 64 hexadecimal digits of all preceding bytes
 
-The seal stands in the comment of the archive, so `torch.load(path, weights_only=True)` reads the file as it is; it is
-read here by `archive`, which checks what the file announces before anything is made of it.
-Before writing, every value is rebuilt from scratch (strings interned, tensors copied to the CPU): two equal contents
-give two equal files, whatever they shared in memory before.
+The hash is stored in the comment of the zip archive, so `torch.load(path, weights_only=True)` reads the file as well;
+here it is read by `archive`, which checks the declared sizes before anything is built.
+Before writing, every value is rebuilt (strings interned, tensors copied to the CPU): equal contents give equal files,
+regardless of shared memory.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ LOST_BEST = "Restore it from a copy, or train again in a new folder: no other fi
 
 
 def remedy(path: Path) -> str:
-    """What to do about a checkpoint that cannot be used."""
+    """Return the advice for a checkpoint that cannot be used."""
     return LOST_BEST if path.name == "best.pt" else REMEDY
 
 
 def save(path: Path, contents: dict[str, Any]) -> None:
-    """Replace `path` by a checkpoint that holds `contents`.
+    """Write `contents` to a checkpoint, replacing an existing file.
 
     Args:
         contents: tensors, numbers, strings and None, in dictionaries, lists and tuples.
@@ -49,7 +49,7 @@ def save(path: Path, contents: dict[str, Any]) -> None:
 
 
 def seal(contents: dict[str, Any]) -> bytes:
-    """The bytes of a checkpoint file."""
+    """Return the bytes of a checkpoint file."""
     buffer = io.BytesIO()
     torch.save(canonical(contents), buffer)
     archive = buffer.getvalue()
@@ -60,10 +60,10 @@ def seal(contents: dict[str, Any]) -> bytes:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, on the CPU.
+    """Load a checkpoint to the CPU.
 
     Raises:
-        CheckpointError: it is missing, damaged, or not a checkpoint of spikeloom.
+        CheckpointError: the file is missing, damaged, or not a checkpoint of spikeloom.
     """
     try:
         with files.opened(path) as stream:
@@ -96,7 +96,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def canonical(value: Any, where: str = "the checkpoint") -> Any:
-    """A copy that shares nothing: equal values give equal bytes when pickled."""
+    """Return a copy without shared references: equal values give equal bytes when pickled."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True).contiguous()
     if isinstance(value, str):
@@ -116,10 +116,10 @@ def canonical(value: Any, where: str = "the checkpoint") -> Any:
 
 
 class Carry:
-    """Tensors that go from one update to the next, such as the state of a network, kept in checkpoints.
+    """Container for tensors that persist between updates, such as the state of a network, and are saved in checkpoints.
 
     Attributes may hold tensors, numbers, strings, None, and tuples, NamedTuples, lists and dictionaries of them;
-    they come back as the types they were.
+    the types are restored.
 
     >>> carry = Carry(state=None)
     >>> carry.state = (torch.ones(1), ())
@@ -146,11 +146,11 @@ class Carry:
             raise AttributeError(f"this Carry has no {name!r}; name it when you create it: Carry({name}=...)")
 
     def state_dict(self) -> dict[str, Any]:
-        """The values, NamedTuples as their class names and items."""
+        """Return the values; NamedTuples are encoded as class name and items."""
         return {name: _encode(value) for name, value in self._values.items()}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device | str | None = None) -> None:
-        """Take the values of `state_dict()`, moved to `device` if one is given."""
+        """Load the values of `state_dict()`, moved to `device` if given."""
         if state.keys() != self._values.keys():
             raise CheckpointError(
                 f"a Carry of {', '.join(self._values)} cannot take the saved {', '.join(state)}. "
@@ -185,14 +185,14 @@ def _decode(value: Any, device: torch.device | str | None) -> Any:
 
 
 def _named_tuple(name: str) -> Any:
-    """The NamedTuple class `module:qualname`, looked up among what is already imported."""
+    """Return the NamedTuple class `module:qualname`, looked up among imported modules only."""
     module, _, path = name.partition(":")
-    found: Any = sys.modules.get(module)
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    if not (isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields")):
+    value: Any = sys.modules.get(module)
+    for name_part in path.split("."):
+        value = getattr(value, name_part, None)
+    if not (isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields")):
         raise CheckpointError(
             f"the checkpoint holds a {path} of {module}, which this program has not imported. "
             "Resume with the version of the task that saved it, or train again."
         )
-    return found
+    return value

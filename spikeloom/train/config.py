@@ -1,8 +1,8 @@
-"""What a task is, and its options as JSON: written in full, read back strictly.
+"""Task protocol, and task options as JSON, saved completely and read strictly.
 
     config.json   {"task": ..., "preset": ..., "seed": ..., "options": {every field of the task's Config}}
 
-A key that is missing, unknown or of another type is an error: a run is never resumed with options that nobody chose.
+A missing or unknown key and a value of another type are errors, so that a run is never resumed with unintended options.
 """
 
 import dataclasses
@@ -20,43 +20,43 @@ from .run import Run
 
 
 class Task(Protocol):
-    """A module of `spikeloom/tasks`, or any object with these six parts. Its docstring describes the experiment.
+    """Module of an experiment, or any object with these six attributes. Its docstring describes the experiment.
 
     `evaluate` returns the test values; a task with a success criterion reports it as `solved`, 0 or 1.
     A published value is `{name: {"value": ..., "source": ..., "note": ...}}`, named as in the test values;
-    under another name it says with "of" which test value it is to be compared with.
+    under another name its "of" names the test value to compare with.
     """
 
     @property
     def Config(self) -> type[Any]:
-        """The frozen dataclass of the task's options; a docstring under a field is its help text."""
+        """Frozen dataclass of the task's options; the docstring of a field is its help text."""
 
     @property
     def PRESETS(self) -> Mapping[str, Any]:
-        """Named configurations, among them `smoke`."""
+        """Named configurations, including `smoke`."""
 
     @property
     def PUBLISHED(self) -> Mapping[str, Mapping[str, Any]]:
-        """The numbers to compare with; may be empty."""
+        """Published values to compare with; may be empty."""
 
     @property
     def train(self) -> Callable[[Any, Run], None]:
-        """`train(config, run)`: builds the parts and calls a loop of `spikeloom.train`."""
+        """Function `train(config, run)` that builds the parts and calls a training loop of `spikeloom.train`."""
 
     @property
     def evaluate(self) -> Callable[[Any, Run], dict[str, float]]:
-        """`evaluate(config, run)`: the test values of the trained model."""
+        """Function `evaluate(config, run)` that returns the test values of the trained model."""
 
     @property
     def plot(self) -> Callable[[Any, Run], None]:
-        """`plot(config, run)`: the figures, through `run.figure`."""
+        """Function `plot(config, run)` that draws the figures with `run.figure`."""
 
 
 def preset(task: Task, name: str, owner: str) -> Any:
-    """The preset of that name.
+    """Return the preset of a given name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such preset.
     """
     if name not in task.PRESETS:
         raise ConfigError(f"{owner} has no preset {name!r}. {choices(name, task.PRESETS)}")
@@ -64,7 +64,7 @@ def preset(task: Task, name: str, owner: str) -> Any:
 
 
 def choices(name: str, available: Iterable[str]) -> str:
-    """The end of an error message about a wrong name: the nearest right one, or all there are."""
+    """Return the end of an error message about a wrong name: the closest match, or all names."""
     names = list(available)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
@@ -72,7 +72,7 @@ def choices(name: str, available: Iterable[str]) -> str:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """Every field of a dataclass, nested ones as dictionaries.
+    """Convert a dataclass to a dictionary, nested ones too.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Config:
@@ -94,10 +94,10 @@ def _plain(value: Any) -> Any:
 
 
 def from_file(kind: type[Any], path: Path) -> Any:
-    """The dataclass that a JSON file of a run folder holds, or None if there is no such file.
+    """Load a dataclass from a JSON file; return None if there is no such file.
 
     Raises:
-        ConfigError: it is no JSON, or does not fit.
+        ConfigError: the file is not valid JSON, or does not match the dataclass.
     """
     try:
         values = files.read_json(path)
@@ -111,10 +111,10 @@ def from_file(kind: type[Any], path: Path) -> Any:
 
 
 def from_json(cls: type[Any], values: Any, where: str) -> Any:
-    """Build dataclass `cls` from what `to_json` wrote.
+    """Build the dataclass `cls` from the output of `to_json`.
 
     Args:
-        where: names the file and the place in it, for messages.
+        where: file and position, for error messages.
 
     Raises:
         ConfigError: a key is missing or unknown, or a value has the wrong type.
@@ -130,7 +130,7 @@ def from_json(cls: type[Any], values: Any, where: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, shortened if it is long or deep.
+    """Return a short representation of a value for messages.
 
     >>> shown("x" * 500)
     "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'"
@@ -152,7 +152,7 @@ def check_keys(values: Mapping[str, Any], names: list[str], where: str) -> None:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the annotated type `hint`, or ConfigError."""
+    """Convert `value` to the annotated type `hint`; raise ConfigError if it does not match."""
     origin, inside = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -198,7 +198,7 @@ def _union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What config.json holds."""
+    """Content of config.json."""
 
     task: str
     preset: str
@@ -207,10 +207,10 @@ class RunConfig:
 
 
 def read(folder: Path) -> RunConfig:
-    """The config.json of a run folder; its options are checked by `from_json` once the task is known.
+    """Read the config.json of a run folder; `from_json` checks its options once the task is known.
 
     Raises:
-        ConfigError: this is no run folder, or the file has a wrong key or value.
+        ConfigError: the folder is not a run folder, or the file has a wrong key or value.
     """
     config: RunConfig | None = from_file(RunConfig, folder / "config.json")
     if config is None:

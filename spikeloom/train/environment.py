@@ -1,4 +1,4 @@
-"""Versions, machine and commit of a run. No host or user names."""
+"""Versions, machine and commit of a run, without host or user names."""
 
 import importlib.metadata
 import os
@@ -13,11 +13,11 @@ import torch
 
 PACKAGES = ("spikeloom", "torch", "numpy", "numba", "scipy", "sympy", "triton")
 DECISIVE = ("python", "packages", "platform", "processor", "torch_threads", "device", "ranks", "commit")
-"""A resumed run is bit-identical if none of these changed."""
+"""Entries of environment.json that determine a result to the last bit."""
 
 
 def describe(device: torch.device, world: int) -> dict[str, Any]:
-    """The content of environment.json."""
+    """Return the content of environment.json."""
     accelerator = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     commit, changed = _commit()
     return {
@@ -37,7 +37,7 @@ def describe(device: torch.device, world: int) -> dict[str, Any]:
 
 
 def where(device: torch.device) -> str:
-    """What computes, in words: a choice that depends on the machine is told.
+    """Describe the device for messages about defaults that depend on the machine.
 
     >>> where(torch.device("cuda"))
     'on cuda'
@@ -46,7 +46,7 @@ def where(device: torch.device) -> str:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What decides about the last bits of a result and has changed, in words.
+    """Describe the changes that may affect the last bits of a result.
 
     >>> differences({"python": "3.11.2"}, {"python": "3.12.0"})
     ['python was 3.11.2, is 3.12.0']
@@ -72,9 +72,9 @@ def _processor() -> str:
 
 
 def _commit() -> tuple[str | None, bool | None]:
-    """The commit this package is checked out from, and whether files differ from it; None where that is not known.
+    """Return the commit of this package and whether there are uncommitted changes; None if unknown.
 
-    A repository of somebody else's, around an installed or copied package, is not taken for ours.
+    A repository of another project around an installed or copied package is ignored.
     """
     package = Path(__file__).resolve().parents[1]
     root = _git(package, "rev-parse", "--show-toplevel")
@@ -87,7 +87,7 @@ def _commit() -> tuple[str | None, bool | None]:
 
 
 def _is_ours(root: Path) -> bool:
-    """Whether a folder holds the project file of spikeloom."""
+    """Return whether a folder is the root of the spikeloom project."""
     try:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""From a task to a finished run folder: create or open, train, evaluate, plot."""
+"""Life of a run folder: create or open, train, evaluate, plot."""
 
 import contextlib
 import json
@@ -20,24 +20,24 @@ ENVIRONMENT = "environment.json"
 
 
 def create(folder: Path, settings: RunConfig, device: torch.device | None = None, rank: int = 0, world: int = 1) -> Run:
-    """A new run in an empty or new folder, with config.json and environment.json.
+    """Create a run in an empty or new folder, with config.json and environment.json.
 
-    Of several processes that ask for the same folder at the same time, one gets it.
+    If several processes ask for the same folder at the same time, only one succeeds.
 
     Raises:
-        ConfigError: the folder is in use, or cannot be made; or the ranks were started with other options.
+        ConfigError: the folder is in use or cannot be created, or the ranks were started with different options.
     """
     run = _run(folder, settings, device, rank, world)
 
     def make() -> None:
-        made = make_empty(folder)
+        created = make_empty(folder)
         try:
             with files.locked(folder):
                 make_empty(folder)  # once more: another process may have been faster
                 run.write_json("config.json", config.to_json(settings))
                 run.write_json(ENVIRONMENT, environment.describe(run.device, world))
         except CheckpointError as error:
-            if made:
+            if created:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
             raise ConfigError(f"{error} Or choose another folder with --out.") from error
@@ -47,10 +47,10 @@ def create(folder: Path, settings: RunConfig, device: torch.device | None = None
 
 
 def make_empty(folder: Path) -> bool:
-    """Make a folder for a run, or accept an empty one; whether it was made.
+    """Create a folder for a run, or accept an empty one; return whether it was created.
 
     Raises:
-        ConfigError: there is something in it, or it cannot be made.
+        ConfigError: the folder is not empty, or cannot be created.
     """
     try:
         if folder.is_file():
@@ -72,10 +72,10 @@ def make_empty(folder: Path) -> bool:
 
 
 def reopen(folder: Path, device: torch.device | None = None, rank: int = 0, world: int = 1) -> Run:
-    """The run of an existing folder.
+    """Open the run of an existing folder.
 
     Raises:
-        ConfigError: it is not a run folder, or its config.json is wrong; or the ranks see other options.
+        ConfigError: the folder is not a run folder, its config.json is invalid, or the ranks see different options.
     """
     return _run(folder, config.read(folder), device, rank, world)
 
@@ -85,23 +85,23 @@ def _run(folder: Path, settings: RunConfig, device: torch.device | None, rank: i
         ranks.check_same(**config.to_json(settings))
     place = device if device is not None else torch.device("cpu")
     made_up = is_made_up(settings.options)
-    kept = json.loads(json.dumps(settings.options))  # as they come back from config.json
+    kept = json.loads(json.dumps(settings.options))  # as read back from config.json
     return Run(
         folder, settings.task, settings.preset, settings.seed, place, rank, world, made_up=made_up, options=kept
     )  # fmt: skip
 
 
 def options(task: Task, folder: Path) -> Any:
-    """The task's Config as recorded in a run folder.
+    """Return the task's Config recorded in a run folder.
 
     Raises:
-        ConfigError: a key or value of config.json is wrong.
+        ConfigError: a key or value of config.json is invalid.
     """
     return config.from_json(task.Config, config.read(folder).options, f"{folder / 'config.json'}: options")
 
 
 def note_resumption(run: Run) -> list[str]:
-    """Add this restart to environment.json; what changed since the run began."""
+    """Record this restart in environment.json; return what changed since the run began."""
     tidy(run.folder)
     now = environment.describe(run.device, run.world)
     before = _environment(run) or dict(now)
@@ -112,13 +112,13 @@ def note_resumption(run: Run) -> list[str]:
 
 
 def _environment(run: Run) -> dict[str, Any]:
-    """environment.json, or nothing if it was lost: no result depends on it."""
+    """Return environment.json, or {} if it is missing: no result depends on it."""
     known: dict[str, Any] = run.read_json(ENVIRONMENT) if (run.folder / ENVIRONMENT).exists() else {}
     return known
 
 
 def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
-    """Evaluate with fresh generators and write result.json; what it holds. Rank 0 only.
+    """Evaluate with fresh generators, write result.json and return its content. Rank 0 only.
 
     Raises:
         TrainingError: a test value is not finite.
@@ -154,29 +154,29 @@ def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
 
 
 def published(task: Task, settings: Any, run: Run) -> Mapping[str, Mapping[str, Any]]:
-    """The numbers that a run with these options can be compared with; none for made-up data.
+    """Return the published values to compare a run with these options with; none for made-up data.
 
-    They are `task.PUBLISHED`, or what the task's own `published(config)` leaves of them.
+    The task can provide its own `published(config)`; otherwise they are `task.PUBLISHED`.
     """
     if run.made_up:
         return {}
-    chosen: Mapping[str, Mapping[str, Any]] = getattr(task, "published", lambda _: task.PUBLISHED)(settings)
-    return chosen
+    values: Mapping[str, Mapping[str, Any]] = getattr(task, "published", lambda _: task.PUBLISHED)(settings)
+    return values
 
 
 def add_data(run: Run) -> None:
-    """Copy what the task says about its data files (activity.json) into environment.json."""
+    """Copy the description of the data files from activity.json to environment.json."""
     if (run.folder / "activity.json").exists():
         data = run.read_json("activity.json").get("data", [])
         run.write_json(ENVIRONMENT, {**_environment(run), "data": data})
 
 
 def train(task: Task, settings: Any, run: Run) -> None:
-    """Train to the end, then on rank 0 evaluate and plot. Goes on where the folder is, whatever that is.
+    """Train to the end, then evaluate and plot on rank 0. Continues from the current state of the folder.
 
     Raises:
         CheckpointError: a file of the run is damaged, or was saved with other options.
-        Terminated: SIGTERM came.
+        Terminated: SIGTERM was received.
     """
     with termination.ends():
         if not ranks.of_first(lambda: _tested(run)):
@@ -188,10 +188,10 @@ def train(task: Task, settings: Any, run: Run) -> None:
 
 
 def finished(run: Run) -> bool:
-    """Whether nothing is left to do in a folder: there are a report, and a result that is not damaged.
+    """Return whether a run is finished: it has a report and a valid result.
 
     Raises:
-        CheckpointError: there are, but the folder is not what its checkpoint was saved with.
+        CheckpointError: they exist, but the folder does not match its checkpoint.
     """
     done = all((run.folder / name).exists() for name in ("report.html", RESULT)) and sound(run.folder, RESULT)
     if done:
@@ -207,10 +207,10 @@ def _tested(run: Run) -> bool:
 
 
 def prepare(run: Run) -> None:
-    """Move damaged informative files aside, and check that the folder is what its checkpoint was saved with.
+    """Move damaged informative files aside, and check that the folder matches its checkpoint.
 
     Raises:
-        CheckpointError: it is not.
+        CheckpointError: the folder does not match.
     """
     tidy(run.folder)
     run.check()

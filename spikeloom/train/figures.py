@@ -1,4 +1,4 @@
-"""The figure of every training run: its learning curves. Imported when a task plots, for matplotlib is slow to load."""
+"""Learning curves of a run. Imported only for plotting, because matplotlib is slow to import."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from .run import Run
 
 
 def to_numpy(tensor: Tensor) -> Any:
-    """Return a tensor as a numpy array, without its history, from whatever device."""
+    """Convert a tensor on any device to a numpy array, without gradient history."""
     return tensor.detach().cpu().numpy()
 
 
@@ -24,14 +24,14 @@ def plot_learning_curves(
     name: str = "learning_curves",
     lines: list[dict[str, Any]] | None = None,
 ) -> None:
-    """Draw learning curves from metrics.jsonl into the run's figures.
+    """Plot learning curves from metrics.jsonl and save them among the figures of a run.
 
     Args:
-        charts: for each label, the metric of each curve by name; charts without a single value are left out.
-        levels: dashed lines of some charts, by name.
+        charts: for each axis label, the metric of each curve by curve name; charts without data are left out.
+        levels: horizontal dashed lines of some charts, by name.
         smooth: length of the moving average in updates.
-        name: of the figure.
-        lines: of the metrics; None: those of the run.
+        name: name of the figure.
+        lines: metrics to plot; None for those of the run.
     """
     lines = run.metrics() if lines is None else lines
     panels = []

@@ -1,8 +1,8 @@
-"""Reading and writing in a run folder so that a reader never sees half a file.
+"""Atomic file access in run folders: a reader never sees a partial file.
 
-A file is written beside its destination, synced, and renamed over it: one rename, so that a process killed at any
-moment leaves either the old file or the new one. Files of a run folder are regular files: a link is neither read nor
-written through, because the folder may come from somebody else.
+A file is written next to its destination, synced, and renamed over it, so that a process killed at any moment leaves
+either the old or the new file. Files of a run folder are regular files: links are neither read nor written through,
+because the folder may come from someone else.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from ..errors import CheckpointError, ConfigError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LARGEST_JSON = 1 << 28
-"""Bytes of the largest JSON file that is read."""
+"""Maximum size in bytes of a JSON file that is read."""
 
 
 def temporary(path: Path) -> Path:
-    """Where `path` is written before it is renamed; always the same place, so that leftovers are overwritten."""
+    """Return the temporary path for `path`; always the same, so that leftovers are overwritten."""
     return path.with_name(f".{path.name}.tmp")
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Create or replace `path` with what `write(stream)` puts into the stream, or leave it as it was.
+    """Create or replace `path` with the bytes that `write(stream)` writes; on an error, `path` is unchanged.
 
     Raises:
         CheckpointError: the file cannot be written, for example because the disk is full, or it is a link, a
@@ -40,14 +40,14 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     try:
         if not path.name or path.is_dir():
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not path.is_symlink() and path.exists() and not path.is_file():  # a rename would take the place of a device
+        if not path.is_symlink() and path.exists() and not path.is_file():  # a rename would replace a device
             raise OSError(errno.EINVAL, "it is no regular file")
         unfinished = temporary(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         for place in (path, unfinished):
             if place.is_symlink():
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        unfinished.unlink(missing_ok=True)  # what a killed process left
+        unfinished.unlink(missing_ok=True)  # left by a killed process
         created = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -67,13 +67,13 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a file if it can be removed."""
-    with contextlib.suppress(OSError):  # the folder itself may be what is broken; the error under way says so
+    """Remove a file if possible."""
+    with contextlib.suppress(OSError):  # the folder itself may be broken; the original error tells
         path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
+    """Make a rename in `folder` durable (fsync)."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -82,19 +82,19 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make what was appended to `path` survive a power cut, if there is such a file."""
+    """Make appended content of `path` durable (fsync), if the file exists."""
     if path.exists():
         sync_folder(path)
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in `folder` meanwhile; a killed process leaves no lock behind.
+    """Lock `folder` against other training processes; the lock ends with the process.
 
-    Where the file system knows no locks, as some network file systems do not, nothing is kept out, which is said.
+    On file systems without locks, such as some network file systems, nothing is locked and a warning is printed.
 
     Raises:
-        ConfigError: another process is training there, or the folder cannot be opened.
+        ConfigError: another process trains in the folder, or it cannot be opened.
     """
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -116,18 +116,18 @@ def locked(folder: Path) -> Iterator[None]:
 
 @functools.cache
 def warn(sentence: str) -> None:
-    """Tell the user once what does not end a command."""
+    """Print a warning."""
     print(f"Warning: {sentence}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """A regular file, for reading.
+    """Open a regular file for reading.
 
     Raises:
-        OSError: it is missing, a link, a folder or a device, or cannot be read.
+        OSError: the file is missing, a link, a folder or a device, or cannot be read.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe without a writer would never open
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe without a writer would block
     try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
@@ -143,10 +143,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_bytes(path: Path, largest: int | None = None) -> bytes:
-    """The contents of a regular file; of one with more than `largest` bytes, an error.
+    """Return the content of a regular file of at most `largest` bytes.
 
     Raises:
-        OSError: as `opened`, or it is too large.
+        OSError: as `opened`, or the file is too large.
     """
     with opened(path) as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -156,7 +156,7 @@ def read_bytes(path: Path, largest: int | None = None) -> bytes:
 
 
 def read_start(path: Path, count: int) -> bytes:
-    """The first bytes of a regular file.
+    """Return the first bytes of a regular file.
 
     Raises:
         OSError: as `opened`.
@@ -166,7 +166,7 @@ def read_start(path: Path, count: int) -> bytes:
 
 
 def reason(error: Exception) -> str:
-    """Why a file cannot be read, in words."""
+    """Describe why a file cannot be read."""
     if isinstance(error, OSError):
         return "it is a link, which is not followed" if error.errno == errno.ELOOP else error.strerror or str(error)
     if isinstance(error, RecursionError):
@@ -177,27 +177,27 @@ def reason(error: Exception) -> str:
 
 
 UNREADABLE = (OSError, ValueError, RecursionError, MemoryError)
-"""What `read_json` and `parse_json` raise."""
+"""Exceptions that `read_json` and `parse_json` raise."""
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file.
+    """Return the value of a JSON file.
 
     Raises:
-        OSError, ValueError, RecursionError, MemoryError: it cannot be read; `reason` puts that into words.
+        OSError, ValueError, RecursionError, MemoryError: the file cannot be read; see `reason`.
     """
     return json.loads(read_bytes(path, LARGEST_JSON).decode())
 
 
 def write_json(path: Path, value: Any) -> str:
-    """Write `value` as indented JSON, atomically; the SHA-256 of the file."""
+    """Write `value` as indented JSON, atomically; return the SHA-256 of the file."""
     data = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
     write_atomic(path, lambda stream: stream.write(data))
     return hashlib.sha256(data).hexdigest()
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file; empty if it cannot be read."""
+    """Return the SHA-256 of a file, or "" if it cannot be read."""
     try:
         return hashlib.sha256(read_bytes(path)).hexdigest()
     except (OSError, MemoryError):
@@ -205,7 +205,7 @@ def digest(path: Path) -> str:
 
 
 def append(path: Path, text: str) -> None:
-    """Add `text` to the end of `path` in one write.
+    """Append `text` to `path` in one write.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -221,7 +221,7 @@ def append(path: Path, text: str) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> CheckpointError:
-    """The error for a file of a run that could not be written, with what to do about it."""
+    """Return the error for a file of a run that could not be written, with advice."""
     if error.errno == errno.ELOOP:
         return CheckpointError(
             f"{path} cannot be written: it, or .{path.name}.tmp beside it, is a link, which is not followed. "

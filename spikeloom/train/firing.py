@@ -1,6 +1,6 @@
-"""Which layers fire while a run trains: observed at its first update and in validations, told when one does not.
+"""Firing rates of the layers during training: observed in the first update and in validations, with warnings.
 
-layers.json   {"observed": [{"update", "during", "layers": [...]}, ...]}: the first observation and the last
+layers.json   {"observed": [{"update", "during", "layers": [...]}, ...]}: first and last observation
 """
 
 import contextlib
@@ -18,24 +18,24 @@ FILE = "layers.json"
 
 
 class Firing:
-    """Observes the layers of a run, keeps what it saw, and tells once what is wrong with a layer.
+    """Monitor of the layers of a run that records rates and warns once about each problem of a layer.
 
     Args:
-        run: whose user is told.
-        modules: what is observed, by name.
+        run: run whose user is warned.
+        modules: modules to observe, by name.
     """
 
     def __init__(self, run: Run, modules: Mapping[str, nn.Module]) -> None:
         self.run = run
         self.watch = Watch(modules if len(modules) > 1 else dict(zip([""], modules.values(), strict=False)))
-        self.told: set[tuple[str, str]] = set()
+        self.reported: set[tuple[str, str]] = set()
 
     @contextlib.contextmanager
     def watching(self, update: int, during: str) -> Iterator[None]:
-        """Observe the calls inside this block.
+        """Observe the calls inside this context.
 
         Args:
-            update: finished updates.
+            update: number of finished updates.
             during: "training" or "validation".
         """
         with self.watch.watching():
@@ -43,7 +43,7 @@ class Firing:
         self.keep(update, during, self.watch.layers())
 
     def keep(self, update: int, during: str, layers: Sequence[LayerActivity]) -> None:
-        """Write an observation down, and tell what is new and wrong in it."""
+        """Record an observation, and warn about new problems."""
         if not layers:
             return
         if self.run.rank == 0:
@@ -51,17 +51,17 @@ class Firing:
             first = [one for one in self._observed()[:1] if one != seen and update]
             self.run.write_json(FILE, {"observed": [*first, seen]})
         for layer in layers:
-            if layer.advice and (layer.name, layer.state) not in self.told:
-                self.told.add((layer.name, layer.state))
+            if layer.advice and (layer.name, layer.state) not in self.reported:
+                self.reported.add((layer.name, layer.state))
                 self.run.tell(f"Warning, at update {update} ({during}): {layer.advice}")
 
     def _observed(self) -> list[Any]:
-        """The observations in the file; none if it is damaged, for it only informs."""
+        """Return the observations in the file, or [] if it is damaged: nothing depends on it."""
         if not (self.run.folder / FILE).exists():
             return []
         try:
-            found = self.run.read_json(FILE)
+            content = self.run.read_json(FILE)
         except CheckpointError:
             return []
-        observed = found.get("observed") if isinstance(found, dict) else None
+        observed = content.get("observed") if isinstance(content, dict) else None
         return observed if isinstance(observed, list) else []

@@ -1,4 +1,4 @@
-"""What a folder is, in the words of a message: the user named it as that of a run, and it is none."""
+"""Description of a folder in messages, where the user passed one that is not a run folder."""
 
 import os
 from collections.abc import Iterable
@@ -7,19 +7,19 @@ from pathlib import Path
 from ..errors import ConfigError
 
 RUN, SERIES, TABLE = "config.json", "seeds.json", "table.json"
-"""What makes a folder that of a run, of several seeds of one, of a table."""
+"""Files that mark the folder of a run, of several seeds of one configuration, and of a table."""
 LEFT = ("result.json", "metrics.jsonl", "environment.json", "summary.json", "checkpoints", "figures", "report.html")
-"""What else a run writes."""
+"""Other files that a run writes."""
 PRINTED = "Name the folder that `spikeloom train` printed."
 
 
 def is_a(folder: Path, kind: str) -> bool:
-    """Whether a folder holds the file that makes it one of a kind; no error if it cannot be looked at."""
+    """Return whether a folder holds the file that marks its kind; False if it cannot be read."""
     return os.path.isfile(folder / kind)
 
 
 def no_run(folder: Path) -> ConfigError:
-    """The error for a folder that is not that of a run: what it is instead, and what to name."""
+    """Return the error for a folder that is not a run folder: what it is, and what to pass instead."""
     return ConfigError(f"{folder} is not a run folder{_instead(folder)}")
 
 
@@ -56,7 +56,7 @@ def _instead(folder: Path) -> str:
 
 
 def _inside(folder: Path) -> Iterable[Path]:
-    """What lies in a folder, in order; nothing if it cannot be read."""
+    """Return the sorted entries of a folder; none if it cannot be read."""
     try:
         return sorted(folder.iterdir())
     except OSError:

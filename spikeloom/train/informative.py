@@ -1,7 +1,7 @@
-"""Files of a run that nothing depends on: one that is damaged is moved aside, which is said, and the run goes on.
+"""Informative files of a run, on which nothing depends: damaged ones are moved aside with a warning.
 
-environment.json, result.json, activity.json, seconds.json and figures/captions.json are for people and reports. What
-evaluation wrote is known by its digests in digests.json: numbers that were changed afterwards are not shown.
+environment.json, result.json, activity.json, seconds.json and figures/captions.json are for people and reports.
+digests.json has the digests of what evaluation wrote: numbers that were changed afterwards are not shown.
 """
 
 import math
@@ -13,11 +13,11 @@ from typing import Any
 from . import files
 
 DAMAGED = ".damaged"
-"""What is appended to the name of a file that was moved aside."""
+"""Suffix of a file that was moved aside."""
 
 
 def tidy(folder: Path) -> list[Path]:
-    """Move damaged informative files of a run folder aside and warn; those that were moved.
+    """Move damaged informative files of a run folder aside and warn; return those files.
 
     Raises:
         CheckpointError: a file cannot be moved.
@@ -29,7 +29,7 @@ def tidy(folder: Path) -> list[Path]:
 
 
 def sound(folder: Path, name: str) -> bool:
-    """Whether an informative file is missing, or can be used: it is well-formed and what evaluation wrote."""
+    """Return whether an informative file is missing or valid: well-formed and as evaluation wrote it."""
     path = folder / name
     if not path.exists() and not path.is_symlink():
         return True
@@ -41,13 +41,13 @@ def sound(folder: Path, name: str) -> bool:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Of the files that the last evaluation wrote, as far as they are known."""
+    """Return the recorded digests of the files that the last evaluation wrote."""
     path = folder / DIGESTS
     try:
-        known = files.read_json(path)
+        digests = files.read_json(path)
     except files.UNREADABLE:
         return {}
-    return {name: text for name, text in known.items() if Path(name).name == name} if is_texts(known) else {}
+    return {name: text for name, text in digests.items() if Path(name).name == name} if is_texts(digests) else {}
 
 
 def _move(path: Path) -> None:
@@ -70,7 +70,7 @@ def _rate(value: Any) -> bool:
 
 
 def is_environment(value: Any) -> bool:
-    """Whether it can be environment.json."""
+    """Return whether a value is a valid environment.json."""
     return isinstance(value, dict) and _is_data(value.get("data", [])) and isinstance(value.get("resumed", []), list)
 
 
@@ -82,7 +82,7 @@ def _is_data(value: Any) -> bool:
 
 
 def is_result(value: Any) -> bool:
-    """Whether it can be result.json."""
+    """Return whether a value is a valid result.json."""
     if not (isinstance(value, dict) and isinstance(value.get("test"), dict)):
         return False
     published = value.get("published", {})
@@ -102,7 +102,7 @@ def is_result(value: Any) -> bool:
 
 
 def is_activity(value: Any) -> bool:
-    """Whether it can be activity.json; see `report.energy.costs`."""
+    """Return whether a value is a valid activity.json; see `report.energy.costs`."""
     if not (isinstance(value, dict) and isinstance(value.get("layers"), list) and _is_data(value.get("data", []))):
         return False
     return all(_number(value.get(name)) for name in ("steps", "dt_ms")) and all(map(_is_layer, value["layers"]))
@@ -120,12 +120,12 @@ def _is_layer(layer: Any) -> bool:
 
 
 def is_seconds(value: Any) -> bool:
-    """Whether it can be seconds.json."""
+    """Return whether a value is a valid seconds.json."""
     return isinstance(value, dict) and _number(value.get("training")) and value["training"] >= 0
 
 
 def is_texts(value: Any) -> bool:
-    """Whether it can be figures/captions.json or digests.json."""
+    """Return whether a value is a valid figures/captions.json or digests.json."""
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 

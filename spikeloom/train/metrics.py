@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line of JSON per logged update, and the few statistics that reports need."""
+"""Metrics of a run in metrics.jsonl, one line of JSON per logged update, and statistics for reports."""
 
 import json
 import math
@@ -13,12 +13,12 @@ from .files import append, read_bytes, reason
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Return the share of samples whose largest logit is that of the label; logits [N, K], labels [N]."""
+    """Return the fraction of samples whose largest logit is that of the label; logits [N, K], labels [N]."""
     return float((logits.detach().argmax(-1) == labels).double().mean())
 
 
 def line(update: int, values: Mapping[str, float]) -> str:
-    """The line `{"update": update, **values}`.
+    """Return the line `{"update": update, **values}`.
 
     Raises:
         TrainingError: a value is not finite.
@@ -29,7 +29,7 @@ def line(update: int, values: Mapping[str, float]) -> str:
 
 
 def write(path: Path, update: int, values: Mapping[str, float]) -> None:
-    """Append one line.
+    """Append one line to the file.
 
     Raises:
         TrainingError: a value is not finite.
@@ -41,8 +41,8 @@ def check_finite(values: Mapping[str, float], update: int, where: str = "", kept
     """Raise TrainingError if a value is infinite or not a number.
 
     Args:
-        where: what else is not a number, to be named as well.
-        kept: a sentence on which checkpoints there are.
+        where: other non-finite quantities to name in the message.
+        kept: a sentence about the existing checkpoints.
     """
     wrong = {name: value for name, value in values.items() if not math.isfinite(value)}
     if wrong:
@@ -51,19 +51,19 @@ def check_finite(values: Mapping[str, float], update: int, where: str = "", kept
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Every line; none if there is no file. A last line that was cut off by a crash is left out.
+    """Return all lines; [] if there is no file. A last line that a crash cut off is left out.
 
     Raises:
-        CheckpointError: the file cannot be read, or a line is not one of metrics.
+        CheckpointError: the file cannot be read, or a line is invalid.
     """
     return parse(contents(path), path)
 
 
 def contents(path: Path) -> bytes:
-    """The bytes of the file; none if there is no file.
+    """Return the bytes of the file; b"" if there is no file.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: the file cannot be read.
     """
     try:
         return read_bytes(path)
@@ -74,12 +74,12 @@ def contents(path: Path) -> bytes:
 
 
 def parse(data: bytes, path: Path) -> list[dict[str, Any]]:
-    """The lines in the contents of a file.
+    """Parse the content of a metrics file.
 
     Raises:
         CheckpointError: a line is not `{"update": N, name: number, ...}`.
     """
-    found = list[dict[str, Any]]()
+    lines = list[dict[str, Any]]()
     for number, text in enumerate(data.split(b"\n")[:-1], 1):
         try:
             values = json.loads(text.decode())
@@ -89,8 +89,8 @@ def parse(data: bytes, path: Path) -> list[dict[str, Any]]:
             raise CheckpointError(
                 f'{path} is damaged in line {number}: it is not an object of "update" and finite numbers. {REMEDY}'
             )
-        found.append(values)
-    return found
+        lines.append(values)
+    return lines
 
 
 AGAIN = "Train again with a lower learning rate, or look for a division by zero in the loss."
@@ -106,10 +106,10 @@ def _is_line(values: Any) -> bool:
 
 
 def up_to(data: bytes, update: int, path: Path) -> bytes:
-    """The lines up to an update: what a resumed run does not write again.
+    """Return the lines up to an update, which a resumed run does not write again.
 
     Raises:
-        CheckpointError: a line is not one of metrics.
+        CheckpointError: a line is invalid.
     """
     lines = parse(data, path)
     kept = [text for text, values in zip(data.split(b"\n"), lines, strict=False) if values["update"] <= update]
@@ -117,22 +117,22 @@ def up_to(data: bytes, update: int, path: Path) -> bytes:
 
 
 def column(lines: Iterable[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
-    """Updates and values of one metric, where it was logged.
+    """Return updates and values of one metric, where it was logged.
 
     >>> column([{"update": 1, "loss": 0.5}, {"update": 2}], "loss")
     ([1], [0.5])
     """
-    found = [(line["update"], line[name]) for line in lines if name in line]
-    return [update for update, _ in found], [value for _, value in found]
+    pairs = [(line["update"], line[name]) for line in lines if name in line]
+    return [update for update, _ in pairs], [value for _, value in pairs]
 
 
 def mean(values: Sequence[float]) -> float:
-    """The arithmetic mean; NaN of nothing."""
+    """Return the arithmetic mean; NaN for no values."""
     return math.fsum(values) / len(values) if values else math.nan
 
 
 def sd(values: Sequence[float]) -> float:
-    """The standard deviation of a sample (n - 1); 0 for one value, NaN for none.
+    """Return the sample standard deviation (n - 1); 0 for one value, NaN for none.
 
     >>> sd([1.0, 2.0, 3.0])
     1.0

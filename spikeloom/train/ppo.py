@@ -9,8 +9,9 @@
                              - entropy_coefficient H
                       L_V = 0.5 mean max((V - R)^2, (V_old + clip(V - V_old, -c, c) - R)^2)
 
-The gradient of this loss for logits and values is written out (`loss`): agents are small, and time goes by operations.
-The last input of an agent is 1 where a game begins, so that a replay forgets where the game did.
+The gradient of this loss for logits and values is written out (`loss`): agents are small, and the run time is dominated
+by the number of operations. The last input of an agent is 1 where a game begins, so that the state is reset there
+during a replay as well.
 Sources: Schulman et al., Proximal policy optimization algorithms, 2017; Schulman et al., High-dimensional continuous
 control using generalized advantage estimation, 2016.
 """
@@ -29,24 +30,24 @@ from . import ranks
 
 
 class Game(Protocol):
-    """B games at once, without a state of its own; see `data.concentration.Concentration`."""
+    """Environment of B parallel games without internal state; see `data.concentration.Concentration`."""
 
     def step(self, table: Any, actions: Tensor) -> tuple[Any, Tensor, Tensor]:
-        """The next table, rewards [B], and where a game is over, [B]."""
+        """Return the next table, rewards [B], and whether each game is over, [B]."""
 
     def observe(self, table: Any) -> Tensor:
-        """Observations, [B, O]."""
+        """Return observations, [B, O]."""
 
     def renew(self, table: Any, over: Tensor, generator: torch.Generator) -> Any:
-        """New games where they are over."""
+        """Start new games where `over` is True."""
 
 
 class RolloutState(NamedTuple):
     """State of games and agent between two rollouts."""
 
     table: Any
-    begins: Tensor  # bool [B], whether nothing was done yet in this game
-    state: State  # of the agent; the batch is the first dimension of all its parts
+    begins: Tensor  # bool [B], whether the game is at its first step
+    state: State  # state of the agent; the batch is the first dimension of all its tensors
 
 
 class Rollout(NamedTuple):
@@ -54,20 +55,20 @@ class Rollout(NamedTuple):
 
     xs: Tensor  # [T, B, O + 1]
     actions: Tensor  # int64 [T, B]
-    log_probs: Tensor  # [T, B], of the actions when they were chosen
-    values: Tensor  # [T + 1, B], expected returns; the last is that of what was seen last
+    log_probs: Tensor  # [T, B], of the actions under the policy that sampled them
+    values: Tensor  # [T + 1, B], value estimates; the last is for the final observation
     rewards: Tensor  # [T, B]
     over: Tensor  # bool [T, B]
     state: State  # before the first step
 
 
 class Minibatch(NamedTuple):
-    """Some games of a rollout, for one update."""
+    """Subset of the games of a rollout, for one update."""
 
     xs: Tensor  # [T, B, O + 1]
     actions: Tensor  # int64 [T, B]
-    log_probs: Tensor  # [T, B], when they were chosen
-    values: Tensor  # [T, B], expected then
+    log_probs: Tensor  # [T, B], under the policy that sampled the actions
+    values: Tensor  # [T, B], value estimates at that time
     advantages: Tensor  # [T, B]
     returns: Tensor  # [T, B]
     state: State  # before the first step
@@ -80,13 +81,13 @@ class PPO:
     Args:
         gamma: discount factor of rewards, 0 to 1.
         gae_lambda: factor of generalised advantage estimation, 0 to 1.
-        epochs, batches: passes over a rollout, and mini-batches of each.
-        clip: c of the policy.
-        value_clip: c of the value; 0: not clipped.
-        value_coefficient, entropy_coefficient: in the loss.
-        max_norm: largest norm of the gradient; 0: any.
-        normalise: advantages have mean 0 and deviation 1 over what was played.
-        value_loss: "squared" as above, or "smooth_l1" in place of the squares.
+        epochs, batches: passes over a rollout, and mini-batches per pass.
+        clip: clipping range c of the policy ratio.
+        value_clip: clipping range c of the value; 0 disables clipping.
+        value_coefficient, entropy_coefficient: weights of the terms of the loss.
+        max_norm: maximum norm of the gradient; 0 disables clipping.
+        normalise: normalise advantages to mean 0 and standard deviation 1 over the rollout.
+        value_loss: "squared" as above, or "smooth_l1" instead of the squares.
 
     Raises:
         ConfigError: a number is out of range.
@@ -116,7 +117,7 @@ class PPO:
             )
 
     def check_games(self, games: int) -> None:
-        """Raise ConfigError if so many games are fewer than mini-batches."""
+        """Raise ConfigError if there are fewer games than mini-batches."""
         if games < self.batches:
             raise ConfigError(f"{games} games cannot make {self.batches} mini-batches of whole games. Use fewer.")
 
@@ -131,11 +132,11 @@ def collect_rollout(
     agent: Callable[[Tensor, State], tuple[Any, State]], game: Game, at: RolloutState, steps: int,
     draws: torch.Generator, deals: torch.Generator, device: torch.device,
 ) -> tuple[Rollout, RolloutState]:  # fmt: skip
-    """Play `steps` steps with actions sampled from the policy; games that are over begin anew.
+    """Run the policy for `steps` steps with sampled actions; games that are over are restarted.
 
     Args:
         agent: xs [T, B, O + 1], state -> (logits [T, B, actions], values [T, B]), state.
-        draws, deals: generators of the actions and of new games.
+        draws, deals: generators for the actions and for new games.
     """
     table, begins, state = at
     kept: list[tuple[Tensor, ...]] = []
@@ -166,22 +167,22 @@ def compute_gae(rollout: Rollout, gamma: float, gae_lambda: float) -> tuple[Tens
     """
     goes_on = (~rollout.over).to(rollout.rewards.dtype)
     deltas = rollout.rewards + gamma * goes_on * rollout.values[1:] - rollout.values[:-1]
-    advantage, found = torch.zeros_like(deltas[0]), []
+    advantage, reversed_advantages = torch.zeros_like(deltas[0]), []
     for delta, on in zip(deltas.flip(0), goes_on.flip(0), strict=True):
         advantage = delta + gamma * gae_lambda * on * advantage
-        found.append(advantage)
-    advantages = torch.stack(found[::-1])
+        reversed_advantages.append(advantage)
+    advantages = torch.stack(reversed_advantages[::-1])
     return advantages, advantages + rollout.values[:-1]
 
 
 def update(
     agent: nn.Module, optimizer: torch.optim.Optimizer, rollout: Rollout, options: PPO, order: torch.Generator
 ) -> dict[str, float]:
-    """Update the agent from a rollout; return the means of the parts of the loss.
+    """Update the agent from a rollout; return the mean of each loss term.
 
     Args:
-        optimizer: of the agent's weights, or of all of them `as_vector`.
-        order: draws which games share a mini-batch.
+        optimizer: optimiser of the agent's weights, or of their single vector (`as_vector`).
+        order: generator used to shuffle games into mini-batches.
 
     Raises:
         ConfigError: there are fewer games than mini-batches.
@@ -196,10 +197,10 @@ def update(
     for _ in range(options.epochs):
         for some in mini_batches(rollout, advantages, returns, options.batches, order):
             (logits, values), _ = agent(some.xs, some.state)
-            sums, *slopes = loss(logits.detach(), values.detach(), some, options)
+            sums, *gradients = loss(logits.detach(), values.detach(), some, options)
             total += sums
-            optimizer.zero_grad(set_to_none=False)  # gradients may be parts of one vector
-            torch.autograd.backward((logits, values), slopes)
+            optimizer.zero_grad(set_to_none=False)  # gradients may be views of one vector
+            torch.autograd.backward((logits, values), gradients)
             ranks.average_gradients(weights)
             if options.max_norm:
                 torch.nn.utils.clip_grad_norm_(weights, options.max_norm, foreach=True)
@@ -212,22 +213,23 @@ def update(
 def mini_batches(
     rollout: Rollout, advantages: Tensor, returns: Tensor, count: int, order: torch.Generator
 ) -> Iterator[Minibatch]:
-    """All games once, shuffled."""
-    chosen = torch.randperm(rollout.actions.shape[1], generator=order).to(rollout.xs.device)
+    """Yield mini-batches that contain every game once, in random order."""
+    indices = torch.randperm(rollout.actions.shape[1], generator=order).to(rollout.xs.device)
     steps = (rollout.xs, rollout.actions, rollout.log_probs, rollout.values[:-1], advantages, returns)
-    shuffled = zip(*(part[:, chosen].tensor_split(count, 1) for part in steps), strict=True)
-    for some, parts in zip(chosen.tensor_split(count), shuffled, strict=True):
+    shuffled = zip(*(part[:, indices].tensor_split(count, 1) for part in steps), strict=True)
+    for some, parts in zip(indices.tensor_split(count), shuffled, strict=True):
         yield Minibatch._make([*parts, map_state(lambda part, some=some: part[some], rollout.state)])
 
 
 @torch.no_grad()
 def loss(logits: Tensor, values: Tensor, games: Minibatch, options: PPO) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums of the smaller gain, L_V, H and where the ratio is clipped, [4]; the gradients of logits and of values.
+    """Compute the sums of min(..), L_V, H and clipped ratios, [4], and the gradients of the mean loss.
 
-        d min(..)/d logits = ratio A (1_action - p), or 0 where the clipped is smaller;   dH/d logits = -p (log p + H)
-        dL_V/dV = V - R, or 0 where the moved value counts; within -1 and 1 for smooth_l1
+        d min(..)/d logits = ratio A (1_action - p), or 0 where the clipped term is smaller
+        dH/d logits = -p (log p + H)
+        dL_V/dV = V - R, or 0 where the clipped value counts; within -1 and 1 for smooth_l1
 
-    Shapes: logits [T, B, actions], values [T, B].
+    Shapes: logits [T, B, actions], values [T, B]; gradients likewise.
     """
     logs = torch.log_softmax(logits, -1)
     chances, taken = logs.exp(), games.actions.unsqueeze(-1)
@@ -236,21 +238,21 @@ def loss(logits: Tensor, values: Tensor, games: Minibatch, options: PPO) -> tupl
     near = ratio.clamp(1 - options.clip, 1 + options.clip)
     gain = ratio * games.advantages
     least = torch.minimum(gain, near * games.advantages)
-    pull = torch.where(gain > least, 0.0, gain).unsqueeze_(-1)  # what is not a number stays so
-    to_logits = (logs + entropy.unsqueeze(-1)).mul_(options.entropy_coefficient).add_(pull).mul_(chances)
-    to_logits.scatter_add_(-1, taken, pull.neg_())
-    cost, to_values = value_cost(values, games.returns, options)
+    grad_gain = torch.where(gain > least, 0.0, gain).unsqueeze_(-1)  # comparison keeps NaN as it is
+    grad_logits = (logs + entropy.unsqueeze(-1)).mul_(options.entropy_coefficient).add_(grad_gain).mul_(chances)
+    grad_logits.scatter_add_(-1, taken, grad_gain.neg_())
+    cost, grad_values = value_cost(values, games.returns, options)
     if options.value_clip:
         moved = values.clamp(games.values - options.value_clip, games.values + options.value_clip)
         own, cost = cost, torch.maximum(cost, value_cost(moved, games.returns, options)[0])
-        to_values = torch.where(own < cost, 0.0, to_values)
+        grad_values = torch.where(own < cost, 0.0, grad_values)
     sums = torch.stack([least, cost, entropy, ratio != near]).sum((1, 2))
     count = values.numel()
-    return sums, to_logits.div_(count), to_values.mul_(options.value_coefficient / count)
+    return sums, grad_logits.div_(count), grad_values.mul_(options.value_coefficient / count)
 
 
 def value_cost(values: Tensor, returns: Tensor, options: PPO) -> tuple[Tensor, Tensor]:
-    """Half the squared error or its smooth form, and the gradient of the values."""
+    """Compute half the squared error, or the smooth L1 loss, and its gradient with respect to the values."""
     error = values - returns
     if options.value_loss == "squared":
         return 0.5 * error.square(), error
@@ -258,7 +260,7 @@ def value_cost(values: Tensor, returns: Tensor, options: PPO) -> tuple[Tensor, T
 
 
 def normal(advantages: Tensor) -> Tensor:
-    """With mean 0 and deviation 1 over the games of all ranks."""
+    """Normalise advantages to mean 0 and standard deviation 1 over the games of all ranks."""
     centred = advantages - ranks.mean_of(advantages.mean())
     count = centred.numel() * ranks.world()
     variance = ranks.mean_of(centred.square().mean()) * count / max(count - 1, 1)

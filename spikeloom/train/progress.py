@@ -1,4 +1,4 @@
-"""Progress of a training run: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a training run: a bar on a terminal, plain lines otherwise."""
 
 import os
 import sys
@@ -11,13 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 INTERVAL = 5.0
 """Seconds between two plain lines."""
 VALIDATION_INTERVAL = 1.0
-"""The same after a validation."""
+"""Seconds between two plain lines, if the second is for a validation."""
 BAR, CLOCK = 40, len("0:00:00")
-"""Characters of the bar at most, and of the time that is left."""
+"""Maximum width of the bar, and width of the remaining time, in characters."""
 
 
 class Reporter:
-    """Shows how far a run is. Silent if `quiet`, as on all ranks but the first."""
+    """Progress display of a run; silent if `quiet`, as on all ranks but the first."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -28,13 +28,13 @@ class Reporter:
         self.bar_task = TaskID(0)
 
     def show(self, update: int, total: int, values: Mapping[str, float]) -> None:
-        """Show `update` of `total`; on plain output, a line every few seconds and at each validation."""
+        """Show `update` of `total`; without a terminal, print a line every few seconds and at each validation."""
         if self.quiet:
             return
         now = time.monotonic()
         if self.began is None:
             self.began = (now, update)
-        if sys.stdout.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):  # which cannot draw twice
+        if sys.stdout.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):  # those cannot redraw
             self._bar(update, total, values)
             return
         validated = any(name.startswith("validation") for name in values)
@@ -78,14 +78,14 @@ class Reporter:
             self.bar.console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
 
 
 def describe(values: Mapping[str, float]) -> str:
-    """Values for a line of output.
+    """Format values for a line of output.
 
     >>> describe({"loss": 0.25, "validation_error": 0.1})
     '  loss 0.25  validation_error 0.1'
@@ -94,7 +94,7 @@ def describe(values: Mapping[str, float]) -> str:
 
 
 def fitting(values: Mapping[str, float], width: int) -> str:
-    """The first values that fit into a width, and dots if there are more.
+    """Format the first values that fit into a width, followed by dots if there are more.
 
     >>> fitting({"loss": 0.25, "accuracy": 0.1, "rate": 10.0}, 26), fitting({"loss": 0.25}, 3)
     ('loss 0.25  accuracy 0.1  …', '')

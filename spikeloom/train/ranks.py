@@ -1,9 +1,9 @@
-"""Several processes that train one model: `torchrun --nproc-per-node 2 -m spikeloom train ...`.
+"""Data-parallel training: `torchrun --nproc-per-node 2 -m spikeloom train ...`.
 
-The batch of an update is the configured batch size times the number of ranks: a task lets every rank draw samples of
-its own (store_recall), or its part of one batch of that size (sequential_mnist). Gradients are averaged before each
-optimiser step, logged values are means over the ranks, all ranks take every decision on the same numbers, and rank 0
-writes. Without torchrun each function does nothing.
+The batch of an update is the configured batch size times the number of ranks: a task lets every rank sample its own
+(store_recall), or take its share of one batch of that size (sequential_mnist). Gradients are averaged before each
+optimiser step, logged values are means over the ranks, all ranks take every decision on the same numbers, and only rank
+0 writes files. Without torchrun every function of this module is a no-op.
 """
 
 import os
@@ -21,23 +21,23 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, SpikeloomError, TrainingError
 
-if TYPE_CHECKING:  # some builds of torch have none
+if TYPE_CHECKING:  # some builds of torch lack it
     from torch.distributed.distributed_c10d import Store
 
 ARRIVAL = 300.0
-"""Seconds in which all ranks must have come."""
+"""Seconds to wait until all ranks have connected."""
 PATIENCE = timedelta(days=7)
-"""How long ranks wait for one that evaluates; a rank that dies is noticed at once, by its closed connection."""
+"""Time that ranks wait for one that evaluates; the death of a rank is noticed at once, by its closed connection."""
 
 
 @contextmanager
 def joined() -> Iterator[tuple[int, int]]:
-    """Join the processes that torchrun started; gives (rank, world), which is (0, 1) without torchrun.
+    """Join the process group of torchrun; yield (rank, world), which is (0, 1) without torchrun.
 
     Raises:
-        ConfigError: the variables of torchrun are incomplete or no numbers, the processes cannot meet, or there are
+        ConfigError: the variables of torchrun are incomplete or not numbers, the processes cannot connect, or there are
             more of them than accelerators.
-        TrainingError: one of the others is lost.
+        TrainingError: another process is lost.
     """
     if "WORLD_SIZE" not in os.environ:
         yield 0, 1
@@ -47,8 +47,8 @@ def joined() -> Iterator[tuple[int, int]]:
         raise ConfigError(f"WORLD_SIZE is set, {', '.join(missing)} is not. Start with torchrun, or unset WORLD_SIZE.")
     processes = _number("WORLD_SIZE", 1, 1 << 20)
     rank, port = _number("RANK", 0, processes - 1), _number("MASTER_PORT", 0, 65_535)
-    # an optimiser imports this module, whose default arguments keep whatever group there is then: a group that is kept
-    # keeps its threads, and a process that ends with them may be aborted
+    # An optimiser imports this module, whose default arguments keep the process group that exists at that time; a group
+    # that is kept alive keeps its threads, and may abort the process at exit. So import it before there is a group.
     from torch.distributed.nn import functional  # noqa: F401
 
     if torch.cuda.is_available():
@@ -72,7 +72,7 @@ def joined() -> Iterator[tuple[int, int]]:
 
 
 def _store(address: str, port: int, processes: int, host: bool) -> "Store":
-    """Where processes find one another."""
+    """Create the store through which the processes connect."""
     from torch._C._distributed_c10d import TCPStore
 
     return TCPStore(
@@ -81,10 +81,10 @@ def _store(address: str, port: int, processes: int, host: bool) -> "Store":
 
 
 def _number(name: str, least: int, most: int) -> int:
-    """The whole number in a variable of torchrun.
+    """Return the whole number in an environment variable of torchrun.
 
     Raises:
-        ConfigError: it is none, or out of range.
+        ConfigError: the value is not a whole number, or out of range.
     """
     text = os.environ[name]
     if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most and len(text) < 9):
@@ -96,19 +96,20 @@ def _number(name: str, least: int, most: int) -> int:
 
 
 def _first_words(error: BaseException) -> str:
-    """The first sentence of a message of torch, without the places in its source."""
+    """Return the first sentence of an error message of torch, without source locations."""
     line = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return re.sub(r"^\[[^\]]*\]\s*", "", line)[:200].rstrip(". ")
 
 
 def meeting(store: "Store", rank: int, processes: int, patience: float = ARRIVAL) -> "Store":
-    """A part of torchrun's store that only the processes of this start know.
+    """Return a prefix of torchrun's store that is unique to this start.
 
-    Processes that are started again find there what those before them wrote, and would connect to the dead. So each
-    says a word that it has drawn, rank 0 answers every word with its own, and waits until all have understood.
+    After a restart, the store still holds the keys of the previous processes, and new processes would connect to the
+    dead ones. So each rank writes a random word, rank 0 answers every word with its own, which becomes the prefix, and
+    waits until all ranks have acknowledged it.
 
     Raises:
-        ConfigError: a process does not come.
+        ConfigError: a process does not connect in time.
     """
     from torch.distributed.distributed_c10d import PrefixStore
 
@@ -135,7 +136,7 @@ def meeting(store: "Store", rank: int, processes: int, patience: float = ARRIVAL
 
 
 def local_device() -> torch.device:
-    """The accelerator of this process, else the CPU.
+    """Return the accelerator of this process, else the CPU.
 
     Raises:
         ConfigError: there are more processes than accelerators.
@@ -153,21 +154,21 @@ def local_device() -> torch.device:
 
 
 def restarted() -> bool:
-    """Whether torchrun started this process anew, after it had lost one (`--max-restarts`)."""
+    """Return whether torchrun restarted this process after a failure (`--max-restarts`)."""
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def world() -> int:
-    """How many processes train together."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """Make a sentence of what torch says when a process is lost.
+    """Convert errors of torch about a lost process to a TrainingError.
 
     Raises:
-        TrainingError: one of the others does not answer any more.
+        TrainingError: another process does not respond.
     """
     try:
         yield
@@ -180,7 +181,7 @@ def _together() -> Iterator[None]:
 
 
 def of_first(function: Callable[[], Any]) -> Any:
-    """What a function returns on rank 0, on every rank; if it raises an error of spikeloom there, all raise it."""
+    """Call a function on rank 0 and return its result on every rank; errors of spikeloom are raised on all ranks."""
     if world() == 1:
         return function()
     value, error = None, None
@@ -198,7 +199,7 @@ def of_first(function: Callable[[], Any]) -> Any:
 
 
 def check_same(**values: Any) -> None:
-    """Raise ConfigError unless every rank was started with the same values; dictionaries are compared item by item."""
+    """Raise ConfigError unless all ranks have the same values; dictionaries are compared item by item."""
     flat = {
         (f"{name}.{key}" if name != "options" else key): item
         for name, value in values.items()
@@ -219,9 +220,9 @@ def check_same(**values: Any) -> None:
 
 
 def average_gradients(parameters: nn.Module | Iterable[Tensor]) -> None:
-    """Replace every gradient by its mean over the ranks: call it between `backward()` and `optimizer.step()`.
+    """Replace every gradient by its mean over the ranks; to be called between `backward()` and `optimizer.step()`.
 
-    A parameter without a gradient on some rank counts as zero there. All of one kind travel together.
+    A gradient that is None on some rank counts as zero. Gradients of one type are reduced together.
     """
     if world() == 1:
         return
@@ -238,12 +239,12 @@ def average_gradients(parameters: nn.Module | Iterable[Tensor]) -> None:
             dist.all_reduce(total)
         total /= world()
         parts = torch.split(total, [gradient.numel() for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
+        for gradient, mean_part in zip(gradients, parts, strict=True):
+            gradient.copy_(mean_part.view_as(gradient))
 
 
 def average_buffers(module: nn.Module) -> None:
-    """Replace statistics that a module keeps, as batch normalisation does, by their means over the ranks."""
+    """Replace floating point buffers, such as batch norm statistics, by their means over the ranks."""
     if world() == 1:
         return
     for buffer in module.buffers():
@@ -254,7 +255,7 @@ def average_buffers(module: nn.Module) -> None:
 
 
 def mean(values: Mapping[str, float]) -> dict[str, float]:
-    """The same dictionary with every value averaged over the ranks; all ranks must have the same keys."""
+    """Average every value over the ranks; all ranks must have the same keys."""
     if world() == 1:
         return dict(values)
     totals = torch.tensor([values[name] for name in sorted(values)], dtype=torch.float64)
@@ -264,9 +265,10 @@ def mean(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def mean_of(tensor: Tensor) -> Tensor:
-    """The mean of a tensor over the ranks, for losses that are not linear in the batch.
+    """Return the mean of a tensor over the ranks, for losses that are not linear in the batch.
 
-    Its gradient goes to this rank's tensor undivided: with `average_gradients` that makes the gradient of the whole.
+    The gradient passes to the tensor of this rank undivided; `average_gradients` then gives the gradient of the total
+    loss.
     """
     if world() == 1:
         return tensor
@@ -277,7 +279,7 @@ def mean_of(tensor: Tensor) -> Tensor:
 
 
 def copy_from_first(module: nn.Module) -> None:
-    """Give every rank the parameters and buffers of rank 0."""
+    """Copy the parameters and buffers of rank 0 to all ranks."""
     if world() == 1:
         return
     for tensor in [*module.parameters(), *module.buffers()]:
@@ -286,27 +288,27 @@ def copy_from_first(module: nn.Module) -> None:
 
 
 def gather(value: Any) -> list[Any]:
-    """`value` of every rank, in order, on every rank."""
+    """Return `value` of every rank, in order, on every rank."""
     if world() == 1:
         return [value]
-    found: list[Any] = [None] * world()
+    values: list[Any] = [None] * world()
     with _together():
-        dist.all_gather_object(found, value)
-    return found
+        dist.all_gather_object(values, value)
+    return values
 
 
 def shared(value: Any) -> Any:
-    """`value` of rank 0, on every rank."""
+    """Return `value` of rank 0 on every rank."""
     if world() == 1:
         return value
-    found = [value]
+    values = [value]
     with _together():
-        dist.broadcast_object_list(found, src=0)
-    return found[0]
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def barrier() -> None:
-    """Wait until every rank is here."""
+    """Wait for all ranks."""
     if world() > 1:
         with _together():
             dist.barrier()

@@ -1,11 +1,11 @@
-"""A run: a folder that explains itself, and everything random that happens in it.
+"""Run: a folder with everything about one training run, and its random generators.
 
     config.json  environment.json  metrics.jsonl  checkpoints/{last,best}.pt  result.json  figures/  report.html
 
-A checkpoint holds the `state_dict` of every part, every generator, the number of finished updates, the options, the
-best value so far, and a digest of metrics.jsonl up to there (see `saved`): whatever decides how training goes on. A run
-that was killed at any moment goes on from there and ends with the same bytes as one that was not. Elapsed time is no
-part of that and lives in `seconds.json`.
+A checkpoint holds the `state_dict` of every part, all generators, the number of finished updates, the options, the best
+value so far, and a digest of metrics.jsonl up to there (see `saved`): everything that determines the further training.
+A run that was killed at any moment resumes from there and ends with the same bytes as an uninterrupted one. Elapsed
+time is not part of it and is stored in `seconds.json`.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ FORMAT = 1
 
 
 class Part(Protocol):
-    """Whatever must survive a restart: a module, an optimiser, a sampler, a `Carry`."""
+    """Object that is saved in checkpoints: a module, an optimiser, a sampler, a `Carry`."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -42,7 +42,7 @@ class Part(Protocol):
 
 
 class Figure(Protocol):
-    """What `Run.figure` takes: a matplotlib Figure, or a film of several."""
+    """Argument of `Run.figure`: a matplotlib Figure, or an animation."""
 
     def savefig(self, fname: Any, *, dpi: float, bbox_inches: str) -> Any: ...
 
@@ -54,18 +54,18 @@ class Run:
     """One training run of one task in its folder.
 
     Args:
-        folder: where everything is kept; made on the first write.
-        task, preset, seed: what is trained, as recorded in every checkpoint.
-        device: where the parts live.
-        rank, world: this process and their number (see `spikeloom.train.ranks`); only rank 0 writes.
-        quiet: no progress lines.
-        made_up: it is given made-up data in place of a data set, which its figures say.
-        options: those of the task, as in config.json; they become part of every checkpoint, and a checkpoint that was
-            saved with others is refused.
+        folder: folder of the run; created on the first write.
+        task, preset, seed: identity of the run, recorded in every checkpoint.
+        device: device of the parts.
+        rank, world: process index and number of processes (see `spikeloom.train.ranks`); only rank 0 writes files.
+        quiet: suppress progress output.
+        made_up: whether the run uses made-up data in place of a data set, which its figures state.
+        options: task options, as in config.json; saved in every checkpoint, and a checkpoint that was saved with other
+            options is refused.
 
     Attributes:
-        written: digests of what `write_json` wrote, by name.
-        best: the value by which `checkpoints/best.pt` was chosen; set it before `save_best`. None: by none.
+        written: digests of the files written by `write_json`, by name.
+        best: value by which `checkpoints/best.pt` was selected, or None; set it before `save_best`.
 
     >>> run = Run(Path("runs/example"), task="example", preset="smoke", seed=3)
     >>> run.generator("input") is run.generator("input")
@@ -97,12 +97,12 @@ class Run:
         self._reporter = Reporter(quiet=self.quiet or self.rank > 0)
 
     def generator(self, purpose: str, *, shared: bool = False, seed: int | None = None) -> torch.Generator:
-        """The generator for one purpose: its own stream for each seed, purpose and rank, kept in every checkpoint.
+        """Return the generator for a purpose: an independent stream per seed, purpose and rank, saved in checkpoints.
 
         Args:
-            purpose: what is drawn from it.
-            shared: all ranks have the stream of rank 0: what is drawn from it in step is the same everywhere.
-            seed: instead of the run's, for what shall be the same in runs of several seeds.
+            purpose: what it is used for.
+            shared: use the stream of rank 0 on all ranks, so that all draw the same numbers.
+            seed: seed to use instead of the run's, for randomness that is the same in runs with different seeds.
         """
         if purpose not in self._generators:
             number = self.seed if seed is None else seed
@@ -112,18 +112,18 @@ class Run:
         return self._generators[purpose]
 
     def restore(self, **parts: Part) -> int:
-        """Load `checkpoints/last.pt` into the parts and generators; how many updates are finished (0: a new run).
+        """Load `checkpoints/last.pt` into the parts and generators; return the number of finished updates (0: new run).
 
-        Lines of metrics.jsonl after that update are dropped: they will be written again. Another number of ranks may go
-        on: ranks that were not there take over the parts of one that was, and draw from streams of their own.
+        Later lines of metrics.jsonl are dropped: they will be written again. The number of ranks may change: new ranks
+        load the parts of an old one, and get new random streams.
 
         Raises:
-            CheckpointError: the checkpoint is damaged or was taken away, or belongs to another run or other parts.
+            CheckpointError: the checkpoint is damaged or missing, or belongs to another run or other parts.
         """
         self._mark = time.monotonic()
         finished = 0
         contents: dict[str, Any] | None = None
-        if ranks.shared(self._path("last").exists()):  # others may look before it is written, or from another machine
+        if ranks.shared(self._path("last").exists()):  # other ranks may look too early, or on another machine
             contents = self._load("last", parts, exact=True)
             finished = contents["update"]
             shared, everyone = set(contents.get("shared", ())), contents["ranks"]
@@ -135,7 +135,7 @@ class Run:
                     self._generators[purpose] = _stream(f"{generator.initial_seed()}/after {finished} updates")
             self.last_saved, self.best = finished, contents.get("best")
             self._kept = {**contents.get("files", {}), **self._kept}
-        elif ranks.shared((self.folder / "seconds.json").exists()):  # which is written after the first checkpoint
+        elif ranks.shared((self.folder / "seconds.json").exists()):  # written after the first checkpoint
             raise CheckpointError(
                 f"{self._path('last')} is missing, but the run had been saved. Restore the file, or train anew with "
                 "another --out."
@@ -148,7 +148,7 @@ class Run:
         return finished
 
     def _restore_files(self, contents: dict[str, Any] | None) -> None:
-        """Check best.pt, and bring metrics.jsonl back to where the checkpoint was saved."""
+        """Check best.pt, and truncate metrics.jsonl to the state at the checkpoint."""
         if contents is not None:
             if contents.get("best") is not None:
                 self._read("best")
@@ -156,36 +156,36 @@ class Run:
                 print(f"Note: {name} was {was} when the run was saved, and is {now} now.", flush=True)
             if not (self.folder / "seconds.json").exists():
                 files.warn(f"{self.folder / 'seconds.json'} is missing: the time of training counts from here.")
-        found, kept = self._metrics_until(contents)
-        if kept != found:
+        content, kept = self._metrics_until(contents)
+        if kept != content:
             files.write_atomic(self._metrics_path, lambda stream: stream.write(kept))
         self._logged, self._logged_bytes = hashlib.sha256(kept), len(kept)
 
     def _metrics_until(self, contents: dict[str, Any] | None) -> tuple[bytes, bytes]:
-        """metrics.jsonl, and how it begins up to a checkpoint."""
+        """Return the content of metrics.jsonl, and its beginning up to a checkpoint."""
         path = self._metrics_path
-        found = metrics.contents(path)
+        content = metrics.contents(path)
         if contents is None:
-            return found, b""
+            return content, b""
         if (recorded := contents.get("metrics")) is None:
-            return found, metrics.up_to(found, contents["update"], path)
-        kept = found[: recorded["bytes"]]
+            return content, metrics.up_to(content, contents["update"], path)
+        kept = content[: recorded["bytes"]]
         if hashlib.sha256(kept).hexdigest() != recorded["sha256"]:
             short = "is missing or lacks its last lines" if len(kept) < recorded["bytes"] else "has been changed"
             raise CheckpointError(
                 f"{path} {short}: it is not what it was at update {contents['update']}, when {self._path('last').name} "
                 f"was saved. {metrics.REMEDY}"
             )
-        return found, kept
+        return content, kept
 
     def check(self, *, exact: bool = True) -> None:
-        """Check that the folder is what `checkpoints/last.pt` was saved with: options, metrics, kept files.
+        """Check that the folder matches `checkpoints/last.pt`: options, metrics, kept files.
 
         Args:
-            exact: options that may change when a run goes on (`saved.MAY_CHANGE`) count as well.
+            exact: also compare options that may change on resumption (`saved.MAY_CHANGE`).
 
         Raises:
-            CheckpointError: it is not, or the checkpoint is damaged.
+            CheckpointError: the folder does not match, or the checkpoint is damaged.
         """
         if self._path("last").exists():
             contents = checkpoint.load(self._path("last"))
@@ -193,10 +193,10 @@ class Run:
             self._metrics_until(contents)
 
     def save(self, update: int, **parts: Part) -> None:
-        """Replace `checkpoints/last.pt` after `update` finished updates.
+        """Save the parts to `checkpoints/last.pt` after `update` finished updates.
 
         Raises:
-            CheckpointError: it cannot be written (the one before is kept), or the ranks hold different models.
+            CheckpointError: writing failed (the previous checkpoint is kept), or the ranks hold different models.
         """
         self._save("last", update, parts)
         self.last_saved = update
@@ -204,19 +204,19 @@ class Run:
             files.write_json(self.folder / "seconds.json", {"training": round(self._clock(), 3)})
 
     def save_best(self, update: int, **parts: Part) -> None:
-        """Replace `checkpoints/best.pt`: the parts to evaluate."""
+        """Save the parts to `checkpoints/best.pt`, for evaluation."""
         self._save("best", update, parts)
 
     def load_best(self, **parts: Part) -> int:
-        """Load `checkpoints/best.pt` into some or all of its parts; the update it was saved at.
+        """Load `checkpoints/best.pt` into some or all of its parts; return the update at which it was saved.
 
         Raises:
-            CheckpointError: it is missing or damaged, or lacks a part.
+            CheckpointError: the checkpoint is missing or damaged, or lacks a part.
         """
         return int(self._load("best", parts, exact=False)["update"])
 
     def load_last(self, **parts: Part) -> int:
-        """As `load_best`, from `checkpoints/last.pt`; generators and metrics stay as they are."""
+        """Load `checkpoints/last.pt` into some or all of its parts; generators and metrics stay unchanged."""
         return int(self._load("last", parts, exact=False)["update"])
 
     def log(self, update: int, **values: float) -> None:
@@ -235,7 +235,7 @@ class Run:
             self._logged_bytes += len(text.encode())
 
     def kept(self) -> str:
-        """For a run that cannot go on: which checkpoints there are, as a sentence and a space."""
+        """Return a sentence about the existing checkpoints, and a space, for the error of a run that stops."""
         if self.last_saved is not None:
             return "The last checkpoint is kept. "
         if self._path("best").exists():
@@ -243,11 +243,11 @@ class Run:
         return "There is no checkpoint yet. "
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, oldest first."""
+        """Return the lines of metrics.jsonl, oldest first."""
         return metrics.read(self._metrics_path)
 
     def logged(self, update: int, name: str) -> float:
-        """A value of an update, from metrics.jsonl.
+        """Return a logged value of an update from metrics.jsonl.
 
         Raises:
             CheckpointError: there is no such line.
@@ -258,7 +258,7 @@ class Run:
         raise CheckpointError(f"{self._metrics_path} has no {name} of update {update}. {metrics.REMEDY}")
 
     def figure(self, name: str, figure: Figure, caption: str = "", kind: Literal["png", "gif"] = "png") -> None:
-        """Write `figures/NAME.png`, or .gif for a film; the report shows it above its caption."""
+        """Write `figures/NAME.png`, or .gif for an animation; the report shows it with its caption."""
         if self.rank > 0:
             return
         if self.made_up:
@@ -270,10 +270,10 @@ class Run:
         files.write_json(self.folder / "figures" / "captions.json", {**captions, name: caption})
 
     def write_json(self, name: str, value: Any, *, kept: bool = False) -> None:
-        """Write `value` as JSON into the folder, atomically (rank 0).
+        """Write `value` as JSON into the folder, atomically (rank 0 only).
 
         Args:
-            kept: training depends on it: from now on a checkpoint is refused if the file is another one.
+            kept: training depends on the file: from now on a checkpoint is refused if the file differs.
         """
         if self.rank == 0:
             self.written[name] = files.write_json(self.folder / name, value)
@@ -281,10 +281,10 @@ class Run:
                 self._kept[name] = self.written[name]
 
     def read_json(self, name: str) -> Any:
-        """Read a JSON file of the folder.
+        """Read a JSON file from the folder.
 
         Raises:
-            CheckpointError: it is missing or damaged.
+            CheckpointError: the file is missing or damaged.
         """
         try:
             return files.read_json(self.folder / name)
@@ -295,23 +295,23 @@ class Run:
             ) from error
 
     def progress(self, update: int, total: int, **values: float) -> None:
-        """Tell the user: a bar on a terminal, plain lines otherwise."""
+        """Show the progress: a bar on a terminal, plain lines otherwise."""
         self._reporter.show(update, total, values)
 
     def tell(self, text: str) -> None:
-        """Tell the user a sentence; on all ranks but the first, nothing."""
+        """Print a sentence for the user (rank 0 only)."""
         self._reporter.tell(text)
 
     def close(self) -> None:
-        """End the progress bar, if there is one."""
+        """Close the progress bar, if there is one."""
         self._reporter.close()
 
     def seconds(self) -> float:
-        """Seconds spent in training up to the last `save`, over all restarts."""
+        """Return the seconds of training up to the last `save`, over all restarts."""
         return float(self.read_json("seconds.json")["training"]) if self._exists("seconds.json") else 0.0
 
     def fresh(self) -> "Run":
-        """The same run with generators as on the first day: evaluation then never depends on how training went."""
+        """Return the run with newly seeded generators, so that evaluation does not depend on the training before."""
         return dataclasses.replace(self)
 
     @property
@@ -359,13 +359,13 @@ class Run:
         return {"format": FORMAT, "task": self.task, "preset": self.preset, "seed": self.seed}
 
     def _digest(self) -> None:
-        """Know what metrics.jsonl holds, if nothing was restored."""
+        """Compute the digest of metrics.jsonl, if nothing was restored."""
         if self._logged is None:
-            found = metrics.contents(self._metrics_path)
-            self._logged, self._logged_bytes = hashlib.sha256(found), len(found)
+            content = metrics.contents(self._metrics_path)
+            self._logged, self._logged_bytes = hashlib.sha256(content), len(content)
 
     def _read(self, name: str) -> dict[str, Any]:
-        """The contents of a checkpoint of this run."""
+        """Load a checkpoint of this run."""
         path = self._path(name)
         last = self._path("last")
         if name == "best" and not path.exists() and last.exists() and checkpoint.load(last).get("best") is not None:
@@ -429,7 +429,7 @@ class Run:
             ) from error
 
     def _of_rank(self, saved: list[dict[str, Any]]) -> dict[str, Any]:
-        """What this rank saved; for one that was not there, what another did."""
+        """Return the saved state of this rank; for a new rank, that of an old one."""
         return saved[self.rank % len(saved)]
 
     def _give(self, path: Path, key: str, part: Part, state: Any) -> None:
@@ -445,14 +445,14 @@ class Run:
 
 
 def check_numbers(parts: Mapping[str, Part], update: int, kept: str = "") -> None:
-    """Check the learned values of the parts.
+    """Check that the learned values of the parts are finite and in range.
 
     Args:
         kept: as `metrics.check_finite`.
 
     Raises:
-        TrainingError: a parameter is infinite or not a number, or a value of a neuron has left its range.
-        ConfigError: the latter before the first update.
+        TrainingError: a parameter is infinite or NaN, or a value of a neuron is out of range.
+        ConfigError: the latter, before the first update.
     """
     for key, part in parts.items():
         if isinstance(part, nn.Module) and (wrong := saved.not_a_number(part)):
@@ -474,10 +474,10 @@ def check_numbers(parts: Mapping[str, Part], update: int, kept: str = "") -> Non
 
 
 def _stream(address: str) -> torch.Generator:
-    """A generator that is seeded by a text."""
+    """Return a generator seeded by a string."""
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(address.encode()).digest()[:8], "little") >> 1)
 
 
 def _is_common(part: Part) -> bool:
-    """Whether a part is the same on every rank and therefore kept once."""
+    """Return whether a part is the same on every rank and therefore saved once."""
     return isinstance(part, nn.Module | Optimizer)

@@ -1,11 +1,12 @@
-"""What a checkpoint of a run holds: whether it is one, was saved with the options of the run, and fits the parts.
+"""Validation of checkpoint contents: structure, options of the run, and fit with the parts.
 
     {"format", "task", "preset", "seed", "update", "options", "metrics": {"bytes", "sha256"}, "best", "shared",
      "files": {name: sha256}, "parts": {name: state},
      "ranks": [{"generators": {purpose: state}, "parts": {name: state}}, ...]}
 
-`metrics` is what metrics.jsonl began with at that time, `best` the value of checkpoints/best.pt, and `files` what
-`Run.write_json(..., kept=True)` wrote. Checkpoints of earlier versions have none of these, and no options.
+`metrics` describes the beginning of metrics.jsonl at that time, `best` is the value of checkpoints/best.pt, and `files`
+are those written by `Run.write_json(..., kept=True)`. Checkpoints of earlier versions have none of these, and no
+options.
 """
 
 import json
@@ -21,18 +22,18 @@ from torch.optim import Optimizer
 from .checkpoint import Carry
 
 MAY_CHANGE = ("updates", "epochs", "minutes", "checkpoint_every")
-"""Options that may change in config.json when a run goes on: how long it goes on, and how often it is saved."""
+"""Options that may change in config.json on resumption: duration of the training and checkpoint interval."""
 KINDS: dict[str, type | tuple[type, ...]] = {
     "format": int, "task": str, "preset": str, "seed": int, "update": int, "parts": dict, "ranks": list,
     "shared": list, "files": dict, "options": (dict, type(None)), "metrics": dict, "best": (float, int, type(None)),
 }  # fmt: skip
 OPTIONAL = ("shared", "files", "options", "metrics", "best")
 MISFITS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
-"""What loading a state raises that does not fit."""
+"""Exceptions raised when a state that does not fit is loaded."""
 
 
 def flaw(contents: Mapping[str, Any]) -> str | None:
-    """What is wrong with the contents of a checkpoint, as the end of a sentence; None: nothing."""
+    """Return what is wrong with the contents of a checkpoint, as the end of a sentence, or None."""
     for name, kind in KINDS.items():
         if name not in contents:
             if name in OPTIONAL:
@@ -68,7 +69,7 @@ def flaw(contents: Mapping[str, Any]) -> str | None:
 
 
 def changed(saved: Mapping[str, Any] | None, options: Mapping[str, Any] | None) -> dict[str, tuple[Any, Any]]:
-    """Options with another value than in a checkpoint: (saved, now). One that only one of them has is left out."""
+    """Return the options that differ from a checkpoint as (saved, now); options on one side only are left out."""
     if saved is None or options is None:
         return {}
     return {
@@ -82,7 +83,7 @@ def give(part: Any, state: Any, device: torch.device) -> None:
     """Load a state into a part.
 
     Raises:
-        CheckpointError, or one of MISFITS: it does not fit.
+        CheckpointError, or one of MISFITS: the state does not fit.
     """
     if isinstance(part, Carry):
         part.load_state_dict(state, device)
@@ -106,7 +107,7 @@ def give(part: Any, state: Any, device: torch.device) -> None:
 
 
 def _check_groups(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Raise ValueError if options of an optimiser are of another type than its own."""
+    """Raise ValueError if options of an optimiser have another type than before."""
     own = optimizer.state_dict()
     if not (isinstance(state.get("state"), dict) and isinstance(state.get("param_groups"), list)):
         raise ValueError("it is not the state of an optimiser")
@@ -121,7 +122,7 @@ def _check_groups(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
 
 
 def _check_moments(optimizer: Optimizer) -> None:
-    """Raise ValueError unless what an optimiser keeps of a parameter has its shape, or is a number."""
+    """Raise ValueError unless optimiser state has the shape of its parameter, or is a number."""
     for parameter, kept in optimizer.state.items():
         for name, value in kept.items():
             fits = not isinstance(value, Tensor) or value.dim() == 0 or value.shape == parameter.shape
@@ -130,7 +131,7 @@ def _check_moments(optimizer: Optimizer) -> None:
 
 
 def _check_alike(own: Any, other: Any, where: str) -> None:
-    """Raise ValueError unless two states have the same keys and types; the lengths of tensors may differ."""
+    """Raise ValueError unless two states have the same keys and types; tensors may differ in length."""
     if own is None:
         return
     if isinstance(own, Tensor):
@@ -154,7 +155,7 @@ def _check_alike(own: Any, other: Any, where: str) -> None:
 
 
 def not_a_number(module: nn.Module) -> str | None:
-    """The name of the first parameter that holds what is infinite or not a number; None: there is none.
+    """Return the name of the first parameter with an infinite or NaN value, or None.
 
     >>> layer = nn.Linear(2, 1)
     >>> not_a_number(layer) is None
@@ -168,7 +169,7 @@ def not_a_number(module: nn.Module) -> str | None:
 
 
 def wrong_gradient(module: nn.Module) -> str | None:
-    """The name of the first parameter whose gradient holds what is infinite or not a number; None: there is none."""
+    """Return the name of the first parameter whose gradient has an infinite or NaN value, or None."""
     return _first_wrong(
         {
             name: value.grad
@@ -185,7 +186,7 @@ def _first_wrong(tensors: Mapping[str, Tensor]) -> str | None:
             kinds.setdefault((tensor.device, tensor.dtype), {})[name] = tensor
     for some in kinds.values():
         largest = torch.stack(list(torch._foreach_norm(list(some.values()), math.inf)))
-        finite = largest.isfinite().tolist()  # once for all: a GPU answers slowly
+        finite = largest.isfinite().tolist()  # one transfer for all: a GPU has a high latency
         if not all(finite):
             return next(name for name, fine in zip(some, finite, strict=True) if not fine)
     return None

@@ -1,4 +1,4 @@
-"""How a learning rate falls and when a training run has had its time."""
+"""Learning rate schedules and time limits."""
 
 import time
 from collections.abc import Callable
@@ -15,13 +15,13 @@ def step_decay(update: int, lr: float, decay: float, every: int) -> float:
     """Return the learning rate of an update: lr * decay ** (update // every).
 
     Args:
-        update: how many updates are finished.
+        update: number of finished updates.
         lr: learning rate of the first update, > 0.
-        decay: factor after every `every` updates, > 0; 1 for no decay.
+        decay: factor applied every `every` updates, > 0; 1 for no decay.
         every: updates, at least 1.
 
     Raises:
-        ConfigError: a value out of its range.
+        ConfigError: a value is out of range.
 
     >>> round(step_decay(2500, 0.01, 0.8, 2500), 6)
     0.008
@@ -39,9 +39,9 @@ def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
 
 
 def time_limit(minutes: float, run: Run) -> Callable[[int, list[dict[str, Any]]], bool] | None:
-    """Return a `stop` for `fit` that is true once the run has trained this long, restarts included.
+    """Return a `stop` function for `fit` that is true once the run has trained this long, including earlier restarts.
 
-    All ranks follow the clock of the first.
+    All ranks use the clock of rank 0.
 
     Args:
         minutes: 0 for no limit; None is returned then.

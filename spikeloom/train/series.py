@@ -1,4 +1,4 @@
-"""The same configuration with several seeds: a folder of run folders, and a summary of their results.
+"""Series: runs of one configuration with several seeds, and a summary of their results.
 
 seeds.json  seedN/  seedN+1/ ...  summary.json
 """
@@ -20,7 +20,7 @@ STATISTICS = ("mean", "sd", "min", "max")
 
 @dataclass(frozen=True)
 class Series:
-    """What seeds.json holds: the same configuration with several seeds, one sub-folder `seedN` each."""
+    """Content of seeds.json: one configuration with several seeds, in sub-folders `seedN`."""
 
     task: str
     preset: str
@@ -28,15 +28,15 @@ class Series:
     options: dict[str, Any]
 
     def member(self, seed: int) -> RunConfig:
-        """The configuration of one of the runs."""
+        """Return the configuration of the run with a given seed."""
         return RunConfig(self.task, self.preset, seed, self.options)
 
 
 def create(folder: Path, series: Series) -> None:
-    """Make the folder of several runs.
+    """Create the folder of a series.
 
     Raises:
-        ConfigError: it is in use, or cannot be made.
+        ConfigError: the folder is in use, or cannot be created.
     """
     experiment.make_empty(folder)
     with files.locked(folder):
@@ -45,7 +45,7 @@ def create(folder: Path, series: Series) -> None:
 
 
 def read(folder: Path) -> Series | None:
-    """The series of a folder, or None if it is not the folder of one."""
+    """Return the series of a folder, or None if it is not the folder of a series."""
     series: Series | None = config.from_file(Series, folder / "seeds.json")
     if series is not None and (not series.seeds or len(set(series.seeds)) < len(series.seeds)):
         raise ConfigError(f"{folder / 'seeds.json'} needs one seed or more, each once, but has {series.seeds}.")
@@ -53,20 +53,20 @@ def read(folder: Path) -> Series | None:
 
 
 def check_members(folder: Path, series: Series) -> None:
-    """Raise ConfigError if a run of a series was made with other options than seeds.json says."""
+    """Raise ConfigError if a run has other options than seeds.json."""
     for seed in series.seeds:
         _check_member(folder, series, seed)
 
 
 def _check_member(folder: Path, series: Series, seed: int) -> None:
     path = folder / f"seed{seed}"
-    if (path / "config.json").exists() and (found := config.read(path)) != series.member(seed):
+    if (path / "config.json").exists() and (saved := config.read(path)) != series.member(seed):
         differ = sorted(
             name
-            for name in {*found.options, *series.options}
-            if found.options.get(name) != series.options.get(name) or name not in found.options
+            for name in {*saved.options, *series.options}
+            if saved.options.get(name) != series.options.get(name) or name not in saved.options
         )
-        what = ", ".join(f"{name} is {found.options.get(name)!r}" for name in differ) or "task, preset or seed differ"
+        what = ", ".join(f"{name} is {saved.options.get(name)!r}" for name in differ) or "task, preset or seed differ"
         raise ConfigError(
             f"{path} was made with other options than {folder / 'seeds.json'} names: there {what}. One of the two was "
             "edited: restore it, or train in a new folder."
@@ -74,7 +74,7 @@ def _check_member(folder: Path, series: Series, seed: int) -> None:
 
 
 def summarise(folder: Path, series: Series) -> dict[str, Any]:
-    """Write summary.json: mean, spread, least and greatest of every test value over the seeds, and the solved count."""
+    """Write summary.json: mean, spread, minimum and maximum of every test value over the seeds, and solved count."""
     check_members(folder, series)
     for seed in series.seeds:
         tidy(folder / f"seed{seed}")
@@ -95,43 +95,43 @@ def summarise(folder: Path, series: Series) -> dict[str, Any]:
 
 
 def result(run: Path) -> dict[str, Any]:
-    """The result.json of a finished run, with its `test` values.
+    """Return the result.json of a finished run, with its `test` values.
 
     Raises:
-        CheckpointError: it is missing or damaged.
+        CheckpointError: the file is missing or damaged.
     """
-    return _numbers(run / "result.json", run, lambda found: found["test"])
+    return _numbers(run / "result.json", run, lambda content: content["test"])
 
 
 def seconds(run: Path) -> float:
-    """The seconds of training in the result.json of a finished run.
+    """Return the training time in seconds from the result.json of a finished run.
 
     Raises:
-        CheckpointError: it is missing or damaged.
+        CheckpointError: the file is missing or damaged.
     """
-    return float(_numbers(run / "result.json", run, lambda found: {"seconds": found["seconds"]})["seconds"])
+    return float(_numbers(run / "result.json", run, lambda content: {"seconds": content["seconds"]})["seconds"])
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """The summary.json of a finished series, with the statistics of its `test` values.
+    """Return the summary.json of a finished series, with the statistics of its `test` values.
 
     Raises:
-        CheckpointError: it is missing or damaged.
+        CheckpointError: the file is missing or damaged.
     """
 
-    def values(found: Any) -> dict[Any, Any]:
-        each: dict[Any, Any] = {(name, kind): one[kind] for name, one in found["test"].items() for kind in STATISTICS}
-        listed = {(name, i): value for name, one in found["test"].items() for i, value in enumerate(one["values"])}
+    def values(content: Any) -> dict[Any, Any]:
+        each: dict[Any, Any] = {(name, kind): one[kind] for name, one in content["test"].items() for kind in STATISTICS}
+        listed = {(name, i): value for name, one in content["test"].items() for i, value in enumerate(one["values"])}
         return {**each, **listed}
 
     return _numbers(folder / "summary.json", folder, values)
 
 
 def _numbers(path: Path, folder: Path, values: Callable[[Any], Mapping[Any, Any]]) -> dict[str, Any]:
-    """The JSON object of a file, if these values of it are numbers."""
+    """Return the JSON object of a file; raise CheckpointError unless the given values of it are numbers."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        wrong = [name for name, value in values(found).items() if not isinstance(value, int | float)]
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        wrong = [name for name, value in values(content).items() if not isinstance(value, int | float)]
         if wrong:
             raise TypeError(f"{wrong[0]} is no number")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -139,11 +139,11 @@ def _numbers(path: Path, folder: Path, values: Callable[[Any], Mapping[Any, Any]
             f"{path} is missing or damaged: {error or type(error).__name__}. `spikeloom evaluate {folder}` writes it "
             "again."
         ) from error
-    return found
+    return content
 
 
 def statistics(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation of the sample, extremes, and the values themselves."""
+    """Return mean, sample standard deviation, extremes, and the values themselves."""
     return {
         "mean": metrics.mean(values),
         "sd": metrics.sd(values),
@@ -154,7 +154,7 @@ def statistics(values: Sequence[float]) -> dict[str, Any]:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """summary.json as plain text: a line per seed, then the statistics. Made-up data are said above.
+    """Format summary.json as plain text: one line per seed, then the statistics, with a note about made-up data.
 
     >>> one = {"mean": 0.5, "sd": 0.1, "min": 0.4, "max": 0.6, "values": [0.4, 0.6]}
     >>> print(table({"seeds": [0, 1], "test": {"error": one}, "solved": 1}))

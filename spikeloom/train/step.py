@@ -1,4 +1,4 @@
-"""One step of an optimiser."""
+"""One optimiser step."""
 
 from collections.abc import Iterable
 
@@ -12,11 +12,11 @@ from . import ranks
 def descend(
     loss: Tensor, optimizer: Optimizer, parameters: nn.Module | Iterable[Tensor], max_norm: float = 0.0
 ) -> None:
-    """Zero the gradients, go backward from `loss`, average the gradients over the ranks, clip them, and step.
+    """Zero the gradients, backpropagate the loss, average the gradients over the ranks, clip them, and step.
 
     Args:
-        parameters: those that learn.
-        max_norm: largest Euclidean norm of all gradients together; 0 does not clip.
+        parameters: learned parameters.
+        max_norm: maximum Euclidean norm of all gradients together; 0 disables clipping.
     """
     learned = list(parameters.parameters() if isinstance(parameters, nn.Module) else parameters)
     optimizer.zero_grad()

@@ -1,14 +1,14 @@
-"""The loop of supervised training.
+"""Loop of supervised training.
 
     while fewer than `updates` are finished and not stop(finished, history):
         one step; sometimes a validation; one line of metrics; sometimes a checkpoint
 
-`step` is the task's: batch, forward, backward, `ranks.average_gradients(model)`, optimiser. Everything the loop decides
-depends on the number of finished updates, the best value and the logged history only, so a resumed run takes the same
-path. SIGTERM (the time limit of a cluster) ends the loop after the update it falls into, with a checkpoint.
+`step` is defined by the task: batch, forward, backward, `ranks.average_gradients(model)`, optimiser. All decisions of
+the loop depend only on the number of finished updates, the best value and the logged history, so a resumed run takes
+the same path. SIGTERM (the time limit of a cluster) ends the loop after the current update, with a checkpoint.
 
-Spiking layers of the parts are observed in the first update and in every validation. One that never fires, or fires in
-every step, is told once, with what to try; `layers.json` holds the rates.
+Spiking layers of the parts are observed in the first update and in every validation. A layer that never fires, or fires
+in every step, causes one warning with advice; `layers.json` holds the rates.
 """
 
 import contextlib
@@ -40,22 +40,22 @@ def fit(
     best: str | None = None,
     better: Literal["lower", "higher"] = "lower",
 ) -> int:
-    """Train until `updates` are finished or `stop` says so; the number of finished updates.
+    """Train until `updates` are finished or `stop` returns true; return the number of finished updates.
 
     Args:
-        parts: what a checkpoint holds, by name; `restore` is called first.
-        step: `step(finished)` does one update and returns its values, for example `{"loss": ...}`.
-        validate: `validate(finished)`, called after every `validate_every`-th update and after the last;
-            the names it returns begin with `validation_`, or are at least not those of `step`.
-        checkpoint_every: updates between two `checkpoints/last.pt`; one more is written at the end.
-        stop: `stop(finished, history)` before each update, the history being all lines of metrics.jsonl.
-        best: the value whose best update is kept in `checkpoints/best.pt`; without it, the last update is.
+        parts: objects to save in checkpoints, by name; `restore` is called first.
+        step: `step(finished)` performs one update and returns its values, for example `{"loss": ...}`.
+        validate: `validate(finished)`, called after every `validate_every`-th update and after the last; the names that
+            it returns begin with `validation_`, or at least differ from those of `step`.
+        checkpoint_every: updates between two saves of `checkpoints/last.pt`; it is also saved at the end.
+        stop: `stop(finished, history)`, called before each update with all lines of metrics.jsonl.
+        best: value that selects `checkpoints/best.pt`; without it, the last update is the best.
 
     Raises:
-        TrainingError: a value or a parameter is not finite; checkpoints that were written before are kept.
+        TrainingError: a value or a parameter is not finite; earlier checkpoints are kept.
         ConfigError: a period is not positive, or `best` is not among the values.
         CheckpointError: a file of the run is damaged or missing, or was saved with other options.
-        Terminated: SIGTERM came; a checkpoint was written.
+        Terminated: SIGTERM was received; a checkpoint was saved.
 
     >>> import torch
     >>> from pathlib import Path
@@ -76,7 +76,7 @@ def fit(
     finished = run.restore(**parts)
     history = _history(run, finished)
     sign = 1.0 if better == "lower" else -1.0
-    if best is not None and run.best is None:  # a new run, or one that an earlier version saved
+    if best is not None and run.best is None:  # a new run, or one saved by an earlier version
         run.best = min((line[best] for line in history if best in line), key=lambda value: sign * value, default=None)
     check_numbers(parts, finished, run.kept())
     firing = Firing(run, {name: part for name, part in parts.items() if isinstance(part, nn.Module)})
@@ -91,7 +91,7 @@ def fit(
                     with firing.watching(finished, "validation"):
                         values = _together(values, _numbers("validate", validate(finished)))
                 values = ranks.mean({**values, TERMINATED: float(asked())})
-                terminated = values.pop(TERMINATED) > 0  # wherever it came: all end at the same update
+                terminated = values.pop(TERMINATED) > 0  # on whichever rank: all end at the same update
                 metrics.check_finite(values, finished, _where(parts, values), run.kept())
                 if validated:
                     check_numbers(parts, finished, run.kept())
@@ -121,7 +121,7 @@ def fit(
 def _check_arguments(
     parts: Mapping[str, Part], updates: Any, validate_every: Any, checkpoint_every: Any, better: Any
 ) -> None:
-    """Raise ConfigError for an argument of `fit` that it cannot use."""
+    """Raise ConfigError for invalid arguments of `fit`."""
     if better not in ("lower", "higher"):
         raise ConfigError(f'fit needs better="lower" or "higher", but got {better!r}.')
     periods = {"validate_every": validate_every, "checkpoint_every": checkpoint_every}
@@ -161,16 +161,16 @@ def _check_tensors(part: str, module: nn.Module) -> None:
 
 
 def _unsaved(module: nn.Module) -> set[str]:
-    """Names of the buffers that a state_dict leaves out."""
+    """Return the names of the non-persistent buffers."""
     return set(module._non_persistent_buffers_set)
 
 
 def _numbers(function: str, values: Any) -> dict[str, float]:
-    """The values that `step` or `validate` returned, as floats; ConfigError if they are no numbers by name."""
-    wanted = "loss" if function == "step" else "validation_loss"
+    """Return the values of `step` or `validate` as floats; raise ConfigError unless they are numbers by name."""
+    example = "loss" if function == "step" else "validation_loss"
     if not isinstance(values, Mapping):
         raise ConfigError(
-            f'{function}(finished) must return numbers by name, such as {{"{wanted}": 0.5}}, but returned '
+            f'{function}(finished) must return numbers by name, such as {{"{example}": 0.5}}, but returned '
             f"{type(values).__name__}."
         )
     for name in values:
@@ -181,12 +181,12 @@ def _numbers(function: str, values: Any) -> dict[str, float]:
             raise TypeError("a text is no number")
         return {name: float(value) for name, value in values.items()}
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        shown = ", ".join(f"{name}: {type(value).__name__}" for name, value in values.items())
-        raise ConfigError(f"{function}(finished) must return one number per name, but returned {shown}.") from error
+        types = ", ".join(f"{name}: {type(value).__name__}" for name, value in values.items())
+        raise ConfigError(f"{function}(finished) must return one number per name, but returned {types}.") from error
 
 
 def _together(values: dict[str, float], validated: dict[str, float]) -> dict[str, float]:
-    """The values of training and validation; ConfigError if two have one name."""
+    """Merge training and validation values; raise ConfigError for a repeated name."""
     if both := sorted(values.keys() & validated.keys()):
         raise ConfigError(
             f"validate(finished) returned {both[0]!r}, which is the name of a value of training. Call it "
@@ -196,14 +196,14 @@ def _together(values: dict[str, float], validated: dict[str, float]) -> dict[str
 
 
 TERMINATED = "told to end"
-"""A value that travels among the others, so that all ranks know of a SIGTERM at the same update."""
+"""Name of the value that tells all ranks about a SIGTERM at the same update."""
 
 
 def _history(run: Run, finished: int) -> History:
-    """The metrics of rank 0, on every rank: a line for every finished update.
+    """Return the metrics of rank 0 on every rank: one line per finished update.
 
     Raises:
-        CheckpointError: there is not.
+        CheckpointError: a line is missing.
     """
 
     def read() -> History:
@@ -220,7 +220,7 @@ def _history(run: Run, finished: int) -> History:
 
 
 def _where(parts: Mapping[str, Part], values: Mapping[str, float]) -> str:
-    """If a value is not finite: which parameter, or else which gradient, is not either."""
+    """Return the name of the first parameter, or else gradient, that is not finite, for the message about a value."""
     if all(math.isfinite(value) for value in values.values()):
         return ""
     modules = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}

@@ -1,8 +1,8 @@
-"""A table of configurations: rows, columns, several seeds a cell, and their results beside published ones.
+"""Table of configurations: rows, columns, several seeds per cell, and results next to published values.
 
     table.json  ROW-COLUMN/seedN/ ...  result.json  table.txt  figures/table.png
 
-A task declares its tables in `TABLES`. Every cell is a folder of several seeds as `spikeloom train --seeds` makes it.
+A task declares its tables in `TABLES`. Every cell is the folder of a series, as `spikeloom train --seeds` creates it.
 """
 
 import re
@@ -18,21 +18,21 @@ from .config import Task, choices, preset
 from .series import Series, statistics
 
 Cell = tuple[str, Mapping[str, Any]]
-"""A preset, and the options that differ from it."""
+"""Preset name, and the options that differ from it."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Which configuration stands where.
+    """Configurations by row and column.
 
     Args:
         title: what is compared.
-        cells: rows of columns; a row may lack columns.
+        cells: cells by row, then column; a row may lack columns.
         published: values to compare with, by row and column.
-        source: where they are from.
-        value: the test value that is shown.
-        besides: test values that are shown beside it, in columns of their own.
-        mean: the name of a last row with the mean over all rows; empty: none. Spread is that of this mean over seeds.
+        source: source of the published values.
+        value: test value to show.
+        besides: other test values, shown in additional columns.
+        mean: label of a last row with the mean over all rows, whose spread is over seeds; empty for none.
     """
 
     title: str
@@ -52,35 +52,35 @@ class Table:
         published: Mapping[str, float],
         source: str,
     ) -> "Table":
-        """A table whose cells are presets; `published` by preset."""
+        """Create a table whose cells are presets; `published` is by preset."""
         cells: dict[str, dict[str, Cell]] = {}
-        known: dict[tuple[str, str], float] = {}
+        values: dict[tuple[str, str], float] = {}
         for row, names in rows.items():
             cells[row] = {column: (name, {}) for column, name in zip(columns, names, strict=True) if name}
-            known |= {(row, column): published[name] for column, (name, _) in cells[row].items() if name in published}
-        return cls(title, cells, known, source)
+            values |= {(row, column): published[name] for column, (name, _) in cells[row].items() if name in published}
+        return cls(title, cells, values, source)
 
     def columns(self) -> list[str]:
-        """All columns, in the order of their first appearance."""
+        """Return all columns, in order of first appearance."""
         return list(dict.fromkeys(column for row in self.cells.values() for column in row))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What table.json holds."""
+    """Content of table.json."""
 
     task: str
     table: str
     seeds: list[int]
     changes: dict[str, Any]
-    """Options that differ from those of all cells."""
+    """Options to change in all cells."""
 
 
 def create(folder: Path, plan: Plan) -> bool:
-    """Make the folder of a table, or find it as it was made; whether it was made.
+    """Create the folder of a table, or accept an existing folder of the same one; return whether it was created.
 
     Raises:
-        ConfigError: it holds something else.
+        ConfigError: the folder holds something else.
     """
     if read(folder) == plan:
         return False
@@ -92,7 +92,7 @@ def create(folder: Path, plan: Plan) -> bool:
 
 
 def read(folder: Path) -> Plan | None:
-    """The plan of a folder, or None if it is not that of a table.
+    """Return the plan of a folder, or None if it is not the folder of a table.
 
     Raises:
         ConfigError: table.json is damaged.
@@ -102,10 +102,10 @@ def read(folder: Path) -> Plan | None:
 
 
 def find(task: Task, owner: str, name: str) -> Table:
-    """The table of a task.
+    """Return the table of a task.
 
     Raises:
-        ConfigError: the task has none of this name.
+        ConfigError: the task has no table of this name.
     """
     tables: Mapping[str, Table] = getattr(task, "TABLES", {})
     if name not in tables:
@@ -114,11 +114,11 @@ def find(task: Task, owner: str, name: str) -> Table:
 
 
 def members(task: Task, table: Table, plan: Plan) -> Iterator[tuple[str, str, str, Series]]:
-    """Row, column, name of the folder and the runs of every cell.
+    """Yield row, column, folder name and series of every cell.
 
     Raises:
-        ConfigError: a change names no option, has a value of another type, or is of an option by whose values the rows
-            or columns are named.
+        ConfigError: a change names no option, has a value of another type, or changes an option that names the rows or
+            columns.
     """
     _check_names(task, table, plan)
     _check_folders(table, plan)
@@ -131,7 +131,7 @@ def members(task: Task, table: Table, plan: Plan) -> Iterator[tuple[str, str, st
 
 
 def _check_names(task: Task, table: Table, plan: Plan) -> None:
-    """Raise ConfigError if a change makes the names of rows or columns wrong, as lr = 0.1 in a column 0.01."""
+    """Raise ConfigError if a change contradicts the names of rows or columns, as lr = 0.1 in a column 0.01."""
     cells = [
         ((row, column), {**config.to_json(preset(task, name, f"Task {plan.task}")), **changes})
         for row, columns in table.cells.items()
@@ -148,7 +148,7 @@ def _check_names(task: Task, table: Table, plan: Plan) -> None:
 
 
 def _check_folders(table: Table, plan: Plan) -> None:
-    """Raise ConfigError if two cells would share a folder, and so their numbers."""
+    """Raise ConfigError if two cells would share a folder."""
     known: dict[str, str] = {}
     for row, cells in table.cells.items():
         for column in cells:
@@ -163,7 +163,7 @@ def _check_folders(table: Table, plan: Plan) -> None:
 
 
 def slug(text: str) -> str:
-    """A name that is fit for a folder.
+    """Convert a text to a folder name.
 
     >>> slug("LIF-augmented, activity limited")
     'lif-augmented-activity-limited'
@@ -172,7 +172,7 @@ def slug(text: str) -> str:
 
 
 def collect(folder: Path, task: Task, table: Table, plan: Plan) -> dict[str, Any]:
-    """Write result.json from the summaries of all cells that are finished; what it holds."""
+    """Write result.json from the summaries of all finished cells, and return it."""
     rows: list[dict[str, Any]] = []
     made_up = False
     for row, column, name, several in members(task, table, plan):
@@ -208,7 +208,7 @@ def collect(folder: Path, task: Task, table: Table, plan: Plan) -> dict[str, Any
 
 
 def _mean(table: Table, column: str, cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """The last row of a column: means over its rows, seed by seed."""
+    """Return the last row of a column: means over its rows, per seed."""
     values = [metrics.mean(seed) for seed in zip(*(cell["values"] for cell in cells), strict=True)]
     return {
         "row": table.mean, "column": column, **statistics(values),
@@ -222,7 +222,7 @@ def _mean(table: Table, column: str, cells: list[dict[str, Any]]) -> dict[str, A
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The table as plain text: mean, spread over seeds, and the published value in brackets.
+    """Format the table as plain text: mean, spread over seeds, and the published value in brackets.
 
     >>> cell = {"row": "SB", "column": "basic", "mean": 0.9, "sd": 0.01, "published": 0.77}
     >>> print(text({"title": "Accuracy", "source": "a paper", "seeds": [0, 1], "cells": [cell]}))
@@ -236,8 +236,8 @@ def text(result: Mapping[str, Any]) -> str:
     besides = list(dict.fromkeys(other for cell in cells.values() for other in cell.get("besides", {})))
     lines = [["", *(word for column in columns for word in (column, *besides))]]
     for row in rows:
-        found = [cells.get((row, column)) for column in columns]
-        lines.append([row, *(word for cell in found for word in (_shown(cell), *_beside(cell, besides)))])
+        row_cells = [cells.get((row, column)) for column in columns]
+        lines.append([row, *(word for cell in row_cells for word in (_shown(cell), *_beside(cell, besides)))])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     body = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     count = len(result["seeds"])

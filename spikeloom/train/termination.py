@@ -1,13 +1,13 @@
-"""SIGTERM, by which a cluster says that the time is up: training writes a checkpoint first.
+"""Handling of SIGTERM, by which a cluster announces the time limit: training saves a checkpoint first.
 
     with termination.ends():            SIGTERM raises Terminated, as Ctrl-C raises KeyboardInterrupt
         prepare()
         with termination.waits() as asked:
-            while not asked():          SIGTERM is noted: the loop ends where it is safe
+            while not asked():          SIGTERM is recorded: the loop ends where it is safe
                 update()
         evaluate()
 
-A second SIGTERM ends the process at once. Signals are heard in the main thread only; elsewhere all this does nothing.
+A second SIGTERM ends the process at once. Signals arrive in the main thread only; elsewhere this module has no effect.
 """
 
 import signal
@@ -17,15 +17,15 @@ from contextlib import contextmanager
 from typing import Any
 
 STATUS = 128 + signal.SIGTERM
-"""Exit status of a process that SIGTERM ended: 143."""
+"""Exit status after SIGTERM: 143."""
 
 
 class Terminated(SystemExit):
-    """The process was told to end; an uncaught one ends Python with status 143.
+    """Raised on SIGTERM; uncaught, it ends Python with status 143.
 
     Args:
-        message: what is kept, and how to go on.
-        update: after which a checkpoint was written because of it.
+        message: what is saved, and how to resume.
+        update: update after which a checkpoint was saved because of it.
     """
 
     def __init__(self, message: str = "", update: int | None = None) -> None:
@@ -37,13 +37,13 @@ class Terminated(SystemExit):
 
 
 class _Listener:
-    """What became of SIGTERM."""
+    """Handler and state of SIGTERM."""
 
     asked = False
     waiting = 0
 
     def hear(self, *_: Any) -> None:
-        """Note it or end; the next one is not heard any more."""
+        """Record the signal or raise Terminated; a second signal ends the process by the default handler."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self.asked = True
         if not self.waiting:
@@ -55,12 +55,12 @@ _listener = _Listener()
 
 @contextmanager
 def ends() -> Iterator[None]:
-    """Within, SIGTERM raises Terminated."""
+    """Raise Terminated on SIGTERM within this context."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
-    if before == _listener.hear or before is None or _listener.asked:  # outer one, or a handler that is not Python's
+    if before == _listener.hear or before is None or _listener.asked:  # an outer context, or a handler not from Python
         yield
         return
     signal.signal(signal.SIGTERM, _listener.hear)
@@ -73,7 +73,7 @@ def ends() -> Iterator[None]:
 
 @contextmanager
 def waits() -> Iterator[Callable[[], bool]]:
-    """Within, SIGTERM is only noted; gives a function that says whether it came. At the end it raises Terminated."""
+    """Defer SIGTERM to the end of this context, then raise Terminated; yield a function that tells if it arrived."""
     with ends():
         _listener.waiting += 1
         try:
