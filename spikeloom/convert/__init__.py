@@ -1,4 +1,4 @@
-"""One model into another: rates to spikes, networks of rectified units to spiking ones, thresholds, NIR."""
+"""Conversion of models: rate networks and ordinary torch.nn networks to spiking ones, thresholds, NIR."""
 
 from .balance import QCFS, balance_thresholds, fraction, input_range, maximum, percentile, qcfs
 from .conversion import report, verify

@@ -1,15 +1,16 @@
-"""Thresholds of integrate-and-fire neurons: how much input a spike stands for.
+"""Threshold calibration of integrate-and-fire neurons.
 
-    maximum      threshold_l = the largest activation of the layer as rates
-    fraction     a share of it
-    percentile   the activation that 99.9 % of the layer's activations stay below
-    balance_thresholds    threshold_l = the largest current of the layer in any step, the layers before it spiking
-    qcfs         learned, with the staircase that the neuron will follow:
+    maximum      threshold_l = the largest rate activation of the layer
+    fraction     a fraction of it
+    percentile   the activation below which 99.9 % of the layer's activations lie
+    balance_thresholds    threshold_l = the largest current of the layer in any step, with spiking layers before it
+    qcfs         learned, with the staircase activation that the spiking neuron follows:
                  y = threshold clip(floor(L z / threshold + 1/2) / L, 0, 1)
 
-A threshold above 1 makes spikes rarer and heavier, one below finer and more. Rates are not changed by it.
+A threshold above 1 makes spikes rarer and larger, one below makes them more frequent and smaller; rates are unchanged.
 Sources: Diehl et al., Fast-classifying, high-accuracy spiking deep networks, 2015 (maximum); Rueckauer et al., 2017
-(percentile); Sengupta et al., Going deeper in spiking neural networks, 2019 (with spikes); Bu et al., 2022 (QCFS).
+(percentile); Sengupta et al., Going deeper in spiking neural networks, 2019 (with spiking layers); Bu et al., 2022
+(QCFS).
 """
 
 import copy
@@ -28,18 +29,18 @@ from .converted import Converted
 from .pairs import to_rate, to_spiking
 
 RELUS = (nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu")
-"""What a ReLU is called in a traced model."""
+"""ReLU modules, functions and methods in a traced model."""
 
 
 @explained
 def maximum(converted: Converted, batches: Iterable[Tensor]) -> dict[str, float]:
-    """Set every threshold to the largest activation of its layer. Returns them by layer.
+    """Set every threshold to the largest activation of its layer; return the thresholds by layer name.
 
-    From then on, an input more than twice as large as the largest here is an error where the model spikes.
+    Afterwards, an input more than twice as large as the largest here raises an error where the model spikes.
     Shapes: batches of [B, *N].
 
     Raises:
-        ConfigError: no integrate-and-fire neurons, a learned threshold, no batch, or a layer that is silent.
+        ConfigError: no integrate-and-fire neurons, a learned threshold, no batch, or a silent layer.
 
     >>> from spikeloom.convert.spiking import convert
     >>> model = nn.Sequential(nn.Identity(), nn.ReLU()).eval()
@@ -51,27 +52,27 @@ def maximum(converted: Converted, batches: Iterable[Tensor]) -> dict[str, float]
 
 @explained
 def fraction(converted: Converted, batches: Iterable[Tensor], share: float) -> dict[str, float]:
-    """Set every threshold to a share of the largest activation of its layer; see `maximum`.
+    """Set every threshold to a fraction `share` of the largest activation of its layer; see `maximum`.
 
     Raises:
-        ConfigError: as `maximum`, or the share is not positive.
+        ConfigError: as for `maximum`, or the share is not positive.
     """
     if not 0.0 < share < float("inf"):
         raise ConfigError(f"fraction needs a share > 0, but got {share}.")
-    found = dict[str, float]()
+    thresholds = dict[str, float]()
     for name, values in _activations(converted, batches):
-        found[name] = max(found.get(name, 0.0), share * float(values.max()))
-    return _set(converted, found)
+        thresholds[name] = max(thresholds.get(name, 0.0), share * float(values.max()))
+    return _set(converted, thresholds)
 
 
 @explained
 def percentile(converted: Converted, batches: Iterable[Tensor], percent: float = 99.9) -> dict[str, float]:
     """Set every threshold to a percentile of the activations of its layer, zeros included; see `maximum`.
 
-    Of several batches, the mean of their percentiles, weighted by their sizes.
+    With several batches, the mean of their percentiles, weighted by batch size, is used.
 
     Raises:
-        ConfigError: as `maximum`, or the percentage is not from 0 to 100.
+        ConfigError: as for `maximum`, or the percentage is not from 0 to 100.
     """
     if not 0.0 < percent <= 100.0:
         raise ConfigError(f"percentile needs a percentage above 0 and up to 100, but got {percent}.")
@@ -87,42 +88,42 @@ def percentile(converted: Converted, batches: Iterable[Tensor], percent: float =
 @torch.no_grad()
 @explained
 def balance_thresholds(converted: Converted, batches: Iterable[Tensor], steps: int = 100) -> dict[str, float]:
-    """Set every threshold to the largest current that its layer gets in any step while those before it spike.
+    """Set every threshold to the largest current of its layer in any step while the layers before it spike.
 
-    Layer by layer, each batch is shown for `steps` steps. A spike here weighs its threshold; where it weighs 1 and the
-    network has no biases, as in the Hebbian memory networks, theirs are the ratios of neighbours:
-    theirs_l = threshold_l / threshold_(l-1).
+    The layers are processed in order; each batch is presented for `steps` steps. A spike has the height of the
+    threshold here. Where spikes have height 1 and the network has no biases, as in the Hebbian memory networks, the
+    thresholds there are the ratios of consecutive layers, threshold_l / threshold_(l-1).
     Shapes: batches of [B, *N], read once per layer.
 
     Raises:
-        ConfigError: as `maximum`, fewer than one step, or the batches can be read only once.
+        ConfigError: as for `maximum`, fewer than one step, or the batches can be read only once.
     """
     check_whole("balance_thresholds", steps=steps)
     if isinstance(batches, Iterator):
         raise ConfigError("balance_thresholds reads the batches once per layer, but got an iterator. Pass a list.")
     neurons = _integrators(converted)
     converted.largest.zero_()
-    spiking, found = to_spiking(converted).eval(), dict[str, float]()
+    spiking, thresholds = to_spiking(converted).eval(), dict[str, float]()
     for name in neurons:
         neuron, before = rate_neurons(spiking)[name], spiking.before(name)
-        shown = (currents for x in _checked(batches) for currents, _ in in_blocks(before, x, steps))
-        largest = [neuron.drive(currents).max() for currents in shown]
-        found |= _set(converted, {name: float(torch.stack(largest).max())} if largest else {}, only=name)
+        currents = (out for x in _checked(batches) for out, _ in in_blocks(before, x, steps))
+        largest = [neuron.drive(out).max() for out in currents]
+        thresholds |= _set(converted, {name: float(torch.stack(largest).max())} if largest else {}, only=name)
     for x in batches:
         _note_range(converted, x)
-    return found
+    return thresholds
 
 
 @torch.no_grad()
 @explained
 def input_range(converted: Converted, batches: Iterable[Tensor]) -> float:
-    """Remember the largest input, as calibration does, and return it: for learned thresholds (QCFS), or for none.
+    """Record the largest absolute input, as calibration does, and return it; for learned thresholds (QCFS) or none.
 
-    From then on, an input more than twice as large is an error where the model spikes. It is saved with the model.
+    Afterwards, an input more than twice as large raises an error where the model spikes. Saved with the model.
     Shapes: batches of [B, *N].
 
     Raises:
-        ConfigError: there is no batch, or the batches are no tensors of finite numbers.
+        ConfigError: there is no batch, or the batches are not tensors of finite numbers.
 
     >>> from spikeloom.convert.spiking import convert
     >>> model = nn.Sequential(nn.Identity(), nn.ReLU()).eval()
@@ -137,12 +138,12 @@ def input_range(converted: Converted, batches: Iterable[Tensor]) -> float:
 
 
 def _note_range(converted: Converted, x: Tensor) -> None:
-    """Remember how large inputs were."""
+    """Update the largest absolute input."""
     converted.largest.fill_(max(float(converted.largest), float(x.abs().max())))
 
 
 def _checked(batches: Iterable[Any]) -> Iterator[Tensor]:
-    """The batches, if each is a batch."""
+    """Yield the batches; raise an error for an invalid one."""
     if isinstance(batches, Tensor):
         raise ConfigError(f"Calibration needs a list of batches, but got one tensor {list(batches.shape)}. Pass [x].")
     for x in batches:
@@ -157,14 +158,14 @@ def _checked(batches: Iterable[Any]) -> Iterator[Tensor]:
 
 
 def _integrators(converted: Converted) -> dict[str, RateNeuron]:
-    """The integrate-and-fire neurons, each with a threshold of its own in a buffer."""
-    found = {n: neuron for n, neuron in rate_neurons(converted).items() if neuron.partner == "integrate_and_fire"}
-    if not found:
+    """Return the integrate-and-fire neurons by name, each with its own threshold in a buffer."""
+    neurons = {n: neuron for n, neuron in rate_neurons(converted).items() if neuron.partner == "integrate_and_fire"}
+    if not neurons:
         raise ConfigError(
             'Only integrate_and_fire neurons have a threshold. Convert with that partner; "scale" is for all.'
         )
-    like = next((part for part in converted.parameters() if part.is_floating_point()), torch.empty(()))
-    for name, neuron in found.items():
+    like = next((parameter for parameter in converted.parameters() if parameter.is_floating_point()), torch.empty(()))
+    for name, neuron in neurons.items():
         if isinstance(neuron.threshold, nn.Parameter):
             raise ConfigError(
                 f"The threshold of {name} is learned (QCFS): there is nothing to calibrate. "
@@ -174,11 +175,11 @@ def _integrators(converted: Converted) -> dict[str, RateNeuron]:
             value = neuron.threshold
             del neuron.threshold
             neuron.register_buffer("threshold", torch.tensor(value, dtype=like.dtype, device=like.device))
-    return found
+    return neurons
 
 
 def _activations(converted: Converted, batches: Iterable[Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """The activations [B, *N] as rates of every integrate-and-fire layer, for every batch."""
+    """Yield the rate activations [B, *N] of every integrate-and-fire layer, for every batch."""
     seen = list[tuple[str, Tensor]]()
     names, rates = list(_integrators(converted)), to_rate(converted).eval()
     converted.largest.zero_()
@@ -195,7 +196,7 @@ def _activations(converted: Converted, batches: Iterable[Tensor]) -> Iterator[tu
 
 @torch.no_grad()
 def _set(converted: Converted, values: dict[str, float], only: str = "") -> dict[str, float]:
-    """Write thresholds."""
+    """Set the thresholds and return them."""
     neurons = _integrators(converted)
     for name, neuron in neurons.items():
         if only in ("", name):
@@ -205,10 +206,10 @@ def _set(converted: Converted, values: dict[str, float], only: str = "") -> dict
 
 
 def heard(name: str, largest: float) -> float:
-    """The largest current of a layer, if it can be a threshold.
+    """Return the largest current of a layer, if it is a valid threshold.
 
     Raises:
-        ConfigError: it is not positive.
+        ConfigError: the value is not positive.
     """
     if not largest > 0.0:
         raise ConfigError(
@@ -219,13 +220,13 @@ def heard(name: str, largest: float) -> float:
 
 @explained
 class QCFS(nn.Module):
-    """A ReLU in `levels` steps up to a learned threshold, for training; `convert` makes it spike.
+    """Quantised, clipped ReLU with a learned threshold, for training; `convert` replaces it by a spiking neuron.
 
     Shapes: [B, *N] -> [B, *N].
 
     Args:
-        levels: steps of the staircase: the number of time steps after which the spiking neuron says the same.
-        threshold: where it starts, > 0.
+        levels: number of steps of the staircase: the number of time steps after which the spiking output is equal.
+        threshold: initial threshold, > 0.
 
     >>> QCFS(levels=4)(torch.tensor([[-0.1, 0.13, 0.9, 1.2]])).tolist()
     [[0.0, 0.25, 1.0, 1.0]]
@@ -241,25 +242,25 @@ class QCFS(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.neuron._check_call()
         if not isinstance(x, Tensor) or x.dim() == 0 or not x.is_floating_point():
-            shown = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise ShapeError(f"QCFS needs a floating point tensor [B, *N], but got {shown}. Call .float() on it.")
+            received = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise ShapeError(f"QCFS needs a floating point tensor [B, *N], but got {received}. Call .float() on it.")
         check_dense("QCFS", x)
         return self.neuron.rates(x)
 
     def spiking(self, dt: float) -> RateNeuron:
-        """The neuron that spikes; it shares the threshold."""
+        """Return the spiking neuron, which shares the threshold."""
         return RateNeuron(self.neuron.curve, threshold=self.neuron.threshold, v_init=0.5, dt=dt)
 
 
 @explained
 def qcfs(model: nn.Module, levels: int = 4, threshold: float = 1.0) -> fx.GraphModule:
-    """A copy of an ordinary model with a trainable `QCFS` in place of every ReLU: train it, then `convert` it.
+    """Return a copy of an ordinary model with a trainable `QCFS` in place of every ReLU: train it, then `convert` it.
 
-    After T = `levels` steps of a constant input, the spiking first layer says exactly what it said in training.
+    After T = `levels` steps of a constant input, the output of the spiking first layer equals that in training.
 
     Raises:
-        ConfigError: torch.fx cannot trace the model, it has no ReLU, or a dropout that is called as a function, whose
-            mode would be that of now for ever.
+        ConfigError: torch.fx cannot trace the model, it has no ReLU, or it calls a dropout function, whose training
+            mode would be fixed by tracing.
 
     >>> net = qcfs(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), levels=8)
     >>> type(net.get_submodule("1")).__name__
@@ -288,6 +289,6 @@ def qcfs(model: nn.Module, levels: int = 4, threshold: float = 1.0) -> fx.GraphM
 
 
 def _free(traced: nn.Module, path: str, count: int) -> str:
-    """The path of a ReLU, or a new one if a QCFS stands there already."""
-    found = dict(traced.named_modules()).get(path)
-    return path if found is None or type(found) is nn.ReLU else f"{path}_{count + 1}"
+    """Return the path of a ReLU, or a new path if a QCFS has it already."""
+    existing = dict(traced.named_modules()).get(path)
+    return path if existing is None or type(existing) is nn.ReLU else f"{path}_{count + 1}"

@@ -1,7 +1,7 @@
-"""A constant input for many steps, a block of steps at a time: as many as fit into a memory limit.
+"""Presentation of a constant input for many steps, in blocks of as many steps as fit into a memory limit.
 
-The first block is one step, in which the outputs of all layers are measured. A block then holds
-limit / (2 x the largest output of a step) steps, fewer where a `Converted` holds more values than two at once.
+The first block is one step, in which the output sizes of all layers are measured. Further blocks have
+limit / (2 x the largest output of a step) steps, or fewer where a `Converted` holds more than two values at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,14 +15,14 @@ from ..errors import ConfigError, ShapeError, SpikeloomError
 from .converted import Converted
 
 LIMIT = 1 << 28
-"""Bytes of the values of one block: 256 MB."""
+"""Default memory limit of one block in bytes: 256 MB."""
 
 
 def check_batch(owner: str, x: Any, least: int = 1) -> None:
     """Raise an error unless `x` is a batch [B, *N] of at least `least` samples, of finite floating point numbers.
 
     Raises:
-        ShapeError: another shape or type.
+        ShapeError: the shape or type is wrong.
         ConfigError: a value is not finite.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2 or len(x) < least:
@@ -43,9 +43,9 @@ def check_whole(owner: str, least: int = 1, **values: Any) -> None:
 
 
 def check_finite(owner: str, module: nn.Module) -> None:
-    """Raise ConfigError unless all parameters and buffers of a module are finite, and name those that are not."""
+    """Raise ConfigError, naming them, if parameters or buffers of a module are not finite."""
     named = (*module.named_parameters(), *module.named_buffers())
-    wrong = [n for n, part in named if part.is_floating_point() and not bool(part.isfinite().all())]
+    wrong = [n for n, tensor in named if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
     if wrong:
         raise ConfigError(
             f"{owner} found values that are not finite in {', '.join(wrong)}. Load sound weights; a batch norm needs "
@@ -61,14 +61,14 @@ def in_blocks(
     state: State | None = None,
     begin: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Tensor, State]]:
-    """Show `x` [B, *N] for some steps: outputs [T, B, K] and the state after each block.
+    """Present `x` [B, *N] for `steps` steps; yield outputs [T, B, K] and the state after each block.
 
     Args:
-        memory: bytes of the values of a block; a block has at least one step.
-        begin: is told the size of each block before it runs.
+        memory: memory limit of a block in bytes; a block has at least one step.
+        begin: called with the size of each block before it runs.
 
     Raises:
-        ShapeError: the model cannot take this input.
+        ShapeError: the model does not accept this input.
 
     >>> from spikeloom.neurons import LIF
     >>> [len(out) for out, _ in in_blocks(LIF(), torch.ones(2, 3), 25, memory=500)]
@@ -102,7 +102,7 @@ def in_blocks(
 
 
 def _watch(module: nn.Module, largest: list[int]) -> Callable[[], None]:
-    """Note how many bytes a module needs in a step; the result ends that."""
+    """Record the bytes that a module needs per step; return a function that removes the hook."""
 
     def more(size: int) -> None:
         largest[0] = max(largest[0], size)

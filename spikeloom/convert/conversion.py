@@ -1,10 +1,10 @@
-"""What a conversion costs, layer by layer: the activations of the model against the mean output of its spikes.
+"""Evaluation of a conversion, layer by layer: activations of the model against the mean output of the spiking neurons.
 
     cosine           <a, y> / (|a| |y|),            a: activation of the model, y: mean output over the steps
     relative error   mean (y - a)^2 / mean a^2
 
-Where spikes are few, answers are wrong in silence: a layer whose median active neuron emits less than two spikes per
-presentation is named in a warning. More steps, a larger `scale`, or thresholds from `balance` help.
+Too few spikes make outputs wrong without an error: a layer whose median active neuron emits fewer than two spikes per
+presentation is named in a warning. Use more steps, a larger `scale`, or thresholds from `balance`.
 """
 
 import warnings
@@ -25,12 +25,12 @@ from .pairs import to_rate, to_spiking
 from .spiking import activations as original
 
 FEW = 2.0
-"""Spikes per presentation of the median active neuron below which a layer is named."""
+"""Minimum number of spikes of the median active neuron per presentation, below which a layer causes a warning."""
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer of neurons, over all samples.
+    """Results of one layer of neurons, over all samples.
 
     Units: rates in Hz.
     """
@@ -41,23 +41,23 @@ class LayerReport:
     mean_rate: float
     max_rate: float
     silent: float
-    """Share of neurons, sample by sample, without a spike."""
+    """Fraction of neurons without a spike, over all samples."""
     spikes: float
-    """Spikes of the whole layer in one presentation."""
+    """Number of spikes of the whole layer per presentation."""
     median_spikes: float
-    """Spikes in one presentation of the median neuron among those that spike at all; 0 if none does."""
+    """Number of spikes per presentation of the median active neuron; 0 if none is active."""
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """All layers of spiking neurons, in the order in which they run; `print` it for a table."""
+    """Results of all spiking layers, in execution order; `print` shows a table."""
 
     rows: tuple[LayerReport, ...]
     steps: int
     output_error: float = 0.0
     """Relative error of the mean output."""
     against: str = "its own rates"
-    """What the spikes were compared with."""
+    """Reference of the comparison."""
 
     def __str__(self) -> str:
         names = [field.name for field in fields(LayerReport)]
@@ -81,17 +81,17 @@ def verify(
     steps: int = 0,
     tolerance: float = 0.1,
 ) -> float:
-    """The largest difference between the model and the rates of its conversion, both in eval mode.
+    """Return the largest difference between the outputs of the model and of its conversion as rates, both in eval mode.
 
     Shapes: x [B, *N].
 
     Args:
-        atol, rtol: allowed are atol + rtol times the largest output of the model.
-        steps: show `x` also as spikes, for so many steps; 0: not.
-        tolerance: how far their mean output may be from the model's, in units of its largest output.
+        atol, rtol: tolerance of the rates, atol + rtol times the largest output of the model.
+        steps: number of steps to present `x` to the spiking model as well; 0 to skip this.
+        tolerance: tolerance of the mean spiking output, relative to the largest output of the model.
 
     Raises:
-        ConfigError: they differ by more, as rates or in spikes.
+        ConfigError: a tolerance is exceeded.
 
     >>> from spikeloom.convert.spiking import convert
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
@@ -104,30 +104,30 @@ def verify(
         raise ConfigError(f"verify needs atol, rtol and tolerance >= 0, but got {atol}, {rtol} and {tolerance}.")
     with torch.no_grad():
         try:
-            wanted = shared_copy(model).eval()(x.clone())
+            expected = shared_copy(model).eval()(x.clone())
         except RuntimeError as error:
             raise ShapeError(f"verify: the model cannot take x {x.dtype} {list(x.shape)}: {error}.") from error
-        got = to_rate(converted).eval()(x.unsqueeze(0))[0][0]
-    if got.shape != wanted.shape:
-        raise ConfigError(f"The model gives {list(wanted.shape)} but its conversion {list(got.shape)}.")
-    difference = float((got - wanted).abs().max())
-    if not difference <= atol + rtol * float(wanted.abs().max()):
+        output = to_rate(converted).eval()(x.unsqueeze(0))[0][0]
+    if output.shape != expected.shape:
+        raise ConfigError(f"The model gives {list(expected.shape)} but its conversion {list(output.shape)}.")
+    difference = float((output - expected).abs().max())
+    if not difference <= atol + rtol * float(expected.abs().max()):
         raise ConfigError(
             f"The rates of the conversion differ from the model by up to {difference:.3g}, allowed are {atol:g} and "
             f"{rtol:g} of the output. Look for swapped activations, replaced pools and operations in place."
         )
     if steps:
-        _verify_spikes(converted, wanted, x, steps, tolerance)
+        _verify_spikes(converted, expected, x, steps, tolerance)
     return difference
 
 
 @torch.no_grad()
-def _verify_spikes(converted: Converted, wanted: Tensor, x: Tensor, steps: int, tolerance: float) -> None:
-    """Raise ConfigError unless the mean output of spikes is near."""
-    total = torch.zeros_like(wanted)
+def _verify_spikes(converted: Converted, expected: Tensor, x: Tensor, steps: int, tolerance: float) -> None:
+    """Raise ConfigError unless the mean output of the spiking model is close to `expected`."""
+    total = torch.zeros_like(expected)
     for out, _ in in_blocks(to_spiking(converted).eval(), x, steps):
         total += out.sum(0)
-    difference, largest = float((total / steps - wanted).abs().max()), float(wanted.abs().max())
+    difference, largest = float((total / steps - expected).abs().max()), float(expected.abs().max())
     if not difference <= tolerance * largest:
         raise ConfigError(
             f"After {steps} steps the mean output of spikes differs from the model by up to {difference:.3g}, allowed "
@@ -139,22 +139,22 @@ def _verify_spikes(converted: Converted, wanted: Tensor, x: Tensor, steps: int, 
 @torch.no_grad()
 @explained
 def report(converted: Converted, x: Tensor, steps: int, model: nn.Module | None = None) -> ConversionReport:
-    """Show `x` for some steps and compare every layer, and the output, with those of the model.
+    """Present `x` for `steps` steps and compare the output and every layer with those of the model.
 
     Shapes: x [B, *N].
 
     Args:
-        model: the one that was converted; None: compare with the rates of the conversion, which does not show what
-            replaced activations and pools cost.
+        model: the original model; None: compare with the rates of the conversion, which does not show the error of
+            replaced activations and pools.
 
     Raises:
-        ConfigError: fewer than one step, no neuron spikes, or another model was converted.
+        ConfigError: fewer than one step, no neuron spikes, or `model` is not the one that was converted.
         ShapeError: the input has no batch dimension.
 
     >>> from spikeloom.convert.spiking import convert
     >>> model = nn.Sequential(nn.Identity(), nn.ReLU()).eval()
-    >>> found = report(convert(model, example=torch.ones(1, 2)), torch.tensor([[0.5, -1.0]]), 10)
-    >>> print(found)
+    >>> result = report(convert(model, example=torch.ones(1, 2)), torch.tensor([[0.5, -1.0]]), 10)
+    >>> print(result)
     10 steps, against its own rates; relative error of the output 0
     layer  cosine  relative error  mean rate  max rate  silent  spikes  median spikes
     1           1               0        250       500     0.5       5              5
@@ -191,7 +191,7 @@ def report(converted: Converted, x: Tensor, steps: int, model: nn.Module | None 
 
 
 def _count(name: str, outputs: dict[str, Tensor], counts: dict[str, Tensor]) -> Callable[..., None]:
-    """A hook that adds up what a layer says, and its spikes, those with a minus sign too."""
+    """Return a hook that adds up the outputs of a layer and its number of spikes, including negative ones."""
 
     def hook(neuron: nn.Module, inputs: Any, output: Any) -> None:
         assert isinstance(neuron, RateNeuron)
@@ -204,7 +204,7 @@ def _count(name: str, outputs: dict[str, Tensor], counts: dict[str, Tensor]) -> 
 
 
 def _keep(name: str, activations: dict[str, Tensor]) -> Callable[..., None]:
-    """A hook that keeps what a layer says as rates."""
+    """Return a hook that stores the rate output of a layer."""
 
     def hook(neuron: nn.Module, inputs: Any, output: Any) -> None:
         activations[name] = output[0][0]
@@ -212,16 +212,16 @@ def _keep(name: str, activations: dict[str, Tensor]) -> Callable[..., None]:
     return hook
 
 
-def _row(name: str, wanted: Tensor, got: Tensor, counts: Tensor, seconds: float) -> LayerReport:
-    """The numbers of a layer; all tensors [B, *N]."""
-    wanted, got, counts = wanted.double(), got.double(), counts.double()
-    power = float(wanted.square().mean())
+def _row(name: str, expected: Tensor, output: Tensor, counts: Tensor, seconds: float) -> LayerReport:
+    """Compute the results of a layer; all tensors [B, *N]."""
+    expected, output, counts = expected.double(), output.double(), counts.double()
+    power = float(expected.square().mean())
     active = counts[counts > 0]
-    length = float(wanted.norm() * got.norm())
+    length = float(expected.norm() * output.norm())
     return LayerReport(
         layer=name,
-        cosine=float((wanted * got).sum()) / length if length else float(power == 0.0 and not got.any()),
-        relative_error=float((got - wanted).square().mean()) / power if power else float(bool(got.any())),
+        cosine=float((expected * output).sum()) / length if length else float(power == 0.0 and not output.any()),
+        relative_error=float((output - expected).square().mean()) / power if power else float(bool(output.any())),
         mean_rate=float(counts.mean()) / seconds,
         max_rate=float(counts.max()) / seconds,
         silent=float((counts == 0).double().mean()),

@@ -1,8 +1,8 @@
-"""A traced model that runs in time.
+"""Traced model that runs as a sequence model.
 
-It is a list of operations. Those without a memory take all steps as one batch [T B, *N]; what is constant in time
-(`x.expand(T, *x.shape)`) is computed once and stays expanded. Neurons, low-passes and spiking pools take [T, B, *N] and
-hand on a state. A value is forgotten once nothing reads it any more.
+It is a list of operations. Stateless operations process all steps as one batch [T B, *N]; values that are constant in
+time (`x.expand(T, *x.shape)`) are computed once and stay expanded. Neurons, low-pass filters and spiking pools process
+[T, B, *N] and have a state. A value is freed once nothing reads it any more.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ from ..neurons import RateNeuron
 from .pooling import SpikingMaxPool
 
 FAR = 2.0
-"""How many times the largest input of calibration an input may be."""
+"""Largest allowed input, as a multiple of the largest input in calibration."""
 
 
 @dataclass(frozen=True)
 class Ref:
-    """The value of an earlier operation."""
+    """Reference to the value of an earlier operation."""
 
     name: str
 
@@ -35,11 +35,11 @@ class Op:
     """One operation of a traced model.
 
     Args:
-        name: of its value.
-        kind: a layer that lives in time, a module without, a function, a method of its first argument, a tensor.
-        target: path of a module or tensor, a function, or the name of a method.
-        args: values, with `Ref` where an earlier one is meant.
-        timed: whether its value is a sequence [T, B, *N], not a size or a parameter.
+        name: name of its value.
+        kind: a layer with a state, a module without, a function, a method of its first argument, or a tensor.
+        target: path of the module or tensor, the function, or the name of the method.
+        args: arguments, with `Ref` for values of earlier operations.
+        timed: whether its value is a sequence [T, B, *N], rather than a size or a parameter.
     """
 
     name: str
@@ -51,33 +51,33 @@ class Op:
 
 
 def replace(value: Any, change: Callable[[Any], Any], kind: type = Ref) -> Any:
-    """The same nest of tuples, lists, dicts and slices with everything of one kind changed."""
+    """Map `change` over all items of type `kind` in nested tuples, lists, dicts and slices."""
     if isinstance(value, kind):
         return change(value)
     if isinstance(value, (tuple, list)):
-        parts = [replace(part, change, kind) for part in value]
+        parts = [replace(item, change, kind) for item in value]
         return parts if isinstance(value, list) else tuple(parts)
     if isinstance(value, dict):
-        return {key: replace(part, change, kind) for key, part in value.items()}
+        return {key: replace(item, change, kind) for key, item in value.items()}
     if isinstance(value, slice):
-        return slice(*(replace(part, change, kind) for part in (value.start, value.stop, value.step)))
+        return slice(*(replace(item, change, kind) for item in (value.start, value.stop, value.step)))
     return value
 
 
 class Converted(Stateful):
-    """A traced model in time; `convert` makes it. Its layers have the names that they have in the original.
+    """Traced model as a sequence model, created by `convert`. Its layers have the names of the original ones.
 
-    Shapes: [T, B, *N] -> [T, B, K]; the state is a tuple with a part per neuron, low-pass and spiking pool.
-    As long as no neuron spikes (train(), or `to_rate`), low-passes are left out and pools are ordinary ones: their
-    answer to a constant.
+    Shapes: [T, B, *N] -> [T, B, K]; the state is a tuple with one item per neuron layer, low-pass filter and spiking
+    pool. As long as no neuron spikes (train(), or `to_rate`), low-pass filters are skipped and pools are ordinary ones,
+    which is their response to a constant.
 
     Args:
-        ops: in the order in which they run.
+        ops: operations in execution order.
         output: name of the value that is returned.
         parts: modules, parameters and buffers by path.
 
-    `largest` is the largest input of calibration, 0 before it; it is saved. `note` is told how many bytes of values are
-    held at once, while it is set (see `blocks`).
+    `largest` is the largest input in calibration, 0 before it; it is saved. `note`, if set, is called with the bytes of
+    all values that are held at once (see `blocks`).
 
     >>> double = Op("y", "function", torch.mul, (Ref("input"), 2.0))
     >>> Converted((double,), "y", {})(torch.ones(1, 1, 1))
@@ -93,18 +93,18 @@ class Converted(Stateful):
         self._last = {name: index for index, op in enumerate(ops) for name in (op.name, *(r.name for r in refs(op)))}
         self._last[output] = len(ops)
         self._timed = {op.name for op in ops if op.timed} | {"input"}
-        for path, part in parts.items():
+        for path, value in parts.items():
             owner, name = self._owner(path)
-            if isinstance(part, nn.Parameter) or not isinstance(part, Tensor):
-                setattr(owner, name, part)
+            if isinstance(value, nn.Parameter) or not isinstance(value, Tensor):
+                setattr(owner, name, value)
             else:
-                owner.register_buffer(name, part)
+                owner.register_buffer(name, value)
         for op in ops:
             if op.kind == "module":  # its steps are folded into the batch
                 check_layer("Converted", self.get_submodule(op.target))
 
     def _owner(self, path: str) -> tuple[nn.Module, str]:
-        """The module that holds a path, made if need be."""
+        """Return the module that holds a path, created if necessary, and the last name of the path."""
         owner: nn.Module = self
         *way, last = path.split(".")
         for name in way:
@@ -115,11 +115,11 @@ class Converted(Stateful):
 
     @property
     def spikes(self) -> bool:
-        """Whether the next call makes spikes."""
+        """Whether the model spikes in its current mode."""
         return any(module.spikes for module in self.modules() if isinstance(module, RateNeuron))
 
     def before(self, path: str) -> "Converted":
-        """The part of the model that computes the input of one layer; it shares the layers.
+        """Return the model up to the input of one layer; it shares the layers.
 
         Raises:
             ConfigError: there is no such layer.
@@ -134,14 +134,14 @@ class Converted(Stateful):
         return Converted(ops, self.ops[place].args[0].name, parts).train(self.training)
 
     def check_range(self, xs: Tensor) -> None:
-        """Raise ConfigError for an input far beyond those of calibration, as bytes are beyond 0 to 1."""
+        """Raise ConfigError for an input far beyond those of calibration, such as bytes instead of 0 to 1."""
         largest = float(self.largest)
         if not largest:
             return
-        found = float((xs[:1] if xs.stride(0) == 0 else xs).abs().max())
-        if not found <= FAR * largest:
+        received = float((xs[:1] if xs.stride(0) == 0 else xs).abs().max())
+        if not received <= FAR * largest:
             raise ConfigError(
-                f"The input reaches {found:.4g}, but thresholds were calibrated with inputs up to {largest:.4g}. "
+                f"The input reaches {received:.4g}, but thresholds were calibrated with inputs up to {largest:.4g}. "
                 "Scale it as for calibration, or calibrate again."
             )
 
@@ -169,7 +169,7 @@ class Converted(Stateful):
             ) from error
 
     def _run(self, xs: Tensor, state: State | None, *, start: bool = False) -> tuple[Tensor, State]:
-        """All operations; with `start`, the second result is the state before the first step."""
+        """Run all operations; with `start`, return the state before the first step as second result."""
         values: dict[str, Any] = {"input": xs}
         count, spikes = sum(op.kind == "stateful" for op in self.ops), self.spikes
         if state is not None and len(state) != count:
@@ -188,12 +188,12 @@ class Converted(Stateful):
                 del values[name]
         return values[self.output], tuple(new)
 
-    def _held(self, name: str, part: Any) -> bool:
-        """Whether a value grows with the steps."""
-        return name in self._timed and isinstance(part, Tensor)
+    def _held(self, name: str, value: Any) -> bool:
+        """Return whether the size of a value grows with the number of steps."""
+        return name in self._timed and isinstance(value, Tensor)
 
     def _untimed(self, op: Op, values: dict[str, Any]) -> Any:
-        """An operation without time."""
+        """Run an operation without state."""
         if op.kind == "tensor":
             return _at(self, op.target)
         names = list(dict.fromkeys(ref.name for ref in refs(op) if ref.name in self._timed))
@@ -210,21 +210,21 @@ class Converted(Stateful):
 
 
 def _at(module: nn.Module, path: str) -> Any:
-    """A module, parameter or buffer by path."""
+    """Return the module, parameter or buffer with a path."""
     for name in path.split("."):
         module = getattr(module, name)
     return module
 
 
 def refs(op: Op) -> list[Ref]:
-    """What an operation reads, as often as it does."""
-    found = list[Ref]()
-    replace((op.args, op.kwargs), found.append)
-    return found
+    """Return the references in the arguments of an operation, repeated ones too."""
+    result = list[Ref]()
+    replace((op.args, op.kwargs), result.append)
+    return result
 
 
 def _advance(layer: nn.Module, xs: Tensor, state: State, spikes: bool, start: bool) -> tuple[Tensor, State]:
-    """A layer that lives in time."""
+    """Run a layer with a state."""
     assert isinstance(layer, Stateful)
     if not spikes and not isinstance(layer, RateNeuron):
         return (layer.static(xs) if isinstance(layer, SpikingMaxPool) else xs), ()

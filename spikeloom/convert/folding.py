@@ -1,7 +1,7 @@
-"""Batch norm in eval mode, folded into the layer before it or on its own.
+"""Folding of batch norms in eval mode into the layer before, or into a fixed affine layer.
 
     after a layer    W' = g W,   b' = g (b - mean) + shift,    g = weight / sqrt(var + eps)
-    on its own       y = g x + (shift - g mean)
+    alone            y = g x + (shift - g mean)
 
 Source: Rueckauer et al., Conversion of continuous-valued deep networks, 2017.
 """
@@ -18,7 +18,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def shared_copy(module: Module) -> Module:
-    """A copy of the modules, not of their tensors."""
+    """Copy the modules, but share their tensors."""
     tensors = [*module.parameters(), *module.buffers()]
     try:
         return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
@@ -30,7 +30,7 @@ def shared_copy(module: Module) -> Module:
 
 
 class FixedAffine(nn.Module):
-    """g x + shift, one pair per channel: a batch norm that learns nothing any more.
+    """Fixed affine transform g x + shift per channel, in place of a batch norm.
 
     Shapes: [B, C, *N] -> [B, C, *N].
 
@@ -52,7 +52,7 @@ class FixedAffine(nn.Module):
 
 
 def affine_of(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Gain and shift of a batch norm in eval mode, in float64.
+    """Return gain and shift of a batch norm in eval mode, in float64.
 
     >>> gain, shift = affine_of(nn.BatchNorm1d(1, eps=0.0).eval())
     >>> gain.item(), shift.item()
@@ -69,7 +69,7 @@ def affine_of(norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def fold_batchnorm(layer: nn.Module, norm: nn.Module) -> nn.Module:
-    """A copy of a linear or convolutional layer with new weights that does the work of the batch norm behind it.
+    """Return a copy of a linear or convolutional layer that includes the batch norm after it.
 
     >>> layer = fold_batchnorm(nn.Linear(2, 3, bias=False), nn.BatchNorm1d(3).eval())
     >>> layer.bias.shape

@@ -1,17 +1,17 @@
-"""Networks to and from NIR, the format that simulators and neuromorphic chips exchange.
+"""Export to and import from NIR, the format that simulators and neuromorphic chips exchange.
 
-    NIR, in continuous time                                        here, in steps of dt
+    NIR, in continuous time                                        spikeloom, in steps of dt
     LI       tau v' = v_leak - v + r i                             LeakyReadout
-    LIF      the same; v > v_threshold: spike, v = v_reset         LIF
+    LIF      as LI; v > v_threshold: spike, v = v_reset         LIF
     CubaLI   tau_syn j' = w_in x - j,  tau_mem v' = v_leak - v + r j    SynapticReadout, w_in = 1 / (1 - a)
-    CubaLIF  the same with spikes                                  SynapticLIF, a = exp(-dt / tau_syn)
+    CubaLIF  as CubaLI, with spikes                                SynapticLIF, a = exp(-dt / tau_syn)
     IF       v' = r i; v > v_threshold: spike, v = v_reset         RateNeuron integrate_and_fire, r = 1000 gain / dt
 
-NIR's time constants are in seconds, ours in ms. In continuous time a voltage never passes the threshold, so that reset
-"subtract" and "zero" are one thing: which of them a step takes, or how many spikes it may hold, stands in the metadata
-of a node (`reset`, `max_spikes`). Without metadata, LIF resets to zero and IF fires as often as a constant current
-makes it. A RateNeuron of partner "lif" without refractory period is a LIF node; v_leak holds its bias. All voltages
-start at 0. A spike in NIR is 1: one of another height gets a Scale node behind the neuron.
+NIR's time constants are in seconds, spikeloom's in ms. In continuous time a voltage never exceeds the threshold, so
+that reset "subtract" and "zero" are equivalent: the reset of discrete steps and the maximum number of spikes per step
+are stored in the metadata of a node (`reset`, `max_spikes`). Without metadata, LIF resets to zero and IF fires as often
+as a constant current makes it. A RateNeuron of partner "lif" without refractory period is a LIF node; v_leak holds its
+bias. All voltages start at 0. A spike in NIR is 1: other heights need a Scale node behind the neuron.
 Source: Pedersen et al., Neuromorphic intermediate representation, Nature Communications, 2024; equations from the
 package nir 1.0.8, seconds as in the paper's experiments.
 """
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 
 NEURONS = (LIF, LeakyReadout, SynapticLIF, SynapticReadout, RateNeuron)
 PASSIVE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
-"""What does nothing at inference, and gets no node."""
+"""Modules that do nothing at inference, and get no node."""
 NUMBERS = ("weight", "bias", "scale", "tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in")
 """Attributes of nodes that hold real numbers; those of a population have its shape."""
 MOST = 1 << 31
-"""Values that one sample may have."""
+"""Maximum number of values per sample."""
 DAMAGED = (
     MemoryError, ArithmeticError, EOFError, OSError, KeyError, ValueError, TypeError, AssertionError, AttributeError,
     RuntimeError, IndexError,
@@ -56,7 +56,7 @@ DAMAGED = (
 
 
 class Scaling(nn.Module):
-    """Every signal times a fixed number: NIR's Scale.
+    """Multiplication by a constant: NIR's Scale.
 
     Shapes: [B, *N] -> [B, *N]; scale a number or [*N].
 
@@ -77,17 +77,17 @@ class Scaling(nn.Module):
 
 
 def to_nir(model: nn.Module, input_shape: tuple[int, ...]) -> "nir.NIRGraph":
-    """The graph of a network: a chain of nodes with the names of its layers. A rate neuron becomes its spiking partner.
+    """Export a network to a chain of nodes named after its layers. A rate neuron becomes its spiking partner.
 
-    Shapes: input_shape is one sample in one step [*N].
+    Shapes: input_shape is that of one sample in one step [*N].
     Units: NIR's time constants in s.
 
     Args:
-        model: one layer, `Sequential` or nn.Sequential of layers, a module that does nothing but call one, or what
-            `convert` makes of a chain of layers, with v_init=0.
+        model: one layer, `Sequential` or nn.Sequential of layers, a module that only calls one of these, or a
+            `Converted` chain of layers with v_init=0.
 
     Raises:
-        ExportError: NIR cannot express some layers (all are named), the shape does not fit, or nir is not installed.
+        ExportError: NIR cannot express some layers (all are named), the shape does not match, or nir is not installed.
 
     >>> graph = to_nir(Sequential(nn.Linear(4, 2), LIF(tau_mem=20.0)), (4,))
     >>> list(graph.nodes), graph.nodes["layers.1"].tau.tolist()
@@ -115,10 +115,10 @@ def to_nir(model: nn.Module, input_shape: tuple[int, ...]) -> "nir.NIRGraph":
     for name, layer in layers:
         try:
             after = x if isinstance(layer, NEURONS) else _shown(layer, x)
-            made = _nodes(name, layer, tuple(x.shape[1:]), tuple(after.shape[1:]))
-            for node in made.values():
+            new = _nodes(name, layer, tuple(x.shape[1:]), tuple(after.shape[1:]))
+            for node in new.values():
                 _check_numbers(node)
-            nodes |= made
+            nodes |= new
         except ExportError as error:
             raise ExportError(f"NIR cannot express {name} ({type(layer).__name__}): {_line(error)}") from error
         except (RuntimeError, ValueError) as error:
@@ -134,17 +134,17 @@ def to_nir(model: nn.Module, input_shape: tuple[int, ...]) -> "nir.NIRGraph":
 
 
 def from_nir(graph: "nir.NIRGraph", dt: float = 1.0, *, dtype: torch.dtype | None = None) -> Sequential:
-    """The network of a graph that is one chain from its input to its output.
+    """Import a network from a graph that is one chain from its input to its output.
 
-    With the dt of the network that was exported, it gives the same numbers. Surrogates and what was learned about time
-    constants are not in NIR: neurons have the default slopes, and fixed values.
+    With the dt of the exported network, the outputs are equal. NIR has neither surrogate gradients nor learned time
+    constants: neurons have the default surrogate, and fixed time constants.
     Units: dt in ms; for a graph that counts time in steps instead of seconds, pass 1000.
 
     Args:
-        dtype: of weights and of values per neuron; by default that of the first weight.
+        dtype: type of weights and neuron parameters; by default that of the first weight.
 
     Raises:
-        ExportError: there are nodes or edges that cannot be run (all are named), or shapes do not fit.
+        ExportError: there are unsupported nodes or edges (all are named), or shapes do not match.
 
     >>> graph = to_nir(Sequential(nn.Linear(4, 2), LIF(tau_mem=20.0)), (4,))
     >>> from_nir(graph).layers[1]
@@ -168,23 +168,23 @@ def from_nir(graph: "nir.NIRGraph", dt: float = 1.0, *, dtype: torch.dtype | Non
                 x = _fitting(node, x)
                 continue
             _check_numbers(node)
-            made = _layers(node, dt, kind)
-            elementwise = isinstance(made[0], (*NEURONS, Scaling))
-            x = _fitting(node, x) if elementwise else x if x is None else _shown(made[0], x)
-            layers += made
+            new = _layers(node, dt, kind)
+            elementwise = isinstance(new[0], (*NEURONS, Scaling))
+            x = _fitting(node, x) if elementwise else x if x is None else _shown(new[0], x)
+            layers += new
         except (ExportError, ConfigError, *DAMAGED) as error:
             problems.append((name, type(node).__name__, _line(error).rstrip(".")))
-            x = None  # the shapes behind it are not known
+            x = None  # shapes after this layer are unknown
     if problems:
         raise ExportError(f"spikeloom cannot run {_listed(problems)}. Change these nodes, or take the graph apart.")
     return Sequential(*_merged(layers, kind))
 
 
 def write_nir(graph: "nir.NIRGraph", path: Path | str) -> None:
-    """Create or replace a file with a graph, in one rename.
+    """Write a graph to a file, atomically.
 
     Raises:
-        ExportError: it cannot be written.
+        ExportError: the file cannot be written.
     """
     if not isinstance(graph, _nir().NIRGraph):
         raise ExportError(f"write_nir needs a NIRGraph, but got {type(graph).__name__}. Make one with to_nir(model).")
@@ -209,10 +209,10 @@ def write_nir(graph: "nir.NIRGraph", path: Path | str) -> None:
 
 
 def read_nir(path: Path | str) -> "nir.NIRGraph":
-    """The graph in a file, for `from_nir`.
+    """Read a graph from a file, for `from_nir`.
 
     Raises:
-        DataError: there is no such file, it is damaged or keeps data elsewhere, or it holds no graph.
+        DataError: the file is missing, damaged, refers to data elsewhere, or holds no graph.
     """
     nir, path = _nir(), Path(path)
     if not path.is_file():
@@ -230,7 +230,7 @@ def read_nir(path: Path | str) -> "nir.NIRGraph":
 
 
 def _nir() -> Any:
-    """The package, which is optional."""
+    """Import the optional package nir."""
     try:
         import nir
     except ImportError as error:
@@ -239,7 +239,7 @@ def _nir() -> Any:
 
 
 def _chained(model: Converted) -> list[tuple[str, nn.Module]]:
-    """The layers of a converted model, which must be a chain; functions are their modules, named after their values."""
+    """Return the layers of a converted model, which must be a chain; functions become modules named by their values."""
     timed = {op.name for op in model.ops if op.timed}
     before, layers, problems = "input", list[tuple[str, nn.Module]](), list[tuple[str, str, str]]()
     for op in model.ops:
@@ -261,7 +261,7 @@ def _chained(model: Converted) -> list[tuple[str, nn.Module]]:
 
 
 def _function(op: Op) -> nn.Module | None:
-    """The module of a function, if it is one that NIR has."""
+    """Return the module for a function, if NIR supports it."""
     if op.target is reshape_samples and len(op.args) == 3 and op.args[2] == -1:
         return nn.Flatten()
     if op.target in (torch.flatten, "flatten"):
@@ -271,7 +271,7 @@ def _function(op: Op) -> nn.Module | None:
 
 
 def _leaves(model: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-    """Layers in their order, with their names; one that stands in two places comes twice."""
+    """Yield layers in order, with their names; a layer that is used twice comes twice."""
     if isinstance(model, (Sequential, nn.Sequential)):
         inner, below = (model.layers, ".layers") if isinstance(model, Sequential) else (model, "")
         for key, layer in inner._modules.items():
@@ -283,7 +283,7 @@ def _leaves(model: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
 
 @torch.no_grad()
 def _unwrapped(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Module, str]:
-    """The Sequential inside a module that has nothing else and gives the same numbers; and its name."""
+    """Return the Sequential inside a module that only wraps it without changing its outputs, and its name."""
     children = list(model.named_children())
     if isinstance(model, Sequential) or not isinstance(model, Stateful) or len(children) != 1:
         return model, ""
@@ -291,7 +291,7 @@ def _unwrapped(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Modul
     if not isinstance(inner, Sequential) or len(list(model.parameters())) != len(list(inner.parameters())):
         return model, ""
     if any(_obstacle(layer) for _, layer in _leaves(inner, name)):
-        return inner, name  # what it is will be said; it cannot be run to the same numbers anyway
+        return inner, name  # reported later; it cannot be run to compare the outputs
     modes = {module: module.training for module in model.modules()}
     first = next(model.parameters(), torch.empty(0))
     xs = torch.rand(2, 1, *input_shape, generator=torch.Generator().manual_seed(0)).to(first)
@@ -305,12 +305,12 @@ def _unwrapped(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[nn.Modul
 
 
 def _obstacle(layer: nn.Module) -> str:
-    """Why NIR has no node for a layer, or ""."""
+    """Return why NIR has no node for a layer, or ""."""
     if isinstance(layer, (LIF, SynapticLIF)):
         waits = layer.program.refractory > 0 or "steps" in layer.values
-        found = ["its refractory period"] * waits
-        found += ["its spikes are drawn at random"] * isinstance(layer.program.surrogate, Firing)
-        return " and ".join(found)
+        reasons = ["its refractory period"] * waits
+        reasons += ["its spikes are drawn at random"] * isinstance(layer.program.surrogate, Firing)
+        return " and ".join(reasons)
     if isinstance(layer, RateNeuron):
         return _rate_obstacle(layer)
     if isinstance(layer, (nn.Conv1d, nn.Conv2d)) and layer.padding_mode != "zeros":
@@ -331,32 +331,32 @@ def _obstacle(layer: nn.Module) -> str:
 
 
 def _rate_obstacle(neuron: RateNeuron) -> str:
-    """The same for a rate neuron."""
+    """Return why NIR has no node for a rate neuron, or ""."""
     if neuron.partner not in ("lif", "integrate_and_fire"):
         return f"its spiking partner {neuron.partner}"
-    found = [] if neuron.v_init == 0.0 else [f"its first voltage, v_init={neuron.v_init} (NIR has none: take v_init=0)"]
+    flaws = [] if neuron.v_init == 0.0 else [f"its first voltage, v_init={neuron.v_init} (NIR has none: take v_init=0)"]
     if neuron.min_voltage > -math.inf:
-        found.append(f"its lowest voltage, min_voltage={neuron.min_voltage:g} (-math.inf is none)")
+        flaws.append(f"its lowest voltage, min_voltage={neuron.min_voltage:g} (-math.inf is none)")
     if isinstance(neuron.curve, LIFCurve) and neuron.curve.refractory:
-        found.append("its refractory period")
+        flaws.append("its refractory period")
     if neuron.partner == "integrate_and_fire" and bool((torch.as_tensor(neuron.bias) != 0).any()):
-        found.append("its bias (move it into the layer before)")
-    return " and ".join(found)
+        flaws.append("its bias (move it into the layer before)")
+    return " and ".join(flaws)
 
 
 def _nodes(name: str, layer: nn.Module, shape: tuple[int, ...], after: tuple[int, ...]) -> dict[str, Any]:
-    """The node of a layer, and a Scale behind it if its spikes are not 1."""
-    made = {name: _node(layer, shape)}
+    """Return the node of a layer, and a Scale behind it if its spikes are not 1."""
+    nodes = {name: _node(layer, shape)}
     if isinstance(layer, RateNeuron) and bool((torch.as_tensor(layer.height) != 1).any()):
-        made[name + ".height"] = _nir().Scale(_full(layer.height, shape))
-    for node in made.values():
-        node.input_type = {"input": np.array(shape)}  # what nir derives is wrong for groups and oblong kernels
+        nodes[name + ".height"] = _nir().Scale(_full(layer.height, shape))
+    for node in nodes.values():
+        node.input_type = {"input": np.array(shape)}  # nir's own inference is wrong for groups and oblong kernels
         node.output_type = {"output": np.array(after)}
-    return made
+    return nodes
 
 
 def _node(layer: nn.Module, shape: tuple[int, ...]) -> Any:
-    """The node of a layer for inputs of this shape."""
+    """Return the node of a layer for inputs of this shape."""
     nir = _nir()
     renew_weights(layer)
     if isinstance(layer, (nn.Linear, DelayedSynapses)):
@@ -382,7 +382,7 @@ def _node(layer: nn.Module, shape: tuple[int, ...]) -> Any:
 
 
 def _neuron_node(neuron: nn.Module, shape: tuple[int, ...]) -> Any:
-    """The node of a population."""
+    """Return the node of a population."""
     nir = _nir()
     one, zero = np.ones(shape), np.zeros(shape)
     if isinstance(neuron, LeakyReadout):
@@ -408,7 +408,7 @@ def _neuron_node(neuron: nn.Module, shape: tuple[int, ...]) -> Any:
 
 
 def _layers(node: Any, dt: float, kind: torch.dtype) -> list[nn.Module]:
-    """The layers that do what a node does."""
+    """Return the layers for a node."""
     nir = _nir()
     if isinstance(node, (nir.Linear, nir.Affine, nir.Conv1d, nir.Conv2d)):
         return [_weighted(node, kind)]
@@ -427,7 +427,7 @@ def _layers(node: Any, dt: float, kind: torch.dtype) -> list[nn.Module]:
 
 
 def _weighted(node: Any, kind: torch.dtype) -> nn.Module:
-    """A linear or convolutional layer; nothing is drawn for weights that are replaced."""
+    """Return a linear or convolutional layer, without random initialisation of the weights, which are replaced."""
     nir = _nir()
     shape = node.weight.shape
     layer: Any
@@ -449,7 +449,7 @@ def _weighted(node: Any, kind: torch.dtype) -> nn.Module:
 
 
 def _neuron(node: Any, dt: float, kind: torch.dtype) -> list[nn.Module]:
-    """A population, with a Scaling before or behind it where its resistance or its spikes ask for one."""
+    """Return a population, with a Scaling before or behind it where its resistance or spike height require it."""
     nir = _nir()
     metadata = node.metadata or {}
     if (reset := metadata.get("reset", "zero")) not in ("subtract", "zero"):
@@ -481,7 +481,7 @@ def _neuron(node: Any, dt: float, kind: torch.dtype) -> list[nn.Module]:
 
 
 def _biased(node: Any, dt: float, kind: torch.dtype) -> RateNeuron:
-    """A LIF neuron that resets to zero and has a bias."""
+    """Return a LIF neuron that resets to zero and has a bias."""
     tau = _value(node.tau * 1000, kind)
     if isinstance(tau, Tensor):
         raise ExportError("its v_leak is not 0 and its time constants differ")
@@ -492,7 +492,7 @@ def _biased(node: Any, dt: float, kind: torch.dtype) -> RateNeuron:
 
 
 def _merged(layers: list[nn.Module], kind: torch.dtype) -> list[nn.Module]:
-    """The same layers with one Scaling where several follow one another, and none for 1."""
+    """Merge consecutive Scalings into one, and drop those by 1."""
     result: list[nn.Module] = []
     for layer in layers:
         last = result[-1] if result else None
@@ -506,7 +506,7 @@ def _merged(layers: list[nn.Module], kind: torch.dtype) -> list[nn.Module]:
 
 
 def _chain(graph: Any) -> list[str]:
-    """The names of all nodes from the input to the output."""
+    """Return the names of all nodes from the input to the output."""
     nir = _nir()
     ahead, behind = ({name: set[str]() for name in graph.nodes} for _ in range(2))
     edges = graph.edges if isinstance(graph.edges, (list, tuple, set)) else [graph.edges]
@@ -538,13 +538,13 @@ def _chain(graph: Any) -> list[str]:
 
 
 def _dtype(graph: Any) -> torch.dtype:
-    """That of the first weight."""
+    """Return the dtype of the first weight."""
     weights = [node.weight for node in graph.nodes.values() if hasattr(node, "weight")]
     return torch.float64 if weights and getattr(weights[0], "dtype", None) == np.float64 else torch.float32
 
 
 def _check_numbers(node: Any) -> None:
-    """Raise ExportError unless the numbers of a node are real, finite, in their range and of its shape."""
+    """Raise ExportError unless the numbers of a node are real, finite, in range and of the right shape."""
     nir = _nir()
     population = isinstance(node, (nir.LI, nir.LIF, nir.CubaLI, nir.CubaLIF, nir.IF, nir.Scale))
     for name in (name for name in NUMBERS if hasattr(node, name)):
@@ -558,20 +558,20 @@ def _check_numbers(node: Any) -> None:
         if population:
             whole = _size(_shape_of(node))
             sides = zip(reversed(numbers.shape), reversed(whole), strict=False)
-            if numbers.ndim > len(whole) or any(side not in (1, wanted) for side, wanted in sides):
+            if numbers.ndim > len(whole) or any(side not in (1, expected) for side, expected in sides):
                 raise ExportError(f"its {name} has shape {list(numbers.shape)}, but it is for {list(whole)}")
 
 
 def _shape_of(node: Any) -> Any:
-    """What a node says of its input; None if nothing."""
-    known = getattr(node, "input_type", None)
-    return known.get("input") if isinstance(known, dict) else None
+    """Return the input shape that a node states, or None."""
+    types = getattr(node, "input_type", None)
+    return types.get("input") if isinstance(types, dict) else None
 
 
 def _value(array: Any, kind: torch.dtype, *, exact: bool = False) -> float | Tensor:
-    """One number if all are equal, in 15 digits (0.02 s is 20 ms) unless exact, else a tensor.
+    """Return one number if all values are equal, rounded to 15 digits (0.02 s is 20 ms) unless exact, else a tensor.
 
-    A threshold is exact: one at the largest current makes neurons spike at equality.
+    Thresholds are exact, because one at the largest current makes neurons spike at equality.
     """
     values = np.asarray(array, np.float64)
     if values.size and bool(np.all(values == values.flat[0])):
@@ -580,7 +580,7 @@ def _value(array: Any, kind: torch.dtype, *, exact: bool = False) -> float | Ten
 
 
 def _full(value: Any, shape: tuple[int, ...]) -> Any:
-    """A number, or numbers that broadcast, for every neuron."""
+    """Broadcast a number or an array to every neuron."""
     numbers = torch.as_tensor(value, dtype=torch.float64).detach().cpu().numpy()
     return np.array(np.broadcast_to(numbers, shape))
 
@@ -590,7 +590,7 @@ def _array(tensor: Any) -> Any:
 
 
 def _ints(value: Any) -> Any:
-    """One whole number or several, as torch takes them."""
+    """Return one integer or a tuple of several, as torch takes them."""
     numbers = tuple(int(v) for v in np.atleast_1d(value))
     return numbers[0] if len(numbers) == 1 else numbers
 
@@ -606,22 +606,22 @@ def _size(shape: Any) -> tuple[int, ...]:
 
 
 def _fitting(node: Any, x: Tensor | None) -> Tensor | None:
-    """The signal, if the node is for its shape."""
-    wanted = _size(_shape_of(node))
-    if x is not None and tuple(x.shape[1:]) != wanted:
-        raise ExportError(f"it is for {list(wanted)}, but gets {list(x.shape[1:])}")
+    """Return the signal; raise ExportError unless it has the input shape of the node."""
+    expected = _size(_shape_of(node))
+    if x is not None and tuple(x.shape[1:]) != expected:
+        raise ExportError(f"it is for {list(expected)}, but gets {list(x.shape[1:])}")
     return x
 
 
 @torch.no_grad()
 def _shown(layer: nn.Module, x: Tensor) -> Tensor:
-    """What a layer without time makes of it."""
+    """Return the output of a stateless layer for one step."""
     result: Tensor = layer.step(x, layer.initial_state(x))[0] if isinstance(layer, Stateful) else layer(x)
     return result
 
 
 def _free(name: str, layers: list[tuple[str, nn.Module]]) -> str:
-    """That name, or a longer one that no layer has."""
+    """Return the name, extended until no layer has it."""
     return name if name not in dict(layers) else _free(name + "_", layers)
 
 
@@ -630,6 +630,6 @@ def _listed(problems: list[tuple[str, str, str]]) -> str:
 
 
 def _line(error: Exception) -> str:
-    """A message as one sentence."""
+    """Return an error message as one sentence."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if text.endswith(".") else text + "."

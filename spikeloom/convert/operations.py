@@ -1,4 +1,4 @@
-"""What of torch can be converted, by what becomes of it."""
+"""Torch operations that can be converted, by the way they are converted."""
 
 import operator
 from collections.abc import Callable
@@ -61,11 +61,11 @@ POOL_OPTIONS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "re
 
 
 def reshape_samples(x: Tensor, *sizes: Any) -> Tensor:
-    """`x.reshape(*sizes)` for any number of samples."""
-    wanted = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
-    return x.reshape(len(x) if wanted[0] != -1 else -1, *wanted[1:])
+    """Return `x.reshape(*sizes)` for any number of samples."""
+    shape = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+    return x.reshape(len(x) if shape[0] != -1 else -1, *shape[1:])
 
 
 def part_of(split: Callable[..., Any], index: int, *args: Any, **kwargs: Any) -> Any:
-    """One of the parts that `torch.chunk` or `torch.split` give."""
+    """Return one of the tensors that `torch.chunk` or `torch.split` returns."""
     return split(*args, **kwargs)[index]

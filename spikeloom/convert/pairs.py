@@ -1,7 +1,7 @@
-"""Switch all rate neurons of a model at once.
+"""Switch all rate neurons of a model between rates and spikes.
 
-`to_rate`, `to_spiking`, `to_hybrid` give a new tree of modules that shares every parameter and buffer with the old one:
-what is learned in one is learned in the other.
+`to_rate`, `to_spiking` and `to_hybrid` return a new module tree that shares all parameters and buffers with the
+original, so that training one trains the other.
 """
 
 import copy
@@ -19,7 +19,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @explained
 def to_rate(model: Model) -> Model:
-    """The same model with rate neurons: no time, trainable.
+    """Return the model with rate neurons: without time, trainable.
 
     >>> from spikeloom.neurons import RateNeuron, ReLUCurve
     >>> to_rate(RateNeuron(ReLUCurve())).eval().spikes
@@ -30,7 +30,7 @@ def to_rate(model: Model) -> Model:
 
 @explained
 def to_spiking(model: Model) -> Model:
-    """The same model with their spiking partners.
+    """Return the model with the spiking partners of its rate neurons.
 
     >>> import torch
     >>> from spikeloom.neurons import RateNeuron, ReLUCurve
@@ -45,7 +45,7 @@ def to_spiking(model: Model) -> Model:
 
 @explained
 def to_hybrid(model: Model) -> Model:
-    """The same model: spikes forward, the gradient of the rates backward.
+    """Return the model with spikes in the forward pass and the gradient of the rates in the backward pass.
 
     >>> from spikeloom.neurons import RateNeuron, ReLUCurve
     >>> to_hybrid(RateNeuron(ReLUCurve())).mode
@@ -55,13 +55,13 @@ def to_hybrid(model: Model) -> Model:
 
 
 def _switched(model: Model, mode: str) -> Model:
-    """A copy of the modules, not of their tensors.
+    """Copy the modules, but share their tensors, and set the mode of all rate neurons.
 
     Raises:
         ConfigError: the model has no rate neuron.
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    generators = {id(part): part for module in model.modules() if (part := getattr(module, "generator", None))}
+    generators = {id(g): g for module in model.modules() if (g := getattr(module, "generator", None))}
     tree = copy.deepcopy(model, {**shared, **generators})
     for neuron in rate_neurons(tree).values():
         neuron.mode = mode
@@ -70,10 +70,10 @@ def _switched(model: Model, mode: str) -> Model:
 
 @explained
 def set_scale(model: nn.Module, scale: float | Mapping[str, float]) -> None:
-    """Set the firing-rate scale of all rate neurons, or of those that a mapping names. Changes the model.
+    """Set the firing rate scale of all rate neurons, or of those in a mapping. Modifies the model.
 
     Raises:
-        ConfigError: a name is not that of a rate neuron, a scale is not positive, or too large for `max_spikes`.
+        ConfigError: there is no such rate neuron, or a scale is not positive or too large for `max_spikes`.
 
     >>> from spikeloom.neurons import RateNeuron, ReLUCurve
     >>> neuron = RateNeuron(ReLUCurve())

@@ -14,24 +14,24 @@ from ..layers import folded
 
 
 class PoolState(NamedTuple):
-    """What moves in a max pooling of spikes."""
+    """State of max pooling over spikes."""
 
     total: Tensor  # [B, C, *N], sum of the signal so far
 
 
 class SpikingMaxPool(Stateful):
-    """Max pooling of signals that only their means tell apart; S_i[t] is the sum of input i so far.
+    """Max pooling of spiking signals, which compares their sums so far; S_i[t] is the sum of input i.
 
         winner   y[t] = x_k[t],  S_k[t] = max_i S_i[t]
         lead     y[t] = max_i S_i[t] - max_i S_i[t-1]
 
-    The winner passes its own signal: inputs of nearly equal rates take turns, and the output gets spikes of several.
-    The lead has exactly the largest mean.
+    "winner" passes the signal of the input with the largest sum: inputs with nearly equal rates take turns, so the
+    output contains spikes of several. "lead" has exactly the largest mean.
     Shapes: [T, B, C, *N] -> [T, B, C, *M].
 
     Args:
-        pool: a max pooling of torch that returns indices.
-        rule: winner or lead.
+        pool: max pooling module of torch that returns indices.
+        rule: "winner" or "lead".
 
     >>> pool = SpikingMaxPool(nn.MaxPool1d(2, return_indices=True))
     >>> spikes = torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]).reshape(3, 1, 1, 2)
@@ -65,6 +65,6 @@ class SpikingMaxPool(Stateful):
         return x.flatten(2).gather(2, winner.flatten(2)).view_as(winner)
 
     def static(self, xs: Tensor) -> Tensor:
-        """The ordinary pooling of every step."""
+        """Apply the ordinary pooling at every step."""
         result: Tensor = folded(lambda x: self.pool(x)[0], xs)
         return result

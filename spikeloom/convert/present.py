@@ -1,9 +1,8 @@
-"""Show a constant input to a spiking model for some steps, and see what probes say.
+"""Presentation of a constant input to a spiking model for a number of steps, with probes.
 
 The input is never repeated in memory. Steps run in blocks, as many as fit into a memory limit (see `blocks`): a
-convolution takes a whole block as one batch, neurons run in one kernel per block, and what stands in front of the first
-neuron is computed once per block. The peak does not grow with the number of steps, but for the histories that probes
-keep.
+convolution processes a whole block as one batch, neurons run in one kernel per block, and layers before the first
+neuron are computed once per block. Peak memory does not grow with the number of steps, except for recorded histories.
 """
 
 from collections.abc import Mapping
@@ -20,20 +19,20 @@ from ..neurons import DiehlCook, Lowpass, MembraneLIF, Neuron, RateNeuron
 from .blocks import LIMIT, check_batch, check_whole, in_blocks
 
 IN_TIME = (DiehlCook, Lowpass, MembraneLIF, Neuron, RateNeuron)
-"""What has a `dt`."""
+"""Layers that have a `dt`."""
 
 
 @explained
 @dataclass(frozen=True)
 class Probe:
-    """What is read from a model.
+    """Recording of a module's output.
 
     Args:
-        layer: name of the module whose output is read; "": that of the whole model.
-        tau_syn: time constant of a low-pass, with the delay of one step [ms]; 0: none.
-        debias: divide the low-pass by the weight of what it has seen.
-        history: keep every step, else the last one only.
-        units: the first dimension after the batch is flattened to units and these are read; (): all.
+        layer: name of the module to record; "" for the whole model.
+        tau_syn: time constant of a low-pass filter with a delay of one step [ms]; 0 for none.
+        debias: divide the filter output by the sum of its weights so far.
+        history: record every step, otherwise only the last.
+        units: indices of the recorded units, after flattening all dimensions but the batch; () for all.
     """
 
     layer: str = ""
@@ -48,7 +47,7 @@ class Probe:
 
 
 class Presented(NamedTuple):
-    """What probes read, by name, and where to go on."""
+    """Recorded outputs by probe name, and the state to continue from."""
 
     probes: dict[str, Tensor]  # [T, B, *N] with history, [B, *N] without
     state: State
@@ -70,26 +69,26 @@ def present(
     memory: int = LIMIT,
     after: Presented | None = None,
 ) -> Presented:
-    """Show `x` for `steps` steps.
+    """Present `x` for `steps` steps.
 
     Shapes: x [B, *N]; the model maps [T, B, *N] to [T, B, K].
     Units: dt in ms, memory in bytes.
 
     Args:
-        model: one that spikes: `to_spiking(model).eval()`.
-        dt: length of one step, for the filters of probes; that of the model.
-        after: what an earlier call returned, to go on from there.
+        model: a spiking model: `to_spiking(model).eval()`.
+        dt: step length for the filters of the probes; must be that of the model.
+        after: result of an earlier call, to continue from there.
 
     Raises:
-        ConfigError: the number of steps is not a whole one above 0, rate neurons of the model do not spike, `dt` is not
-            that of the model, or a probe reads what is not there, or what runs several times.
-        ShapeError: the input has no batch dimension, or the model cannot take it.
+        ConfigError: the number of steps is not a whole number above 0, rate neurons of the model do not spike, `dt` is
+            not that of the model, or a probe refers to a module that does not exist or runs several times.
+        ShapeError: the input has no batch dimension, or the model does not accept it.
 
     >>> from spikeloom.layers import Sequential
     >>> from spikeloom.neurons import RateNeuron, ReLUCurve
     >>> model = Sequential(RateNeuron(ReLUCurve(), mode="spiking")).eval()
-    >>> shown = present(model, torch.full((1, 2), 250.0), 8)
-    >>> shown.probes["out"][:, 0, 0].tolist()
+    >>> result = present(model, torch.full((1, 2), 250.0), 8)
+    >>> result.probes["out"][:, 0, 0].tolist()
     [0.0, 0.0, 0.0, 1000.0, 0.0, 0.0, 0.0, 1000.0]
     """
     _check(model, x, steps)
@@ -115,19 +114,19 @@ def present(
 
     state = None if after is None else after.state
     try:
-        for shown in in_blocks(model, x, steps, memory, state, begin):
-            out, state = shown
+        for block in in_blocks(model, x, steps, memory, state, begin):
+            out, state = block
             for reader in readers.values():
                 if not reader.probe.layer:
                     reader.take(out)
     finally:
         for hook in hooks:
             hook.remove()
-    return Presented({name: r.found() for name, r in readers.items()}, state, {n: r.state for n, r in readers.items()})
+    return Presented({name: r.result() for name, r in readers.items()}, state, {n: r.state for n, r in readers.items()})
 
 
 def _check(model: nn.Module, x: Tensor, steps: int) -> None:
-    """Raise an error for what cannot be shown."""
+    """Raise an error for invalid arguments of `present`."""
     if not isinstance(model, Stateful):
         raise ConfigError(
             f"present shows models that live in time, but got {type(model).__name__}. Pass convert(model, example=x), "
@@ -135,8 +134,8 @@ def _check(model: nn.Module, x: Tensor, steps: int) -> None:
         )
     check_whole("present", steps=steps)
     check_batch("present", x, least=0)
-    neurons = {name: part for name, part in model.named_modules() if isinstance(part, RateNeuron)}
-    if rates := [name or "it" for name, part in neurons.items() if part.partner != "none" and not part.spikes]:
+    neurons = {name: module for name, module in model.named_modules() if isinstance(module, RateNeuron)}
+    if rates := [name or "it" for name, module in neurons.items() if module.partner != "none" and not module.spikes]:
         raise ConfigError(
             f"present shows spikes, but the rate neurons {', '.join(rates)} would answer as rates (mode "
             f"{next(iter(neurons.values())).mode!r}{' in train()' if model.training else ''}). Call model.eval(), or "
@@ -145,18 +144,18 @@ def _check(model: nn.Module, x: Tensor, steps: int) -> None:
 
 
 def _check_dt(model: nn.Module, dt: float) -> None:
-    """Raise ConfigError unless all layers have this step."""
-    other = {name: part.dt for name, part in model.named_modules() if isinstance(part, IN_TIME) and part.dt != dt}
+    """Raise ConfigError unless all layers have this dt."""
+    other = {name: layer.dt for name, layer in model.named_modules() if isinstance(layer, IN_TIME) and layer.dt != dt}
     if other:
-        name, wanted = next(iter(other.items()))
+        name, expected = next(iter(other.items()))
         raise ConfigError(
-            f"present filters its probes in steps of dt={dt:g} ms, but {name or 'the model'} has dt={wanted:g}. "
-            f"Pass dt={wanted:g}."
+            f"present filters its probes in steps of dt={dt:g} ms, but {name or 'the model'} has dt={expected:g}. "
+            f"Pass dt={expected:g}."
         )
 
 
 class _Reader:
-    """A probe at work."""
+    """Running state of a probe."""
 
     def __init__(self, name: str, probe: Probe, dt: float, state: Any) -> None:
         self.name, self.probe, self.state, self.kept = name, probe, state, list[Tensor]()
@@ -164,7 +163,7 @@ class _Reader:
         self.filter = Lowpass(probe.tau_syn, debias=probe.debias, dt=dt) if probe.tau_syn else None
 
     def read(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        """A forward hook."""
+        """Process the output of the module, as a forward hook."""
         out = output[0] if isinstance(output, tuple) else output
         self.calls += 1
         if self.calls > 1:
@@ -172,13 +171,13 @@ class _Reader:
                 f"The probe {self.name!r} cannot read {self.probe.layer}: it runs several times per step or step by "
                 "step. Make two modules of one that stands in two places, or probe the layer around it."
             )
-        if not isinstance(module, Stateful):  # time is folded into the batch, or left out if nothing changed
+        if not isinstance(module, Stateful):  # time is folded into the batch, or missing if constant
             steps, batch = self.block
             out = out.unflatten(0, self.block) if len(out) == steps * batch else out.expand(steps, *out.shape)
         self.take(out)
 
     def take(self, out: Tensor) -> None:
-        """A block of outputs [T, B, *N]."""
+        """Record a block of outputs [T, B, *N]."""
         if self.probe.units:
             out, (low, high) = out.flatten(2), (min(self.probe.units), max(self.probe.units))
             if low < 0 or high >= out.shape[2]:
@@ -190,7 +189,7 @@ class _Reader:
             out, self.state = self.filter(out, self.state)
         self.kept = [*self.kept, out.clone()] if self.probe.history else [out[-1:].clone()]
 
-    def found(self) -> Tensor:
+    def result(self) -> Tensor:
         if not self.kept:
             raise ConfigError(
                 f"The probe {self.name!r} read nothing: {self.probe.layer} only holds other modules, or does not run. "
@@ -201,7 +200,7 @@ class _Reader:
 
 @explained
 def accuracy_over_steps(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Share of samples whose largest output is right, if one stops after each step: [T].
+    """Compute the accuracy after each step, [T], from the largest output at that step.
 
     Shapes: outputs [T, B, K], labels [B].
 
@@ -218,7 +217,7 @@ def accuracy_over_steps(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def _check_labels(owner: str, labels: Tensor, samples: int, classes: int) -> None:
-    """Raise an error unless there is one label for each sample, from 0 to the number of classes less one."""
+    """Raise an error unless there is one label from 0 to classes - 1 per sample."""
     whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
     if tuple(labels.shape) != (samples,) or not whole:
         raise ShapeError(
@@ -237,16 +236,16 @@ def _check_labels(owner: str, labels: Tensor, samples: int, classes: int) -> Non
 def accuracy_curve(
     model: Stateful, x: Tensor, labels: Tensor, steps: int, *, batch: int = 100, memory: int = LIMIT
 ) -> Tensor:
-    """Show `x` and answer by the mean output so far: the share of right answers after each step, [T].
+    """Present `x`, predict by the mean output so far, and compute the accuracy after each step, [T].
 
     Shapes: x [B, *N], labels [B]; the model maps [T, B, *N] to [T, B, K].
 
     Args:
-        batch: samples that are shown at once.
-        memory: bytes of a block, see `present`.
+        batch: number of samples per batch.
+        memory: memory limit of a block in bytes, see `present`.
 
     Raises:
-        ConfigError, ShapeError: as `present`; or there is not a label for every sample.
+        ConfigError, ShapeError: as for `present`; or the number of labels is not that of samples.
 
     >>> from spikeloom.convert import convert
     >>> model = nn.Sequential(nn.Identity(), nn.ReLU()).eval()

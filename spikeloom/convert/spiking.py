@@ -1,13 +1,13 @@
-"""Ordinary networks of torch.nn into spiking ones.
+"""Conversion of ordinary torch.nn networks to spiking ones.
 
-The model is traced by torch.fx. Its activations become rate neurons, whose spiking partners say on average the same:
+The model is traced by torch.fx. Its activations become rate neurons, whose spiking partners have the same mean output:
 
     ReLU      integrate_and_fire (one spike a step is one unit of activation) or regular (one Hz is one unit, as Nengo)
-    LeakyReLU, Sigmoid, Tanh    in the same unit; negative rates are spikes with a minus sign
+    LeakyReLU, Sigmoid, Tanh    same unit; negative rates become negative spikes
 
-What is linear stays, batch norm folds into the layer before it, dropout goes, and anything else is an error that names
-every such place. After T steps of a constant current a (in thresholds), integrate-and-fire neurons that start at v_init
-say a - (v - v_init) / T: at most 1 / T off.
+Linear operations are kept, batch norms are folded into the layer before, dropout is removed, and anything else is an
+error that lists all such places. After T steps of a constant current a (in thresholds), the mean output of
+integrate-and-fire neurons that start at v_init is a - (v - v_init) / T: the error is at most 1 / T.
 Sources: Rueckauer et al., Conversion of continuous-valued deep networks, 2017; Rasmussen, NengoDL, 2019 (the options).
 """
 
@@ -81,32 +81,32 @@ def convert(
     dt: float = 1.0,
     example: Tensor | None = None,
 ) -> Converted:
-    """A spiking network with the layers, the parameters and the names of an ordinary one, which stays as it is.
+    """Convert an ordinary network to a spiking one with the same layer names and parameters; the model is not modified.
 
-    Parameters are shared with the model, but for layers that a batch norm was folded into: these have new ones. They
-    are never scaled: what is saved at one `scale` loads at any other. Layers are copies in the mode of the model: rates
-    in train(), spikes in eval(). An activation that is called as a function is named after it: "block.relu".
+    Parameters are shared with the model, except in layers that a batch norm was folded into. They are never scaled, so
+    a checkpoint loads at any `scale`. Layers are copies in the mode of the model: rates in train(), spikes in eval().
+    An activation that is called as a function is named after it: "block.relu".
     Shapes: the model maps [B, *N] to [B, K], the result [T, B, *N] to [T, B, K].
     Units: synapse and dt in ms.
 
     Args:
-        model: its batch norms in eval mode.
-        swap: for a class, function or curve (`nn.GELU`, `torch.tanh`, `ReLUCurve`) the `Curve` to use instead, or a
-            function without arguments that makes the `RateNeuron`.
-        scale: times as many spikes, each with 1 / scale of the weight; for all neurons, or by name of the layer.
-        synapse: time constant of a low-pass behind every neuron, with the delay of one step.
-        strict: False: keep what cannot be converted as it is, step by step, with a warning.
-        partner: the spiking neuron of ReLU: see `RateNeuron`. "stochastic", "poisson", "none": that of all curves.
-        max_pool: "average": replace by average pooling; "spiking": the input with the largest mean so far passes;
-            "lead": what the largest sum so far has gained passes. See `SpikingMaxPool`.
-        v_init: voltage of a sample that has seen nothing, in spikes; 0.5 centres the error.
+        model: model with its batch norms in eval mode.
+        swap: mapping from a class, function or curve (`nn.GELU`, `torch.tanh`, `ReLUCurve`) to the `Curve` to use
+            instead, or to a function without arguments that returns the `RateNeuron`.
+        scale: factor of the number of spikes, each with 1 / scale of the weight; for all neurons, or by layer name.
+        synapse: time constant of a low-pass filter behind every neuron, with a delay of one step.
+        strict: if False, keep unsupported operations, applied step by step, with a warning.
+        partner: spiking neuron for ReLU: see `RateNeuron`. "stochastic", "poisson" and "none" apply to all curves.
+        max_pool: "average": use average pooling instead; "spiking": pass the input with the largest mean so far;
+            "lead": pass the increase of the largest sum so far. See `SpikingMaxPool`.
+        v_init: initial voltage, in spikes; 0.5 centres the error.
         dt: length of one step.
-        example: a batch of the input, to find shapes.
+        example: a batch of the input, used to determine shapes.
 
     Raises:
-        ConfigError: an option is unknown or of no use, a batch norm is in training mode, the example does not run
-            through the model, parts of the model cannot be converted (all of them are named), or the rates of the
-            result differ from the model on the example, where nothing was replaced.
+        ConfigError: an option is unknown or has no effect, a batch norm is in training mode, the model fails on the
+            example, parts of the model cannot be converted (all of them are named), or the rates of the result differ
+            from the model on the example, where nothing was replaced.
 
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
     >>> spiking = convert(model, example=torch.rand(3, 4))
@@ -138,8 +138,8 @@ def convert(
 
 
 def _check_ordinary(model: nn.Module) -> None:
-    """Raise ConfigError for a model that lives in time already."""
-    inside = {id(part.neuron) for part in model.modules() if isinstance(part, QCFS)}
+    """Raise ConfigError for a model that is a sequence model already."""
+    inside = {id(module.neuron) for module in model.modules() if isinstance(module, QCFS)}
     timed = [name or "it" for name, m in model.named_modules() if isinstance(m, Stateful) and id(m) not in inside]
     if timed:
         raise ConfigError(
@@ -149,7 +149,7 @@ def _check_ordinary(model: nn.Module) -> None:
 
 
 class _Tracer(fx.Tracer):
-    """Stops at torch's layers, ours, and those it is told."""
+    """Tracer that treats layers of torch, spikeloom layers, and the given modules as leaves."""
 
     def __init__(self, stop: set[int], kinds: tuple[type, ...]) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class _Tracer(fx.Tracer):
 
 
 class _Translation:
-    """A traced model on its way to a list of operations."""
+    """Translation of a traced model to a list of operations."""
 
     def __init__(
         self, model: nn.Module, swap: dict[Any, Any], partner: str, max_pool: str,
@@ -174,7 +174,7 @@ class _Translation:
         self.taken = {name for name, _ in model.named_modules()}
 
     def run(self, strict: bool) -> Converted:
-        """The converted model; all problems in one error."""
+        """Return the converted model; raise one error with all problems."""
         root = shared_copy(self.model).eval()
         graph = self.trace(root, set())
         self.traced = fx.GraphModule(root, graph)
@@ -195,7 +195,7 @@ class _Translation:
         return Converted(tuple(self.ops.values()), output, self.parts)
 
     def trace(self, root: nn.Module, stop: set[int]) -> fx.Graph:
-        """The graph of the model; parts that cannot be traced are one node each."""
+        """Trace the model; parts that cannot be traced become one node each."""
         kinds = tuple(key for key in self.swap if isinstance(key, type) and issubclass(key, nn.Module))
         try:
             return _Tracer(stop, kinds).trace(root)
@@ -218,7 +218,7 @@ class _Translation:
             ) from error
 
     def shapes(self, traced: fx.GraphModule) -> None:
-        """Note the shape of every value."""
+        """Record the shape of every value."""
         inputs = [node for node in traced.graph.nodes if node.op == "placeholder"]
         if len(inputs) != 1:
             raise ConfigError(f"convert takes models of one input, but this one has {len(inputs)}: {inputs}.")
@@ -241,12 +241,12 @@ class _Translation:
         return self.ref(value).name
 
     def ref(self, node: fx.Node) -> Ref:
-        found = self.alias.get(node.name, Ref(node.name))
-        assert isinstance(found, Ref)
-        return found
+        ref = self.alias.get(node.name, Ref(node.name))
+        assert isinstance(ref, Ref)
+        return ref
 
     def place(self, node: fx.Node) -> str:
-        """Where a call stands: the path of the module, or of the function in its module."""
+        """Return the position of a call: the path of the module, or of the function in its module."""
         if node.op == "call_module":
             return str(node.target)
         stack = list(node.meta.get("nn_module_stack", {}).values())
@@ -254,16 +254,16 @@ class _Translation:
         return f"{stack[-1][0]}.{name}" if stack else name
 
     def unique(self, path: str) -> str:
-        """A path that no other layer has."""
-        found, count = path, 1
-        while found in self.taken:
+        """Return a path that no other layer has."""
+        name, count = path, 1
+        while name in self.taken:
             count += 1
-            found = f"{path}_{count}"
-        self.taken.add(found)
-        return found
+            name = f"{path}_{count}"
+        self.taken.add(name)
+        return name
 
     def add(self, node: fx.Node, kind: Any, target: Any, args: Any = None, kwargs: Any = None) -> None:
-        """An operation that stands for a node."""
+        """Add the operation for a node."""
         args = replace(node.args if args is None else args, self.ref, fx.Node)
         kwargs = replace(dict(node.kwargs) if kwargs is None else kwargs, self.ref, fx.Node)
         op = Op(node.name, kind, target, args, kwargs)
@@ -274,13 +274,13 @@ class _Translation:
             self.timed.add(node.name)
 
     def inputs(self, node: fx.Node) -> list[str]:
-        """The sequences that a node reads, as often as it does."""
-        found = list[Any]()
-        replace((node.args, dict(node.kwargs)), found.append, fx.Node)
-        return [name for name in (self.ref(other).name for other in found) if name in self.timed]
+        """Return the names of the sequences among the inputs of a node, repeated ones too."""
+        nodes = list[Any]()
+        replace((node.args, dict(node.kwargs)), nodes.append, fx.Node)
+        return [name for name in (self.ref(other).name for other in nodes) if name in self.timed]
 
     def translate(self, node: fx.Node) -> None:
-        """A call of a module, a function or a method."""
+        """Translate a call of a module, a function or a method."""
         self.in_place(node)
         if node.op == "call_module":
             return self.module(node, self.traced.get_submodule(str(node.target)))
@@ -313,7 +313,7 @@ class _Translation:
         return self.add(node, kind, target)
 
     def in_place(self, node: fx.Node) -> None:
-        """Complain about a change in place of what is read again later: there it would be seen, but not here."""
+        """Report an in-place operation on a value that is read again later: the converted model would differ."""
         if node.op == "call_module":
             module = self.traced.get_submodule(str(node.target))
             changes = getattr(module, "inplace", False) is True and not isinstance(module, GONE)
@@ -329,25 +329,25 @@ class _Translation:
             self.problem(node, "it changes in place what is read again later; use it out of place (inplace=False)")
 
     def split(self, node: fx.Node) -> None:
-        """Several parts of a signal: each gets an operation of its own."""
+        """Register a split; each of its outputs gets its own operation."""
         self.splits[node.name] = node
         self.timed.add(node.name)
         if any(user.target is not operator.getitem or not isinstance(user.args[1], int) for user in node.users):
             self.fatal.append(f"{self.place(node)}: its parts must be taken one by one, as in a, b = x.chunk(2, 1)")
 
     def untimed(self, node: fx.Node, kind: Any, target: Any) -> None:
-        """A size, or something made of sizes and parameters alone."""
+        """Add an operation on sizes and parameters only."""
         if target is getattr and node.args[1] not in ("shape", "ndim", "dtype", "device"):
             self.problem(node, f"an attribute {node.args[1]} of a signal; call a function instead")
         self.add(node, kind, target)
 
     def single(self, node: fx.Node, target: Any) -> bool:
-        """Whether a product is linear: one sequence, and that the first factor unless the order does not matter."""
+        """Return whether a product is linear: one factor is a sequence, the first unless the order does not matter."""
         first = isinstance(node.args[0], fx.Node) and self.ref(node.args[0]).name in self.timed
         return len(self.inputs(node)) == 1 and (first or target in (operator.mul, torch.mul, "mul"))
 
     def module(self, node: fx.Node, module: nn.Module) -> None:
-        """A layer."""
+        """Translate a module."""
         path = str(node.target)
         self.uses[path] = self.uses.get(path, 0) + 1
         if isinstance(module, QCFS):
@@ -368,7 +368,7 @@ class _Translation:
         return self.add(node, "module", path)
 
     def norm(self, node: fx.Node, module: nn.Module) -> None:
-        """A batch norm: into the layer before, if nothing else reads that, or on its own."""
+        """Translate a batch norm: fold it into the layer before, if only used here, or make it a FixedAffine."""
         if module.running_mean is None:
             return
         (before,) = node.all_input_nodes
@@ -381,16 +381,16 @@ class _Translation:
             return
         kept = module.running_mean
         assert isinstance(kept, Tensor)
-        self.parts[str(node.target)] = FixedAffine(*(part.to(kept.dtype) for part in affine_of(module)))
+        self.parts[str(node.target)] = FixedAffine(*(tensor.to(kept.dtype) for tensor in affine_of(module)))
         self.add(node, "module", str(node.target))
 
     def flat(self, node: fx.Node) -> int:
-        """Samples times channels: the size of a value that has no further dimensions."""
+        """Return the number of samples times channels: the size of a value without further dimensions."""
         batch, channels = node.meta["tensor_meta"].shape[:2]
         return int(batch * channels)
 
     def pool(self, node: fx.Node, target: Any, options: dict[str, Any]) -> None:
-        """A max pooling."""
+        """Translate a max pooling."""
         largest, average = MAX_POOLS[target]
         adaptive = "output_size" in options
         if options.pop("return_indices", False):
@@ -411,18 +411,18 @@ class _Translation:
         return self.add(node, "function", operator.pos, (node.all_input_nodes[0],), {})
 
     def again(self, node: fx.Node, path: str) -> str:
-        """A second call of a layer with a state gets a state of its own."""
+        """Return a new path for the second call of a layer with a state."""
         return self.unique(path) if self.uses.get(path, 0) > 1 and node.op == "call_module" else path
 
     def keys(self, target: Any) -> set[Any]:
-        """What an activation is called in swap."""
+        """Return the possible keys of an activation in `swap`."""
         names = {target}
         if isinstance(target, str):
-            names |= {getattr(home, target, target) for home in (torch, torch.Tensor)}
+            names |= {getattr(module, target, target) for module in (torch, torch.Tensor)}
         return names | ({ACTIVATIONS[target]} if target in ACTIVATIONS else set())
 
     def curve(self, target: Any, source: nn.Module | fx.Node) -> Curve | None:
-        """The curve of an activation; None if only swap knows it."""
+        """Return the curve of an activation; None if only `swap` has it."""
         if target not in ACTIVATIONS or ACTIVATIONS[target] is ReLUCurve:
             return ReLUCurve() if target in ACTIVATIONS else None
         if ACTIVATIONS[target] is LeakyReLUCurve:
@@ -435,20 +435,20 @@ class _Translation:
         return curve(self.dt if self.partner == "integrate_and_fire" else 1000.0)
 
     def neuron(self, node: fx.Node, target: Any, curve: Curve | QCFS | None) -> None:
-        """An activation."""
+        """Translate an activation to a neuron."""
         path = self.place(node)
         if node.op == "call_module" and self.uses[path] > 1:
             self.problem(node, "one neuron layer in two places, which would share its state; make two modules")
         if not node.users:
             self.problem(node, "its result is not used; an operation in place cannot be converted")
         path = self.again(node, path) if node.op == "call_module" else self.unique(path)
-        found = [key for key in (target, *self.keys(target)) if key in self.swap]
-        self.used.update(found)
-        spiking = self.made(found[0], self.swap[found[0]]) if found else self.partner_of(curve)
+        keys = [key for key in (target, *self.keys(target)) if key in self.swap]
+        self.used.update(keys)
+        spiking = self.swapped(keys[0], self.swap[keys[0]]) if keys else self.partner_of(curve)
         if spiking.partner == "integrate_and_fire" and isinstance(spiking.threshold, float):
             one = torch.tensor(spiking.threshold, dtype=self.example.dtype, device=self.example.device)
             del spiking.threshold
-            spiking.register_buffer("threshold", one)  # so that calibration changes no name in a checkpoint
+            spiking.register_buffer("threshold", one)  # so that calibration does not change state_dict keys
         self.parts[path] = spiking.train(self.model.training)
         self.add(node, "stateful", path, (node.all_input_nodes[0],), {})
         if self.synapse is not None:
@@ -459,19 +459,19 @@ class _Translation:
             self.add(node, "stateful", path, (), {})
             self.ops[node.name] = Op(node.name, "stateful", path, (Ref(node.name + ".spikes"),))
 
-    def made(self, key: Any, value: Any) -> RateNeuron:
-        """What swap says."""
+    def swapped(self, key: Any, value: Any) -> RateNeuron:
+        """Return the neuron that `swap` specifies."""
         makes = callable(value) and not isinstance(value, nn.Module)
-        made = self.partner_of(value) if isinstance(value, Curve) else value() if makes else None
-        if not isinstance(made, RateNeuron):
+        neuron = self.partner_of(value) if isinstance(value, Curve) else value() if makes else None
+        if not isinstance(neuron, RateNeuron):
             raise ConfigError(
                 f"swap needs a Curve or a function that makes a RateNeuron for {key}, but got {value!r}. "
                 "Pass ReLUCurve(), or lambda: RateNeuron(ReLUCurve())."
             )
-        return made
+        return neuron
 
     def partner_of(self, curve: Curve | QCFS | None) -> RateNeuron:
-        """The neuron of a curve, in the unit that the partner of ReLU has."""
+        """Return the spiking partner of a curve, in the unit of the partner of ReLU."""
         assert curve is not None
         if isinstance(curve, QCFS):
             return curve.spiking(self.dt)
@@ -489,7 +489,7 @@ class _Translation:
         self.problems.append(f"{self.place(node)}: {what}")
 
     def complain(self, strict: bool) -> None:
-        """Errors and warnings."""
+        """Raise errors and issue warnings."""
         wrong = [*self.fatal, *(self.problems if strict else [])]
         if wrong:
             keep = ", or pass strict=False to keep what is unknown as it is" if len(wrong) > len(self.fatal) else ""
@@ -505,7 +505,7 @@ class _Translation:
             )
         if unused := [getattr(key, "__name__", str(key)) for key in self.swap if key not in self.used]:
             warnings.warn(f"The model has nothing to swap for {', '.join(unused)}.", stacklevel=5)
-        if not any(isinstance(part, RateNeuron) for part in self.parts.values()):
+        if not any(isinstance(module, RateNeuron) for module in self.parts.values()):
             raise ConfigError("The model has no activation to convert: it is linear. Nothing in it would spike.")
         clash = sorted({path.split(".")[0] for path in self.parts} & set(dir(Converted((), "input", {}))))
         if clash:
@@ -513,26 +513,26 @@ class _Translation:
 
 
 def _rectifies(node: fx.Node) -> bool:
-    """Whether a clamp is a ReLU."""
+    """Return whether a clamp is a ReLU."""
     low, high = (*node.args[1:], None, None)[:2]
     low, high = node.kwargs.get("min", low), node.kwargs.get("max", high)
     return isinstance(low, (int, float)) and low == 0 and high is None
 
 
 def _pool_options(node: fx.Node, target: Any) -> dict[str, Any]:
-    """The options of a max pooling that was called as a function."""
+    """Return the options of a max pooling function call."""
     names = ADAPTIVE_OPTIONS if "adaptive" in str(getattr(target, "__name__", target)) else POOL_OPTIONS
     return dict(zip(names, node.args[1:], strict=False)) | {k: v for k, v in node.kwargs.items() if k != "input"}
 
 
 def _leaf(root: nn.Module, path: str) -> Any:
-    """A parameter or buffer."""
+    """Return a parameter or buffer."""
     owner, _, name = path.rpartition(".")
     return getattr(root.get_submodule(owner), name)
 
 
 def _try(converted: Converted, example: Tensor) -> None:
-    """Run it for two and for three steps: who mixes samples cannot get the first dimension right in both."""
+    """Run the model for two and three steps: operations that mix samples fail in at least one of them."""
     rates = to_rate(converted)
     for steps in (2, 3):
         try:
@@ -544,12 +544,12 @@ def _try(converted: Converted, example: Tensor) -> None:
 
 @torch.no_grad()
 def _compare(converted: Converted, model: nn.Module, example: Tensor) -> None:
-    """Raise ConfigError unless the rates are those of the model: what else went wrong shows here."""
-    if any(isinstance(part, QCFS) for part in model.modules()):
-        return  # a staircase turns the last digit of a folded batch norm into a step
-    wanted, got = shared_copy(model).eval()(example.clone()), to_rate(converted).eval()(example.unsqueeze(0))[0][0]
-    difference, tolerance = float((got - wanted).abs().max()), torch.finfo(example.dtype).eps ** 0.5
-    if not difference <= tolerance * (1 + float(wanted.abs().max())):
+    """Raise ConfigError unless the rates are those of the model, which reveals any other error."""
+    if any(isinstance(module, QCFS) for module in model.modules()):
+        return  # the staircase turns the rounding error of a folded batch norm into a step
+    expected, output = shared_copy(model).eval()(example.clone()), to_rate(converted).eval()(example.unsqueeze(0))[0][0]
+    difference, tolerance = float((output - expected).abs().max()), torch.finfo(example.dtype).eps ** 0.5
+    if not difference <= tolerance * (1 + float(expected.abs().max())):
         raise ConfigError(
             f"On the example, the rates of the conversion differ from the model by up to {difference:.3g}. Look for "
             "operations in place on what is read again, and for what depends on the mode or on other samples; "
@@ -559,30 +559,30 @@ def _compare(converted: Converted, model: nn.Module, example: Tensor) -> None:
 
 @torch.no_grad()
 def activations(converted: Converted, model: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """What the layers of the original model say that became neurons, by their names in the conversion; and its output.
+    """Return the outputs of the original layers that became neurons, by their name in the conversion, and its output.
 
     Raises:
         ConfigError: the model is not the one that was converted.
     """
     neurons = {op.target: op.name.removesuffix(".spikes") for op in converted.ops if _is_neuron(converted, op)}
     root = shared_copy(model).eval()
-    stop = {id(part) for name, part in root.named_modules() if name in neurons}
+    stop = {id(module) for name, module in root.named_modules() if name in neurons}
     work = _Translation(root, {}, "none", "error", 0.0, 1.0, None, x)
-    names, found = {name: path for path, name in neurons.items()}, dict[str, Tensor]()
+    names, values = {name: path for path, name in neurons.items()}, dict[str, Tensor]()
 
     class Keeping(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
             if n.name in names:
-                found[names[n.name]] = value.clone()  # what comes may change it in place
+                values[names[n.name]] = value.clone()  # later operations may change it in place
             return value
 
     output = Keeping(fx.GraphModule(root, work.trace(root, stop))).run(x.clone())
-    if lost := sorted(set(neurons) - set(found)):
+    if lost := sorted(set(neurons) - set(values)):
         raise ConfigError(
             f"{type(model).__name__} has no {', '.join(lost)}, so it is not the model that was converted. Pass that."
         )
-    return {path: found[path] for path in neurons}, output
+    return {path: values[path] for path in neurons}, output
 
 
 def _is_neuron(converted: Converted, op: Op) -> bool:
