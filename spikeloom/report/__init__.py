@@ -1,1 +1,1 @@
-"""From a run folder to one page that explains it."""
+"""Reports: a run folder as one self-contained HTML page, and comparisons of runs."""

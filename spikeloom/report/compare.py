@@ -1,7 +1,7 @@
-"""Several runs side by side: options that differ, test values with their spread over seeds, curves in one figure.
+"""Comparison of runs: options that differ, test values with their spread over seeds, curves in one figure.
 
-Runs of one task that differ in nothing but the seed form a group: a column of the tables, a colour of the figure. Runs
-of the same options and the same seed are no independent ones: the second stands in a group of its own, which is said.
+Runs of one task that differ only in the seed form a group: a column of the tables, a colour of the figure. Runs with
+equal options and the same seed are not independent: the second is put into a separate group, with a note.
 """
 
 import base64
@@ -22,44 +22,44 @@ from .read import read
 from .sections import Folder, duration, is_share, number
 
 SMOOTH = 60
-"""Curves of every update are averaged over this share of their length, 1 / SMOOTH."""
+"""Curves logged at every update are smoothed over 1 / SMOOTH of their length."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but the seed."""
+    """Runs that differ only in the seed."""
 
     name: str
     runs: list[Folder]
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options they share, with the task and the preset they began with."""
+        """Options shared by the runs, with the task and the preset."""
         config = self.runs[0].config
         return {"task": Path(config["task"]).stem, "preset": config["preset"], **config["options"]}
 
     @property
     def title(self) -> str:
-        """The name, and whether they were given made-up data."""
+        """Name, with a mark for made-up data."""
         return f"{self.name} ({MADE_UP})" if self.made_up else self.name
 
     @property
     def made_up(self) -> bool:
-        """Whether they were given made-up data."""
+        """Whether the runs used made-up data."""
         return self.runs[0].made_up
 
     def values(self, name: str) -> list[float]:
-        """A test value of every run that has it."""
+        """Return a test value of every run that has it."""
         return [float(run.result["test"][name]) for run in self.runs if run.result and name in run.result["test"]]
 
 
 def groups(folders: Iterable[Path]) -> list[Group]:
-    """Read run folders and put those together that differ only in their seed, in the order given.
+    """Read run folders and group those that differ only in their seed, in the given order.
 
-    The runs of a series stay together. They join a group that has none of their seeds; if there is none, they form one.
+    The runs of a series stay together: they join a group that has none of their seeds, or form a new one.
 
     Raises:
-        ConfigError: a folder is no run, is named twice, or there is none.
+        ConfigError: a folder is not a run or is given twice, or there is no folder.
     """
     batches: dict[tuple[str, Path], list[Folder]] = {}
     seen = set()
@@ -75,28 +75,28 @@ def groups(folders: Iterable[Path]) -> list[Group]:
         batches.setdefault((_configuration(run), _series(run.path)), []).append(run)
     if not batches:
         raise ConfigError("compare needs at least one run: spikeloom compare RUN RUN ...")
-    found: list[list[Folder]] = []
+    grouped: list[list[Folder]] = []
     for (configuration, _), batch in batches.items():
         for one in _apart(batch):
-            alike = (group for group in found if _configuration(group[0]) == configuration)
+            alike = (group for group in grouped if _configuration(group[0]) == configuration)
             fitting = next((group for group in alike if not _seeds(group) & _seeds(one)), None)
             if fitting is None:
-                found.append(one)
+                grouped.append(one)
             else:
                 fitting += one
-    order = list(dict.fromkeys(_configuration(group[0]) for group in found))
-    found.sort(key=lambda group: order.index(_configuration(group[0])))
-    names = _names([[run.path for run in runs] for runs in found])
-    return [Group(name, runs) for name, runs in zip(names, found, strict=True)]
+    order = list(dict.fromkeys(_configuration(group[0]) for group in grouped))
+    grouped.sort(key=lambda group: order.index(_configuration(group[0])))
+    names = _names([[run.path for run in runs] for runs in grouped])
+    return [Group(name, runs) for name, runs in zip(names, grouped, strict=True)]
 
 
 def _configuration(run: Folder) -> str:
-    """Task and options, which runs of one group share."""
+    """Return the task and options, which the runs of a group share."""
     return repr((run.config["task"], sorted(run.config["options"].items(), key=repr)))
 
 
 def _series(run: Path) -> Path:
-    """The folder of the series that a run is of, else its own."""
+    """Return the folder of the series that a run belongs to, else the run itself."""
     return run.resolve().parent if (run.parent / "seeds.json").exists() else run.resolve()
 
 
@@ -105,34 +105,34 @@ def _seeds(runs: Iterable[Folder]) -> set[Any]:
 
 
 def _apart(batch: Sequence[Folder]) -> list[list[Folder]]:
-    """The runs of one folder; those of a seed that another run there has, apart."""
-    found: list[list[Folder]] = []
+    """Split the runs of one folder so that no part has a seed twice."""
+    parts: list[list[Folder]] = []
     for run in batch:
-        fitting = next((group for group in found if run.config["seed"] not in _seeds(group)), None)
+        fitting = next((group for group in parts if run.config["seed"] not in _seeds(group)), None)
         if fitting is None:
-            found.append([run])
+            parts.append([run])
         else:
             fitting.append(run)
-    return found
+    return parts
 
 
 def repeated(compared: Sequence[Group]) -> list[str]:
-    """A sentence for each group that has options and seeds of an earlier one: they are not counted as more runs."""
-    found = []
+    """Return a note for each group that repeats options and seeds of an earlier one: these are not additional runs."""
+    notes = []
     for place, group in enumerate(compared):
         alike = [one for one in compared[:place] if _configuration(one.runs[0]) == _configuration(group.runs[0])]
-        if alike:  # or they would be one group
+        if alike:  # otherwise they would be one group
             both = sorted({seed for one in alike for seed in _seeds(group.runs) & _seeds(one.runs)})
-            found.append(
+            notes.append(
                 f"{group.name} has the options of {', '.join(one.name for one in alike)}, and the same "
                 f"{'seeds' if len(both) > 1 else 'seed'} {', '.join(map(str, both))}. Runs of one seed are not "
                 "independent and are not counted together: each stands in a column of its own."
             )
-    return found
+    return notes
 
 
 def _names(paths: Sequence[Sequence[Path]]) -> list[str]:
-    """For every group the name of its folder, that of the series if it is one, made distinct by more of the path."""
+    """Return the folder name of every group, or of its series, with as much of the path as makes it unique."""
     series = [_series(group[0]) for group in paths]
     parts = [
         (folder if series.count(folder) == 1 else group[0].resolve()).parts
@@ -148,7 +148,7 @@ def _names(paths: Sequence[Sequence[Path]]) -> list[str]:
 
 
 def differences(compared: Sequence[Group]) -> list[tuple[str, ...]]:
-    """Rows (option, value in each group) of the options that differ; the seeds always."""
+    """Return rows (option, value in each group) of the options that differ, and of the seeds."""
     names = dict.fromkeys(name for group in compared for name in group.options)
     rows = [
         (name, *(str(group.options.get(name, "–")) for group in compared))
@@ -160,7 +160,7 @@ def differences(compared: Sequence[Group]) -> list[tuple[str, ...]]:
 
 
 def results(compared: Sequence[Group]) -> list[tuple[str, ...]]:
-    """Rows (test value, mean +- standard deviation (least - greatest, count) in each group)."""
+    """Return rows (test value, mean ± standard deviation (minimum to maximum, count) in each group)."""
     names = dict.fromkeys(name for group in compared for run in group.runs if run.result for name in run.result["test"])
     rows = [(name, *(spread(name, group.values(name), _share(name, compared)) for group in compared)) for name in names]
     unfinished = [str(sum(run.result is None for run in group.runs)) for group in compared]
@@ -172,21 +172,21 @@ def results(compared: Sequence[Group]) -> list[tuple[str, ...]]:
 
 
 def _share(name: str, compared: Sequence[Group]) -> bool:
-    """Whether a test value is shown as percent, in all columns and beside the published one."""
-    known = [entry.get("value") for key, entry in _published(compared).items() if entry.get("of", key) == name]
-    return is_share(name, [*(value for group in compared for value in group.values(name)), *known])
+    """Return whether a test value is shown as a percentage, in all columns and next to the published one."""
+    published = [entry.get("value") for key, entry in _published(compared).items() if entry.get("of", key) == name]
+    return is_share(name, [*(value for group in compared for value in group.values(name)), *published])
 
 
 def _published(compared: Sequence[Group]) -> dict[str, Any]:
-    """What the runs can be compared with."""
-    found: dict[str, Any] = {}
+    """Return the published values of the runs."""
+    values: dict[str, Any] = {}
     for run in (run for group in compared if not group.made_up for run in group.runs):
-        found |= run.result["published"] if run.result else {}
-    return found
+        values |= run.result["published"] if run.result else {}
+    return values
 
 
 def spread(name: str, values: Sequence[float], share: bool | None = None) -> str:
-    """Mean and spread for reading; `share` as in `number`, by default as all the values look.
+    """Format mean and spread; `share` as in `number`, by default determined from all values.
 
     >>> spread("accuracy", [0.9, 0.92]), spread("accuracy", [0.9]), spread("accuracy", [])
     ('91 % ± 1.4 % (90 % to 92 %, 2 runs)', '90 %', '–')
@@ -208,11 +208,11 @@ def spread(name: str, values: Sequence[float], share: bool | None = None) -> str
 
 
 def figure(compared: Sequence[Group]) -> Any:
-    """One panel for each validated quantity, else for each logged one; a group is its mean over seeds and its range."""
+    """Plot one panel per validation metric, else per logged metric, with mean and range over seeds for each group."""
     lines = [line for group in compared for run in group.runs for line in run.metrics]
     logged = dict.fromkeys(name for line in lines for name in line if name != "update")
-    wanted = [name for name in logged if name.startswith("validation_")] or list(logged)
-    panels = [panel for name in wanted if (panel := _panel(name, compared)).curves]
+    names = [name for name in logged if name.startswith("validation_")] or list(logged)
+    panels = [panel for name in names if (panel := _panel(name, compared)).curves]
     title = "Learning curves"
     if any(panel.bands for panel in panels):
         title = "Means over runs, as far as all of them have come; shaded: least to greatest"
@@ -238,14 +238,14 @@ def _panel(name: str, compared: Sequence[Group]) -> Panel:
 
 
 def text(compared: Sequence[Group]) -> str:
-    """The comparison for a terminal."""
+    """Return the comparison as plain text."""
     head = ("", *(group.title for group in compared))
     parts = [_aligned([head, *rows]) for rows in (differences(compared), results(compared))]
     return "\n\n".join([*parts, *(f"Note: {note}" for note in _notes(compared))])
 
 
 def _notes(compared: Sequence[Group]) -> list[str]:
-    """Which groups repeat seeds, and what is left out of the runs."""
+    """Return notes about repeated seeds and omitted parts of the runs."""
     return repeated(compared) + [
         f"{run.path}: {note}" for group in compared for run in group.runs for note in run.notes
     ]
@@ -259,7 +259,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def render(compared: Sequence[Group]) -> str:
-    """The comparison as one self-contained HTML page."""
+    """Return the comparison as one self-contained HTML page."""
     head = ("", *(group.title for group in compared))
     beside = [
         (

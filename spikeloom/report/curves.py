@@ -6,13 +6,13 @@ from typing import Any
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 420, 190, 52, 12, 26
 POINTS = 300
-"""At most this many points per line."""
+"""Maximum number of points per line."""
 
 Line = tuple[list[int], list[float]]
 
 
 def charts(metrics: Sequence[Mapping[str, Any]]) -> str:
-    """One chart per metric; `validation_loss` shares that of `loss`."""
+    """Return one chart per metric; `validation_loss` shares the chart of `loss`."""
     names = list(dict.fromkeys(name for line in metrics for name in line if name != "update"))
     groups: dict[str, dict[str, Line]] = {}
     for name in names:
@@ -22,14 +22,14 @@ def charts(metrics: Sequence[Mapping[str, Any]]) -> str:
 
 
 def thin(points: Sequence[tuple[int, float]]) -> Line:
-    """Every k-th point and the last."""
+    """Return every k-th point and the last."""
     stride = max(1, -(-len(points) // POINTS))
     kept = [*points[::stride], *([points[-1]] if (len(points) - 1) % stride else [])]
     return [update for update, _ in kept], [value for _, value in kept]
 
 
 def chart(title: str, lines: Mapping[str, Line]) -> str:
-    """One set of axes with a line per metric."""
+    """Return one set of axes with a line per metric."""
     updates = [update for line in lines.values() for update in line[0]]
     values = [value for line in lines.values() for value in line[1]]
     first, last, low, high = min(updates), max(updates), min(values), max(values)

@@ -1,7 +1,7 @@
-"""Synaptic operations and an estimate of energy, from firing rates and connection counts.
+"""Synaptic operations and estimated energy, from firing rates and connection counts.
 
     operations of a connection per sample = rate of its source [Hz] * duration [s]     (spiking source: additions)
-                                          = steps, or 1 if it never changes            (analog source: multiply-adds)
+                                          = steps, or 1 if it is constant            (analog source: multiply-adds)
     energy = additions * 0.9 pJ + multiply-adds * 4.6 pJ
 
 Costs of 32-bit floating point arithmetic in a 45 nm process.
@@ -15,9 +15,9 @@ from typing import Any
 from ..errors import DataError
 
 ADD_PJ = 0.9
-"""One addition [pJ]: what a spike costs at a synapse."""
+"""Energy of one addition [pJ]: the cost of a spike at a synapse."""
 MULTIPLY_ADD_PJ = 4.6
-"""One multiplication (3.7) and one addition (0.9) [pJ]."""
+"""Energy of one multiplication (3.7) and one addition (0.9) [pJ]."""
 
 ASSUMPTIONS = (
     f"45 nm, 32-bit floating point: {ADD_PJ} pJ per addition, {MULTIPLY_ADD_PJ} pJ per multiply-add (Horowitz, 2014).",
@@ -32,7 +32,7 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What one sample costs in one layer, or in all of them."""
+    """Cost of one sample in one layer, or in all of them."""
 
     name: str
     additions: float
@@ -47,18 +47,18 @@ class Cost:
 
     @property
     def dense_energy_nj(self) -> float:
-        """The same connections, every one used at every step [nJ]."""
+        """Estimated energy if every connection were used at every step [nJ]."""
         return MULTIPLY_ADD_PJ * self.dense_multiply_adds / 1000
 
 
 def costs(activity: Mapping[str, Any]) -> list[Cost]:
-    """The cost of each layer, then that of all.
+    """Compute the cost of each layer, followed by the total.
 
     Args:
-        activity: `{"dt_ms", "steps", "constant_input", "layers": [...]}` for one sample; the input changes if
-            `constant_input` is absent. A layer has `name`, `neurons`, `rate_hz`,
-            `synapses` (all that end there), `recurrent_synapses` (those of them that come from the layer itself;
-            0 if absent) and `input_rate_hz` (mean rate of its inputs; null if they are analog).
+        activity: `{"dt_ms", "steps", "constant_input", "layers": [...]}` for one sample; the input varies if
+            `constant_input` is absent. A layer has `name`, `neurons`, `rate_hz`, `synapses` (number of incoming
+            connections), `recurrent_synapses` (those that come from the layer itself; 0 if absent) and `input_rate_hz`
+            (mean rate of its inputs; null if they are analog).
 
     Raises:
         DataError: a layer lacks a value.
@@ -71,14 +71,14 @@ def costs(activity: Mapping[str, Any]) -> list[Cost]:
         steps = activity["steps"]
         seconds = steps * activity["dt_ms"] / 1000
         passes = 1 if activity.get("constant_input") else steps
-        found = [_layer(layer, steps, seconds, passes) for layer in activity["layers"]]
+        layers = [_layer(layer, steps, seconds, passes) for layer in activity["layers"]]
     except KeyError as error:
         raise DataError(f"activity.json lacks {error}. `spikeloom evaluate` writes it again.") from error
-    return [*found, _total(found)]
+    return [*layers, _total(layers)]
 
 
 def mean_rate(activity: Mapping[str, Any]) -> tuple[int, float] | None:
-    """Neurons of all listed layers that spike, and their mean rate [Hz]; None if there are none.
+    """Return the number of spiking neurons in all listed layers and their mean rate [Hz]; None if there are none.
 
     >>> mean_rate({"layers": [{"neurons": 3, "rate_hz": 20.0}, {"neurons": 1, "rate_hz": 40.0}]})
     (4, 25.0)

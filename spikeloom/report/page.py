@@ -1,4 +1,4 @@
-"""Pieces of HTML. Everything that goes in is escaped here, except what is already a piece."""
+"""HTML elements. All arguments are escaped, except those that are HTML already."""
 
 import base64
 import re
@@ -10,24 +10,24 @@ STYLE = Path(__file__).with_name("style.css")
 
 
 class Piece(str):
-    """Text that is HTML already."""
+    """String that is HTML already."""
 
     __slots__ = ()
 
 
 def html(value: object) -> str:
-    """A value as HTML: a Piece as it is, all else escaped."""
+    """Convert a value to HTML: a Piece stays as it is, everything else is escaped."""
     return value if isinstance(value, Piece) else escape(str(value))
 
 
 def section(title: str, *content: str) -> str:
-    """A heading and what stands below it."""
+    """Return a section with a heading."""
     anchor = re.sub(r"\W+", "-", title.lower())
     return f'<section id="{escape(anchor)}"><h2>{escape(title)}</h2>{"".join(content)}</section>'
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]], kind: str = "") -> str:
-    """A table; numbers stand on the right."""
+    """Return a table; numbers are right-aligned."""
     top = f"<thead><tr>{_cells(head, 'th')}</tr></thead>" if head else ""
     body = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in rows)
     return f'<div class="wide"><table class="{escape(kind)}">{top}<tbody>{body}</tbody></table></div>'
@@ -42,22 +42,22 @@ def _right(cell: object) -> str:
 
 
 def paragraph(text: object, kind: str = "") -> str:
-    """One paragraph."""
+    """Return a paragraph."""
     return f'<p class="{escape(kind)}">{html(text)}</p>'
 
 
 def bullets(items: Iterable[object]) -> str:
-    """A list."""
+    """Return a bullet list."""
     return f"<ul>{''.join(f'<li>{html(item)}</li>' for item in items)}</ul>"
 
 
 def code(text: str) -> str:
-    """Lines to type."""
+    """Return a block of code."""
     return f"<pre><code>{escape(text)}</code></pre>"
 
 
 def prose(docstring: str) -> str:
-    """A docstring: paragraphs, and indented blocks such as equations and tables as they stand."""
+    """Convert a docstring to paragraphs; indented blocks such as equations and tables are preformatted."""
     blocks = re.split(r"\n\s*\n", docstring.strip("\n"))
     return "".join(
         f"<pre>{escape(block)}</pre>" if re.match(r"\s{2,}|\|", block) else paragraph(block.strip()) for block in blocks
@@ -65,7 +65,7 @@ def prose(docstring: str) -> str:
 
 
 def picture(file: str, content: bytes, caption: str) -> str:
-    """A PNG or GIF file, inside the page."""
+    """Return a figure with an embedded PNG or GIF file."""
     data = base64.b64encode(content).decode()
     stem, _, kind = file.rpartition(".")
     name = stem.replace("_", " ")
@@ -76,7 +76,7 @@ def picture(file: str, content: bytes, caption: str) -> str:
 
 
 def page(title: str, header: str, sections: Iterable[str]) -> str:
-    """The whole document."""
+    """Return the whole document."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

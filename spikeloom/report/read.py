@@ -1,7 +1,7 @@
-"""Files of a run folder, read with care: the folder may be damaged, or made by somebody else.
+"""Safe reader of run folders, which may be damaged or made by someone else.
 
-Only regular files that lie in the folder are read, none through a link. A file that informs and is damaged is left out
-and named, so that the rest can still be shown.
+Only regular files in the folder are read, never through a link. A damaged informative file is omitted with a note, so
+that the rest can still be shown.
 """
 
 import json
@@ -18,36 +18,36 @@ from .sections import Folder
 
 PICTURES = (".png", ".gif")
 LARGEST = {".png": 2**26, ".gif": 2**26, ".json": 2**26, ".jsonl": 2**30}
-"""Bytes above which a file is left out."""
+"""Maximum size in bytes; larger files are omitted."""
 DEPTH = 8
-"""Lists and objects inside each other, at most."""
+"""Maximum nesting depth of lists and objects."""
 
 
 class Damaged(Exception):
-    """Why a file is left out."""
+    """Raised for a file that is omitted; the message is the reason."""
 
 
 def read(folder: Path) -> Folder:
-    """Read every file of a run that a report shows.
+    """Read all files of a run that a report shows.
 
     Raises:
-        ConfigError: config.json is damaged: without it nothing says what the run is.
-        CheckpointError: a file is a link, or no regular file.
+        ConfigError: config.json is damaged, without which the run is unknown.
+        CheckpointError: a file is a link, or not a regular file.
     """
     notes = list[str]()
 
     def informative(name: str, check: Callable[[Any], Any], default: Any) -> Any:
         try:
-            found = _json(folder, name)
-            return default if found is None else check(found)
+            value = _json(folder, name)
+            return default if value is None else check(value)
         except Damaged as error:
             notes.append(f"{name} is left out: {error}.")
             return default
 
     config: dict[str, Any] = {"task": folder.name, "preset": "", "seed": "", "options": {}}
     try:
-        found = _json(folder, "config.json")
-        config = config if found is None else _config(found)
+        value = _json(folder, "config.json")
+        config = config if value is None else _config(value)
     except Damaged as error:
         raise ConfigError(f"{folder / 'config.json'} is damaged: {error}. Restore it from a copy.") from error
     activity, costs = informative("activity.json", _activity, (None, []))
@@ -68,17 +68,17 @@ def read(folder: Path) -> Folder:
 
 
 def contents(folder: Path, name: str) -> bytes | None:
-    """The bytes of a file of the folder, or None if there is none.
+    """Return the bytes of a file in the folder, or None if it does not exist.
 
     Raises:
-        CheckpointError: it is a link, lies behind one, or is no regular file.
-        Damaged: it is too large, or cannot be read.
+        CheckpointError: the file is a link, is behind one, or is not a regular file.
+        Damaged: the file is too large, or cannot be read.
     """
     path = folder / name
-    for part in (path, *path.parents[: len(Path(name).parts) - 1]):
-        if part.is_symlink():
+    for entry in (path, *path.parents[: len(Path(name).parts) - 1]):
+        if entry.is_symlink():
             raise CheckpointError(
-                f"{part} is a link. Only files that lie in the folder of a run are shown: replace it by a copy of the "
+                f"{entry} is a link. Only files that lie in the folder of a run are shown: replace it by a copy of the "
                 "file, or remove it."
             )
     try:
@@ -123,12 +123,12 @@ def _check_depth(value: Any, left: int) -> None:
 
 
 def _number(value: Any) -> bool:
-    """Whether a value is a finite number that can be computed with."""
+    """Return whether a value is a finite number of moderate size."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
 
 
 def _need(value: Any, kind: type[Any], where: str, *keys: str) -> None:
-    """Raise Damaged unless a value is of a kind and has these keys."""
+    """Raise Damaged unless a value has the given type and keys."""
     if not isinstance(value, kind):
         raise Damaged(f"{where} is {type(value).__name__}, not {kind.__name__}")
     if missing := [key for key in keys if key not in value]:
@@ -136,7 +136,7 @@ def _need(value: Any, kind: type[Any], where: str, *keys: str) -> None:
 
 
 def _numbers(values: dict[str, Any], where: str, *keys: str) -> None:
-    """Raise Damaged unless these values are numbers."""
+    """Raise Damaged unless the given entries are numbers."""
     if wrong := [key for key in keys if not _number(values[key])]:
         raise Damaged(f"{wrong[0]} in {where} is no finite number")
 
@@ -146,22 +146,22 @@ def _config(value: Any) -> dict[str, Any]:
     _need(value["options"], dict, "options")
     _need(value["task"], str, "task")
     _need(value["seed"], int, "seed")
-    found: dict[str, Any] = value
-    return found
+    checked: dict[str, Any] = value
+    return checked
 
 
 def _environment(value: Any) -> dict[str, Any]:
     _need(value, dict, "it")
     for entry in _list(value, "data"):
         _data(entry)
-    found: dict[str, Any] = value
-    return found
+    checked: dict[str, Any] = value
+    return checked
 
 
 def _list(value: dict[str, Any], key: str) -> list[Any]:
-    found = value.get(key) or []
-    _need(found, list, key)
-    return list(found)
+    items = value.get(key) or []
+    _need(items, list, key)
+    return list(items)
 
 
 def _data(entry: Any) -> None:
@@ -177,8 +177,8 @@ def _result(value: Any) -> dict[str, Any]:
     for name, entry in value["published"].items():
         _need(entry, dict, f"published {name}")
         _need(entry.get("of", name), str, f"of in published {name}")
-    found: dict[str, Any] = value
-    return found
+    checked: dict[str, Any] = value
+    return checked
 
 
 def _activity(value: Any) -> tuple[dict[str, Any], list[energy.Cost]]:
@@ -202,14 +202,14 @@ def _activity(value: Any) -> tuple[dict[str, Any], list[energy.Cost]]:
 
 def _layers(value: Any) -> list[dict[str, Any]]:
     _need(value, dict, "it", "observed")
-    found = _list(value, "observed")
-    for one in found:
+    observations = _list(value, "observed")
+    for one in observations:
         _need(one, dict, "an observation", "update", "during", "layers")
         _numbers(one, "an observation", "update")
         for layer in _list(one, "layers"):
             _need(layer, dict, "a layer", "name", "neurons", "rate", "silent", "saturated")
             _numbers(layer, "a layer", "neurons", "rate", "silent", "saturated")
-    return found
+    return observations
 
 
 def _captions(value: Any) -> dict[str, str]:
@@ -218,8 +218,8 @@ def _captions(value: Any) -> dict[str, str]:
 
 
 def _metrics(folder: Path, notes: list[str]) -> list[dict[str, Any]]:
-    """The complete lines of metrics.jsonl up to the first that is damaged."""
-    found = list[dict[str, Any]]()
+    """Return the complete lines of metrics.jsonl before the first damaged one."""
+    metrics = list[dict[str, Any]]()
     try:
         lines = (contents(folder, "metrics.jsonl") or b"").split(b"\n")[:-1]
         for number, line in enumerate(lines, 1):
@@ -229,15 +229,15 @@ def _metrics(folder: Path, notes: list[str]) -> list[dict[str, Any]]:
                 _numbers(value, "it", "update")
             except Damaged as error:
                 raise Damaged(f"line {number} is damaged, {error}") from error
-            found.append({name: item for name, item in value.items() if _number(item)})
+            metrics.append({name: item for name, item in value.items() if _number(item)})
     except Damaged as error:
-        notes.append(f"metrics.jsonl is left out from there: {error}." if found else f"metrics.jsonl: {error}.")
-    return found
+        notes.append(f"metrics.jsonl is left out from there: {error}." if metrics else f"metrics.jsonl: {error}.")
+    return metrics
 
 
 def _figures(folder: Path, captions: dict[str, str], notes: list[str]) -> dict[str, tuple[bytes, str]]:
-    """Name, bytes and caption of every figure."""
-    found = dict[str, tuple[bytes, str]]()
+    """Return bytes and caption of every figure by file name."""
+    figures = dict[str, tuple[bytes, str]]()
     if (folder / "figures").is_symlink():
         contents(folder, "figures/any.png")
     for path in sorted((folder / "figures").glob("*.*")):
@@ -249,5 +249,5 @@ def _figures(folder: Path, captions: dict[str, str], notes: list[str]) -> dict[s
                 notes.append(f"{name} is left out: {error}.")
                 continue
             if data is not None:
-                found[path.name] = data, captions.get(path.stem, "")
-    return found
+                figures[path.name] = data, captions.get(path.stem, "")
+    return figures

@@ -1,6 +1,6 @@
 """report.html: one self-contained page about a run, made from its folder.
 
-Whatever is not there yet is left out or said to be missing, so that a report can be made at any time.
+Missing parts are omitted or reported as missing, so that a report can be made at any time.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from .read import read
 
 
 def render(folder: Path, description: str, preset: Mapping[str, Any]) -> str:
-    """The page, as text.
+    """Return the page as text.
 
     Args:
-        folder: the run.
-        description: what the experiment is: the docstring of the task.
-        preset: the options of the preset, to show what differs from it.
+        folder: run folder.
+        description: description of the experiment: the docstring of the task.
+        preset: options of the preset, to highlight changed ones.
 
     Raises:
         ConfigError: config.json is damaged.

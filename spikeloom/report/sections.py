@@ -1,4 +1,4 @@
-"""The sections of a report, each from the part of the run folder that it shows."""
+"""Sections of a report, each from the content of the run folder."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from .page import Piece, bullets, code, html, paragraph, picture, section, table
 
 @dataclass(frozen=True)
 class Folder:
-    """What a run folder holds, read once."""
+    """Content of a run folder."""
 
     path: Path
     config: dict[str, Any]
@@ -23,14 +23,14 @@ class Folder:
     costs: list[energy.Cost]
     layers: list[dict[str, Any]] | None
     metrics: list[dict[str, Any]]
-    figures: dict[str, tuple[bytes, str]]  # bytes and caption, by the name of the file
+    figures: dict[str, tuple[bytes, str]]  # bytes and caption, by file name
     made_up: bool = False
     notes: Sequence[str] = ()
-    """What is left out, and why."""
+    """Omitted parts, with reasons."""
 
 
 def header(run: Folder, name: str, title: str) -> str:
-    """Name, title, and where the run stands."""
+    """Return the header: name, title, and state of the run."""
     state = "evaluated" if run.result else "not evaluated yet"
     chips = [f"preset {run.config['preset']}", f"seed {run.config['seed']}", f"{_updates(run):,} updates"]
     chips += [MADE_UP] * run.made_up
@@ -42,7 +42,7 @@ def header(run: Folder, name: str, title: str) -> str:
 
 
 def left_out(run: Folder) -> str:
-    """What could not be shown."""
+    """Return the section about omitted files."""
     return section("Left out", bullets(run.notes)) if run.notes else ""
 
 
@@ -51,7 +51,7 @@ def _updates(run: Folder) -> int:
 
 
 def results(run: Folder) -> str:
-    """The test values beside the published ones."""
+    """Return the test values next to the published ones."""
     if run.result is None:
         return section(
             "Result",
@@ -81,7 +81,7 @@ def _words(name: str) -> str:
 
 
 def is_share(name: str, values: Iterable[Any]) -> bool:
-    """Whether values that stand side by side are shown as percent: shares by their name, and none beyond 1.
+    """Return whether values in one row are shown as percentages: named accuracy or error, and all from 0 to 1.
 
     >>> is_share("error", [0.2, 0.9]), is_share("error", [0.2, 1.3]), is_share("loss", [0.2])
     (True, False, False)
@@ -91,10 +91,10 @@ def is_share(name: str, values: Iterable[Any]) -> bool:
 
 
 def number(name: str, value: Any, share: bool | None = None) -> str:
-    """A value for reading: shares as percent, others with four digits.
+    """Format a value: fractions as percentages, others with four digits.
 
     Args:
-        share: whether it is a share, where others stand beside it; by default as it looks alone.
+        share: whether the value is a fraction; by default determined from name and value.
 
     >>> number("accuracy", 0.947), number("spikes", 12.34567)
     ('94.7 %', '12.35')
@@ -108,7 +108,7 @@ def number(name: str, value: Any, share: bool | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit one would say.
+    """Format seconds in a suitable unit.
 
     >>> duration(42), duration(600), duration(9000)
     ('42 s', '10 min', '2.5 h')
@@ -119,7 +119,7 @@ def duration(seconds: float) -> str:
 
 
 def learning(run: Folder) -> str:
-    """Learning curves: the task's figure if it drew one, else drawn from metrics.jsonl."""
+    """Return the learning curves: the task's figure if there is one, else charts of metrics.jsonl."""
     drawn = [_picture(run, name) for name in run.figures if _is_curve(name)]
     if drawn:
         return section("Learning curves", *drawn)
@@ -138,13 +138,13 @@ def _picture(run: Folder, name: str) -> str:
 
 
 def pictures(run: Folder) -> str:
-    """Rasters and whatever else the task drew."""
+    """Return rasters and all other figures of the task."""
     drawn = [_picture(run, name) for name in run.figures if not _is_curve(name)]
     return section("Figures", *drawn) if drawn else ""
 
 
 def layers(run: Folder) -> str:
-    """Which layers fire, as seen at the first update and in the last validation."""
+    """Return the activity of the layers in the first update and in the last validation."""
     if not run.layers:
         return ""
     rows = [
@@ -165,7 +165,7 @@ def layers(run: Folder) -> str:
 
 
 def rates(run: Folder) -> str:
-    """Who fires how often."""
+    """Return the firing rates of the layers."""
     if not run.activity:
         return ""
     rows = [
@@ -197,7 +197,7 @@ def _rate(hertz: float | None) -> str:
 
 
 def cost(run: Folder) -> str:
-    """Synaptic operations and energy per sample."""
+    """Return synaptic operations and energy per sample."""
     if not run.activity:
         return ""
     rows = [
@@ -217,7 +217,7 @@ def cost(run: Folder) -> str:
 
 
 def configuration(run: Folder, preset: Mapping[str, Any]) -> str:
-    """Every option, and what differs from the preset."""
+    """Return all options, highlighting changes from the preset."""
     options = run.config["options"]
     changed = [name for name in options if name in preset and options[name] != preset[name]]
     rows = [
@@ -237,7 +237,7 @@ def _option(value: Any) -> str:
 
 
 def data(run: Folder) -> str:
-    """The files that were read, what they hold, and their hashes."""
+    """Return the data files, their content and their hashes."""
     files = (run.activity or {}).get("data") or run.environment.get("data") or []
     if not files:
         return ""
@@ -246,14 +246,14 @@ def data(run: Folder) -> str:
 
 
 def environment(run: Folder) -> str:
-    """Versions and machine."""
-    found = dict(run.environment)
-    if found and found.get("commit") is None:  # nothing is known about changes of an unknown commit
-        found |= {"commit": "unknown", "uncommitted_changes": "unknown"}
-    elif found.get("uncommitted_changes", 0) is None:
-        found["uncommitted_changes"] = "unknown"
-    shown = {name: value for name, value in found.items() if name != "data" and value not in (None, [], "")}
-    rows = [(_words(name), _environment(value)) for name, value in shown.items()]
+    """Return versions and machine."""
+    entries = dict(run.environment)
+    if entries and entries.get("commit") is None:  # changes are relative to the commit, so unknown as well
+        entries |= {"commit": "unknown", "uncommitted_changes": "unknown"}
+    elif entries.get("uncommitted_changes", 0) is None:
+        entries["uncommitted_changes"] = "unknown"
+    known = {name: value for name, value in entries.items() if name != "data" and value not in (None, [], "")}
+    rows = [(_words(name), _environment(value)) for name, value in known.items()]
     return section("Environment", table((), rows)) if rows else ""
 
 
@@ -266,7 +266,7 @@ def _environment(value: Any) -> str:
 
 
 def regenerate(run: Folder, preset: Mapping[str, Any]) -> str:
-    """What to type to get this run again."""
+    """Return the commands that reproduce this run."""
     commit = run.environment.get("commit")
     changed = "   # there were uncommitted changes" if run.environment.get("uncommitted_changes") else ""
     lines = [f"git checkout {shlex.quote(str(commit))}{changed}"] if commit else []
@@ -278,7 +278,7 @@ def regenerate(run: Folder, preset: Mapping[str, Any]) -> str:
 
 
 def command(config: Mapping[str, Any], preset: Mapping[str, Any]) -> str:
-    """The `spikeloom train` of a run.
+    """Return the `spikeloom train` command of a run.
 
     >>> config = {"task": "t", "preset": "smoke", "seed": 1, "options": {"lr": 0.1, "bias": False}}
     >>> command(config, {"lr": 0.2, "bias": True})
