@@ -1,1 +1,1 @@
-"""Arrays to figures: every function takes numpy arrays and returns a matplotlib Figure; none keeps global state."""
+"""Figures: every function takes numpy arrays and returns a matplotlib Figure, without global state."""

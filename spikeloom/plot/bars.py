@@ -1,4 +1,4 @@
-"""Accuracies side by side: grouped bars, and curves against noise."""
+"""Bar charts of accuracies, and accuracy against noise."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,20 +19,20 @@ def grouped(
     ylabel: str = "accuracy [%]",
     title: str = "Accuracy",
 ) -> Figure:
-    """One group of bars per row, one colour per column, standard deviations as error bars.
+    """Plot one group of bars per row, with one colour per column and standard deviations as error bars.
 
     Args:
         rows, columns: names of the groups and of the bars in a group.
-        mean: height of the bars, [rows, columns]; NaN leaves a bar out.
-        sd: of the means, likewise; NaN or none for a single run.
-        published: values to compare with, likewise, marked at the left of the bar; NaN where there is none.
+        mean: height of the bars, [rows, columns]; NaN omits a bar.
+        sd: standard deviations, likewise; NaN or None for a single run.
+        published: published values, likewise, marked at the left of the bar; NaN for none.
 
     >>> figure = grouped(["LIF", "SB"], ["basic"], [[71.4], [77.2]], published=[[71.0], [np.nan]])
     >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
     ['LIF', 'SB']
     """
     shape = len(rows), len(columns)
-    heights, spread, wanted = (
+    heights, spread, reference = (
         np.full(shape, np.nan) if values is None else np.asarray(values, dtype=float).reshape(shape)
         for values in (mean, sd, published)
     )
@@ -44,20 +44,20 @@ def grouped(
         places = np.arange(len(rows)) + (column - (len(columns) - 1) / 2) * width
         there = ~np.isnan(heights[:, column])
         axes.bar(places[there], heights[there, column], 0.94 * width, color=CYCLE[column % len(CYCLE)], label=name)
-        known = there & ~np.isnan(spread[:, column])
+        with_sd = there & ~np.isnan(spread[:, column])
         axes.errorbar(
-            places[known],
-            heights[known, column],
-            spread[known, column],
+            places[with_sd],
+            heights[with_sd, column],
+            spread[with_sd, column],
             fmt="none",
             ecolor=INK,
             elinewidth=1,
             capsize=3,
         )
-        marked = ~np.isnan(wanted[:, column])
-        first = marked.any() and np.isnan(wanted[:, :column]).all()
+        marked = ~np.isnan(reference[:, column])
+        first = marked.any() and np.isnan(reference[:, :column]).all()
         axes.scatter(
-            places[marked] - 0.3 * width, wanted[marked, column], s=36, marker="D", facecolor="white", edgecolor=INK,
+            places[marked] - 0.3 * width, reference[marked, column], s=36, marker="D", facecolor="white", edgecolor=INK,
             zorder=3, label="published" if first else None,
         )  # fmt: skip
     axes.set_xticks(range(len(rows)), rows)
@@ -80,9 +80,9 @@ def robustness(
     ylabel: str = "accuracy [%]",
     title: str = "Robustness to noise",
 ) -> Figure:
-    """Mean and standard deviation against the signal-to-noise ratio, more noise to the right.
+    """Plot mean and standard deviation against the signal-to-noise ratio, more noise to the right.
 
-    Units: snr in dB; infinity is no noise at all and stands apart, at the left.
+    Units: snr in dB; infinity means no noise and is set apart at the left.
 
     >>> robustness([np.inf, 20.0, 0.0], {"SB": ([90.0, 88.0, 60.0], [1.0, 1.0, 2.0])}).axes[0].get_xlabel()
     'signal-to-noise ratio [dB]'

@@ -1,4 +1,4 @@
-"""Which class is taken for which."""
+"""Confusion matrices."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from .style import INK, Array
 
 
 def confusion(counts: Array, names: Sequence[str] | None = None, title: str = "Confusion") -> Figure:
-    """Counts [true class, answer] as a table coloured by the share of its row.
+    """Plot a confusion matrix, counts [true class, predicted class], coloured by the fraction of the row.
 
-    With one column more than there are classes, the last one counts the samples without an answer.
+    If there is one more column than classes, it counts the samples without a prediction.
 
     >>> confusion(np.eye(3)).axes[0].get_xlabel()
     'answer'

@@ -1,4 +1,4 @@
-"""Learning curves: what was logged, update by update."""
+"""Learning curves over updates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from matplotlib.ticker import MaxNLocator
 from .style import CYCLE, GREY, WIDTH, Array, colours, panels, tidy
 
 Curve = tuple[Sequence[float] | Array, Sequence[float] | Array]
-"""Updates, and the values at them."""
+"""Updates, and the values at these updates."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves with a common unit.
+    """Panel of curves with a common unit.
 
     Args:
-        label: what the values are, with their unit.
-        curves: by name.
-        lines: levels to compare with, by name: a target, chance, the published value.
-        logarithmic: scale of the values.
+        label: axis label, with unit.
+        curves: curves by name.
+        lines: horizontal lines by name, such as a target, chance level, or a published value.
+        logarithmic: use a logarithmic axis.
         smooth: length of the moving average drawn over the raw values, in updates; 1 for none.
-        bands: lower and upper values around some of the curves, by name.
+        bands: lower and upper bounds of some of the curves, by name.
     """
 
     label: str
@@ -37,7 +37,7 @@ class Panel:
 
 
 def learning_curves(charts: Sequence[Panel], title: str = "Learning") -> Figure:
-    """One panel per quantity along the updates.
+    """Plot one panel per quantity against updates.
 
     >>> learning_curves([Panel("loss", {"training": ([1, 2], [0.7, 0.6])})]).axes[0].get_ylabel()
     'loss'
@@ -74,7 +74,7 @@ def learning_curves(charts: Sequence[Panel], title: str = "Learning") -> Figure:
 
 
 def plain(name: str) -> str:
-    """A name as matplotlib draws it letter by letter: dollars are no formula, and no name is left out of a legend.
+    """Escape a name for matplotlib, so that dollars are not formulas and a leading _ does not hide a legend entry.
 
     >>> plain("$x_0$"), plain("_hidden")
     ('\\\\$x_0\\\\$', ' _hidden')
@@ -83,7 +83,7 @@ def plain(name: str) -> str:
 
 
 def window(updates: Sequence[float] | Array, smooth: int) -> int:
-    """How many values of a curve are averaged: those within `smooth` updates, or 1 if there are too few.
+    """Return the number of values to average: those within `smooth` updates, or 1 if the curve is too short.
 
     >>> window(range(100), 3), window([1, 2, 3], 3)
     (3, 1)
@@ -93,7 +93,7 @@ def window(updates: Sequence[float] | Array, smooth: int) -> int:
 
 
 def points(updates: Sequence[float] | Array, smooth: int) -> int:
-    """How many values lie within `smooth` updates, at least 1: a validation now and then is not blurred.
+    """Return the number of values within `smooth` updates, at least 1, so that rare validations are not smoothed.
 
     >>> points([1, 2, 3, 4], 3), points([25, 50, 75], 3)
     (3, 1)
@@ -102,7 +102,7 @@ def points(updates: Sequence[float] | Array, smooth: int) -> int:
 
 
 def running_mean(values: Sequence[float] | Array, window: int) -> Array:
-    """Mean of the last `window` values, of fewer at the beginning.
+    """Compute the mean of the last `window` values, or of all values at the beginning.
 
     >>> running_mean([1.0, 3.0, 5.0], 2).tolist()
     [1.0, 2.0, 4.0]
@@ -120,7 +120,7 @@ def accuracy_by_length(
     items: str = "items",
     spread: Mapping[str, Mapping[Any, float]] | None = None,
 ) -> Figure:
-    """Accuracy over the number of items, a curve for each network, with its spread where that is given.
+    """Plot accuracy against the number of items, with one curve per network and an optional spread.
 
     >>> accuracy_by_length({"spiking": {1: 1.0, 3: 0.9}}).axes[0].get_xlabel()
     'items'
@@ -135,10 +135,10 @@ def accuracy_by_length(
     if chance:
         axes.plot(list(chance), [100 * value for value in chance.values()], ":", color=GREY, label="chance")
     axes.set_ylim(0, 102)
-    if len(known := sorted({length for curve in curves.values() for length in curve})) <= 15:
-        axes.set_xticks(known)
+    if len(lengths := sorted({length for curve in curves.values() for length in curve})) <= 15:
+        axes.set_xticks(lengths)
     axes.set_xlabel(items)
-    axes.set_ylabel("right [%]")
+    axes.set_ylabel("accuracy [%]")
     axes.set_title(title, fontsize=12)
     axes.legend(frameon=False, fontsize=9)
     return figure

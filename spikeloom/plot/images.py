@@ -1,4 +1,4 @@
-"""Images in a row, each with a title."""
+"""Rows of images with titles."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ CLASS_COLOURS = (*CYCLE, "#e07ba8", "#c9b400")
 
 
 def labelled(images: Array, titles: Sequence[str], title: str = "Training images") -> Figure:
-    """Images in a row, each with its title.
+    """Plot images in a row, each with its title.
 
     Shapes: images [N, height, width].
 

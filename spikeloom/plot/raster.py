@@ -1,4 +1,4 @@
-"""Rasters: one row per neuron, one tick per spike."""
+"""Raster plots: one row per neuron, one tick per spike."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,21 +11,21 @@ from matplotlib.ticker import MaxNLocator
 from .style import CYCLE, INK, POPULATION, WIDTH, Array, panels, tidy
 
 LIMIT = 60
-"""Rows above which neurons are no longer told apart: ticks then fill their row."""
+"""Number of rows above which single neurons cannot be distinguished; ticks then fill their row."""
 
 FEW = 300
-"""Spikes below which ticks may be longer than their row, to be seen at all."""
+"""Number of spikes below which ticks may be longer than their row, to be visible."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Neurons that belong together.
+    """Group of neurons in a raster.
 
     Args:
-        name: written beside the rows.
+        name: label of the rows.
         spikes: 0/1, [T, N].
-        colour: of the ticks.
-        bands: stretches of time to shade, (start, end) in ms.
+        colour: colour of the ticks.
+        bands: time spans to shade, (start, end) in ms.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Rows:
 
 
 def draw(axes: Axes, groups: Sequence[Rows], dt: float = 1.0) -> None:
-    """Draw groups of neurons from top to bottom into a panel; spikes are marked at the start of their step."""
+    """Draw groups of neurons from top to bottom into a panel; spikes are drawn at the start of their step."""
     total = sum(group.spikes.shape[1] for group in groups)
     top = 0
     centres = []
@@ -46,7 +46,7 @@ def draw(axes: Axes, groups: Sequence[Rows], dt: float = 1.0) -> None:
         few = total / LIMIT if (group.spikes != 0).sum() < FEW else 1.0
         rows, times = np.nonzero(group.spikes.T)
         half = (0.8 if total <= LIMIT else max(few, 1.0)) / 2
-        axes.vlines(  # one artist for all spikes: one for each neuron takes seconds
+        axes.vlines(  # one artist for all spikes, as one per neuron takes seconds
             times * dt, top + rows - half, top + rows + half,
             linewidth=0.9 if total <= LIMIT else 1.2, color=group.colour,
         )  # fmt: skip
@@ -62,12 +62,12 @@ def draw(axes: Axes, groups: Sequence[Rows], dt: float = 1.0) -> None:
 
 
 def numbered(axes: Axes, count: int) -> None:
-    """Instead of the name of a group, the numbers of its first and its last neuron stand beside it."""
+    """Label the first and the last row with neuron numbers instead of the name of the group."""
     axes.set_yticks([0, count - 1], ["1", str(count)])
 
 
 def raster(groups: Sequence[Rows], dt: float = 1.0, title: str = "Spikes") -> Figure:
-    """A figure with one raster.
+    """Plot one raster.
 
     Units: dt in ms.
 
@@ -82,11 +82,11 @@ def raster(groups: Sequence[Rows], dt: float = 1.0, title: str = "Spikes") -> Fi
 
 
 def rate_histogram(rates: dict[str, Array], target: float | None = None, title: str = "Firing rates") -> Figure:
-    """How many neurons of each group fire how often.
+    """Plot a histogram of the firing rates in each group.
 
     Args:
-        rates: the mean rate of each neuron [Hz], by name of the group.
-        target: the rate the network is trained towards [Hz], drawn as a line.
+        rates: mean rate of each neuron [Hz], by group.
+        target: target rate of the training [Hz], drawn as a line.
     """
     figure = Figure(figsize=(WIDTH * 0.7, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -113,7 +113,7 @@ def rate_histogram(rates: dict[str, Array], target: float | None = None, title: 
 
 
 def layered(groups: Sequence[Rows], dt: float = 1.0, title: str = "Spikes") -> Figure:
-    """A panel for each group, one below the other: for groups of very different sizes.
+    """Plot one panel per group below each other, for groups of very different sizes.
 
     Units: dt in ms.
 

@@ -1,4 +1,4 @@
-"""What all figures share: size, colours, panels.
+"""Common style of all figures: size, colours, panels.
 
 A figure is 10 inches wide: 1200 pixels at the 120 dots per inch with which runs save it.
 """
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 WIDTH = 10.0
-"""Inches."""
+"""Width in inches."""
 
 INK, GREY = "#222222", "#8a8a8a"
 RED, BLUE, YELLOW, GREEN, PURPLE = "#c23b34", "#2a6cb0", "#b58900", "#2e8b57", "#7a4fa3"
 POPULATION = {"regular": INK, "adaptive": BLUE, "inhibitory": RED}
-"""Colours of populations of neurons, the same in every figure; others take those of CYCLE."""
+"""Colours of neuron populations, the same in every figure; others use CYCLE."""
 CYCLE = (BLUE, RED, GREEN, PURPLE, YELLOW, "#17829a", "#a0522d", GREY)
 
 
 def panels(heights: Sequence[float], title: str, share_time: bool = True) -> tuple[Figure, list[Axes]]:
-    """A figure with panels of these heights [inches] below each other."""
+    """Create a figure with panels of the given heights [inches] below each other."""
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.8), layout="constrained")
     grid = figure.subplots(len(heights), 1, sharex=share_time, squeeze=False, gridspec_kw={"height_ratios": heights})
     figure.suptitle(title, fontsize=13)
@@ -35,7 +35,7 @@ def panels(heights: Sequence[float], title: str, share_time: bool = True) -> tup
 
 
 def tidy(axes: Axes) -> None:
-    """No frame on top and right."""
+    """Remove the frame on top and right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9)
     axes.xaxis.label.set_fontsize(10)
@@ -43,17 +43,17 @@ def tidy(axes: Axes) -> None:
 
 
 def time_axis(steps: int, dt: float) -> Array:
-    """The time of every step [ms]."""
+    """Return the time of every step [ms]."""
     return np.arange(steps) * dt
 
 
 def legend(axes: Axes, columns: int = 1) -> None:
-    """A legend right of the panel, where it hides nothing."""
+    """Place the legend right of the panel, where it hides nothing."""
     axes.legend(
         loc="upper left", bbox_to_anchor=(1.0, 1.02), ncols=columns, frameon=False, fontsize=9, borderaxespad=0.3
     )
 
 
 def colours(count: int) -> list[str]:
-    """Return one colour per curve, those of CYCLE again and again."""
+    """Return one colour per curve, repeating those of CYCLE."""
     return [CYCLE[number % len(CYCLE)] for number in range(count)]

@@ -1,4 +1,4 @@
-"""What moves continuously: thresholds, class probabilities."""
+"""Continuous traces: thresholds, class probabilities."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +8,7 @@ from .style import BLUE, CYCLE, GREEN, PURPLE, Array, legend, time_axis
 
 
 def softmax(logits: Array) -> Array:
-    """Probabilities along the last axis.
+    """Compute the softmax along the last axis.
 
     >>> softmax(np.array([0.0, 0.0])).tolist()
     [0.5, 0.5]
@@ -18,7 +18,7 @@ def softmax(logits: Array) -> Array:
 
 
 def most_varying(traces: Array, count: int) -> Array:
-    """The `count` columns of `traces` [T, N] whose values spread most, in their order.
+    """Return the `count` columns of `traces` [T, N] with the largest standard deviation, in order.
 
     >>> most_varying(np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 3.0]]), 2).tolist()
     [0, 2]
@@ -27,18 +27,18 @@ def most_varying(traces: Array, count: int) -> Array:
 
 
 def most_adapting(traces: Array) -> Array:
-    """The columns of `traces` [T, N] whose maximum is above 1.5 times the mean of the maxima; else the highest one.
+    """Return the columns of `traces` [T, N] with a maximum above 1.5 times the mean maximum; else the largest one.
 
     >>> most_adapting(np.array([[1.0, 1.0, 4.0]])).tolist()
     [2]
     """
     highest = traces.max(0)
-    chosen = np.flatnonzero(highest > 1.5 * highest.mean())
-    return chosen if len(chosen) else np.array([highest.argmax()])
+    columns = np.flatnonzero(highest > 1.5 * highest.mean())
+    return columns if len(columns) else np.array([highest.argmax()])
 
 
 def draw_thresholds(axes: Axes, thresholds: Array, dt: float = 1.0) -> None:
-    """Thresholds [T, N], one line per neuron."""
+    """Draw thresholds [T, N], one line per neuron."""
     time = time_axis(len(thresholds), dt)
     for n in range(thresholds.shape[1]):
         axes.plot(time, thresholds[:, n], color=CYCLE[n % len(CYCLE)], linewidth=1.0, alpha=0.9)
@@ -47,7 +47,7 @@ def draw_thresholds(axes: Axes, thresholds: Array, dt: float = 1.0) -> None:
 
 
 def draw_softmax(axes: Axes, logits: Array, dt: float = 1.0) -> AxesImage:
-    """Probability of each class at each step, as colour; logits [T, K]."""
+    """Draw the probability of each class at each step as colour; logits [T, K]."""
     classes = logits.shape[1]
     image = axes.imshow(
         softmax(logits).T,
@@ -65,13 +65,13 @@ def draw_softmax(axes: Axes, logits: Array, dt: float = 1.0) -> AxesImage:
 
 
 def draw_answers(axes: Axes, logits: Array, averages: Array, targets: Array, asked: Array, dt: float = 1.0) -> None:
-    """What a two-class network says at each step and on average over each symbol, and what it should say when asked.
+    """Draw the output of a two-class network at each step and averaged over each symbol, and the targets.
 
     Args:
-        logits: [T, 2].
+        logits: outputs, [T, 2].
         averages: logits averaged over symbols, [S, 2].
-        targets: the right class, [S]; used where asked.
-        asked: bool, [S].
+        targets: correct class, [S]; used where `asked`.
+        asked: symbols with a target, bool [S].
     """
     length = len(logits) * dt / len(averages)
     time = time_axis(len(logits), dt)
