@@ -1,7 +1,7 @@
 """The command line: `spikeloom tasks | train | table | resume | evaluate | plot | report | compare | export | data`.
 
-A task is a file of a paper (`spikeloom/papers/PAPER/NAME.py`), or a Python file of your own with the same parts. Torch
-is loaded only when a command needs it: help and the list of tasks come at once.
+A task is a file of a paper (`spikeloom/papers/PAPER/NAME.py`), or a Python file of your own with the same attributes.
+Torch is imported only when a command needs it: help and the list of tasks are immediate.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ from .output import drop_output, is_of_output, prepare_output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status.
+    """Run one command and return the exit status.
 
-    0; 1 after an error with a message, 130 after Ctrl-C, 141 without a reader, 143 after SIGTERM.
+    0; 1 after an error message, 130 after Ctrl-C, 141 for a closed output pipe, 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     prepare_output()
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+    except BrokenPipeError:  # the reader of the output has exited, such as `head`
         drop_output()
         return 141
     except OSError as error:
@@ -36,13 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         drop_output()
         words = f"The output cannot be written: {error.strerror}. Free some space, or send it to another place."
-        with contextlib.suppress(OSError):  # the complaint may have no place either
+        with contextlib.suppress(OSError):  # stderr may be closed as well
             print(" ".join([words, *getattr(error, "__notes__", [])]), file=sys.stderr, flush=True)
         return 1
 
 
 def answer(arguments: list[str]) -> int:
-    """Run one command, its errors as a message; the exit status."""
+    """Run one command, print errors as messages, and return the exit status."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage(), end="")
         return 0
@@ -62,7 +62,7 @@ def answer(arguments: list[str]) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"Interrupted. {interrupt}".rstrip(), file=sys.stderr, flush=True)
         return 130
-    except SystemExit as end:  # of SIGTERM, or the help of an option
+    except SystemExit as end:  # from SIGTERM, or the help of an option
         if (message := getattr(end, "message", None)) is None:
             raise
         if os.environ.get("RANK", "0") == "0":
@@ -75,13 +75,13 @@ def run_command(name: str, arguments: list[str]) -> None:
     """Dispatch one command.
 
     Raises:
-        ConfigError: there is no such command, or its arguments are wrong.
+        ConfigError: the command is unknown, or its arguments are wrong.
     """
     help_asked = "-h" in arguments or "--help" in arguments
-    of_task = name in ("train", "table")
-    if name in COMMANDS and help_asked and not (of_task and not arguments[0].startswith("-")):
+    takes_task = name in ("train", "table")
+    if name in COMMANDS and help_asked and not (takes_task and not arguments[0].startswith("-")):
         print(usage_of(name), end="")
-        if of_task:
+        if takes_task:
             print("\ntasks:")
             list_tasks()
     elif name == "tasks" and not arguments:

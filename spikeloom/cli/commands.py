@@ -1,4 +1,4 @@
-"""What each command does. Training, evaluation, plots and reports of one folder, or of the seeds below it."""
+"""Commands: training, evaluation, plots and reports of one folder, or of the seeds in it."""
 
 import contextlib
 import dataclasses
@@ -34,23 +34,23 @@ from .options import TrainOptions, check_numbers, check_old_flags, parse_changes
 from .output import is_of_output
 
 TITLE = 90
-"""Characters in a line above the figure of a table."""
+"""Characters per line of the title of a table figure."""
 LOST = (
     "A process was lost, and torchrun has started all of them again, but without --out nobody knows which run to go on "
     "with. Go on by `torchrun ... -m spikeloom resume DIR`; pass --out when you start."
 )
 DESCRIPTIONS = ("config.json", "environment.json", "seeds.json", "table.json")
-"""What a folder holds before anything is trained in it."""
+"""Files of a folder in which nothing has been trained yet."""
 HDF5 = b"\x89HDF\r\n\x1a\n"
-"""How a file of NIR begins."""
+"""First bytes of a NIR file."""
 PARTS = ("Config", "PRESETS", "PUBLISHED", "train", "evaluate", "plot")
 
 
 def run(name: str, arguments: list[str]) -> None:
-    """Do one command.
+    """Run one command.
 
     Raises:
-        ConfigError: there is no such command, or its arguments are wrong.
+        ConfigError: the command is unknown, or its arguments are wrong.
     """
     of_folders = {"resume": resume, "evaluate": evaluate, "plot": plot, "report": report}
     if name == "tasks":
@@ -84,10 +84,10 @@ def run(name: str, arguments: list[str]) -> None:
 
 
 def find_task(name: str) -> Task:
-    """Return the task of that name among the papers, or the one in that Python file.
+    """Return the task of a given name among the papers, or the one in the given Python file.
 
     Raises:
-        ConfigError: there is none, or it lacks a part.
+        ConfigError: there is no such task, or it lacks an attribute.
     """
     if not name.endswith(".py"):
         if name not in (files := task_files()):
@@ -109,7 +109,7 @@ def find_task(name: str) -> Task:
 
 
 def check_task(module: Any, name: str) -> None:
-    """Raise ConfigError unless a module has the parts of a task, each of its kind."""
+    """Raise ConfigError unless a module has the attributes of a task, with the right types."""
     if missing := [part for part in PARTS if part not in vars(module)]:
         raise ConfigError(f"{name} is not a task: it lacks {', '.join(missing)}. A task has {', '.join(PARTS)}.")
 
@@ -144,14 +144,14 @@ def check_task(module: Any, name: str) -> None:
 
 
 def task_of(folder: Path, recorded: str, own: str | None) -> Task:
-    """The task that a run folder names. A Python file is run only if the user names it as well.
+    """Return the task of a run folder. A Python file is run only if the user names it as well.
 
     Args:
-        recorded: the name in the folder.
-        own: the file of `--task`, if there is one.
+        recorded: task name recorded in the folder.
+        own: file given by `--task`, if any.
 
     Raises:
-        ConfigError: the folder names a file and the user none, or the other way round.
+        ConfigError: the folder records a file and the user gives none, or the other way round.
     """
     if own is None and recorded.endswith(".py"):
         raise ConfigError(
@@ -168,31 +168,31 @@ def task_of(folder: Path, recorded: str, own: str | None) -> Task:
 
 
 def train(name: str, arguments: list[str]) -> None:
-    """`spikeloom train NAME ...`."""
+    """Run `spikeloom train NAME ...`."""
     task = find_task(name)
-    chosen, options = parse_options(task, name, arguments)
-    if chosen.seeds < 1:
-        raise ConfigError(f"--seeds must be at least 1, but is {chosen.seeds}.")
-    getattr(task, "check", lambda _: None)(options)  # before there is a folder
-    seeds = list(range(chosen.seed, chosen.seed + chosen.seeds))
+    common, options = parse_options(task, name, arguments)
+    if common.seeds < 1:
+        raise ConfigError(f"--seeds must be at least 1, but is {common.seeds}.")
+    getattr(task, "check", lambda _: None)(options)  # before the folder is created
+    seeds = list(range(common.seed, common.seed + common.seeds))
     recorded = str(Path(name).resolve()) if name.endswith(".py") else name
     with ranks.joined() as (rank, world):
-        about = {"preset": chosen.preset, "seed": chosen.seed, "seeds": chosen.seeds, "out": str(chosen.out)}
+        about = {"preset": common.preset, "seed": common.seed, "seeds": common.seeds, "out": str(common.out)}
         ranks.check_same(command="train", task=Path(name).name, **about, options=config.to_json(options))
         again = ranks.restarted()
-        if again and chosen.out is None:
+        if again and common.out is None:
             raise ConfigError(LOST)
-        default = default_folder(Path(name).stem, chosen.preset, seeds)
-        with place(chosen.out, default) as folder, resumable(folder, recorded):
-            if chosen.seeds > 1:
-                several = Series(recorded, chosen.preset, seeds, config.to_json(options))
+        default = default_folder(Path(name).stem, common.preset, seeds)
+        with place(common.out, default) as folder, resumable(folder, recorded):
+            if common.seeds > 1:
+                several = Series(recorded, common.preset, seeds, config.to_json(options))
                 new = ranks.shared(not (again and series.read(folder) == several))
                 if new:
                     ranks.of_first(lambda: series.create(folder, several))
                 with refusable(folder, new and rank == 0):
                     train_series(task, folder, several, rank, world)
             else:
-                settings = RunConfig(recorded, chosen.preset, chosen.seed, config.to_json(options))
+                settings = RunConfig(recorded, common.preset, common.seed, config.to_json(options))
                 begun = ranks.shared(again and (folder / "config.json").exists() and config.read(folder) == settings)
                 where = (ranks.local_device(), rank, world)
                 run = experiment.reopen(folder, *where) if begun else experiment.create(folder, settings, *where)
@@ -204,14 +204,14 @@ def train(name: str, arguments: list[str]) -> None:
 
 
 def default_folder(task: str, preset: str, seeds: list[int]) -> Path:
-    """runs/TASK-PRESET-seedN-TIME, or -seedsN-M- for several."""
+    """Return runs/TASK-PRESET-seedN-TIME, or -seedsN-M- for several seeds."""
     numbers = f"seed{seeds[0]}" if len(seeds) == 1 else f"seeds{seeds[0]}-{seeds[-1]}"
     return Path("runs") / f"{task}-{preset}-{numbers}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
 
 
 @contextlib.contextmanager
 def resumable(folder: Path, recorded: str) -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and an output that is full say how to go on."""
+    """Add instructions for resuming to the messages for Ctrl-C, SIGTERM and a full output."""
     words = f"spikeloom resume {folder}" + (f" --task {recorded}" if recorded.endswith(".py") else "")
 
     def kept(wrote: str = "What was saved is kept") -> str:
@@ -228,16 +228,16 @@ def resumable(folder: Path, recorded: str) -> Iterator[None]:
         raise termination.Terminated(said, ended.update) from None
     except OSError as error:
         if is_of_output(error):
-            error.__notes__ = [kept()]  # of the outermost folder
+            error.__notes__ = [kept()]  # from the outermost folder
         raise
 
 
 @contextlib.contextmanager
 def place(out: Path | None, default: Path) -> Iterator[Path]:
-    """The folder of --out, else a new one that no other process has; taken away again if it is left empty.
+    """Yield the folder of --out, or a new one that is unique to this process and removed if it stays empty.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: the folder cannot be created.
     """
     if out is not None:
         yield ranks.shared(out)
@@ -246,16 +246,16 @@ def place(out: Path | None, default: Path) -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
-        with contextlib.suppress(OSError):  # there is something in it
+        with contextlib.suppress(OSError):  # the folder is not empty
             folder.rmdir()
         raise
 
 
 def reserve(folder: Path) -> Path:
-    """Make a new folder of this name, or with -2, -3, ... behind it if another process was faster.
+    """Create a new folder, with -2, -3, ... appended if the name is taken.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: the folder cannot be created.
     """
     numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
     try:
@@ -271,13 +271,13 @@ def reserve(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def refusable(folder: Path, new: bool) -> Iterator[None]:
-    """Take a new folder away again if its options or data are refused before anything was trained."""
+    """Remove a new folder if its options or data are refused before the training starts."""
     try:
         yield
     except (ConfigError, DataError):
         inside = list(folder.rglob("*")) if new else []
         if inside and {path.name for path in inside if not path.is_dir()} <= set(DESCRIPTIONS):
-            for path in sorted(inside, reverse=True):  # what is inside a folder before the folder
+            for path in sorted(inside, reverse=True):  # content of a folder before the folder
                 path.rmdir() if path.is_dir() else path.unlink()
             folder.rmdir()
         raise
@@ -299,11 +299,11 @@ def train_run(task: Task, run: Run, new: bool = False) -> None:
 
 
 def train_series(task: Task, folder: Path, several: Series, rank: int, world: int) -> None:
-    """Train every seed that is not finished, then summarise all."""
+    """Train all unfinished seeds, then summarise."""
     ranks.of_first(lambda: series.check_members(folder, several))
     for seed in several.seeds:
         member = folder / f"seed{seed}"
-        if ranks.shared((member / "report.html").exists()):  # rank 0 looks: it writes, and others may be late
+        if ranks.shared((member / "report.html").exists()):  # decided by rank 0, which writes the file
             continue
         where = (ranks.local_device(), rank, world)
         new = not ranks.shared((member / "config.json").exists())
@@ -315,27 +315,27 @@ def train_series(task: Task, folder: Path, several: Series, rank: int, world: in
 
 
 def train_table(name: str, arguments: list[str]) -> None:
-    """`spikeloom table NAME ...`: train every cell, then write the table."""
+    """Run `spikeloom table NAME ...`: train every cell, then write the table."""
     task = find_task(name)
     asked = parse_table(name, arguments, [field.name for field in dataclasses.fields(task.Config)])
-    chosen = asked.table or next(iter(getattr(task, "TABLES", ())), "")
-    if not chosen:
+    table_name = asked.table or next(iter(getattr(task, "TABLES", ())), "")
+    if not table_name:
         raise ConfigError(f"Task {name} has no tables; babi, for example, has some.")
-    table.find(task, f"Task {name}", chosen)
+    table.find(task, f"Task {name}", table_name)
     if asked.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, but is {asked.seeds}.")
     recorded = str(Path(name).resolve()) if name.endswith(".py") else name
     seeds = list(range(asked.seed, asked.seed + asked.seeds))
-    plan = table.Plan(recorded, chosen, seeds, asked.changes())
-    for _, _, _, several in table.members(task, table.find(task, f"Task {name}", chosen), plan):
+    plan = table.Plan(recorded, table_name, seeds, asked.changes())
+    for _, _, _, several in table.members(task, table.find(task, f"Task {name}", table_name), plan):
         check = getattr(task, "check", lambda _: None)
-        options = config.from_json(task.Config, several.options, f"table {chosen}: options")
+        options = config.from_json(task.Config, several.options, f"table {table_name}: options")
         check_numbers(options)
-        check(options)  # before there is a folder
+        check(options)  # before the folder is created
     with ranks.joined() as (rank, world):
         if ranks.restarted() and asked.out is None:
             raise ConfigError(LOST)
-        default = default_folder(Path(name).stem, f"table-{chosen}", seeds)
+        default = default_folder(Path(name).stem, f"table-{table_name}", seeds)
         with place(asked.out, default) as folder, resumable(folder, recorded):
             new = ranks.of_first(lambda: table.create(folder, plan))
             with refusable(folder, new and rank == 0):
@@ -343,9 +343,9 @@ def train_table(name: str, arguments: list[str]) -> None:
 
 
 def fill_table(task: Task, folder: Path, plan: table.Plan, rank: int, world: int) -> None:
-    """Train what is missing in a table, and write what it says."""
-    chosen = table.find(task, f"Task {plan.task}", plan.table)
-    for _, _, name, several in list(table.members(task, chosen, plan)):
+    """Train the unfinished cells of a table, and write its results."""
+    plan_table = table.find(task, f"Task {plan.task}", plan.table)
+    for _, _, name, several in list(table.members(task, plan_table, plan)):
         if not ranks.shared((folder / name / "summary.json").exists()):
             if rank == 0 and series.read(folder / name) is None:
                 series.create(folder / name, several)
@@ -356,10 +356,10 @@ def fill_table(task: Task, folder: Path, plan: table.Plan, rank: int, world: int
 
 
 def show_table(task: Task, folder: Path, plan: table.Plan) -> None:
-    """Write and print what the finished cells of a table say.
+    """Write and print the results of the finished cells of a table.
 
     Raises:
-        ConfigError: none is finished.
+        ConfigError: no cell is finished.
     """
     result = table.collect(folder, task, table.find(task, f"Task {plan.task}", plan.table), plan)
     if not result["cells"]:
@@ -372,7 +372,7 @@ def show_table(task: Task, folder: Path, plan: table.Plan) -> None:
 
 
 def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
-    """figures/table.png of a table: bars, or curves of an accuracy if all columns are whole numbers."""
+    """Plot figures/table.png: bars, or curves of an accuracy if all column names are whole numbers."""
     from ..plot.bars import grouped
     from ..plot.curves import accuracy_by_length
 
@@ -383,8 +383,8 @@ def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
     scale = 100 if share else 1
 
     def values(name: str) -> list[list[float]]:
-        found = [[cells.get((row, column), {}).get(name) for column in columns] for row in rows]
-        return [[math.nan if value is None else scale * value for value in line] for line in found]
+        values_by_row = [[cells.get((row, column), {}).get(name) for column in columns] for row in rows]
+        return [[math.nan if value is None else scale * value for value in line] for line in values_by_row]
 
     label = f"{result['value']} [%]" if share else result["value"]
     title = textwrap.fill(result["title"], TITLE)
@@ -408,7 +408,7 @@ def draw_table(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def resume(folder: Path, own: str | None) -> None:
-    """Go on with a run, a series or a table; a finished one is only reported."""
+    """Resume a run, a series or a table; print the result of a finished one."""
     with ranks.joined() as (rank, world):
         ranks.check_same(command="resume", folder=folder.name)
         plan = table.read(folder)
@@ -432,24 +432,24 @@ def resume(folder: Path, own: str | None) -> None:
 
 
 def print_finished(run: Run) -> None:
-    """Say that nothing is left to do."""
+    """Print that a run is finished, and its result."""
     if run.rank == 0:
         print(f"{run.folder} is finished; nothing is left to do.")
         print_result(run)
 
 
 def print_changes(run: Run) -> None:
-    """Say what differs from the machine and versions the run began with."""
+    """Print the changes of machine and versions since the run began."""
     changes = experiment.note_resumption(run) if run.rank == 0 else []
     if changes:
         print(f"Note: {'; '.join(changes)}. The last bits of the result may differ.", flush=True)
 
 
 def runs(folder: Path) -> list[Path]:
-    """The run folders of a series, or the one run folder this is.
+    """Return the run folders of a series, or the given run folder.
 
     Raises:
-        ConfigError: it is neither, or some runs of the series have not begun.
+        ConfigError: the folder is neither, or some runs of the series have not begun.
     """
     several = None if folders.is_a(folder, folders.TABLE) else series.read(folder)
     if several is None:
@@ -468,7 +468,7 @@ def runs(folder: Path) -> list[Path]:
 
 
 def evaluate(folder: Path, own: str | None) -> None:
-    """Test the best checkpoint of every run in a folder; write result.json, the report and the summary."""
+    """Evaluate the best checkpoint of every run in a folder; write result.json, the report and the summary."""
     for one in runs(folder):
         run = experiment.reopen(one, ranks.local_device())
         task = task_of(one, run.task, own)
@@ -480,10 +480,10 @@ def evaluate(folder: Path, own: str | None) -> None:
 
 
 def check_options(name: str, folder: Path, file: str | None, arguments: list[str]) -> None:
-    """Options after a folder change nothing: they must be those of its runs.
+    """Check that options given after a folder are those of its runs: they cannot change them.
 
     Raises:
-        ConfigError: some differ, or there are no such options.
+        ConfigError: options differ, or are unknown.
     """
     if table.read(folder):
         raise ConfigError(f"{folder} is a table, whose options are in it. Leave out {' '.join(arguments)}.")
@@ -500,8 +500,8 @@ def check_options(name: str, folder: Path, file: str | None, arguments: list[str
                 )
             if name == "resume":
                 check_old_flags(f"resume {folder}", rest[0], arguments)
-            known = [f"--{key.replace('_', '-')}" for key in asked]
-            raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], known)}")
+            flags = [f"--{key.replace('_', '-')}" for key in asked]
+            raise ConfigError(f"{command} has no option {rest[0]!r}. {choices(rest[0], flags)}")
         kept = config.to_json(own)
         if differing := [
             f"{key} is {kept[key]!r}, not {value!r}" for key, value in asked.items() if kept[key] != value
@@ -513,7 +513,7 @@ def check_options(name: str, folder: Path, file: str | None, arguments: list[str
 
 
 def plot(folder: Path, own: str | None) -> None:
-    """Draw the figures of every run in a folder, and its report."""
+    """Plot the figures of every run in a folder, and write its report."""
     for one in runs(folder):
         run = experiment.reopen(one, ranks.local_device())
         task = task_of(one, run.task, own)
@@ -525,7 +525,7 @@ def plot(folder: Path, own: str | None) -> None:
 
 
 def report(folder: Path, own: str | None) -> None:
-    """Write report.html of every run in a folder; of a table, what is finished."""
+    """Write report.html of every run in a folder; for a table, report the finished cells."""
     if plan := table.read(folder):
         show_table(task_of(folder, plan.task, own), folder, plan)
         return
@@ -538,7 +538,7 @@ def report(folder: Path, own: str | None) -> None:
 
 
 def compare(arguments: list[str]) -> None:
-    """`spikeloom compare RUN RUN ... [--out FILE]`: print the comparison and write it as HTML."""
+    """Run `spikeloom compare RUN RUN ... [--out FILE]`: print the comparison and write it as HTML."""
     words, flags = take("spikeloom compare", arguments, ("out",))
     if any(word.startswith("-") for word in words):
         raise ConfigError("compare takes run folders and --out FILE: spikeloom compare RUN RUN ... --out FILE.")
@@ -560,13 +560,13 @@ def compare(arguments: list[str]) -> None:
 
 
 def unused(path: Path) -> Path:
-    """The path, or with -2, -3, ... before its suffix if there is such a file."""
+    """Return the path, with -2, -3, ... before its suffix if it exists."""
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
     return next(one for one in itertools.chain([path], numbered) if not os.path.lexists(one))
 
 
 def check_out(out: Path, what: str, name: str, begins: bytes) -> None:
-    """Raise ConfigError if `--out FILE` is a folder, or a file of another kind, which would be lost."""
+    """Raise ConfigError if `--out FILE` is a folder, or a file of another kind, which would be overwritten."""
     if os.path.isdir(out):
         raise ConfigError(f"--out takes the file for the {what}, but {out} is a folder. Write --out {out / name}.")
     if above := [place for place in out.parents if os.path.isfile(place)]:
@@ -574,10 +574,10 @@ def check_out(out: Path, what: str, name: str, begins: bytes) -> None:
             f"{out} cannot be written: {above[0]} is a file and no folder. Choose another name for --out."
         )
     try:
-        found = files.read_start(out, len(begins))
-    except OSError:  # there is no such file; or writing says what is wrong
+        start = files.read_start(out, len(begins))
+    except OSError:  # there is no such file, or writing it will report the error
         return
-    if found not in (b"", begins):
+    if start not in (b"", begins):
         raise ConfigError(
             f"--out takes the file for the {what}, but {out} is a file of another kind, which would be lost. Choose "
             "another name, or remove that file."
@@ -585,7 +585,7 @@ def check_out(out: Path, what: str, name: str, begins: bytes) -> None:
 
 
 def export(arguments: list[str]) -> None:
-    """`spikeloom export RUN --format nir [--out FILE]`: write the best checkpoint for other programs."""
+    """Run `spikeloom export RUN --format nir [--out FILE]`: write the best checkpoint for other programs."""
     words, flags = take("spikeloom export", arguments, ("format", "out", "task"))
     if len(words) != 1 or words[0].startswith("-") or flags.get("format") != "nir":
         raise ConfigError(
@@ -618,35 +618,35 @@ def write_report(task: Task, folder: Path) -> None:
 
 
 def print_notice(run: Run) -> None:
-    """Say so if a run is given made-up data."""
+    """Print a notice if a run uses made-up data."""
     if run.made_up:
         print(NOTICE, flush=True)
 
 
 def print_result(run: Run) -> None:
-    """The test values, beside what they are compared with."""
-    found = read(run.folder)
-    for note in found.notes:
+    """Print the test values next to the published ones."""
+    content = read(run.folder)
+    for note in content.notes:
         print(f"Note: {note}")
-    if found.result is None:
+    if content.result is None:
         print(f"There is no result. `spikeloom evaluate {run.folder}` writes it.")
         return
-    for name, value in found.result["test"].items():
-        published = {} if run.made_up else found.result["published"].get(name, {})
+    for name, value in content.result["test"].items():
+        published = {} if run.made_up else content.result["published"].get(name, {})
         about = f"{published.get('source', '')}: {published.get('note', '')}"
         beside = f"   (to compare: {published['value']}, {about})" if "value" in published else ""
         print(f"test {name} {value:.4g}{beside}{f'   ({MADE_UP})' if run.made_up else ''}")
-    print_layers(found)
+    print_layers(content)
     print_notice(run)
     print(f"report {run.folder / 'report.html'}", flush=True)
 
 
-def print_layers(found: Folder) -> None:
-    """How many neurons each layer has and how often they fire, where the task says so."""
-    if found.activity is None:
+def print_layers(content: Folder) -> None:
+    """Print size and firing rate of each layer, if the task records them."""
+    if content.activity is None:
         return
-    lines = [(layer["name"], layer["neurons"], layer["rate_hz"]) for layer in found.activity["layers"]]
-    if (total := mean_rate(found.activity)) is not None:
+    lines = [(layer["name"], layer["neurons"], layer["rate_hz"]) for layer in content.activity["layers"]]
+    if (total := mean_rate(content.activity)) is not None:
         lines.append(("all of these that spike", *total))
     for name, neurons, hertz in lines:
         print(f"layer {name}: {neurons:,} neurons" + ("" if hertz is None else f", mean rate {hertz:.4g} Hz"))

@@ -1,11 +1,11 @@
-"""What `spikeloom --help` and `spikeloom tasks` print. Nothing here loads torch."""
+"""Output of `spikeloom --help` and `spikeloom tasks`; does not import torch."""
 
 import ast
 import importlib.metadata
 from pathlib import Path
 
 PAPERS = Path(__file__).parent.parent / "papers"
-"""A file PAPERS/PAPER/NAME.py with presets is the task NAME."""
+"""Folder of the tasks: a file PAPERS/PAPER/NAME.py with presets is the task NAME."""
 
 COMMANDS = {
     "tasks": ("", "list the experiments"),
@@ -40,7 +40,7 @@ COMMANDS = {
     "export": ("DIR", "write the best checkpoint for other programs: --format nir (--out FILE)"),
     "data": ("fetch NAME", "download a data set and check its files"),
 }
-"""Every command: what it takes, and what it does."""
+"""Arguments and description of every command."""
 OF_FOLDERS = ("resume", "evaluate", "plot", "report", "export")
 OWN_TASK = """\
   --task FILE           the Python file of the run's task, where it is one of your own: such a file is code, so it runs
@@ -77,22 +77,22 @@ def version() -> str:
 
 
 def list_tasks() -> None:
-    """Print every task and what it is."""
+    """Print the name and description of every task."""
     for task, summary in tasks().items():
         print(f"{task:<20} {summary}")
 
 
 def tasks() -> dict[str, str]:
-    """Return the name of every task and the first line of its docstring, read without importing it."""
+    """Return the first line of the docstring of every task by name, read without importing it."""
     return {name: next(iter(docstring(path).splitlines()), "") for name, path in task_files().items()}
 
 
 def task_files() -> dict[str, Path]:
-    """Return the file of every task of the papers, by the task's name, in the order of the names."""
+    """Return the file of every task by name, sorted."""
     files = [path for path in PAPERS.glob("*/*.py") if "\nPRESETS = " in path.read_text(encoding="utf-8")]
     return {path.stem: path for path in sorted(files, key=lambda path: path.stem)}
 
 
 def docstring(path: Path) -> str:
-    """The docstring of a module, without running it."""
+    """Return the docstring of a module, without importing it."""
     return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

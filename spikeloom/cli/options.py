@@ -18,7 +18,7 @@ from ..train.config import Task, choices, preset, to_json
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """Options of every task."""
+    """Options common to all tasks."""
 
     preset: str
     """Named configuration to start from; the options below change it."""
@@ -31,21 +31,21 @@ class TrainOptions:
 
 
 def parse_options(task: Task, name: str, arguments: list[str]) -> tuple[TrainOptions, Any]:
-    """The options of `train` and the task's Config: first the preset, then what changes it.
+    """Parse the options of `train` and the task's Config: the preset, with the given changes.
 
     Raises:
-        ConfigError: an option or its value is wrong.
+        ConfigError: an option or its value is invalid.
     """
     command = f"spikeloom train {name}"
     start = TrainOptions(preset=next(iter(task.PRESETS)))
-    chosen, _ = parse(TrainOptions, start, arguments, command, add_help=False)
+    common, _ = parse(TrainOptions, start, arguments, command, add_help=False)
     flat = tyro.conf.arg(name="")
     both = dataclasses.make_dataclass(
         "Options", [("chosen", Annotated[TrainOptions, flat]), ("config", Annotated[task.Config, flat])]
     )
-    defaults = both(start, preset(task, chosen.preset, f"Task {name}"))
+    defaults = both(start, preset(task, common.preset, f"Task {name}"))
     about = f"{(task.__doc__ or name).strip()}\n\nPresets: {', '.join(task.PRESETS)}."
-    found, rest = parse(both, defaults, arguments, command, description=about)
+    parsed, rest = parse(both, defaults, arguments, command, description=about)
     if rest:
         check_old_flags(f"train {name}", rest[0], arguments)
         names = [
@@ -54,12 +54,12 @@ def parse_options(task: Task, name: str, arguments: list[str]) -> tuple[TrainOpt
             for field in dataclasses.fields(kind)
         ]
         raise unknown(command, rest[0], names)
-    check_numbers(found.config)
-    return found.chosen, found.config
+    check_numbers(parsed.config)
+    return parsed.chosen, parsed.config
 
 
 def unknown(command: str, word: str, names: list[str]) -> ConfigError:
-    """The error for a word that is no option, or the value of none."""
+    """Return the error for a word that is neither an option nor the value of one."""
     if not word.startswith("-"):
         return ConfigError(
             f"{command} got {word!r}, which is neither an option nor the value of one. `{command} --help` lists them; "
@@ -69,28 +69,28 @@ def unknown(command: str, word: str, names: list[str]) -> ConfigError:
 
 
 def check_numbers(options: Any) -> None:
-    """Raise ConfigError if an option is NaN, which no task can mean, or a learning rate is negative or infinite."""
+    """Raise ConfigError if an option is NaN, or a learning rate is negative or infinite."""
     for name, value in to_json(options).items():
-        shown = f"--{name.replace('_', '-')}"
+        option = f"--{name.replace('_', '-')}"
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, float) and math.isnan(number):
-                raise ConfigError(f"{shown} must be a number, but is nan. Give one.")
+                raise ConfigError(f"{option} must be a number, but is nan. Give one.")
             if name == "lr" and isinstance(number, float) and not 0.0 <= number < math.inf:
-                raise ConfigError(f"{shown} must be a finite number of at least 0, but is {number}. Give such a one.")
+                raise ConfigError(f"{option} must be a finite number of at least 0, but is {number}. Give such a one.")
 
 
 def parse_changes(own: Any, arguments: list[str], command: str) -> tuple[dict[str, Any], list[str]]:
-    """Options of a Config as in config.json, those that are not given as in `own`; and words that are no options."""
-    found, rest = parse(type(own), own, arguments, command, add_help=False)
-    return to_json(found), rest
+    """Parse changes to the options `own`; return all options as in config.json, and the words that are not options."""
+    parsed, rest = parse(type(own), own, arguments, command, add_help=False)
+    return to_json(parsed), rest
 
 
 OLD_FLAGS = ("dist_url", "dist_backend", "rank", "world_size", "multiprocessing_distributed", "gpu")
-"""How programs before torchrun were told to train in several processes; a world was one of machines."""
+"""Options of programs from before torchrun for distributed training, where a world was a number of machines."""
 
 
 def flag(word: str) -> str:
-    """The name of an option, without dashes and value.
+    """Return the name of an option, without dashes and value.
 
     >>> flag("--dist-url=env://")
     'dist_url'
@@ -99,7 +99,7 @@ def flag(word: str) -> str:
 
 
 def check_old_flags(command: str, word: str, arguments: list[str]) -> None:
-    """Raise ConfigError with the line of torchrun to use, if the word is an old flag."""
+    """Raise ConfigError with the equivalent torchrun command, if the word is an old flag."""
     if flag(word) in OLD_FLAGS:
         raise ConfigError(
             f"spikeloom {command} has no option {word!r}: torchrun starts the processes and tells them who they are. "
@@ -108,16 +108,16 @@ def check_old_flags(command: str, word: str, arguments: list[str]) -> None:
 
 
 def take(command: str, arguments: list[str], names: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
-    """Split off the options of these names, `--NAME VALUE` or `--NAME=VALUE`; the words that remain, and the values.
+    """Split off the given options, `--NAME VALUE` or `--NAME=VALUE`; return the other words, and the values by name.
 
     Raises:
-        ConfigError: one is given twice or has no value.
+        ConfigError: an option is given twice or has no value.
 
     >>> take("export", ["runs/a", "--format", "nir", "--out=b"], ("format", "out"))
     (['runs/a'], {'format': 'nir', 'out': 'b'})
     """
     check_repeated(command, arguments)
-    rest, found, words = list[str](), dict[str, str](), iter(arguments)
+    rest, values, words = list[str](), dict[str, str](), iter(arguments)
     for word in words:
         if not word.startswith("--") or flag(word) not in names:
             rest.append(word)
@@ -125,12 +125,12 @@ def take(command: str, arguments: list[str], names: tuple[str, ...]) -> tuple[li
         value = word.partition("=")[2] if "=" in word else next(words, "")
         if not value or value.startswith("--"):
             raise ConfigError(f"{command}: {word} needs a value, but none follows. Write {word.rstrip('=')} VALUE.")
-        found[flag(word)] = value
-    return rest, found
+        values[flag(word)] = value
+    return rest, values
 
 
 def check_repeated(command: str, arguments: list[str]) -> None:
-    """Raise ConfigError if an option is given twice: which one is meant?"""
+    """Raise ConfigError if an option is given twice."""
     seen = dict[str, str]()
     for word in arguments:
         if word.startswith("--"):
@@ -144,12 +144,12 @@ def check_repeated(command: str, arguments: list[str]) -> None:
 
 
 def is_value(word: str) -> bool:
-    """Whether a word is the value of an option, as a negative number is."""
+    """Return whether a word is the value of an option, such as a negative number."""
     return not word.startswith("-") or word[1:].isdigit()
 
 
 def torchrun(command: str, words: list[str]) -> str:
-    """The command that does what the old flags among these words ask for.
+    """Return the torchrun command that is equivalent to the old flags among the words.
 
     >>> torchrun("train shd", ["--multiprocessing_distributed", "--dist_url", "env://"])
     'torchrun --standalone --nproc-per-node N -m spikeloom train shd'
@@ -180,7 +180,7 @@ class TableOptions:
     """Options of `spikeloom table TASK`."""
 
     table: Annotated[str, tyro.conf.Positional] = ""
-    """Name of the table; by default the first that the task has."""
+    """Name of the table; by default the first of the task."""
     seed: int = 0
     """First seed."""
     seeds: int = 3
@@ -191,12 +191,12 @@ class TableOptions:
     """Options to change in all cells, as NAME=VALUE; several after one --set, or each after its own."""
 
     def changes(self) -> dict[str, Any]:
-        """The options of `--set`, as in config.json.
+        """Return the options of `--set`, as in config.json.
 
         Raises:
-            ConfigError: one is not NAME=VALUE, or a name is given twice.
+            ConfigError: an option is not NAME=VALUE, or a name is given twice.
         """
-        found = dict[str, Any]()
+        result = dict[str, Any]()
         for word in self.set:
             if not re.fullmatch(r"[^\s=]+=(\S(.*\S)?)?", word):
                 raise ConfigError(
@@ -205,23 +205,23 @@ class TableOptions:
                 )
             name, _, value = word.partition("=")
             name = name.removeprefix("--").replace("-", "_")
-            if name in found:
-                raise ConfigError(f"--set has {name} twice, as {found[name]!r} and as {value!r}. Give it once.")
+            if name in result:
+                raise ConfigError(f"--set has {name} twice, as {result[name]!r} and as {value!r}. Give it once.")
             try:
-                found[name] = json.loads(value)
+                result[name] = json.loads(value)
             except ValueError:
-                found[name] = value
-        return found
+                result[name] = value
+        return result
 
 
 def parse_table(name: str, arguments: list[str], options: Iterable[str] = ()) -> TableOptions:
-    """The options of `spikeloom table`.
+    """Parse the options of `spikeloom table`.
 
     Args:
-        options: of the task, which `--set` can change.
+        options: names of the task's options, which `--set` can change.
 
     Raises:
-        ConfigError: an option or its value is wrong.
+        ConfigError: an option or its value is invalid.
     """
     command = f"spikeloom table {name}"
     found, rest = parse(TableOptions, TableOptions(), together("set", arguments), command)
@@ -237,7 +237,7 @@ def parse_table(name: str, arguments: list[str], options: Iterable[str] = ()) ->
 
 
 def together(name: str, arguments: list[str]) -> list[str]:
-    """The values of an option that may be given several times, behind one flag at the end.
+    """Move the values of an option that may be given several times behind one flag at the end.
 
     >>> together("set", ["--set", "a=1", "--seeds", "2", "--set=b=2"])
     ['--seeds', '2', '--set', 'a=1', 'b=2']
@@ -254,7 +254,7 @@ def together(name: str, arguments: list[str]) -> list[str]:
 
 
 def parse(kind: Any, default: Any, arguments: list[str], command: str, **keywords: Any) -> tuple[Any, list[str]]:
-    """tyro.cli with what it does not know left over, and its complaint as a ConfigError."""
+    """Call tyro.cli; return the result and the unknown arguments, and raise its errors as ConfigError."""
     check_repeated(command, arguments)
     complaint = io.StringIO()
     try:
@@ -270,7 +270,7 @@ def parse(kind: Any, default: Any, arguments: list[str], command: str, **keyword
 
 
 def first_words(complaint: str) -> str:
-    """The sentence in the middle of tyro's box.
+    """Return the message inside the box that tyro prints.
 
     >>> first_words("╭ Value error ───╮\\n│ Error parsing --lr: x │\\n│ ───── │\\n│ For full helptext ... │")
     'Error parsing --lr: x.'
