@@ -1,7 +1,7 @@
-"""Whether a run was given made-up data in place of a data set, read from its options.
+"""Detection of runs on made-up data in place of a data set, from their options.
 
-A task that can be tried without its data set has an option `made_up`, or another one whose value is "made_up". What
-such a run reaches says nothing about the data set, so it is marked wherever it is shown and compared with nothing.
+A task that can be tried without its data set has an option `made_up`, or another option with the value "made_up". The
+results of such a run say nothing about the data set, so they are marked everywhere and not compared with anything.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ NOTICE = "Made-up data in place of the data set: these numbers say nothing about
 
 
 def is_made_up(options: Mapping[str, Any]) -> bool:
-    """Whether these options of a run, as in its config.json, ask for made-up data.
+    """Return whether the options of a run, as in its config.json, request made-up data.
 
     >>> is_made_up({"made_up": True}), is_made_up({"recordings": "made_up"}), is_made_up({"made_up": False})
     (True, True, False)
