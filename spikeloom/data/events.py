@@ -186,7 +186,7 @@ def write_bin(events: Array) -> bytes:
     wrong = (events["y"] < 0) | (events["y"] > 255) | (events["y"] == MARKER)
     _refuse(events["y"], wrong, "y", "0 to 255 without 240, which marks an overflow")
     _refuse(time, (time < 0) | (time > 1000 * LONGEST), "time", f"0 to {1000 * LONGEST:,.0f} us")
-    overflows = np.maximum.accumulate(np.maximum(0, -((LAST - time) // OVERFLOW)))  # up to and including each event
+    overflows = np.maximum.accumulate(np.maximum(0, -((LAST - time) // OVERFLOW)))  # markers before each event
     _refuse(time, time < OVERFLOW * overflows, "time", "in order: sort the events by time")
     content = np.zeros((len(events) + int(overflows.max(initial=0)), 5), np.uint8)
     content[:, 1] = MARKER

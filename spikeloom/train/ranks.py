@@ -102,7 +102,7 @@ def _first_words(error: BaseException) -> str:
 
 
 def meeting(store: "Store", rank: int, processes: int, patience: float = ARRIVAL) -> "Store":
-    """Return a prefix of torchrun's store that is unique to this start.
+    """Return torchrun's store with a prefix that is unique to this start.
 
     After a restart, the store still holds the keys of the previous processes, and new processes would connect to the
     dead ones. So each rank writes a random word, rank 0 answers every word with its own, which becomes the prefix, and
