@@ -1,1 +1,1 @@
-"""One folder per paper: its networks, data, tasks and figures. Papers import the library, never each other."""
+"""Reproductions of papers, one folder each. Papers import the library, never each other."""

@@ -1,4 +1,4 @@
-"""One sample from input to answer: panels below each other along the same time."""
+"""Figures of a single sample, from input to output: stacked panels that share the time axis."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,14 +26,14 @@ def recall(
     dt: float = 1.0,
     title: str = "Store and recall",
 ) -> Figure:
-    """A store-recall sequence: input, hidden spikes, answers, thresholds of the most varying adaptive neurons.
+    """Plot a store-recall sequence: input, hidden spikes, output, thresholds of the most varying adaptive neurons.
 
     Args:
-        inputs: spikes [T, n_in], the groups one after the other.
-        groups: which group is active at each symbol, bool [S, G].
-        hidden: spikes [T, N] by name of the population; none for a network without spikes.
+        inputs: input spikes [T, n_in], ordered by group.
+        groups: True where a group is active during a symbol, bool [S, G].
+        hidden: spikes [T, N] of each population, by name; empty for a network without spikes.
         logits, averages, targets, asked: see `traces.draw_answers`.
-        thresholds: of the adaptive neurons, [T, N]; the panel is left out without them.
+        thresholds: firing thresholds [T, N] of the adaptive neurons; None leaves the panel out.
     """
     heights = [1.9] + ([1.9] if hidden else []) + [1.3] + ([1.3] if thresholds is not None else [])
     figure, axes = panels(heights, title)
@@ -58,10 +58,10 @@ def recall(
     draw_answers(answer, logits, averages, targets, asked, dt)
     answer.set_title("answer", fontsize=10, loc="left")
     if thresholds is not None:
-        chosen = most_varying(thresholds, 10)
-        draw_thresholds(axes[-1], thresholds[:, chosen], dt)
+        indices = most_varying(thresholds, 10)
+        draw_thresholds(axes[-1], thresholds[:, indices], dt)
         axes[-1].set_title(
-            _of("thresholds of the most varying adaptive neurons", chosen, thresholds), fontsize=10, loc="left"
+            _of("thresholds of the most varying adaptive neurons", indices, thresholds), fontsize=10, loc="left"
         )
     axes[-1].set_xlabel("time [ms]")
     return figure
@@ -78,15 +78,16 @@ def digit(
     answer_from: float = 0.0,
     dt: float = 1.0,
 ) -> Figure:
-    """An image read pixel by pixel: input, hidden spikes, thresholds, class probabilities.
+    """Plot an image that is read pixel by pixel: input, hidden spikes, thresholds, class probabilities.
 
     Args:
-        image: what is shown, [H, W].
-        inputs: [T, n_in]; spikes, or one analog channel.
-        hidden: spikes [T, N] by name of the population, one panel each; none for a network without spikes.
-        logits: [T, K].
-        thresholds: of the adaptive neurons, [T, N].
-        answer_from: when the steps begin whose mean is the answer [ms].
+        image: the image [H, W].
+        inputs: input spikes [T, n_in], or one analog channel [T, 1].
+        hidden: spikes [T, N] of each population, by name, one panel each; empty for a network without spikes.
+        logits: logits [T, K].
+        label, answer: correct and predicted class.
+        thresholds: firing thresholds [T, N] of the adaptive neurons; None leaves the panel out.
+        answer_from: start of the steps whose mean logits are the prediction [ms].
     """
     heights = [1.8] + [min(max(1.0, 0.016 * spikes.shape[1]), 3.0) for spikes in hidden.values()]
     heights += ([1.2] if thresholds is not None else []) + [1.6]
@@ -95,18 +96,18 @@ def digit(
     grid = GridSpec(len(heights), 2, figure, width_ratios=[8, 1], height_ratios=heights)
     axes = [figure.add_subplot(grid[0, 0])]
     axes += [figure.add_subplot(grid[row, 0], sharex=axes[0]) for row in range(1, len(heights))]
-    for one in axes:
-        tidy(one)
+    for panel in axes:
+        tidy(panel)
     picture = figure.add_subplot(grid[0, 1])
     picture.imshow(image, cmap="gray_r", interpolation="nearest")
     picture.set_axis_off()
     _input(axes[0], inputs, dt)
-    for one, (name, spikes) in zip(axes[1:], hidden.items(), strict=False):
-        _hidden(one, {name: spikes}, dt)
+    for panel, (name, spikes) in zip(axes[1:], hidden.items(), strict=False):
+        _hidden(panel, {name: spikes}, dt)
     if thresholds is not None:
-        chosen = most_adapting(thresholds)
-        draw_thresholds(axes[-2], thresholds[:, chosen], dt)
-        axes[-2].set_title(_of("thresholds of the most adapting neurons", chosen, thresholds), fontsize=10, loc="left")
+        indices = most_adapting(thresholds)
+        draw_thresholds(axes[-2], thresholds[:, indices], dt)
+        axes[-2].set_title(_of("thresholds of the most adapting neurons", indices, thresholds), fontsize=10, loc="left")
     heat = draw_softmax(axes[-1], logits, dt)
     axes[-1].axvline(answer_from, color="white", linewidth=1.2, linestyle="--")
     axes[-1].set_title("class probabilities; the answer is the mean from the dashed line on", fontsize=10, loc="left")
@@ -114,13 +115,13 @@ def digit(
     side = figure.add_subplot(grid[-1, 1])
     side.set_axis_off()
     figure.colorbar(heat, ax=side, label="probability", fraction=0.9, aspect=9, location="left", panchor=False)
-    for one in axes[:-1]:
-        one.tick_params(labelbottom=False)
+    for panel in axes[:-1]:
+        panel.tick_params(labelbottom=False)
     return figure
 
 
 def _input(axes: Axes, inputs: Array, dt: float) -> None:
-    """Spikes of all channels, or the brightness of the only one."""
+    """Draw the input: spikes of all channels, or the brightness if there is only one channel."""
     if inputs.shape[1] > 1:
         draw(axes, [Rows(f"{inputs.shape[1]} channels", inputs)], dt)
         axes.set_title("input spikes", fontsize=10, loc="left")
@@ -131,11 +132,11 @@ def _input(axes: Axes, inputs: Array, dt: float) -> None:
 
 
 def _hidden(axes: Axes, hidden: dict[str, Array], dt: float) -> None:
-    """Populations below each other, with their mean rates."""
+    """Draw the spikes of all populations, stacked, with their mean rates in the title."""
     rates = [f"{name} {1000 * spikes.mean() / dt:.1f} Hz" for name, spikes in hidden.items()]
     draw(axes, [Rows(name, spikes, POPULATION.get(name, INK)) for name, spikes in hidden.items()], dt)
     axes.set_title(f"hidden spikes, mean rate: {', '.join(rates)}", fontsize=10, loc="left")
 
 
-def _of(what: str, chosen: Array, values: Array) -> str:
-    return f"{what}, {len(chosen)} of {values.shape[1]}"
+def _of(what: str, indices: Array, values: Array) -> str:
+    return f"{what}, {len(indices)} of {values.shape[1]}"

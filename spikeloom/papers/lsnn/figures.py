@@ -1,4 +1,4 @@
-"""Figures that the tasks of the LSNN paper share. Imported when a task plots: matplotlib is slow to load."""
+"""Figures shared by the tasks of the LSNN paper. Imported only for plotting, since matplotlib is slow to load."""
 
 from torch import Tensor
 
@@ -9,11 +9,11 @@ from .options import NetworkOptions, populations
 
 
 def firing_rates(run: Run, config: NetworkOptions, hertz: Tensor, target: float, inhibitory: int = 0) -> None:
-    """The distribution of the rates [N] over neurons; nothing for a model without spikes."""
-    found = populations(config, to_numpy(hertz), inhibitory)
-    if found:
+    """Plot the distribution of firing rates [N], in Hz, over neurons; no figure for a model without spikes."""
+    by_population = populations(config, to_numpy(hertz), inhibitory)
+    if by_population:
         run.figure(
             "rates",
-            rate_histogram(found, target),
+            rate_histogram(by_population, target),
             "Firing rates of the hidden neurons, with the weights that are tested.",
         )

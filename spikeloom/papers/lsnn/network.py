@@ -1,4 +1,4 @@
-"""The LSNN: a recurrent population in which some neurons have adaptive thresholds, and a leaky readout.
+"""The LSNN: a recurrent population, some of whose neurons have adaptive thresholds, and a leaky readout.
 
     i[t]      = sum_d W_in_d x[t - d] + sum_d W_rec_d s[t - 1 - d]
     s[t]      = ALIF(i[t]),          adapt_strength 0 for the regular neurons
@@ -32,14 +32,14 @@ from ...surrogate import Surrogate, Triangle
 
 
 class Activity(NamedTuple):
-    """What a network gives back: its answer, and the activity behind it."""
+    """Output of an `LSNN` or `LSTMBaseline`: logits and hidden activity."""
 
     logits: Tensor  # [T, B, n_out]
     spikes: Tensor  # [T, B, n]
 
 
 class Trace(NamedTuple):
-    """What happened inside, for figures."""
+    """Output of `LSNN.trace`: logits and internal variables of every step."""
 
     logits: Tensor  # [T, B, n_out]
     spikes: Tensor  # [T, B, n]
@@ -48,7 +48,7 @@ class Trace(NamedTuple):
 
 
 class LSNNState(NamedTuple):
-    """What moves in an LSNN."""
+    """State of an `LSNN`."""
 
     inputs: DelayState
     hidden: RecurrentState
@@ -63,26 +63,27 @@ class LSNN(Stateful):
     Units: time constants, refractory and dt in ms; delays in steps; threshold and adapt_strength as in `ALIF`.
 
     Args:
-        n_in, n_regular, n_adaptive, n_out: sizes; with n_adaptive = 0 it is a network of LIF neurons.
+        n_in, n_regular, n_adaptive, n_out: sizes; n_adaptive = 0 gives a network of LIF neurons.
         tau_mem, tau_adapt, adapt_strength, threshold, refractory, dynamics, detach_reset, surrogate: see `ALIF`.
         delays: delay slots of input and recurrent synapses; 1 means no delays.
         tau_out: time constant of the readout.
         bias: whether the readout has a bias.
-        current_noise: standard deviation of a Gaussian current added in every step, drawn from `generator`.
+        current_noise: standard deviation of a Gaussian current added at every step, drawn from `generator`.
         dt: length of one step.
-        connectivity: share of the synapses that exist, of inputs, recurrence and readout; they have fixed signs, and
-            `rules.DeepR` rewires them: `DeepR(optimizer, net.sparse_layers())`. None: all exist, with any sign.
-        excitatory: share of the inputs and of the neurons whose synapses are all positive, the rest being negative
-            (Dale's law); None: signs by synapse. The inhibitory neurons are the first ones, so adaptive neurons are
-            excitatory as long as there are enough regular ones; which inputs inhibit is drawn. Needs a connectivity.
+        connectivity: fraction of existing synapses in the input, recurrent and readout layers. They have fixed signs,
+            and `rules.DeepR` rewires them: `DeepR(optimizer, net.sparse_layers())`. None: dense, with any sign.
+        excitatory: fraction of the inputs and of the neurons whose synapses are all positive; those of the others are
+            negative (Dale's law). None: signs by synapse. The first neurons are the inhibitory ones, so adaptive
+            neurons are excitatory as long as there are enough regular ones; inhibitory inputs are drawn at random.
+            Requires connectivity.
         dormant_gradients: see `SignedSparseLinear`.
-        memory: "lean" or "fast"; see `ALIF`. A recurrent population computes its whole current again in any case, so
-            keeping less is also faster.
-        generator: draws weights and delays, and the noise.
+        memory: "lean" or "fast"; see `ALIF`. A recurrent population recomputes its whole current in the backward pass
+            in any case, so "lean" is also the faster one.
+        generator: source of the weights, the delays and the noise.
 
     Raises:
-        ConfigError: sizes or values out of range.
-        ShapeError: input or state of a wrong shape, dtype or device.
+        ConfigError: a size or a value is out of range.
+        ShapeError: input or state has a wrong shape, dtype or device.
 
     >>> net = LSNN(4, 6, 2, 3, generator=torch.Generator().manual_seed(0))
     >>> activity, state = net(torch.rand(20, 5, 4))
@@ -147,16 +148,16 @@ class LSNN(Stateful):
             sparse: dict[str, Any] = {"connectivity": connectivity, "dormant_gradients": dormant_gradients}
             sparse["generator"] = generator
             order = torch.randperm(n_in, generator=generator)
-            of_inputs, of_neurons = neuron_signs(n_in, excitatory), neuron_signs(size, excitatory)
-            of_inputs = None if of_inputs is None else of_inputs[order]
-            self.inputs = SparseDelayedLinear(n_in, size, delays=delays, neuron_sign=of_inputs, **sparse)
-            synapse = SparseDelayedLinear(size, size, delays=delays, neuron_sign=of_neurons, autapses=False, **sparse)
-            self.output = SignedSparseLinear(size, n_out, bias=bias, neuron_sign=of_neurons, **sparse)
+            input_signs, signs = neuron_signs(n_in, excitatory), neuron_signs(size, excitatory)
+            input_signs = None if input_signs is None else input_signs[order]
+            self.inputs = SparseDelayedLinear(n_in, size, delays=delays, neuron_sign=input_signs, **sparse)
+            synapse = SparseDelayedLinear(size, size, delays=delays, neuron_sign=signs, autapses=False, **sparse)
+            self.output = SignedSparseLinear(size, n_out, bias=bias, neuron_sign=signs, **sparse)
         self.hidden = Recurrent(neuron, synapse)
         self.readout = LeakyReadout(tau_out, dt=dt, memory=memory)
 
     def sparse_layers(self) -> dict[str, SignedSparse]:
-        """The layers that `rules.DeepR` rewires, by name; none if the network is dense."""
+        """Return the layers that `rules.DeepR` rewires, by name; empty if the network is dense."""
         layers = {"inputs": self.inputs, "recurrent": self.hidden.synapse, "output": self.output}
         return {name: layer for name, layer in layers.items() if isinstance(layer, SignedSparse)}
 
@@ -182,7 +183,7 @@ class LSNN(Stateful):
         return Activity(logits, spikes), LSNNState(inputs, hidden, readout)
 
     def _begin(self, xs: Tensor, state: LSNNState | None) -> LSNNState:
-        """The state to begin with; ShapeError if input or state do not fit."""
+        """Return the initial state; raise ShapeError if the input or the state does not fit."""
         check_sequence("LSNN", xs, self.inputs.n_in)
         if state is None:
             return self.initial_state(xs[0])
@@ -191,7 +192,7 @@ class LSNN(Stateful):
 
     @torch.no_grad()
     def trace(self, xs: Tensor, state: LSNNState | None = None) -> Trace:
-        """The same run step by step, with voltages and thresholds; without gradients."""
+        """Run `forward` step by step and return voltages and thresholds too; without gradients."""
         state = self._begin(xs, state)
         currents, _ = self.inputs(xs, state.inputs)
         spikes, states = record(self.hidden.step, currents, state.hidden)
@@ -202,10 +203,10 @@ class LSNN(Stateful):
 
 
 def neuron_signs(count: int, excitatory: float | None) -> Tensor | None:
-    """+1 for the last round(excitatory * count) of `count` neurons, -1 for those before; None without a share.
+    """Return -1 for the first of `count` neurons, +1 for the last round(excitatory * count); None without `excitatory`.
 
     Raises:
-        ConfigError: the share is not in [0, 1].
+        ConfigError: `excitatory` is not in [0, 1].
 
     >>> neuron_signs(4, 0.75)
     tensor([-1.,  1.,  1.,  1.])
@@ -226,7 +227,7 @@ class LSTMBaseline(Stateful):
 
     Args:
         n_in, n_hidden, n_out: sizes.
-        generator: draws the weights, uniform in +-1 / sqrt(n_hidden).
+        generator: source of the weights, uniform in +-1 / sqrt(n_hidden).
 
     >>> activity, state = LSTMBaseline(4, 8, 3)(torch.rand(20, 5, 4))
     >>> activity.logits.shape
@@ -258,7 +259,7 @@ class LSTMBaseline(Stateful):
         check_like("LSTMBaseline", "weight", self.output.weight, tuple(self.output.weight.shape), xs)
         if state is not None:
             check_state("LSTMBaseline", state, tuple, 2)
-            for name, part in zip(("hidden", "cell"), state, strict=True):
-                check_like("LSTMBaseline", name, part, (1, xs.shape[1], self.hidden.hidden_size), xs)
+            for name, tensor in zip(("hidden", "cell"), state, strict=True):
+                check_like("LSTMBaseline", name, tensor, (1, xs.shape[1], self.hidden.hidden_size), xs)
         hidden, state = self.hidden(xs, self.initial_state(xs[0]) if state is None else state)
         return Activity(self.output(hidden), hidden), state

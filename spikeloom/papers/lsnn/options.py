@@ -1,4 +1,4 @@
-"""What tasks share: the models of the LSNN paper, the learning rate, what is said about activity and answers."""
+"""Code shared by the tasks of the LSNN paper: network options, model construction, firing-rate statistics."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
@@ -15,7 +15,7 @@ Memory = Literal["fast", "lean"]
 
 
 class NetworkOptions(Protocol):
-    """The options of a task that describe its network."""
+    """Task options that define the network."""
 
     @property
     def model(self) -> ModelName: ...
@@ -48,9 +48,9 @@ class NetworkOptions(Protocol):
 
 
 def build(config: NetworkOptions, run: Run, n_in: int, n_out: int, bias: bool, **sparse: Any) -> LSNN | LSTMBaseline:
-    """The network of a task, on the run's device, its weights drawn from the run's generator.
+    """Build the network of a task on the run's device, with weights drawn from the run's generator.
 
-    `sparse` are the options of `LSNN` for its synapses; the LSTM has none.
+    `sparse` holds the options of `LSNN` for sparse synapses; the LSTM ignores them.
     `lif` has as many neurons as `lsnn`, none of them adaptive; `lstm` has as many weights, to the nearest whole unit.
     """
     if config.model == "lstm":
@@ -81,7 +81,7 @@ def build(config: NetworkOptions, run: Run, n_in: int, n_out: int, bias: bool, *
 
 
 def lstm_units(n_in: int, neurons: int, n_out: int, bias: bool) -> int:
-    """Units of the LSTM whose number of weights is nearest to that of a recurrent network of `neurons`.
+    """Return the units of the LSTM whose number of weights is nearest to that of a recurrent network of `neurons`.
 
     >>> lstm_units(80, 220, 10, bias=True)  # 68,220 weights beside 68,210
     95
@@ -90,28 +90,28 @@ def lstm_units(n_in: int, neurons: int, n_out: int, bias: bool) -> int:
     def weights(units: int) -> int:
         return 4 * units * (n_in + units + 2) + n_out * (units + 1)
 
-    wanted = neurons * (n_in + neurons + n_out) + bias * n_out
-    return min(range(1, neurons + 2), key=lambda units: abs(weights(units) - wanted))
+    target = neurons * (n_in + neurons + n_out) + bias * n_out
+    return min(range(1, neurons + 2), key=lambda units: abs(weights(units) - target))
 
 
 def rates(spikes: Tensor, dt: float) -> Tensor:
-    """Mean rate of each neuron [Hz]; spikes [T, B, N]."""
+    """Return the mean firing rate [Hz] of each neuron: spikes [T, B, N] -> [N]."""
     columns = spikes.detach().flatten(0, 1)
-    return columns.new_ones(len(columns)) @ columns * (1000.0 / (len(columns) * dt))  # a product is faster than mean()
+    return columns.new_ones(len(columns)) @ columns * (1000.0 / (len(columns) * dt))  # faster than mean()
 
 
 def rate_values(hertz: Tensor) -> dict[str, float]:
-    """Statistics of firing rates over neurons, for the log."""
+    """Return statistics of the firing rates over neurons, for the log."""
     spread = hertz.std(correction=0)
     named = {"rate": hertz.mean(), "rate_min": hertz.min(), "rate_max": hertz.max(), "rate_sd": spread}
     return {name: float(value) for name, value in named.items()}
 
 
 def populations(config: NetworkOptions, values: Any, inhibitory: int = 0) -> dict[str, Any]:
-    """The columns of `values` [..., N] by population; nothing for a model without spikes.
+    """Split `values` [..., N] by population; empty for a model without spikes.
 
     Args:
-        inhibitory: how many of the first neurons are inhibitory by Dale's law.
+        inhibitory: number of inhibitory neurons (Dale's law); they are the first ones.
     """
     split = config.n_regular if config.model == "lsnn" else config.n_regular + config.n_adaptive
     inhibitory = min(inhibitory, split)
@@ -123,7 +123,7 @@ def populations(config: NetworkOptions, values: Any, inhibitory: int = 0) -> dic
 def layers(
     model: nn.Module, config: NetworkOptions, n_in: int, n_out: int, rate: float, input_rate: float | None
 ) -> list[Mapping[str, Any]]:
-    """The entries of activity.json: sizes, connections and rates [Hz] of each layer; None where signals are analog."""
+    """Return the layers of activity.json: sizes, synapses and rates [Hz]; the rate of an analog signal is None."""
     if isinstance(model, LSTMBaseline):
         units = model.hidden.hidden_size
         return [

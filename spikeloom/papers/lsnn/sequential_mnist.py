@@ -1,13 +1,13 @@
-"""Sequential MNIST: read a digit pixel after pixel, then say which it was.
+"""Sequential MNIST: classify a digit that is read pixel by pixel.
 
-Images are scanned row by row, or in a random order that is the same for all (`permuted`). A network sees spikes where
-the brightness crosses thresholds, or the brightness itself (`encoding`). The answer is the class of the highest logit,
-averaged over the last steps. The first training images of the file are set aside for validation; the test images are
-read once, by `evaluate`.
+Images are scanned row by row, or in a fixed random order (`permuted`). The input is a spike wherever the brightness
+crosses a threshold, or the brightness itself (`encoding`). The prediction is the class with the highest logit, averaged
+over the last steps. The first training images of the file are set aside for validation; the test images are used once,
+by `evaluate`.
 
 Paper: Bellec, Salaj, Subramoney, Legenstein, Maass, Long short-term memory and learning-to-learn in networks of spiking
 neurons, NeurIPS 2018: 94.2 +- 0.3 % (best of 12: 94.7) with 12 % of the connections, rewired by DEEP R (`connectivity`;
-what differs here is said under `dormant_gradients`); dense connections about 93.3 % according to citing papers
+for a difference, see `dormant_gradients`); dense connections about 93.3 % according to citing papers
 (second-hand).
 """
 
@@ -36,100 +36,101 @@ from .options import build, layers, populations, rate_values, rates
 
 CLASSES = 10
 VALIDATION = 5_000
-"""Training images set aside: the first of the file, as in the authors' split."""
+"""Training images set aside for validation: the first of the file, as in the authors' split."""
 
 
 @dataclass(frozen=True)
 class Config:
     model: Literal["lsnn", "lif", "lstm"] = "lsnn"
-    """lif: no neuron adapts; lstm: an LSTM with as many weights as the dense LSNN."""
+    """Network: lsnn; lif, without adaptation; lstm, an LSTM with as many weights as the dense LSNN."""
     encoding: Literal["crossing", "analog"] = "crossing"
-    """Spikes where the brightness crosses a threshold, or the brightness itself in one channel."""
+    """Input: crossing, spikes where the brightness crosses thresholds; analog, the brightness itself in one channel."""
     downsampled: bool = False
-    """Average blocks of 2 x 2 pixels first: 14 x 14."""
+    """Average blocks of 2 x 2 pixels first, for images of 14 x 14."""
     batch_train: int = 256
     """Images per update."""
     batch_validation: int = 256
-    """Images at once in validation and test."""
+    """Images per batch in validation and test."""
     validation_images: int = 5_000
-    """Images per validation, 5,000 being all; fewer are drawn anew each time (the authors' code: 256)."""
+    """Images per validation, 1 to 5,000 (all); fewer are drawn at random each time (256 in the authors' code)."""
     n_in: int = 80
-    """Channels of the crossing encoding; analog input has one."""
+    """Input channels of the crossing encoding; the analog encoding has one channel."""
     n_regular: int = 120
-    """Neurons without adaptation."""
+    """Number of neurons without adaptation."""
     n_adaptive: int = 100
-    """Neurons with adaptive threshold."""
+    """Number of neurons with an adaptive threshold."""
     target_rate: float = 10.0
-    """Rate towards which the neurons are regularised [Hz]."""
+    """Target firing rate of the rate regularisation [Hz]."""
     rate_cost: float = 0.1
-    """Coefficient of the rate cost."""
+    """Coefficient of the rate regularisation in the loss."""
     updates: int = 36_000
-    """Most updates."""
+    """Maximum number of optimiser updates."""
     minutes: float = 0.0
-    """Wall time after which training ends; 0: none. How far that gets depends on the machine: prefer `updates`."""
+    """Time limit of training [min]; 0: none. The result then depends on the machine: prefer `updates`."""
     delays: int = 10
-    """Delay slots of every synapse [steps]; 1 for none."""
+    """Number of delays that synapses can have [steps]; 1: no delays."""
     refractory: float = 5.0
     """Refractory period [ms]."""
     permuted: bool = False
-    """Read the pixels in a random order, the same for all images and seeds (psMNIST)."""
+    """Read the pixels in a fixed random order, the same for all images and seeds (psMNIST)."""
     connectivity: float = 0.12
-    """Share of the synapses that exist, rewired by DEEP R; 0: all exist, with any sign, and nothing is rewired."""
+    """Fraction of existing synapses, 0 to 1, rewired by DEEP R; 0: dense weights of any sign, without rewiring."""
     l1: float = 0.01
-    """DEEP R: strength of the shrinkage of synapses."""
+    """DEEP R: strength of the L1 regularisation of synapses."""
     temperature: float = 0.0
     """DEEP R: temperature of the noise on synapses."""
     excitatory: float = 0.75
-    """Share of excitatory inputs and neurons (Dale's law), the rest being inhibitory; 0: every synapse has its sign."""
+    """Fraction of excitatory inputs and neurons (Dale's law), the others are inhibitory; 0: signs by synapse."""
     budget: Literal["global", "per_matrix"] = "global"
-    """DEEP R: the number of synapses is kept in all layers together, or in each."""
+    """DEEP R: keep the number of synapses constant over all layers (global), or in each layer (per_matrix)."""
     soft: bool = False
-    """DEEP R without a fixed number of synapses; needs l1 and temperature."""
+    """DEEP R: let the number of synapses vary; requires l1 and temperature."""
     resample_sign: bool = False
-    """A created synapse draws a new sign; needs excitatory 0."""
+    """DEEP R: draw a new sign for each created synapse; requires excitatory 0."""
     reset_moments: bool = False
-    """A created synapse starts with moments of zero in Adam."""
+    """DEEP R: set Adam's moments to zero for each created synapse."""
     dormant_gradients: bool = False
-    """Synapses that do not exist have gradients too, as in the authors' code, so Adam's moments are there when they are
-    created; slow. Else the first step of a new synapse is some 1.2 learning rates, with it 0.2."""
+    """Compute gradients for synapses that do not exist too, as in the authors' code; slow. Adam's moments are then up
+    to date when a synapse is created: its first step is about 0.2 learning rates, otherwise about 1.2."""
     lr: float = 0.01
     """Initial learning rate of Adam."""
     lr_decay: float = 0.8
-    """Factor of the learning rate."""
+    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 2_500
-    """Updates between two decays."""
+    """Updates between two decays of the learning rate."""
     validate_every: int = 400
     """Updates between two validations."""
     checkpoint_every: int = 100
     """Updates between two checkpoints."""
     select: Literal["best", "last"] = "best"
-    """Test the weights with the best validation, or the last ones (the authors' code)."""
+    """Weights to test: those with the best validation accuracy, or the last ones (as in the authors' code)."""
     ext_time: int = 1
-    """Steps per pixel."""
+    """Time steps per pixel."""
     answer_rows: int = 2
-    """Length of the answer period after the image, in image rows; crossing encoding only."""
+    """Length of the output period after the image [image rows]; crossing encoding only."""
     answer_window: int = 0
-    """Last steps whose mean logits are the answer; 0: as many as an image row has pixels, 1 for analog input."""
+    """Number of last steps whose mean logits are the prediction; 0: pixels per image row, or 1 for analog input."""
     threshold: float = 0.01
-    """Firing threshold at rest."""
+    """Firing threshold without adaptation."""
     adapt_strength: float = 1.8
-    """Strength of the adaptation."""
+    """Strength of the threshold adaptation."""
     tau_adapt: float = 700.0
-    """Time constant of the adaptation [ms]."""
+    """Time constant of the threshold adaptation [ms]."""
     tau_mem: float = 20.0
-    """Time constant of the membrane [ms]."""
+    """Membrane time constant [ms]."""
     tau_out: float = 20.0
     """Time constant of the readout [ms]."""
     gain: float = 0.3
-    """Dampening factor of the surrogate slope."""
+    """Dampening factor of the surrogate gradient."""
     dynamics: Literal["standard", "legacy", "eprop"] = "standard"
-    """Order of operations in a step: as in the paper, as in the authors' code, as in their later e-prop code."""
+    """Order of operations in a step: standard, as in the paper; legacy, as in the authors' code; eprop, as in their
+    later e-prop code."""
     memory: Literal["fast", "lean"] = "lean"
-    """lean: keep less for the backward pass, and compute it again."""
+    """Memory for the backward pass: fast stores intermediate values, lean recomputes most of them."""
     dt: float = 1.0
     """Length of a step [ms]."""
     figures: int = 3
-    """Digits to draw in detail, from the validation images."""
+    """Number of validation images to plot in detail."""
 
 
 PAPER = Config()
@@ -173,9 +174,9 @@ PUBLISHED = {name: {"value": value, "source": _PAPER, "note": note} for name, (v
 
 
 def train(config: Config, run: Run) -> None:
-    """Train on all but the first 5,000 training images, validate on those."""
+    """Train on all but the first 5,000 training images, and validate on those."""
     check(config)
-    images, labels = (part.to(run.device) for part in mnist.load("train"))
+    images, labels = (tensor.to(run.device) for tensor in mnist.load("train"))
     training, validation = (images[VALIDATION:], labels[VALIDATION:]), (images[:VALIDATION], labels[:VALIDATION])
     model = network(config, run)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
@@ -185,11 +186,11 @@ def train(config: Config, run: Run) -> None:
     def step(finished: int) -> dict[str, float]:
         lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
-        chosen = batches.next().to(run.device)
-        activity, _ = model(encode(training[0][chosen], config))
-        wanted = training[1][chosen]
+        indices = batches.next().to(run.device)
+        activity, _ = model(encode(training[0][indices], config))
+        targets = training[1][indices]
         logits = answer(activity.logits, config)
-        loss = cross_entropy(logits, wanted)
+        loss = cross_entropy(logits, targets)
         if config.model != "lstm":
             loss = loss + config.rate_cost * rate_cost(activity.spikes, config.target_rate, config.dt, ranks.mean_of)
         descend(loss, optimizer, model)
@@ -198,21 +199,21 @@ def train(config: Config, run: Run) -> None:
             values |= rewired(rewire.step())
         return {
             "loss": loss.item(),
-            "accuracy": metrics.accuracy(logits, wanted),
+            "accuracy": metrics.accuracy(logits, targets),
             "lr": lr,
             "epoch": batches.epoch,
             **values,
         }
 
     def validate(finished: int) -> dict[str, float]:
-        chosen = torch.arange(VALIDATION)
+        indices = torch.arange(VALIDATION)
         if config.validation_images < VALIDATION:
             order = torch.randperm(VALIDATION, generator=run.generator("validation"))
-            chosen = order[: config.validation_images]
-        logits = answers(model, validation[0], chosen, config).logits
-        wanted = validation[1][chosen.to(run.device)]
-        loss = cross_entropy(logits, wanted)
-        return {"validation_accuracy": metrics.accuracy(logits, wanted), "validation_loss": loss.item()}
+            indices = order[: config.validation_images]
+        logits = answers(model, validation[0], indices, config).logits
+        targets = validation[1][indices.to(run.device)]
+        loss = cross_entropy(logits, targets)
+        return {"validation_accuracy": metrics.accuracy(logits, targets), "validation_loss": loss.item()}
 
     parts = {"model": model, "optimizer": optimizer, "batches": batches}
     fit(
@@ -230,30 +231,30 @@ def train(config: Config, run: Run) -> None:
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy of the selected weights on all test images, each read once."""
+    """Return the accuracy of the selected weights on all test images."""
     check(config)
     model = network(config, run)
     update = run.load_best(model=model)
-    images, labels = (part.to(run.device) for part in mnist.load("test"))
-    found = answers(model, images, torch.arange(len(images)), config)
+    images, labels = (tensor.to(run.device) for tensor in mnist.load("test"))
+    outputs = answers(model, images, torch.arange(len(images)), config)
     counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64, device=run.device)
-    counts.index_put_((labels, found.logits.argmax(-1)), torch.ones_like(labels), accumulate=True)
+    counts.index_put_((labels, outputs.logits.argmax(-1)), torch.ones_like(labels), accumulate=True)
     run.write_json("confusion.json", counts.tolist())
     spiking = config.encoding == "crossing"
     run.write_json(
         "activity.json",
         {
             "dt_ms": config.dt,
-            "steps": found.steps,
+            "steps": outputs.steps,
             "layers": layers(
-                model, config, channels(config), CLASSES, found.rate, found.input_rate if spiking else None
+                model, config, channels(config), CLASSES, outputs.rate, outputs.input_rate if spiking else None
             ),
             "data": [*mnist.describe("train"), *mnist.describe("test")],
         },
     )
     validation = run.logged(update, "validation_accuracy")
     return {
-        "accuracy": metrics.accuracy(found.logits, labels),
+        "accuracy": metrics.accuracy(outputs.logits, labels),
         "validation_accuracy": validation,
         "update": float(update),
         "test_images": float(len(images)),
@@ -262,7 +263,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
 @torch.no_grad()
 def plot(config: Config, run: Run) -> None:
-    """Some digits in detail, the learning curves, the firing rates and, once tested, the confusions."""
+    """Plot some digits in detail, the learning curves, the firing rates and, after a test, the confusion matrix."""
     from ...plot.confusion import confusion
     from ...train.figures import plot_learning_curves, to_numpy
     from .draw_episode import digit
@@ -271,11 +272,11 @@ def plot(config: Config, run: Run) -> None:
 
     model = network(config, run)
     run.load_best(model=model)
-    images, labels = (part[:VALIDATION] for part in mnist.load("train"))
-    count = max(config.figures, 32)  # rates want more than a few images
+    images, labels = (tensor[:VALIDATION] for tensor in mnist.load("train"))
+    count = max(config.figures, 32)  # firing rates need more than a few images
     spikes = encode(images[:count].to(run.device), config)
     activity: Any = model.trace(spikes) if isinstance(model, LSNN) else model(spikes)[0]
-    said = answer(activity.logits, config).argmax(-1).tolist()
+    predictions = answer(activity.logits, config).argmax(-1).tolist()
     for b in range(config.figures):
         figure = digit(
             to_numpy(pool(images[b : b + 1])[0] if config.downsampled else images[b]),
@@ -283,7 +284,7 @@ def plot(config: Config, run: Run) -> None:
             populations(config, to_numpy(activity.spikes[:, b]), inhibitory(config)),
             to_numpy(activity.logits[:, b]),
             int(labels[b]),
-            said[b],
+            predictions[b],
             to_numpy(activity.threshold[:, b, config.n_regular :]) if config.model == "lsnn" else None,
             (len(spikes) - window(config)) * config.dt,
             config.dt,
@@ -310,7 +311,7 @@ def plot(config: Config, run: Run) -> None:
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError where options make no sense together."""
+    """Raise ConfigError if options contradict each other or are out of range."""
     step_decay(0, config.lr, config.lr_decay, config.lr_decay_every)
     check_positive("sequential_mnist", batch_validation=config.batch_validation, ext_time=config.ext_time)
     if not 1 <= config.validation_images <= VALIDATION:
@@ -338,7 +339,7 @@ def check(config: Config) -> None:
 
 
 def network(config: Config, run: Run) -> LSNN | LSTMBaseline:
-    """The network of these options."""
+    """Build the network of these options."""
     sparse: dict[str, Any] = {}
     if config.connectivity:
         sparse = {"connectivity": config.connectivity, "dormant_gradients": config.dormant_gradients}
@@ -347,7 +348,7 @@ def network(config: Config, run: Run) -> LSNN | LSTMBaseline:
 
 
 def rewiring(config: Config, run: Run, model: nn.Module, optimizer: Optimizer) -> DeepR | None:
-    """DEEP R for a sparse network; all ranks draw the same."""
+    """Return DEEP R for a sparse network, None for a dense one; all ranks draw the same numbers."""
     if not isinstance(model, LSNN) or not model.sparse_layers():
         return None
     return DeepR(
@@ -364,13 +365,13 @@ def rewiring(config: Config, run: Run, model: nn.Module, optimizer: Optimizer) -
 
 
 def inhibitory(config: Config) -> int:
-    """How many neurons are inhibitory by Dale's law."""
+    """Return the number of inhibitory neurons (Dale's law)."""
     signs = neuron_signs(config.n_regular + config.n_adaptive, config.excitatory or None)
     return int((signs < 0).sum()) if signs is not None and config.connectivity else 0
 
 
 def rewired(counts: Mapping[str, Counts]) -> dict[str, float]:
-    """What DEEP R did, for the log."""
+    """Return the synapse counts of a DEEP R step, for the log."""
     values = {f"active_{name}": float(count.active) for name, count in counts.items()}
     values["synapses_pruned"] = float(sum(count.pruned for count in counts.values()))
     values["synapses_created"] = float(sum(count.created for count in counts.values()))
@@ -378,12 +379,12 @@ def rewired(counts: Mapping[str, Counts]) -> dict[str, float]:
 
 
 def channels(config: Config) -> int:
-    """Input channels of the network."""
+    """Return the number of input channels of the network."""
     return config.n_in if config.encoding == "crossing" else 1
 
 
 def encode(images: Tensor, config: Config) -> Tensor:
-    """Bytes [B, 28, 28] as the network sees them: [T, B, channels]."""
+    """Encode images for the network: bytes [B, 28, 28] -> [T, B, channels]."""
     shown, white = (pool(images), POOLED_WHITE) if config.downsampled else (images, WHITE)
     if config.permuted:
         shown = shown.flatten(1)[:, permutation(shown[0].numel())].view_as(shown)
@@ -393,24 +394,24 @@ def encode(images: Tensor, config: Config) -> Tensor:
 
 
 def permutation(pixels: int) -> Tensor:
-    """The order in which a permuted image is read: one for each size, always the same."""
+    """Return the fixed random order in which a permuted image of this many pixels is read."""
     return torch.randperm(pixels, generator=torch.Generator().manual_seed(92_916))
 
 
 def window(config: Config) -> int:
-    """Steps at the end whose mean is the answer."""
+    """Return the number of last steps whose mean logits are the prediction."""
     row = 14 if config.downsampled else 28
     return config.answer_window or (row if config.encoding == "crossing" else 1)
 
 
 def answer(logits: Tensor, config: Config) -> Tensor:
-    """Logits averaged over the last steps: [T, B, K] -> [B, K]."""
+    """Average the logits over the last steps: [T, B, K] -> [B, K]."""
     return logits[-window(config) :].mean(0)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a network said to many images, and how much it fired."""
+    """Outputs of a network for many images, with its mean firing rates [Hz]."""
 
     logits: Tensor  # [N, K]
     steps: int
@@ -420,13 +421,13 @@ class Answers:
 
 @torch.no_grad()
 def answers(model: nn.Module, images: Tensor, chosen: Tensor, config: Config) -> Answers:
-    """Answers to the chosen images, each shown once; the last batch may be short. Mean rates [Hz] over all of them."""
-    said, fired, shown, steps = [], 0.0, 0.0, 0
-    for part in in_order(len(chosen), config.batch_validation):
-        spikes = encode(images[chosen[part].to(images.device)], config)
+    """Run the network on the images with these indices, in batches; rates are means over all of them."""
+    logits, rate, input_rate, steps = [], 0.0, 0.0, 0
+    for rows in in_order(len(chosen), config.batch_validation):
+        spikes = encode(images[chosen[rows].to(images.device)], config)
         activity, _ = model(spikes)
-        said.append(answer(activity.logits, config))
-        fired += float(rates(activity.spikes, config.dt).mean()) * len(part)
-        shown += float(rates(spikes, config.dt).mean()) * len(part)
+        logits.append(answer(activity.logits, config))
+        rate += float(rates(activity.spikes, config.dt).mean()) * len(rows)
+        input_rate += float(rates(spikes, config.dt).mean()) * len(rows)
         steps = len(spikes)
-    return Answers(torch.cat(said), steps, fired / len(chosen), shown / len(chosen))
+    return Answers(torch.cat(logits), steps, rate / len(chosen), input_rate / len(chosen))

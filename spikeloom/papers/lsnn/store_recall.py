@@ -1,13 +1,13 @@
-"""Store-recall: remember a bit when told to, say it when asked, some time later.
+"""Store-recall: store a bit on one command and output it on another, some time later.
 
-A network sees one symbol after the other: two values, and the commands store and recall. At a recall it must say the
-value shown at the store before. Its state is carried from batch to batch. In an LSNN the adaptive thresholds remember.
-Training ends when the mean of the last validation errors is below `stop_error`, looked at every `report_every` updates,
-or after `updates`.
+The network receives a sequence of symbols: two values and the commands store and recall. At a recall, it must output
+the value that came with the last store. The state is carried from batch to batch. In an LSNN, the adaptive thresholds
+are the memory. Training ends when the mean of the last validation errors is below `stop_error`, checked every
+`report_every` updates, or after `updates`.
 
 Paper: Bellec, Salaj, Subramoney, Legenstein, Maass, Long short-term memory and learning-to-learn in networks of spiking
 neurons, NeurIPS 2018. The paper gives no error for this task; an independent re-implementation of the authors' code
-tests at 3 to 4 %, and a network without adaptation stays at chance.
+has a test error of 3 to 4 %, and a network without adaptation stays at chance level.
 """
 
 from collections.abc import Callable
@@ -31,71 +31,73 @@ from .options import build, layers, populations, rate_values, rates
 from .symbols import GROUPS, Buffer, Sequences, check_length, draw, encode, symbol_steps
 
 WINDOW = 20
-"""Validation errors whose mean decides when training ends."""
+"""Number of latest validation errors whose mean is the stop criterion."""
 
 
 @dataclass(frozen=True)
 class Config:
     model: Literal["lsnn", "lif", "lstm"] = "lsnn"
-    """lif: no neuron adapts; lstm: an LSTM with as many weights."""
+    """Network: lsnn; lif, without adaptation; lstm, an LSTM with as many weights."""
     batch_train: int = 128
     """Sequences per update."""
     batch_validation: int = 128
-    """Sequences per validation; a fresh batch after every update."""
+    """Sequences per validation; a new batch is drawn after every update."""
     batch_test: int = 128
-    """Sequences per test batch; the test goes on from the states of the validation, so the sizes must be equal."""
+    """Sequences per test batch; must equal batch_validation, since the test continues from the validation state."""
     test_batches: int = 16
-    """Batches of the test."""
+    """Number of test batches."""
     n_in: int = 100
-    """Input neurons, a quarter for each symbol."""
+    """Number of input neurons, a quarter for each symbol."""
     n_regular: int = 10
-    """Neurons without adaptation."""
+    """Number of neurons without adaptation."""
     n_adaptive: int = 10
-    """Neurons with adaptive threshold."""
+    """Number of neurons with an adaptive threshold."""
     input_rate: float = 50.0
-    """Rate of the input neurons of a symbol that is shown [Hz]."""
+    """Firing rate of the input neurons of the current symbol [Hz]."""
     target_rate: float = 10.0
-    """Rate towards which the neurons are regularised [Hz]."""
+    """Target firing rate of the rate regularisation [Hz]."""
     rate_cost: float = 0.01
-    """Coefficient of the rate cost."""
+    """Coefficient of the rate regularisation in the loss."""
     updates: int = 200
-    """Most updates."""
+    """Maximum number of optimiser updates."""
     report_every: int = 20
-    """Updates between two looks at the stop criterion."""
+    """Updates between two checks of the stop criterion."""
     stop_error: float = 0.05
-    """Mean of the last 20 validation errors below which training ends."""
+    """Training ends when the mean of the last 20 validation errors is below this value."""
     delays: int = 10
-    """Delay slots of every synapse [steps]; 1 for none."""
+    """Number of delays that synapses can have [steps]; 1: no delays."""
     refractory: float = 3.0
     """Refractory period [ms]."""
     symbols: int = 12
-    """Symbols in a sequence."""
+    """Symbols per sequence."""
     recall_delay: int = 6
-    """A command is shown with probability 1 / (1 + recall_delay) at each symbol; recall_delay + 4 < symbols."""
+    """Typical delay from store to recall [symbols]: each symbol is a command with probability 1 / (1 + recall_delay);
+    recall_delay + 4 < symbols."""
     symbol_ms: float = 200.0
-    """Length of a symbol [ms]."""
+    """Duration of a symbol [ms]."""
     lr: float = 0.01
     """Initial learning rate of Adam."""
     lr_decay: float = 0.3
-    """Factor of the learning rate."""
+    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 100
-    """Updates between two decays."""
+    """Updates between two decays of the learning rate."""
     threshold: float = 0.01
-    """Firing threshold at rest."""
+    """Firing threshold without adaptation."""
     adapt_strength: float = 1.7
-    """Strength of the adaptation."""
+    """Strength of the threshold adaptation."""
     tau_adapt: float = 1200.0
-    """Time constant of the adaptation [ms]."""
+    """Time constant of the threshold adaptation [ms]."""
     tau_mem: float = 20.0
-    """Time constant of the membrane [ms]."""
+    """Membrane time constant [ms]."""
     tau_out: float = 20.0
     """Time constant of the readout [ms]."""
     gain: float = 0.3
-    """Dampening factor of the surrogate slope."""
+    """Dampening factor of the surrogate gradient."""
     dynamics: Literal["standard", "legacy", "eprop"] = "standard"
-    """Order of operations in a step: as in the paper, as in the authors' code, as in their later e-prop code."""
+    """Order of operations in a step: standard, as in the paper; legacy, as in the authors' code; eprop, as in their
+    later e-prop code."""
     memory: Literal["fast", "lean"] = "lean"
-    """lean: keep less for the backward pass, and compute it again."""
+    """Memory for the backward pass: fast stores intermediate values, lean recomputes most of them."""
     dt: float = 1.0
     """Length of a step [ms]."""
     checkpoint_every: int = 20
@@ -145,7 +147,7 @@ PUBLISHED = {
 
 
 def train(config: Config, run: Run) -> None:
-    """Train with the stop criterion; the last weights are the ones to test."""
+    """Train until the stop criterion is met; the last weights are tested."""
     check(config)
     model = build(config, run, config.n_in, 2, bias=False)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
@@ -155,23 +157,23 @@ def train(config: Config, run: Run) -> None:
     def step(finished: int) -> dict[str, float]:
         lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
-        spikes, shown = training(config.batch_train)
+        spikes, sequences = training(config.batch_train)
         activity, state = model(spikes, carry.train)
         averages = per_symbol(activity.logits, config)
-        loss = cross_entropy(averages[shown.recalls], shown.targets[shown.recalls])
+        loss = cross_entropy(averages[sequences.recalls], sequences.targets[sequences.recalls])
         if config.model != "lstm":
             loss = loss + config.rate_cost * rate_cost(activity.spikes, config.target_rate, config.dt, ranks.mean_of)
         descend(loss, optimizer, model)
         carry.train = detach(state, copy=True)
         values = {} if config.model == "lstm" else rate_values(rates(activity.spikes, config.dt))
-        return {"loss": loss.item(), "error": error(averages, shown), "lr": lr, **values}
+        return {"loss": loss.item(), "error": error(averages, sequences), "lr": lr, **values}
 
     @torch.no_grad()
     def validate(finished: int) -> dict[str, float]:
-        spikes, shown = validation(config.batch_validation)
+        spikes, sequences = validation(config.batch_validation)
         activity, state = model(spikes, carry.validation)
         carry.validation = detach(state, copy=True)
-        return {"validation_error": error(per_symbol(activity.logits, config), shown)}
+        return {"validation_error": error(per_symbol(activity.logits, config), sequences)}
 
     def stop(finished: int, history: list[dict[str, Any]]) -> bool:
         return finished > 0 and (finished - 1) % config.report_every == 0 and recent(history) < config.stop_error
@@ -189,7 +191,7 @@ def train(config: Config, run: Run) -> None:
 
 @torch.no_grad()
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Errors of the last weights on fresh batches that carry on the states of the validation."""
+    """Test the last weights on new batches, starting from the validation state."""
     check(config)
     model = build(config, run, config.n_in, 2, bias=False)
     carry = Carry(train=None, validation=None)
@@ -197,15 +199,15 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     batches = source(config, run, "test")
     errors, hertz, input_hertz = [], [], []
     for _ in range(config.test_batches):
-        spikes, shown = batches(config.batch_test)
+        spikes, sequences = batches(config.batch_test)
         activity, state = model(spikes, carry.validation)
         carry.validation = detach(state, copy=True)
-        errors.append(error(per_symbol(activity.logits, config), shown))
+        errors.append(error(per_symbol(activity.logits, config), sequences))
         hertz.append(float(rates(activity.spikes, config.dt).mean()))
         input_hertz.append(float(rates(spikes, config.dt).mean()))
-    found = layers(model, config, config.n_in, 2, metrics.mean(hertz), metrics.mean(input_hertz))
+    entries = layers(model, config, config.n_in, 2, metrics.mean(hertz), metrics.mean(input_hertz))
     steps = config.symbols * symbol_steps(config.symbol_ms, config.dt)
-    run.write_json("activity.json", {"dt_ms": config.dt, "steps": steps, "layers": found, "data": []})
+    run.write_json("activity.json", {"dt_ms": config.dt, "steps": steps, "layers": entries, "data": []})
     run.logged(updates, "validation_error")
     last = recent(run.metrics())
     return {
@@ -219,7 +221,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
 @torch.no_grad()
 def plot(config: Config, run: Run) -> None:
-    """One sequence in detail, the learning curves, and the firing rates."""
+    """Plot one sequence in detail, the learning curves, and the firing rates."""
     from ...train.figures import plot_learning_curves, to_numpy
     from .draw_episode import recall
     from .figures import firing_rates
@@ -227,29 +229,29 @@ def plot(config: Config, run: Run) -> None:
     model = build(config, run, config.n_in, 2, bias=False)
     carry = Carry(train=None, validation=None)
     run.load_best(model=model, carry=carry)
-    spikes, shown = source(config, run, "figure")(config.batch_validation)
+    spikes, sequences = source(config, run, "figure")(config.batch_validation)
     state = carry.validation
     activity: Any = model.trace(spikes, state) if isinstance(model, LSNN) else model(spikes, state)[0]
     averages = per_symbol(activity.logits, config)
-    b = int(shown.recalls.sum(0).argmax())  # the first sequence with the most recalls
-    asked = shown.recalls[:, b]
-    right = int((averages.argmax(-1) == shown.targets)[:, b][asked].sum())
+    b = int(sequences.recalls.sum(0).argmax())  # the first sequence with the most recalls
+    asked = sequences.recalls[:, b]
+    correct = int((averages.argmax(-1) == sequences.targets)[:, b][asked].sum())
     figure = recall(
         to_numpy(spikes[:, b]),
-        to_numpy(shown.groups[:, b]),
+        to_numpy(sequences.groups[:, b]),
         GROUPS,
         populations(config, to_numpy(activity.spikes[:, b])),
         to_numpy(activity.logits[:, b]),
         to_numpy(averages[:, b]),
-        to_numpy(shown.targets[:, b]),
+        to_numpy(sequences.targets[:, b]),
         to_numpy(asked),
         to_numpy(activity.threshold[:, b, config.n_regular :]) if config.model == "lsnn" else None,
         config.dt,
-        f"Store-recall, {config.model.upper()}: {right} of {int(asked.sum())} recalls right",
+        f"Store-recall, {config.model.upper()}: {correct} of {int(asked.sum())} recalls right",
     )
     holds = " The adaptive thresholds can hold it in between." if config.model == "lsnn" else ""
-    said = "A sequence after training. The value shown at a store (yellow) is asked for at the next recall (green)."
-    run.figure("sequence", figure, said + holds)
+    caption = "A sequence after training. The value shown at a store (yellow) is asked for at the next recall (green)."
+    run.figure("sequence", figure, caption + holds)
     charts = {
         "loss": {"training": "loss"},
         "share of wrong recalls": {"validation": "validation_error", "training": "error"},
@@ -264,7 +266,7 @@ def plot(config: Config, run: Run) -> None:
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError where options contradict each other."""
+    """Raise ConfigError if options contradict each other."""
     check_length(config.symbols, config.recall_delay)
     symbol_steps(config.symbol_ms, config.dt)
     step_decay(0, config.lr, config.lr_decay, config.lr_decay_every)
@@ -277,13 +279,13 @@ def check(config: Config) -> None:
 
 
 def source(config: Config, run: Run, purpose: str) -> Callable[[int], tuple[Tensor, Sequences]]:
-    """A function that draws a batch, spikes [T, B, n_in] and what they mean. The next call overwrites the spikes."""
+    """Return a function that draws a batch: spikes [T, B, n_in] and sequences. Its next call overwrites the spikes."""
     buffer = Buffer()
 
     def batch(size: int) -> tuple[Tensor, Sequences]:
-        shown = draw(size, config.symbols, config.recall_delay, generator=run.generator(f"{purpose} sequences"))
+        sequences = draw(size, config.symbols, config.recall_delay, generator=run.generator(f"{purpose} sequences"))
         spikes = encode(
-            shown.groups,
+            sequences.groups,
             config.n_in,
             config.input_rate,
             config.symbol_ms,
@@ -291,23 +293,23 @@ def source(config: Config, run: Run, purpose: str) -> Callable[[int], tuple[Tens
             generator=run.generator(f"{purpose} spikes"),
             buffer=buffer,
         )
-        return spikes.to(run.device), Sequences(*(part.to(run.device) for part in shown))
+        return spikes.to(run.device), Sequences(*(tensor.to(run.device) for tensor in sequences))
 
     return batch
 
 
 def per_symbol(logits: Tensor, config: Config) -> Tensor:
-    """Logits averaged over each symbol: [T, B, 2] -> [S, B, 2]."""
+    """Average the logits over each symbol: [T, B, 2] -> [S, B, 2]."""
     return logits.view(config.symbols, -1, *logits.shape[1:]).mean(1)
 
 
 def error(averages: Tensor, shown: Sequences) -> float:
-    """The share of wrong answers at recalls."""
+    """Return the fraction of wrong outputs at recalls."""
     wrong = averages.detach().argmax(-1) != shown.targets
     return float(wrong[shown.recalls].double().mean())
 
 
 def recent(history: list[dict[str, Any]]) -> float:
-    """The mean of the last validation errors; 1 before the first."""
+    """Return the mean of the last validation errors; 1 before the first."""
     errors = metrics.column(history[-WINDOW:], "validation_error")[1]
     return metrics.mean(errors) if errors else 1.0

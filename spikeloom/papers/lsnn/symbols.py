@@ -1,18 +1,18 @@
-"""Sequences of the store-recall task: bits to look at, and commands to remember one and to say it later.
+"""Sequences of the store-recall task: random bits, commands to store one, and commands to recall it.
 
     symbols   0, 1 values     2 store     3 recall        one symbol per `symbol_ms`
-    from iid fair bits, walk along the sequence with "last command = recall"; at each symbol, with probability
-    1 / (1 + recall_delay), write the command that is not the last one: store and recall alternate
-    keep the sequence if it has a store, ends its commands with a recall, and a value follows every store
+    Start from i.i.d. fair bits and "last command = recall". Go through the sequence: with probability
+    1 / (1 + recall_delay), replace the symbol by the command that is not the last one (store and recall alternate).
+    Accept the sequence if it has a store, its last command is a recall, and a value follows every store.
 
-A store symbol shows the value that follows it at the same time; the value symbol after it is then a fresh fair bit
-and tells nothing. A recall symbol shows no value; its target is what the store before it showed. Rejected walks start
-again from "last command = recall". The authors' code forgets that, which halves the share of accepted walks (13
-instead of 26 %) but leaves the distribution of the sequences as it is.
+The value that follows a store is presented together with the store; the value symbol after it is then replaced by a new
+fair bit, which carries no information. A recall is presented without a value; its target is the value presented with
+the last store. After a rejected sequence, the next one starts from "last command = recall" again. The authors' code
+does not reset it, which halves the acceptance rate (13 instead of 26 %) but does not change the distribution.
 
 Spikes: four groups of inputs (value 0, value 1, store, recall). Neurons of an active group fire at each step with
 probability rate dt, the others never.
-Source: Bellec et al., NeurIPS 2018; the details are those of the authors' code.
+Source: Bellec et al., NeurIPS 2018; details from the authors' code.
 """
 
 from typing import NamedTuple
@@ -29,7 +29,7 @@ GROUPS = ("value 0", "value 1", "store", "recall")
 
 
 class Buffer:
-    """Memory for the spikes of one batch after another: only the spikes of the batch before are cleared.
+    """Reusable memory for batches of spikes; only the spikes of the last batch are cleared before the next.
 
     >>> buffer, generator, groups = Buffer(), torch.Generator(), torch.ones(1, 1, 4, dtype=torch.bool)
     >>> first = encode(groups, generator=generator, buffer=buffer)
@@ -42,7 +42,7 @@ class Buffer:
         self.cells = torch.empty(0, dtype=torch.int64)
 
     def fill(self, shape: tuple[int, int, int], cells: Tensor) -> Tensor:
-        """The tensor, 1 at `cells` of the flattened shape and 0 elsewhere."""
+        """Return the tensor, 1 at the flat indices `cells` and 0 elsewhere."""
         if self.spikes is None or tuple(self.spikes.shape) != shape:
             self.spikes = torch.zeros(shape, device=cells.device)
         else:
@@ -53,25 +53,25 @@ class Buffer:
 
 
 class Sequences(NamedTuple):
-    """What is shown and what is asked, symbol by symbol."""
+    """Inputs and targets of a batch of store-recall sequences, per symbol."""
 
     groups: Tensor  # bool [S, B, 4], active input groups, in the order of GROUPS
-    targets: Tensor  # int64 [S, B], the value to say; 0 where nothing is asked
-    recalls: Tensor  # bool [S, B], where something is asked
+    targets: Tensor  # int64 [S, B], the value to output at a recall; 0 elsewhere
+    recalls: Tensor  # bool [S, B], True at recalls
 
 
 @explained
 def draw(batch: int, symbols: int = 12, recall_delay: int = 6, *, generator: torch.Generator) -> Sequences:
-    """Random sequences.
+    """Draw random store-recall sequences.
 
     Args:
         batch: number of sequences.
-        symbols: their length; the delay must leave room: recall_delay + 4 < symbols.
-        recall_delay: a command is written with probability 1 / (1 + recall_delay).
-        generator: source of the draws; its device is that of the result.
+        symbols: length of a sequence; recall_delay + 4 < symbols.
+        recall_delay: each symbol is a command with probability 1 / (1 + recall_delay).
+        generator: source of randomness; the result is on its device.
 
     Raises:
-        ConfigError: no sequence, a delay below 1, or one that is too long or too short for the sequence.
+        ConfigError: batch or recall_delay is below 1, or the delay is too long or too short for the sequence length.
 
     >>> shown = draw(5, generator=torch.Generator().manual_seed(1))
     >>> shown.groups.shape, bool((shown.recalls.sum(0) >= 1).all())
@@ -102,13 +102,13 @@ def draw(batch: int, symbols: int = 12, recall_delay: int = 6, *, generator: tor
 
 @explained
 def given(codes: Tensor) -> Sequences:
-    """The sequences that these symbol codes describe; the value after a store stays as given.
+    """Return the sequences of given symbol codes; the value after a store is kept, not replaced.
 
     Shapes: codes, integers 0 to 3, [S, B].
 
     Raises:
-        ShapeError: not integers [S, B].
-        ConfigError: a code is not 0 to 3, or a sequence breaks the rules stated above.
+        ShapeError: codes are not integers [S, B].
+        ConfigError: a code is not 0 to 3, or a sequence is not valid by the rules of the module docstring.
 
     >>> given(torch.tensor([[2], [1], [0], [3]])).targets.flatten().tolist()
     [0, 0, 0, 1]
@@ -138,7 +138,7 @@ def encode(
     generator: torch.Generator,
     buffer: Buffer | None = None,
 ) -> Tensor:
-    """Spikes of the input groups. Only spikes are drawn, as gaps between them, so the cost follows their number.
+    """Draw the spikes of the input groups. The gaps between spikes are drawn, so the cost depends on their number only.
 
     Shapes: groups bool [S, B, 4] -> float32 0/1 [T, B, n_in], T = S symbol_ms / dt.
     Units: rate in Hz; symbol_ms and dt in ms.
@@ -146,7 +146,7 @@ def encode(
     Args:
         n_in: number of inputs, a multiple of 4.
         rate: firing rate of an active group.
-        buffer: memory to use again; the next call with it overwrites the result of this one.
+        buffer: memory to reuse; the next call with it overwrites this result.
 
     Raises:
         ConfigError: n_in is not a multiple of 4, the rate is not between 0 and one spike per step, or a symbol is not a
@@ -182,7 +182,7 @@ def encode(
 
 @explained
 def symbol_steps(symbol_ms: float, dt: float) -> int:
-    """Steps in a symbol.
+    """Return the number of steps per symbol.
 
     >>> symbol_steps(200.0, 0.5)
     400
@@ -195,7 +195,7 @@ def symbol_steps(symbol_ms: float, dt: float) -> int:
 
 @explained
 def check_length(symbols: int, recall_delay: int) -> None:
-    """Raise ConfigError unless a sequence of this length has room for such delays."""
+    """Raise ConfigError unless 1 <= recall_delay < symbols - 4."""
     if recall_delay < 1 or recall_delay + 4 >= symbols:
         raise ConfigError(
             "Store-recall needs recall_delay >= 1 and recall_delay + 4 < symbols, but got recall_delay "
@@ -205,7 +205,7 @@ def check_length(symbols: int, recall_delay: int) -> None:
 
 
 def _walk(count: int, symbols: int, recall_delay: int, generator: torch.Generator) -> Tensor:
-    """Codes [S, count]. Commands alternate by construction, store first."""
+    """Draw codes [S, count]. Commands alternate by construction, store first."""
     shape, device = (symbols, count), generator.device
     values = torch.randint(2, shape, generator=generator, device=device)
     commands = torch.rand(shape, generator=generator, device=device) < 1.0 / (1 + recall_delay)
@@ -214,7 +214,7 @@ def _walk(count: int, symbols: int, recall_delay: int, generator: torch.Generato
 
 
 def _valid(codes: Tensor) -> Tensor:
-    """Which columns of `codes` [S, N] keep the rules."""
+    """Return True for each valid column of `codes` [S, N]."""
     command, store = codes >= STORE, codes == STORE
     alternates = (~command | (store == (command.cumsum(0) % 2 == 1))).all(0)
     ends_with_recall = (command.sum(0) % 2 == 0) & command.any(0)
@@ -223,7 +223,7 @@ def _valid(codes: Tensor) -> Tensor:
 
 
 def _show(codes: Tensor, shown: Tensor) -> Sequences:
-    """`codes` decide what is stored and asked, `shown` which values are seen at value symbols."""
+    """Build sequences: `codes` define stored values and targets, `shown` the values presented at value symbols."""
     store, recall = codes == STORE, codes == RECALL
     following = codes.roll(-1, 0)
     value = torch.where(store, following, shown)
@@ -235,14 +235,17 @@ def _show(codes: Tensor, shown: Tensor) -> Sequences:
 
 
 def _hits(cells: int, chance: float, generator: torch.Generator) -> Tensor:
-    """Which of `cells` independent events of the same chance happen, in order: geometric gaps, summed."""
+    """Draw `cells` independent events of probability `chance`; return the sorted indices of those that happen.
+
+    They are cumulative sums of geometric gaps.
+    """
     expected = cells * chance
     count = int(expected + 6.0 * expected**0.5) + 16
     position = torch.tensor(-1, device=generator.device)
     pieces = [position.new_empty(0)]
     while position < cells - 1:
         gaps = torch.empty(count, dtype=torch.int64, device=generator.device).geometric_(chance, generator=generator)
-        gaps = torch.where(gaps < 1, cells + 1, gaps).clamp_(max=cells + 1)  # 1 / chance may be more than 64 bits hold
+        gaps = torch.where(gaps < 1, cells + 1, gaps).clamp_(max=cells + 1)  # 1 / chance may exceed 64 bits
         pieces.append(gaps.cumsum(0) + position)
         position = pieces[-1][-1]
     hits = torch.cat(pieces)
