@@ -1,12 +1,13 @@
-"""An ordinary ReLU network as spikes, in many ways: the scaling table of NengoDL's keras-to-snn walk-through, and
+"""Conversions of an ordinary ReLU network to spikes: the scaling table of NengoDL's keras-to-snn walk-through, and
 calibrated integrate-and-fire neurons.
 
-    regular   one Hz is one unit of activation, so 30 steps of 1 ms make no spike at all unless the rates are scaled
-    maximum, 99.9 %   integrate-and-fire; a spike weighs the largest activation of its layer, or nearly so
+    regular           1 Hz is one unit of activation: without scaled rates, there is no spike in 30 steps of 1 ms
+    maximum, 99.9 %   integrate-and-fire; a spike has the weight of the largest activation of its layer, or of that
+                      percentile
 
-The walk-through's rows read the output at the last step, and are of the first 400 test images, as there; the calibrated
-ones read the mean over all steps, of all test images. `steps_to_0.1_points` is the first step whose accuracy
-is less than 0.1 points below the network's, `steps_within_0.1_points` the one from which on it stays there; 0: none.
+As in the walk-through, its rows use the output of the last step and the first 400 test images; the calibrated rows use
+the mean over all steps and all test images. `steps_to_0.1_points` is the first step whose accuracy is less than 0.1
+points below that of the ReLU network, `steps_within_0.1_points` the step from which on it stays there; 0: none.
 """
 
 from collections.abc import Callable
@@ -25,11 +26,11 @@ from ...train.run import Run
 from .experiment import Config, brightness, confusions, costs, load, ordinary, rate_answers, shown
 
 WALKTHROUGH, CALIBRATION = 400, 2_000
-"""Test images of the walk-through's rows; training images that set thresholds."""
+"""Number of test images of the walk-through's rows, and of training images for the calibration."""
 
 
 class Way(NamedTuple):
-    """One way to convert."""
+    """Options of one conversion of the walk-through."""
 
     scale: float
     synapse: float | None  # ms
@@ -46,7 +47,10 @@ BEST, STEPS = "99.9 %", 50
 
 @torch.no_grad()
 def compare(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy of the network and of all conversions; all in conversions.json, the best calibration in other files."""
+    """Return the accuracy of the network and of all conversions.
+
+    Writes all of them to conversions.json, and details of the best calibration to other files.
+    """
     images, labels = load("test", config, run.device)
     training, _ = load("train", config, run.device)
     model = ordinary(config, run).eval()
@@ -91,32 +95,32 @@ def compare(config: Config, run: Run) -> dict[str, float]:
 
 
 def walked(model: nn.Module, way: Way) -> Converted:
-    """The network in one way of the walk-through."""
+    """Convert the network by a row of the walk-through."""
     example = torch.zeros(2, 1, 28, 28, device=next(model.parameters()).device)
     return convert(model, partner="regular", scale=way.scale, synapse=way.synapse, v_init=0.0, example=example).eval()
 
 
 def integrating(config: Config, model: nn.Module) -> Converted:
-    """The network with integrate-and-fire neurons, whose thresholds are still to be set."""
+    """Convert the network to integrate-and-fire neurons, without calibrated thresholds yet."""
     example = torch.zeros(2, 1, 28, 28, device=next(model.parameters()).device)
     return convert(model, v_init=config.v_init_converted, example=example).eval()
 
 
 def calibrated(config: Config, run: Run, model: nn.Module) -> Converted:
-    """The same with the thresholds of the best calibration, as evaluation found them."""
+    """Convert the network to integrate-and-fire neurons with the thresholds of the best calibration of `evaluate`."""
     converted, row = integrating(config, model), run.read_json("conversions.json")[-1]
     for layer, threshold in row["thresholds"].items():
-        held = rate_neurons(converted)[layer].threshold
-        assert isinstance(held, torch.Tensor)
-        held.fill_(threshold)
+        buffer = rate_neurons(converted)[layer].threshold
+        assert isinstance(buffer, torch.Tensor)
+        buffer.fill_(threshold)
     return converted
 
 
 def exported(config: Config, run: Run) -> nn.Sequential:
-    """The calibrated network as a chain that holds the weights of the ordinary one, and thresholds as numbers.
+    """Return the calibrated network as a `Sequential` with the weights of the ordinary one and thresholds as floats.
 
     Raises:
-        ExportError: the run has not been evaluated, or its neurons do not start at 0.
+        ExportError: the run has not been evaluated, or the initial voltage of its neurons is not 0.
     """
     model = ordinary(config, run).eval()
     if not (run.folder / "conversions.json").exists():

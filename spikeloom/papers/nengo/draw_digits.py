@@ -1,4 +1,4 @@
-"""Images that a spiking network is shown, and what it says about them step by step."""
+"""Figures of input images and of the output of a spiking network at every step."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from ...plot.style import CYCLE, INK, WIDTH, Array, legend, panels, tidy, time_a
 def answers_over_time(
     images: Array, probabilities: Array, labels: Sequence[int], dt: float = 1.0, title: str = "Answers over time"
 ) -> Figure:
-    """Each image beside the probability of every class at every step.
+    """Plot each image beside the class probabilities at every step.
 
     Shapes: images [N, height, width], probabilities [T, N, K].
     Units: dt in ms.
@@ -37,7 +37,7 @@ def answers_over_time(
 
 
 def draw_probabilities(axes: Axes, probabilities: Array, dt: float = 1.0) -> None:
-    """Curves of all classes [T, K] in a panel."""
+    """Draw the probabilities [T, K] of all classes into axes."""
     tidy(axes)
     for number, values in enumerate(probabilities.T):
         colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
@@ -48,7 +48,7 @@ def draw_probabilities(axes: Axes, probabilities: Array, dt: float = 1.0) -> Non
 
 
 def activity(image: Array, spikes: Array, probabilities: Array, dt: float = 1.0, title: str = "Activity") -> Figure:
-    """An image, the spikes of sampled neurons with their mean and highest rate, and the answer, along the same time.
+    """Plot an image, the spikes of sampled neurons with their mean and highest rate, and the class probabilities.
 
     Shapes: image [height, width], spikes [T, N] (counts), probabilities [T, K].
     Units: dt in ms.
@@ -63,8 +63,8 @@ def activity(image: Array, spikes: Array, probabilities: Array, dt: float = 1.0,
     raster.scatter((times + 1) * dt, neurons, s=36 * 60 / max(len(hertz), 60), marker="|", color=INK, linewidths=0.7)
     raster.set_ylim(len(hertz), -1)
     raster.set_ylabel("neuron")
-    said = f"{len(hertz):,} neurons: mean {hertz.mean():.3g} Hz, highest {hertz.max():.3g} Hz"
-    raster.set_title(said, fontsize=10, loc="left")
+    summary = f"{len(hertz):,} neurons: mean {hertz.mean():.3g} Hz, highest {hertz.max():.3g} Hz"
+    raster.set_title(summary, fontsize=10, loc="left")
     inset = raster.inset_axes((1.02, 0.62, 0.16, 0.38))
     show_image(inset, image)
     draw_probabilities(answer, probabilities, dt)
@@ -79,11 +79,11 @@ def accuracy_over_steps(
     dt: float = 1.0,
     title: str = "Accuracy if one stops after a step",
 ) -> Figure:
-    """Accuracy against the steps that were shown, and close up what it ends with.
+    """Plot the accuracy against the number of steps, and a close-up of its final values.
 
     Args:
-        curves: shares from 0 to 1 for each step, by name.
-        levels: to compare with, by name: the accuracy as rates, a published one.
+        curves: accuracy, 0 to 1, at each step, by name.
+        levels: accuracies to compare with, by name, such as that with rates or a published one.
 
     >>> figure = accuracy_over_steps({"spikes": [0.1, 0.8, 0.98]}, {"rates": 0.99})
     >>> figure.axes[0].get_ylabel()
@@ -93,16 +93,16 @@ def accuracy_over_steps(
     ends = [100 * float(np.asarray(values)[-1]) for values in curves.values()] + [
         100 * level for level in (levels or {}).values()
     ]
-    for one in axes:
+    for panel in axes:
         for number, (name, values) in enumerate(curves.items()):
             steps = time_axis(len(values), dt) + dt
-            one.plot(steps, 100 * np.asarray(values), color=CYCLE[number % len(CYCLE)], linewidth=1.6, label=name)
+            panel.plot(steps, 100 * np.asarray(values), color=CYCLE[number % len(CYCLE)], linewidth=1.6, label=name)
         for name, level in (levels or {}).items():
-            one.axhline(
+            panel.axhline(
                 100 * level, color="#555555", linestyle="--", linewidth=1.1, label=f"{name} {100 * level:.2f} %"
             )
-        one.set_ylabel("accuracy [%]")
-        one.grid(alpha=0.25)
+        panel.set_ylabel("accuracy [%]")
+        panel.grid(alpha=0.25)
     axes[1].set_ylim(min(ends) - 3, min(max(ends) + 0.5, 100.2))
     axes[1].set_title("the same, close up", fontsize=10, loc="left")
     legend(axes[0])

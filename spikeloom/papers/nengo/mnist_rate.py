@@ -1,8 +1,8 @@
-"""MNIST, trained with rates and answered with spikes.
+"""MNIST, trained on firing rates and tested with spikes.
 
-A convolutional network of LIF neurons is trained on their rate curve, one step per image. Then the same parameters run
-as spiking neurons: the image is shown for some `steps`, and the class with the highest low-passed output at the last
-one is the answer. With `ann`, an ordinary ReLU network is trained and converted.
+A convolutional network of LIF neurons is trained on their rate curve, one step per image. The same parameters then run
+as spiking neurons: an image is presented for `steps` steps, and the class with the highest low-passed output at the
+last step is the prediction. With `ann`, an ordinary ReLU network is trained and converted.
 
 Source: Rasmussen, NengoDL, Neuroinformatics, 2019; its documentation reports 98.74 % after training, 10.68 % before.
 """
@@ -69,7 +69,7 @@ PUBLISHED: Mapping[str, Any] = {
 
 
 def train(config: Config, run: Run) -> None:
-    """Train as rates, one step per image; or the ordinary network."""
+    """Train on rates, one step per image, or train the ordinary network."""
     images, labels = load("train", config, run.device)
     held = config.validation
     training = images[: len(images) - held], labels[: len(images) - held]
@@ -85,17 +85,17 @@ def train(config: Config, run: Run) -> None:
         lr = config.lr * (0.5 + 0.5 * math.cos(math.pi * finished / updates) if config.cosine else 1.0)
         set_learning_rate(optimizer, lr)
         model.train()
-        chosen = batches.next().to(run.device)
-        shown = shifted(training[0][chosen], config.shift, run.generator("augmentation"))
+        indices = batches.next().to(run.device)
+        batch = shifted(training[0][indices], config.shift, run.generator("augmentation"))
         with hidden:
-            logits = said(model, brightness(shown, config))
-        wanted = training[1][chosen]
-        loss = cross_entropy(logits, wanted)
+            logits = said(model, brightness(batch, config))
+        targets = training[1][indices]
+        loss = cross_entropy(logits, targets)
         rates = hidden.hertz()
         if config.rate_weight:
             loss = loss + config.rate_weight * sum((layer - config.rate_target).square().mean() for layer in rates)
         descend(loss, optimizer, model)
-        values = {"accuracy": metrics.accuracy(logits, wanted), "lr": lr, "epoch": float(batches.epoch)}
+        values = {"accuracy": metrics.accuracy(logits, targets), "lr": lr, "epoch": float(batches.epoch)}
         hertz = {f"rate_{i + 1}": float(layer.detach().mean()) for i, layer in enumerate(rates)}
         return {"loss": loss.item(), **values, **hertz}
 
@@ -118,7 +118,7 @@ def train(config: Config, run: Run) -> None:
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy of the last weights as rates and in spikes, on all test images; and in spikes before training."""
+    """Return the test accuracy of the last weights with rates and with spikes, and with spikes before training."""
     if config.ann:
         from .conversion import compare
 
@@ -129,30 +129,30 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     model = network(config, run)
     update = run.load_best(model=model)
     rate = metrics.accuracy(rate_answers(config, model, images), labels)
-    found = shown(config, spiking(config, model), images, probe)
-    curve = accuracy_over_steps(found.outputs, labels)
-    run.write_json("confusion.json", confusions(found.outputs[-1], labels))
+    result = shown(config, spiking(config, model), images, probe)
+    curve = accuracy_over_steps(result.outputs, labels)
+    run.write_json("confusion.json", confusions(result.outputs[-1], labels))
     run.write_json("steps.json", {"accuracy": curve.tolist(), "rate_accuracy": rate})
-    run.write_json("activity.json", costs(model, found))
+    run.write_json("activity.json", costs(model, result))
     accuracy = float(curve[-1])
     first = before.outputs[-1]
     values = {
         "accuracy": accuracy, "rate_accuracy": rate, "gap": rate - accuracy,
         "untrained_accuracy": metrics.accuracy(first, labels[: len(first)]), "update": float(update),
-        "test_images": float(len(images)), "spikes_per_image": sum(found.spikes),
+        "test_images": float(len(images)), "spikes_per_image": sum(result.spikes),
     }  # fmt: skip
-    return values | {f"silent_{i + 1}": silent for i, silent in enumerate(found.silent)}
+    return values | {f"silent_{i + 1}": silent for i, silent in enumerate(result.silent)}
 
 
 def plot(config: Config, run: Run) -> None:
-    """Training digits, test digits with the answer over time, activity, accuracy over steps, learning curves."""
+    """Plot training digits, predictions for test digits over time, activity, accuracy over steps, learning curves."""
     from .figures import draw
 
     draw(config, run)
 
 
 def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to `most` pixels in both directions; black comes in."""
+    """Shift each image at random by up to `most` pixels in both directions; new pixels are black."""
     if most == 0:
         return images
     side = images.shape[-1]
@@ -164,14 +164,14 @@ def shifted(images: Tensor, most: int, generator: torch.Generator) -> Tensor:
 
 
 def make_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
-    """RMSprop with the constants of Keras, or Adam."""
+    """Return RMSprop with the constants of Keras, or Adam."""
     if config.optimizer == "adam":
         return torch.optim.Adam(model.parameters(), lr=config.lr)
     return torch.optim.RMSprop(model.parameters(), lr=config.lr, alpha=0.9, eps=1e-7)
 
 
 def network_of(config: Config, run: Run) -> tuple[nn.Module, tuple[int, ...]]:
-    """The network and the shape of one input, for export; of an ordinary network, its best conversion."""
+    """Return the network and the shape of one input, for export; an ordinary network in its best conversion."""
     if not config.ann:
         return network(config, run), (1, 28, 28)
     from .conversion import exported

@@ -1,10 +1,10 @@
-"""Convolutional networks of rate neurons, trained as rates and run as spikes.
+"""Convolutional networks of rate neurons, trained on rates and run with spikes.
 
     [T, B, 1, 28, 28] -> conv 32, k3 -> conv 64, k3, stride 2 -> conv 128, k3, stride 2 -> dense 10
                               neurons           neurons                   neurons
 
-The example of NengoDL: 158,730 parameters, 34,048 of them biases, one per neuron. Its gains are not trained, the biases
-of the neurons are.
+The example of NengoDL: 158,730 parameters, of which 34,048 are biases, one per neuron. The biases of the neurons are
+trained, their gains are not.
 Source: Rasmussen, NengoDL: combining deep learning and neuromorphic modelling methods, Neuroinformatics, 2019.
 """
 
@@ -23,22 +23,22 @@ from ...neurons.curves import Number
 
 @explained
 class ConvRateNetwork(Stateful):
-    """The network above.
+    """Convolutional network of rate neurons, as in the module docstring.
 
     Shapes: images [T, B, 1, 28, 28] -> logits [T, B, classes]; the state is that of the layers.
 
     Args:
-        curve: of all neurons; a smoothed LIF by default.
-        max_rate, intercept: of every neuron: its rate at input 1 [Hz], and the input where it starts.
-        channels: of the convolutions; the first has stride 1, the others 2.
+        curve: rate curve of all neurons.
+        max_rate, intercept: rate of each neuron at input 1 [Hz], and the input above which it fires.
+        channels: channels of each convolution; the first has stride 1, the others 2.
         classes: number of logits.
-        generator: draws the weights (Glorot, uniform).
-        firing: draws the spikes of random partners.
-        options: of the `RateNeuron`s: amplitude, partner, v_init, mode, dt, ...
+        generator: source of the weights (Glorot, uniform).
+        firing: source of the spikes of random partners.
+        options: options of the `RateNeuron`s: amplitude, partner, v_init, mode, dt, ...
 
     Raises:
-        ConfigError: the curve cannot be tuned so, or an option is unknown.
-        ShapeError: input or state of a wrong shape, dtype or device.
+        ConfigError: the curve cannot reach max_rate and intercept, or an option is unknown.
+        ShapeError: input or state has a wrong shape, dtype or device.
 
     >>> from spikeloom.neurons import LIFCurve
     >>> model = ConvRateNetwork(LIFCurve(), amplitude=0.01)
@@ -85,7 +85,7 @@ class ConvRateNetwork(Stateful):
 
 
 def glorot(layer: nn.Conv2d | nn.Linear, generator: torch.Generator | None) -> nn.Module:
-    """Glorot-uniform weights and biases of zero, as in Keras."""
+    """Initialise a layer as in Keras: Glorot-uniform weights, zero biases."""
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

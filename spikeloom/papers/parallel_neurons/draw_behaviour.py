@@ -1,4 +1,4 @@
-"""A gallery of what single neurons can do: one panel per behaviour, with input, membrane and spikes."""
+"""Gallery of the behaviours of single neurons: input, membrane voltage and spikes, one panel per behaviour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ COLUMNS = 4
 
 @dataclass(frozen=True)
 class Behaviour:
-    """One neuron's answer to one stimulus; all arrays are [T].
+    """Response of one neuron to one stimulus; all arrays are [T].
 
     Args:
-        name: of the behaviour.
-        time: of each step [ms].
-        current: what goes in.
-        voltage: of the membrane, or the value that is compared with the threshold.
+        name: name of the behaviour.
+        time: time of each step [ms].
+        current: input current.
+        voltage: membrane voltage, or the value that is compared with the threshold.
         spikes: 0/1.
-        threshold: drawn as a line, if given.
+        threshold: drawn as a line; None: no line.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Behaviour:
 
 
 def gallery(behaviours: Sequence[Behaviour], title: str = "Behaviours") -> Figure:
-    """Panels in rows of four: spikes as ticks above the membrane, the input current below.
+    """Plot behaviours in rows of four: spikes as ticks above the membrane voltage, the input current below.
 
     >>> trace = np.arange(5.0)
     >>> gallery([Behaviour("tonic spiking", trace, trace, trace, trace > 3)]).axes[0].get_title(loc="left")
@@ -66,7 +66,7 @@ def gallery(behaviours: Sequence[Behaviour], title: str = "Behaviours") -> Figur
 
 
 def _membrane(axes: Axes, behaviour: Behaviour) -> None:
-    """The voltage, the threshold, and a row of ticks above both."""
+    """Draw the voltage, the threshold, and the spikes as ticks above both."""
     voltage, level = behaviour.voltage, behaviour.threshold
     axes.plot(behaviour.time, voltage, color=BLUE, linewidth=1.1)
     if level is not None:

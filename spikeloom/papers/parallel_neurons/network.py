@@ -1,10 +1,10 @@
-"""The networks of the parallel-neuron papers: layers of Linear + neuron, and a membrane that never fires on top.
+"""Networks of the parallel-neuron papers: layers of Linear + neuron, and a readout membrane that never fires.
 
     x -> [Linear(n, hidden) + neuron] x layers -> Linear(hidden, n_out) + membrane
-    non_spiking: Linear + ReLU in every step, and a plain Linear on top
+    non_spiking: Linear + ReLU at every step, and a plain Linear readout
 
-Weights start Kaiming-uniform (bound sqrt(3 / n)), biases at 0 and enter in every step. Layers whose input is sparse add
-the rows of what fired instead of multiplying.
+Weights are initialised Kaiming-uniform (bound sqrt(3 / n)), biases with 0; biases are added at every step. Layers with
+sparse input add the weight rows of the active inputs instead of a matrix product.
 Sources: Yarga and Wood, 2023 (SPSN) and 2024 (ParaLIF).
 """
 
@@ -32,19 +32,20 @@ NEURONS = ("LIF", "non_spiking", *FIRING)
 @explained
 @dataclass(frozen=True)
 class NeuronOptions:
-    """What all hidden layers of a `ParallelNetwork` have in common.
+    """Options shared by all hidden layers of a `ParallelNetwork`.
 
     Args:
-        tau_mem, tau_syn: time constants [ms]; 0 for no filter.
-        learn_tau: learn both, one pair per layer.
-        threshold: where neurons fire that have a threshold; 0 for 0.1 where differences count, else 1.
+        tau_mem, tau_syn: membrane and synaptic time constants [ms]; 0: no filter.
+        learn_tau: learn both time constants, one pair per layer.
+        threshold: firing threshold of neurons that have one; 0: 0.1 for neurons that fire on differences, else 1.
         learn_threshold: learn a threshold per neuron.
-        refractory: LIF only [ms].
-        recurrent: neurons of a layer hear one another's "spikes" or rectified "voltage", or nothing.
-        surrogate: "fast_sigmoid" or "arctan", with its steepness; 0 for 100 and 2.
+        refractory: refractory period [ms]; LIF only.
+        recurrent: recurrent input of a layer: its "spikes", its rectified "voltage", or "none".
+        surrogate: surrogate gradient, "fast_sigmoid" or "arctan".
+        steepness: of the surrogate gradient; 0: 100 for "fast_sigmoid", 2 for "arctan".
         integration, evaluation, p_max, temperature, weighted: see `ParaLIF`.
         dt: length of a step [ms].
-        memory: "fast" or "lean".
+        memory: memory for the backward pass: "fast" stores intermediate values, "lean" recomputes most of them.
     """
 
     tau_mem: float = 20.0
@@ -66,15 +67,15 @@ class NeuronOptions:
 
 
 class ParallelActivity(NamedTuple):
-    """What the network gives back: its readout in every step, and the activity behind it."""
+    """Output of a `ParallelNetwork`: logits of every step and hidden activity."""
 
     logits: Tensor  # [T, B, n_out]
     spikes: tuple[Tensor, ...]  # [T, B, hidden] for each layer
-    hidden: tuple[Tensor, ...]  # the same for the first pass of recurrent parallel neurons
+    hidden: tuple[Tensor, ...]  # [T, B, hidden], first pass of recurrent parallel neurons
 
 
 class Layer(NamedTuple):
-    """One hidden layer's state."""
+    """State of one hidden layer."""
 
     synapse: State
     neuron: State
@@ -82,22 +83,22 @@ class Layer(NamedTuple):
 
 @explained
 class ParallelNetwork(Stateful):
-    """Layers of parallel neurons, of LIF neurons, or of rectified units, for comparison.
+    """Feed-forward network of parallel neurons or, for comparison, of LIF neurons or rectified units.
 
     Shapes: xs [T, B, n_in] -> ParallelActivity(logits [T, B, n_out], spikes [T, B, hidden] a layer).
     Units: times in ms.
 
     Args:
         n_in, hidden, n_out: sizes.
-        layers: hidden layers.
+        layers: number of hidden layers.
         neuron: "LIF", "non_spiking", or a firing function of `ParaLIF`.
         options: see `NeuronOptions`.
-        generator: draws the weights.
-        noise: draws the keys of random neurons; by default `generator`.
+        generator: source of the weights.
+        noise: source of the keys of random neurons; by default `generator`.
 
     Raises:
-        ConfigError: sizes or options out of range.
-        ShapeError: input or state of a wrong shape, dtype or device.
+        ConfigError: a size or an option is out of range.
+        ShapeError: input or state has a wrong shape, dtype or device.
 
     >>> net = ParallelNetwork(700, 128, 20, generator=torch.Generator().manual_seed(0))
     >>> sum(parameter.numel() for parameter in net.parameters())
@@ -179,7 +180,7 @@ class ParallelNetwork(Stateful):
 
 
 def linear(n_in: int, n_out: int, generator: torch.Generator | None) -> DelayedLinear:
-    """Synapses without delays, Kaiming-uniform."""
+    """Return feed-forward synapses without delays, initialised Kaiming-uniform."""
     layer = DelayedLinear(n_in, n_out, bias=True, generator=generator)
     with torch.no_grad():
         layer.weight.uniform_(-math.sqrt(3 / n_in), math.sqrt(3 / n_in), generator=generator)
@@ -193,7 +194,7 @@ def population(
     generator: torch.Generator | None,
     noise: torch.Generator | None,
 ) -> nn.Module:
-    """The neurons of one layer, with their recurrence."""
+    """Build the neurons of one layer, with their recurrence."""
     if name == "non_spiking":
         return nn.ReLU()
     shared: dict[str, Any] = {
@@ -207,7 +208,7 @@ def population(
         neuron = SynapticLIF(refractory=options.refractory, **shared)
         if options.recurrent == "spikes":
             synapse = linear(size, size, generator)
-            synapse.register_parameter("bias", None)  # that of the feed-forward synapses is there already
+            synapse.register_parameter("bias", None)  # the feed-forward synapses have one
             return Recurrent(neuron, synapse, autapses=True)
         return RectifiedRecurrent(neuron, square(size, generator)) if options.recurrent == "voltage" else neuron
     if name in RANDOM:
@@ -220,7 +221,7 @@ def population(
 
 
 def square(size: int, generator: torch.Generator | None) -> nn.Linear:
-    """Recurrent synapses as the others: Kaiming-uniform, bias 0."""
+    """Return recurrent synapses, initialised Kaiming-uniform with bias 0."""
     layer = nn.Linear(size, size)
     with torch.no_grad():
         layer.weight.uniform_(-math.sqrt(3 / size), math.sqrt(3 / size), generator=generator)
@@ -229,18 +230,18 @@ def square(size: int, generator: torch.Generator | None) -> nn.Linear:
 
 
 def surrogate(options: NeuronOptions) -> Surrogate:
-    """The slope of spikes at a threshold."""
+    """Return the surrogate gradient."""
     if options.surrogate == "arctan":
         return Arctan(steepness=options.steepness or 2.0)
     return FastSigmoid(steepness=options.steepness or 100.0)
 
 
 def check_options(neuron: str, options: NeuronOptions) -> None:
-    """Raise ConfigError for an option that this neuron makes no use of: it would change nothing in silence."""
+    """Raise ConfigError for an option that this neuron does not use, rather than ignore it."""
     if options.recurrent not in get_args(Recurrence):
         known = ", ".join(map(repr, get_args(Recurrence)))
         raise ConfigError(f"NeuronOptions needs recurrent as one of {known}, but got {options.recurrent!r}.")
-    plain = NeuronOptions()
+    defaults = NeuronOptions()
     names: Mapping[str, bool] = {
         "refractory": neuron == "LIF",
         "recurrent": neuron != "non_spiking",
@@ -253,6 +254,6 @@ def check_options(neuron: str, options: NeuronOptions) -> None:
         "learn_threshold": neuron not in ("non_spiking", *RANDOM),
         "learn_tau": neuron != "non_spiking",
     }
-    idle = [name for name, used in names.items() if not used and getattr(options, name) != getattr(plain, name)]
-    if idle:
-        raise ConfigError(f"Neuron {neuron} makes no use of {', '.join(idle)}. Leave out what it does not use.")
+    unused = [name for name, used in names.items() if not used and getattr(options, name) != getattr(defaults, name)]
+    if unused:
+        raise ConfigError(f"Neuron {neuron} makes no use of {', '.join(unused)}. Leave out what it does not use.")

@@ -1,14 +1,15 @@
-"""Spiking Heidelberg Digits: which of twenty spoken digits, German or English, from the spikes of a cochlea model.
+"""Spiking Heidelberg Digits: classify twenty spoken digits, German or English, from the spikes of a cochlea model.
 
-Events of the channels are binned and read by layers of parallel neurons, or of what else `neuron` and `recurrent` say;
-the readout of all steps becomes one answer (`loss`). `spikeloom table shd` runs the table of SPSN: LIF neurons, two
-kinds of parallel neurons and rectified units, plain, with augmented samples, and with a cost of activity. There is no
-official validation split; speakers can be held out of the training file (`--validation speakers`).
+Events are binned into time steps and processed by layers of parallel neurons, or of others (`neuron`, `recurrent`); the
+readout of all steps is reduced to one prediction (`loss`). `spikeloom table shd` runs the table of the SPSN paper: LIF
+neurons, two kinds of parallel neurons and rectified units, each as it is, with data augmentation, and with a
+regularisation of the activity. There is no official validation split; speakers of the training file can be held out
+(`--validation speakers`).
 
 Data: Cramer, Stradmann, Schemmel, Zenke, The Heidelberg spiking data sets, IEEE TNNLS, 2020. Method: Yarga and Wood,
 Accelerating SNN training with stochastic parallelizable spiking neurons, IJCNN 2023, whose numbers are accuracies after
-the last of 200 epochs, of one seed; ParaLIF presets from its successor, 2024. Padding is behind a sample and counts
-nowhere, theirs is in front and counts everywhere.
+the last of 200 epochs, with one seed; ParaLIF presets from its successor, 2024. Here, padding follows a sample and is
+masked out; theirs precedes it and is treated as input.
 """
 
 import tempfile
@@ -31,9 +32,9 @@ from .spoken import COLUMNS, FOUR, Options, Splits, rows
 @dataclass(frozen=True)
 class Config(Options):
     made_up: bool = False
-    """Read a small file of made-up samples in the format of the data set instead: for trying things out."""
+    """Use a small made-up data set in the same format instead, to try the task without a download."""
     held_out: int = 2
-    """Speakers of the training file that validate, for validation speakers."""
+    """Number of speakers of the training file held out for validation; used with validation speakers."""
 
 
 PAPER = Config(rounding="ceil")
@@ -76,27 +77,27 @@ TABLES: Mapping[str, Table] = {
 
 
 def train(config: Config, run: Run) -> None:
-    """Train on the training file, or on what validation leaves of it."""
+    """Train on the training file, without the samples held out for validation."""
     spoken.train(config, run, splits(config, run))
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy on the test file, every sample read once."""
+    """Return the accuracy on all samples of the test file."""
     data = [] if config.made_up else [*shd.describe("train"), *shd.describe("test")]
     return spoken.evaluate(config, run, splits(config, run), data)
 
 
 def plot(config: Config, run: Run) -> None:
-    """A test sample through all layers, learning curves, rates, confusions."""
+    """Plot a test sample through all layers, learning curves, firing rates, confusion matrix."""
     title = "Learning made-up words" if config.made_up else "Learning spoken digits (SHD)"
     spoken.plot(config, run, splits(config, run), title)
 
 
 def splits(config: Config, run: Run) -> Splits:
-    """The samples of the two files; validation samples come out of the first."""
+    """Load both files and split the training file into training and validation samples."""
     training, test = (made_up(split) if config.made_up else shd.load(split) for split in ("train", "test"))
     speakers = np.unique(training.speakers)
-    held: list[int] = []
+    held_out: list[int] = []
     if config.validation == "speakers":
         if not 0 < config.held_out < len(speakers):
             raise ConfigError(
@@ -104,12 +105,12 @@ def splits(config: Config, run: Run) -> Splits:
                 f"is {config.held_out}."
             )
         order = torch.randperm(len(speakers), generator=run.fresh().generator("speakers", shared=True))
-        held = [int(speakers[i]) for i in order[: config.held_out]]
-    return spoken.split(config, training, test, held, run)
+        held_out = [int(speakers[i]) for i in order[: config.held_out]]
+    return spoken.split(config, training, test, held_out, run)
 
 
 def made_up(split: str) -> SpikeTrains:
-    """A few samples of five words, written to a file in the exact format and read back."""
+    """Return a few made-up samples of five words, written to a file in the format of the data set and read back."""
     random = np.random.default_rng(0 if split == "train" else 1)
     times, units, labels = [], [], []
     for sample in range(24):

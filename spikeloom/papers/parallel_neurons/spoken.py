@@ -1,8 +1,8 @@
-"""What tasks on spoken words as spikes share: options, network, training, evaluation, figures.
+"""Code shared by the tasks on spoken words as spikes: options, network, training, evaluation, figures.
 
-    raster [T, B, channels] -> ParallelNetwork -> one answer per sample;  loss = cross entropy + cost of activity
+    raster [T, B, channels] -> ParallelNetwork -> logits per sample;  loss = cross entropy + activity regularisation
 
-Samples of a batch end at different steps; what comes after the end of a sample counts nowhere.
+Samples of a batch end at different steps; steps after the end of a sample are masked out.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from .network import NeuronOptions, ParallelActivity, ParallelNetwork
 
 Neuron = Literal["LIF", "non_spiking", "SB", "GS", "TRB", "T", "ST", "TT", "TRT", "D", "SD", "TD", "TRD"]
 SNR = (0, 5, 10, 15, 20)
-"""Signal to noise ratios of the robustness test [dB]."""
+"""Signal-to-noise ratios of the robustness test [dB]."""
 REPEATS = 5
 FOUR = {
     "LIF": ("lif", "lif_aug", None),
@@ -35,102 +35,105 @@ FOUR = {
     "GS": ("gs", "gs_aug", "gs_aug_reg"),
     "non-spiking": ("non_spiking", "non_spiking_aug", None),
 }
-"""The table of SPSN: presets by row, in the order of `COLUMNS`."""
+"""Table of the SPSN paper: presets by row, in the order of `COLUMNS`."""
 COLUMNS = ("basic", "augmented", "augmented, activity limited")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of every task on spoken words; the defaults are those of SPSN."""
+    """Options of all tasks on spoken words; the defaults are those of the SPSN paper."""
 
     neuron: Neuron = "SB"
-    """Neurons of the hidden layers; LIF is the sequential baseline, non_spiking a rectified unit without memory."""
+    """Neuron model of the hidden layers; LIF: sequential baseline; non_spiking: rectified units without memory;
+    the others: firing functions of parallel neurons (ParaLIF)."""
     layers: int = 3
-    """Hidden layers."""
+    """Number of hidden layers."""
     hidden: int = 128
     """Neurons per hidden layer."""
     tau_mem: float = 20.0
-    """Time constant of the membrane [ms]; 0: no filter."""
+    """Membrane time constant [ms]; 0: no filter."""
     tau_syn: float = 20.0
-    """Time constant of the synapse [ms]; 0: no filter."""
+    """Synaptic time constant [ms]; 0: no filter."""
     learn_tau: bool = False
-    """Learn both, one pair per layer."""
+    """Learn tau_mem and tau_syn, one pair per layer."""
     threshold: float = 0.0
-    """Firing threshold; 0: 0.1 for differences (D, SD, TD, TRD), else 1. SB, GS and TRB have none."""
+    """Firing threshold; 0: 0.1 for neurons that fire on differences (D, SD, TD, TRD), else 1; SB, GS, TRB have none."""
     learn_threshold: bool = False
     """Learn a threshold per neuron."""
     refractory: float = 0.0
-    """Time that the membrane of a LIF neuron stays empty after a spike [ms]."""
+    """Refractory period of LIF neurons, during which the voltage stays 0 [ms]."""
     recurrent: Literal["none", "spikes", "voltage"] = "none"
-    """Neurons of a layer hear one another's spikes, or rectified voltages."""
+    """Recurrent input of a layer: none, its spikes, or its rectified voltages."""
     surrogate: Literal["fast_sigmoid", "arctan"] = "fast_sigmoid"
-    """Slope of spikes at a threshold."""
+    """Surrogate gradient of spikes at a threshold."""
     steepness: float = 0.0
-    """Of the surrogate; 0: 100 for fast_sigmoid, 2 for arctan."""
+    """Steepness of the surrogate gradient; 0: 100 for fast_sigmoid, 2 for arctan."""
     integration: Literal["kernel", "scan", "toeplitz", "fft"] = "kernel"
-    """How the membrane of parallel neurons is integrated; all give the same numbers."""
+    """Algorithm that integrates the membrane of parallel neurons; all give the same result."""
     evaluation: Literal["sample", "mean", "threshold"] = "sample"
-    """What random neurons do when tested: draw, give their probability, or spike above one half."""
+    """Output of random neurons in evaluation: sample, random spikes; mean, their probability; threshold, a spike if
+    their probability is above one half."""
     p_max: float = 1.0
-    """No random spike is more likely than this."""
+    """Largest spike probability of random neurons."""
     temperature: float = 1.0
-    """Of the Gumbel-softmax (GS)."""
+    """Temperature of the Gumbel-softmax (GS)."""
     weighted: float = 1.0
-    """1: the gradient of SB and TRB that SPSN uses; 0: the straight-through one."""
+    """Gradient of SB and TRB; 1: as in SPSN; 0: straight-through."""
     loss: Literal["last", "max", "mean", "cumsum"] = "mean"
-    """How the readout of all steps becomes one answer."""
+    """Reduction of the readout of all steps to one prediction."""
     reg_thr: float = 0.0
-    """Spikes per step and neuron that cost nothing; 0: activity is free."""
+    """Activity above which the activity regularisation applies [spikes per step and neuron]; 0: no regularisation."""
     reg_thr_r: float = 0.0
-    """The same for the hidden spikes of recurrent parallel neurons."""
+    """Like reg_thr, for the hidden spikes of recurrent parallel neurons."""
     augmentation: Literal["none", "event", "image"] = "none"
-    """Shift channels and scale both axes of training samples at random, event by event or as images."""
+    """Random shifts of the channels and random scales of both axes of training samples, applied to events or images."""
     shift: float = 0.1
-    """Largest shift, as a share of the channels."""
+    """Largest shift of the augmentation [fraction of the channels]."""
     scale: float = 0.3
-    """Largest change of the scale."""
+    """Largest relative change of scale of the augmentation."""
     drop: float = 0.0
-    """Largest share of its events that a training sample loses at random, with augmentation."""
+    """Largest fraction of events dropped at random from a training sample; requires augmentation."""
     smoothing: float = 0.0
-    """Share of the label that is spread over all classes while training."""
+    """Label smoothing of the training loss, 0 to below 1."""
     window: float = 1.0
     """Length of a time step [ms]."""
     rounding: Literal["floor", "ceil"] = "floor"
-    """An event falls into the step it lies in, or the next border (SPSN)."""
+    """Time step of an event: floor, the step it lies in; ceil, the next one (as in SPSN)."""
     batch: int = 64
     """Samples per update."""
     pool: int = 1
-    """The samples of this many batches are sorted by length, so that a batch holds less padding; 1: none are."""
+    """Number of batches whose samples are sorted by length together, for less padding; 1: no sorting."""
     epochs: int = 200
     """Passes over the training samples."""
     minutes: float = 0.0
-    """Wall time after which training ends; 0: none. How far that gets depends on the machine: prefer `epochs`."""
+    """Time limit of training [min]; 0: none. The result then depends on the machine: prefer `epochs`."""
     lr: float = 0.001
     """Initial learning rate of Adamax."""
     lr_decay: float = 1.0
-    """Factor of the learning rate."""
+    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 25
-    """Epochs between two decays."""
+    """Epochs between two decays of the learning rate."""
     average: float = 0.0
-    """Share that stays, update by update, of a running average of the weights, which is tested; 0: the last weights."""
+    """Decay per update of an exponential moving average of the weights, which is tested; 0: test the last weights."""
     weight_decay: float = 0.0
     """L2 penalty of Adamax."""
     validation: Literal["none", "mixed", "speakers"] = "none"
-    """Training samples set aside: none, a tenth of each speaker and word, or whole speakers."""
+    """Validation samples: none; mixed, a tenth of the training samples of each speaker and word; speakers, all samples
+    of some speakers."""
     validate_every: int = 5
     """Epochs between two validations."""
     checkpoint_every: int = 2
     """Epochs between two checkpoints."""
     select: Literal["last", "best"] = "last"
-    """Test the weights of the last epoch, or those with the best validation."""
+    """Weights to test: those of the last epoch, or those with the best validation accuracy."""
     robustness: bool = False
-    """Test also with flipped bits, at 0 to 20 dB."""
+    """Also test with randomly flipped bits, at signal-to-noise ratios of 0 to 20 dB."""
     memory: Literal["fast", "lean"] = "fast"
-    """lean: keep less for the backward pass, and compute it again."""
+    """Memory for the backward pass: fast stores intermediate values, lean recomputes most of them."""
 
 
 class Splits(NamedTuple):
-    """The samples of a task; `validation` may be None."""
+    """Samples of a task; `validation` may be None."""
 
     training: SpikeTrains
     validation: SpikeTrains | None
@@ -138,7 +141,7 @@ class Splits(NamedTuple):
 
 
 def check(options: Options) -> None:
-    """Raise ConfigError where options make no sense together."""
+    """Raise ConfigError if options contradict each other or are out of range."""
     check_positive("The task", window=options.window, batch=options.batch, pool=options.pool, epochs=options.epochs)
     step_decay(0, options.lr, options.lr_decay, options.lr_decay_every)
     if options.select == "best" and options.validation == "none":
@@ -163,7 +166,7 @@ def check(options: Options) -> None:
 
 
 def network(options: Options, run: Run, channels: int, classes: int) -> ParallelNetwork:
-    """The network of these options, its weights drawn from the run's generator."""
+    """Build the network of these options, with weights drawn from the run's generator."""
     neuron = NeuronOptions(
         tau_mem=options.tau_mem, tau_syn=options.tau_syn, learn_tau=options.learn_tau, threshold=options.threshold,
         learn_threshold=options.learn_threshold, refractory=options.refractory, recurrent=options.recurrent,
@@ -179,7 +182,7 @@ def network(options: Options, run: Run, channels: int, classes: int) -> Parallel
 
 
 def train(options: Options, run: Run, splits: Splits) -> None:
-    """Train for some epochs; validate where samples were set aside."""
+    """Train, with validation if there are validation samples."""
     check(options)
     training = splits.training
     model = network(options, run, training.channels, len(training.classes))
@@ -201,26 +204,26 @@ def train(options: Options, run: Run, splits: Splits) -> None:
         model.train()
         batch = show(options, training, batches.next(), augment, run.generator("augmentation"), run.device)
         activity, _ = model(batch.spikes)
-        said = answer(activity.logits, options.loss, batch.valid)
-        loss = cross_entropy(said, batch.labels, label_smoothing=options.smoothing)
-        values = {"accuracy": metrics.accuracy(said, batch.labels), "lr": lr, "epoch": float(finished // epoch)}
+        logits = answer(activity.logits, options.loss, batch.valid)
+        loss = cross_entropy(logits, batch.labels, label_smoothing=options.smoothing)
+        values = {"accuracy": metrics.accuracy(logits, batch.labels), "lr": lr, "epoch": float(finished // epoch)}
         if options.reg_thr:
             loss = loss + activity_cost(activity.spikes, options.reg_thr, batch.valid)
         if options.reg_thr_r:
             loss = loss + activity_cost(activity.hidden, options.reg_thr_r, batch.valid)
         descend(loss, optimizer, model)
         if options.average:
-            new = max(1.0 - options.average, 1.0 / (finished + 1))  # at first the plain mean
+            new = max(1.0 - options.average, 1.0 / (finished + 1))  # the plain mean at first
             with torch.no_grad():
                 torch._foreach_lerp_(list(tested.parameters()), list(model.parameters()), new)
         return {"loss": loss.item(), **values, **firing(activity, batch.valid)}
 
     def validate(finished: int) -> dict[str, float]:
         assert splits.validation is not None
-        found = answers(options, tested, splits.validation, run.device)
+        outputs = answers(options, tested, splits.validation, run.device)
         return {
-            "validation_accuracy": metrics.accuracy(found.answers, found.labels),
-            "validation_loss": float(cross_entropy(found.answers, found.labels)),
+            "validation_accuracy": metrics.accuracy(outputs.answers, outputs.labels),
+            "validation_loss": float(cross_entropy(outputs.answers, outputs.labels)),
         }
 
     fit(
@@ -238,22 +241,22 @@ def train(options: Options, run: Run, splits: Splits) -> None:
 
 
 def evaluate(options: Options, run: Run, splits: Splits, data: list[Any]) -> dict[str, float]:
-    """Accuracy of the selected weights on all test samples; confusion.json and activity.json."""
+    """Return the accuracy of the selected weights on all test samples; write confusion.json and activity.json."""
     check(options)
     trains = splits.test
     model = network(options, run, trains.channels, len(trains.classes))
     update = load(options, run, model)
-    found = answers(options, model, trains, run.device)
+    outputs = answers(options, model, trains, run.device)
     counts = torch.zeros(len(trains.classes), len(trains.classes), dtype=torch.int64)
-    counts.index_put_((found.labels, found.answers.argmax(-1)), torch.ones_like(found.labels), accumulate=True)
+    counts.index_put_((outputs.labels, outputs.answers.argmax(-1)), torch.ones_like(outputs.labels), accumulate=True)
     run.write_json("confusion.json", counts.tolist())
-    run.write_json("activity.json", costs(options, trains, found, data))
-    values = {"accuracy": metrics.accuracy(found.answers, found.labels)}
+    run.write_json("activity.json", costs(options, trains, outputs, data))
+    values = {"accuracy": metrics.accuracy(outputs.answers, outputs.labels)}
     if splits.validation is not None:
         held_out = answers(options, model, splits.validation, run.device)
         values["validation_accuracy"] = metrics.accuracy(held_out.answers, held_out.labels)
     values |= {"update": float(update), "test_samples": float(len(trains))}
-    values |= {f"spikes_per_step_{i + 1}": rate for i, rate in enumerate(found.rates)}
+    values |= {f"spikes_per_step_{i + 1}": rate for i, rate in enumerate(outputs.rates)}
     if options.robustness:
         for snr in SNR:
             scores = []
@@ -266,18 +269,18 @@ def evaluate(options: Options, run: Run, splits: Splits, data: list[Any]) -> dic
 
 
 def load(options: Options, run: Run, model: ParallelNetwork) -> int:
-    """Load the weights that are tested; their update."""
+    """Load the weights to test; return their update."""
     return run.load_best(**{"averaged" if options.average else "model": model})
 
 
 class Tested(NamedTuple):
-    """What a network said to many samples, and how much it fired."""
+    """Outputs of a network for many samples, with its activity."""
 
-    answers: Tensor  # [N, K]
+    answers: Tensor  # [N, K], logits
     labels: Tensor  # [N]
     rates: list[float]  # spikes per valid step and neuron, for each layer
     input_rate: float  # events per valid step and channel
-    steps: float  # mean length
+    steps: float  # mean length of a sample
 
 
 @torch.no_grad()
@@ -289,22 +292,22 @@ def answers(
     snr: float | None = None,
     generator: torch.Generator | None = None,
 ) -> Tested:
-    """Answers to all samples, each shown once; with flipped bits if `snr` is given."""
+    """Run the network on all samples, with flipped bits if `snr` [dB] is given."""
     model.eval()
-    said, labels, fired, shown, steps = [], [], np.zeros(len(model.neurons)), 0.0, 0.0
-    for part in in_order(len(trains), 64):
-        batch = show(options, trains, part, None, None, device)
+    logits, labels, fired, events, steps = [], [], np.zeros(len(model.neurons)), 0.0, 0.0
+    for indices in in_order(len(trains), 64):
+        batch = show(options, trains, indices, None, None, device)
         spikes = batch.spikes
         if snr is not None and generator is not None:
             spikes = flip(spikes, snr, generator, batch.lengths)
         activity, _ = model(spikes)
-        said.append(answer(activity.logits, options.loss, batch.valid).cpu())
+        logits.append(answer(activity.logits, options.loss, batch.valid).cpu())
         labels.append(batch.labels.cpu())
         weight = float(batch.lengths.sum())
         fired += weight * np.array([float(rate) for rate in rates(activity.spikes, batch.valid)])
-        shown += float(spikes.sum()) / trains.channels
+        events += float(spikes.sum()) / trains.channels
         steps += weight
-    return Tested(torch.cat(said), torch.cat(labels), (fired / steps).tolist(), shown / steps, steps / len(trains))
+    return Tested(torch.cat(logits), torch.cat(labels), (fired / steps).tolist(), events / steps, steps / len(trains))
 
 
 def show(
@@ -315,37 +318,37 @@ def show(
     generator: torch.Generator | None,
     device: torch.device,
 ) -> Batch:
-    """The raster of some samples, on the device."""
+    """Return the raster of the samples with these indices, on the device."""
     batch = raster(
         trains, chosen, window=options.window, rounding=options.rounding, augment=augment,
         generator=None if augment is None else generator,
     )  # fmt: skip
-    return Batch(*(part.to(device) for part in batch))
+    return Batch(*(tensor.to(device) for tensor in batch))
 
 
 def rates(layers: tuple[Tensor, ...], valid: Tensor) -> list[Tensor]:
-    """Spikes per valid step and neuron of each layer."""
+    """Return the spikes per valid step and neuron of each layer."""
     weights = valid.flatten().float()
     return [(weights @ layer.detach().flatten(0, 1)).mean() / weights.sum() for layer in layers]
 
 
 def firing(activity: ParallelActivity, valid: Tensor) -> dict[str, float]:
-    """The same for the log."""
+    """Return the spikes per valid step and neuron of each layer, for the log."""
     return {f"spikes_{i + 1}": float(rate) for i, rate in enumerate(rates(activity.spikes, valid))}
 
 
 def costs(options: Options, trains: SpikeTrains, found: Tested, data: list[Any]) -> dict[str, Any]:
-    """activity.json: sizes, synapses and rates [Hz] of each layer; None where signals are not spikes."""
+    """Return activity.json: sizes, synapses and rates [Hz] of each layer; the rate of an analog signal is None."""
     hertz = 1000.0 / options.window
     spiking = options.neuron != "non_spiking"
     sizes = [trains.channels, *[options.hidden] * options.layers]
-    heard = [found.input_rate, *found.rates]
+    input_rates = [found.input_rate, *found.rates]
     layers = []
     for i in range(options.layers):
         layer = {
             "name": f"hidden {i + 1}", "neurons": sizes[i + 1], "inputs": sizes[i],
             "rate_hz": found.rates[i] * hertz if spiking else None,
-            "input_rate_hz": heard[i] * hertz if spiking or i == 0 else None, "synapses": sizes[i] * sizes[i + 1],
+            "input_rate_hz": input_rates[i] * hertz if spiking or i == 0 else None, "synapses": sizes[i] * sizes[i + 1],
         }  # fmt: skip
         if options.recurrent != "none":
             extra = options.hidden**2
@@ -354,14 +357,14 @@ def costs(options: Options, trains: SpikeTrains, found: Tested, data: list[Any])
     classes = len(trains.classes)
     readout = {
         "name": "readout", "neurons": classes, "inputs": options.hidden, "rate_hz": None,
-        "input_rate_hz": heard[-1] * hertz if spiking else None, "synapses": options.hidden * classes,
+        "input_rate_hz": input_rates[-1] * hertz if spiking else None, "synapses": options.hidden * classes,
     }  # fmt: skip
     return {"dt_ms": options.window, "steps": round(found.steps), "layers": [*layers, readout], "data": data}
 
 
 @torch.no_grad()
 def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
-    """A sample through all layers, learning curves, rates per layer and, once tested, confusions and robustness."""
+    """Plot a sample through all layers, learning curves, rates and, after a test, confusion matrix and robustness."""
     from ...plot.bars import robustness
     from ...plot.confusion import confusion
     from ...plot.raster import Rows, layered, rate_histogram
@@ -417,7 +420,7 @@ def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
 
 
 def rows(start: Any, augmentation: str) -> dict[str, Any]:
-    """The ten rows of the SPSN paper's table, as presets."""
+    """Return the ten rows of the table of the SPSN paper as presets."""
     augmented = {"augmentation": augmentation}
     return {
         "lif": replace(start, neuron="LIF"),
@@ -434,7 +437,7 @@ def rows(start: Any, augmentation: str) -> dict[str, Any]:
 
 
 def split(options: Options, training: SpikeTrains, test: SpikeTrains, held_out: list[int], run: Run) -> Splits:
-    """Set training samples aside for validation, if the options say so; the same ones whenever it is called."""
+    """Split off the validation samples of the options; every call returns the same ones."""
     if options.validation == "none":
         return Splits(training, None, test)
     if options.validation == "speakers":

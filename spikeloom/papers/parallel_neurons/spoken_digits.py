@@ -1,9 +1,9 @@
-"""Spoken digits: which of ten digits somebody says, from the spikes of an artificial cochlea.
+"""Spoken digits: classify ten spoken digits from the spikes of an artificial cochlea.
 
 The recordings of the Free Spoken Digit Dataset pass through `spikeloom.data.cochlea`; the networks are those of the
-task `shd`. Recordings of all speakers are in training and test, unless one speaker is held out (`--test-speaker`).
-`spikeloom table spoken_digits` compares four kinds of neurons; `spikeloom table spoken_digits speakers` leaves out one
-speaker after the other. These are not the Spiking Heidelberg Digits: there is no published number to compare with.
+task `shd`. All speakers are in both the training and the test set, unless one is held out (`--test-speaker`).
+`spikeloom table spoken_digits` compares four kinds of neurons; `spikeloom table spoken_digits speakers` holds out each
+speaker in turn. These are not the Spiking Heidelberg Digits: there is no published number to compare with.
 
 Data: Jackson et al., Free Spoken Digit Dataset. Method: Yarga and Wood, IJCNN 2023 and 2024; see `shd`.
 """
@@ -31,7 +31,8 @@ HEARING = {
         tau_mem=0.9,
     ),
 }  # fmt: skip
-"""reference: the fit to the reference of SHD's cochlea; keen: louder and sharper, and deafer below 2 kHz."""
+"""Cochlea presets. reference: fitted to the reference of the cochlea of SHD; keen: a high-sensitivity preset with more
+gain, sharper filters and less sensitivity below 2 kHz."""
 PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 
@@ -40,12 +41,12 @@ class Config(Options):
     channels: Literal[70, 700] = 700
     """Channels of the artificial cochlea."""
     hearing: Literal["reference", "keen"] = "keen"
-    """reference: the cochlea as fitted to the reference of SHD; keen: louder, sharper and less of what is low, which
-    tells the digits apart far better."""
+    """Cochlea preset: reference, fitted to the cochlea of SHD; keen, a high-sensitivity preset with more gain, sharper
+    filters and less low-frequency sensitivity, whose spikes separate the digits far better."""
     test_speaker: str = ""
     """Train on all other speakers and test on this one; empty: test on the official test recordings."""
     samples: int = 0
-    """Use the first few recordings of each split only; 0: all."""
+    """Approximate number of recordings to use from each split, evenly spaced; 0: all."""
 
 
 START = Config(window=8.0, batch=32, epochs=20, lr=0.004, lr_decay=0.5, lr_decay_every=8, shift=0.04, scale=0.15)
@@ -81,23 +82,23 @@ TABLES: Mapping[str, Table] = {
 
 
 def train(config: Config, run: Run) -> None:
-    """Train on the training recordings, or on what validation leaves of them."""
+    """Train on the training recordings, without those held out for validation."""
     spoken.train(config, run, splits(config, run))
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy on the test recordings, every one read once."""
+    """Return the accuracy on all test recordings."""
     data = [*fsdd.describe("train"), *fsdd.describe("test")]
     return spoken.evaluate(config, run, splits(config, run), data)
 
 
 def plot(config: Config, run: Run) -> None:
-    """A test recording through all layers, learning curves, rates, confusions."""
+    """Plot a test recording through all layers, learning curves, firing rates, confusion matrix."""
     spoken.plot(config, run, splits(config, run), "Learning spoken digits")
 
 
 def splits(config: Config, run: Run) -> Splits:
-    """The recordings as spikes. With a test speaker, both official splits are pooled and divided by speaker."""
+    """Load the recordings as spikes. With a test speaker, both official splits are pooled and divided by speaker."""
     options = replace(HEARING[config.hearing], channels=config.channels)
     training, test = (few(fsdd.spikes(split, options, tell=tell), config.samples) for split in ("train", "test"))
     if config.test_speaker:
@@ -109,26 +110,26 @@ def splits(config: Config, run: Run) -> Splits:
         test = joined(training.select(own[0]), test.select(own[1]))
         training = training.select(np.flatnonzero(training.speakers != number))
     speakers = np.unique(training.speakers)
-    held: list[int] = []
+    held_out: list[int] = []
     if config.validation == "speakers":
-        held = [
+        held_out = [
             int(speakers[torch.randint(len(speakers), (), generator=run.fresh().generator("speakers", shared=True))])
         ]
-    return spoken.split(config, training, test, held, run)
+    return spoken.split(config, training, test, held_out, run)
 
 
 def tell(news: str) -> None:
-    """Print at once."""
+    """Print a message and flush."""
     print(news, flush=True)
 
 
 def few(trains: SpikeTrains, count: int) -> SpikeTrains:
-    """Every n-th sample, such that about `count` remain; all for 0."""
+    """Return about `count` evenly spaced samples; all for 0."""
     return trains.select(np.arange(0, len(trains), max(len(trains) // count, 1))[:count]) if count else trains
 
 
 def joined(one: SpikeTrains, other: SpikeTrains) -> SpikeTrains:
-    """The samples of both."""
+    """Concatenate two sets of samples."""
     return replace(
         one,
         times=np.concatenate([one.times, other.times]),
