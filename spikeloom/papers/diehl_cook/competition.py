@@ -1,8 +1,8 @@
-"""The loop of a layer whose neurons compete and whose synapses learn, for the CPU.
+"""Compiled CPU loop of a layer of competing neurons with plastic synapses.
 
-It is the definition (`models.diehl_cook`, step by step) without what does not happen: currents are sums of the rows of
-inputs that spiked, a synapse is touched when the rule says so, the trace of an input is computed from its last spike.
-Weights lie as [I, N]: a row per input is added at once.
+An event-driven version of the definition (`network`, step by step): currents are sums of the weight rows of the inputs
+that spiked, a synapse is visited only when the rule changes it, the trace of an input is computed from its last spike.
+The memory layout of weights is [I, N], so that the row of an input is contiguous.
 """
 
 from typing import Any
@@ -13,14 +13,14 @@ from ...kernels.draws import draw, njit
 
 Array = Any
 
-# Places in the array of numbers; its dtype is that of the voltages.
+# Indices into `numbers`, the array of constants; its dtype is that of the voltages. I_: of the inhibitory layer.
 (
     REST, RESET, THRESHOLD, REFRACTORY, DECAY_MEM, LOWEST, STEP, DECAY_HOMEOSTASIS, DT, EXCITE, INHIBIT, I_REST,
     I_RESET, I_THRESHOLD, I_REFRACTORY, I_DECAY, I_LOWEST, LR, LR_PRE, TARGET, POWER, W_MIN, W_MAX, KEEP, DECAY_PRE,
     DECAY_POST, DECAY_SLOW, SCALE,
 ) = range(28)  # fmt: skip
 NUMBERS = 28
-# Places in the array of choices.
+# Indices into `choices`, the array of flags.
 TWO_LAYERS, ONE_WINNER, LEARNS, RULE, SOFT, ADD, TRIPLET, EXACT, LATE = range(9)
 CHOICES = 9
 SOFT_NONE, SOFT_POST, SOFT_BOTH, SOFT_ORIGINAL = range(4)
@@ -28,7 +28,7 @@ SOFT_NONE, SOFT_POST, SOFT_BOTH, SOFT_ORIGINAL = range(4)
 
 @njit
 def bound(w: float, up: bool, soft: int, power: float, w_min: float, w_max: float) -> float:
-    """f(w) of the rule."""
+    """Return the soft-bound factor f(w) of the rule; `up` if the weight increases."""
     if soft == SOFT_NONE or (soft == SOFT_POST and not up):
         return 1.0
     room = w - w_min if soft == SOFT_BOTH and not up else w_max - w
@@ -43,10 +43,10 @@ def compete(
     noise: Array, gain: Array, spikes: Array, trace_pre: Array, trace_post: Array, trace_slow: Array, i_voltage: Array,
     i_refractory: Array, i_spikes: Array, lateral: Array, numbers: Array, choices: Array, fired: Array,
 ) -> int:  # fmt: skip
-    """Run T steps in place; `fired` [max, 3] gets step, sample and neuron of every spike. Returns how many.
+    """Run T steps in place; write step, sample and neuron of every spike to `fired` [max, 3]; return their number.
 
-    Events are those of the step before the first, then of every step, sample by sample: row (t + 1) B + b. Returns -1
-    if `fired` is too small; nothing may then be used.
+    Rows of events: first those of the step before the first one, then of every step t, by sample b: row (t + 1) B + b.
+    Returns -1 if `fired` is too small; the results are then invalid.
     """
     batch, size = voltage.shape
     inputs = weight.shape[0]
@@ -76,16 +76,18 @@ def compete(
     current, crossed = np.empty(size, voltage.dtype), np.zeros((batch, size), np.uint8)
     limit = np.empty(size, voltage.dtype)
     bumps = np.zeros(size, np.int64)
+    # age[n]: decay of a presynaptic trace over n steps; last[b, i]: last spike of an input
     age = np.empty(steps + 1, voltage.dtype)
     age[0] = one
     for t in range(steps):
         age[t + 1] = age[t] * numbers[DECAY_PRE]
     last = np.full((batch, inputs), -1, np.int32)
     column, uniform = np.empty(inputs, voltage.dtype), np.empty(1, np.float32)
+    # dirty[b, :dirties[b]]: neurons with a postsynaptic trace; done[j]: last step in which neuron j was updated
     dirty, dirties = np.empty((batch, size), np.int32), np.zeros(batch, np.int64)
     is_dirty = np.zeros((batch, size), np.uint8)
     done = np.full(size, -1, np.int64)
-    before, before_slow = trace_post, trace_slow  # replaced where a rule looks at them
+    before, before_slow = trace_post, trace_slow  # traces before this step; only triplet needs copies
     if triplet:
         before, before_slow = trace_post.copy(), trace_slow.copy()
     if by_pre and rule:
@@ -95,7 +97,7 @@ def compete(
                     dirty[b, dirties[b]] = j
                     dirties[b] += 1
                     is_dirty[b, j] = 1
-    # the neurons that spiked in the step before, as lists: exc and inh
+    # neurons that spiked in the previous step, as lists: excitatory (e_) and inhibitory (i_)
     e_list, e_len = np.empty((batch, size), np.int32), np.zeros(batch, np.int64)
     i_list, i_len = np.empty((batch, size), np.int32), np.zeros(batch, np.int64)
     for b in range(batch):
@@ -153,7 +155,7 @@ def compete(
                 v[j] = max(moved, lowest)
                 mark[j] = hit
                 hits += hit
-            # inhibitory neurons hear the spikes of the step before
+            # inhibitory neurons receive the excitatory spikes of the previous step
             if two:
                 iv, ir = i_voltage[b], i_refractory[b]
                 i_len[b] = 0
@@ -203,7 +205,7 @@ def compete(
                 homeostasis[j] += numbers[STEP] * kind(bumps[j])
         if not rule:
             continue
-        # traces of this step: of neurons, then of inputs, after the synapses if these see spikes late
+        # traces of this step: postsynaptic, then presynaptic (after the weight updates if trace_delay is 1)
         for b in range(batch):
             for j in range(size):
                 trace_post[b, j] *= decay_post
@@ -232,7 +234,7 @@ def compete(
                             trace_pre[b, i] = one
                         last[b, i] = t
                 continue
-            # synapses of neurons that spiked
+            # weights of neurons that spiked in this step
             for k in range(start, total):
                 j = fired[k, 2]
                 if done[j] == t:
@@ -262,7 +264,7 @@ def compete(
                                 )
                 for i in range(inputs):
                     weight[i, j] = min(max(weight[i, j] + column[i], w_min), w_max)
-        # synapses of neurons that spiked earlier, at the inputs that spike now
+        # weights from inputs that spike now onto neurons with a postsynaptic trace
         if by_pre:
             for b in range(batch):
                 row = (t + 1) * batch + b
@@ -301,7 +303,7 @@ def compete(
 
 @njit
 def normalise_columns(weight: Array, total: float, w_min: float, w_max: float, columns: Array) -> None:
-    """Scale these columns of weight [I, N] in place, so that their absolute values sum up to `total` within bounds.
+    """Scale columns of weight [I, N] in place, so that their absolute values sum up to `total` within the bounds.
 
     `rules.normalise` is the definition.
     """

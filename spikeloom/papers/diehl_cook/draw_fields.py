@@ -1,4 +1,4 @@
-"""What an unsupervised layer has learnt and how it got there: receptive fields, labels, spikes, accuracy."""
+"""Figures of an unsupervised layer: receptive fields, labels, spikes, accuracy during training."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -16,23 +16,23 @@ from ...plot.images import CLASS_COLOURS
 from ...plot.style import CYCLE, GREY, INK, WIDTH, Array, legend, panels, tidy
 
 EMPTY = "#e4e4e4"
-"""Where there is no neuron."""
+"""Colour of tiles without a neuron."""
 NAMED = 100
-"""Neurons above which tiles are too small for a label."""
+"""Largest number of neurons whose tiles have room for a label."""
 ROWS = 300
-"""Rows of a matrix above which a row is less than two pixels high."""
+"""Largest number of matrix rows that are at least two pixels high."""
 
 
 def receptive_fields(
     weights: Array, highest: float = 1.0, labels: Array | None = None, title: str = "Receptive fields"
 ) -> Figure:
-    """The weights onto each neuron as a picture, neurons in rows of a square.
+    """Plot the input weights of each neuron as an image; neurons are arranged in a square.
 
     Shapes: weights [n, height, width], [n, channels, height, width] (channels beside each other), or [n, inputs],
     folded into a square; labels [n], -1 for none, shown for up to 100 neurons.
 
     Args:
-        highest: the weight drawn black; none is white.
+        highest: weight drawn in black; 0 is white.
 
     >>> figure = receptive_fields(np.random.default_rng(0).random((5, 4, 4)), labels=np.array([0, 1, 1, 0, -1]))
     >>> figure.axes[0].images[0].get_array().shape, [text.get_text() for text in figure.axes[0].texts]
@@ -63,7 +63,7 @@ def receptive_fields(
 
 
 def assignments(labels: Array, names: Sequence[str] | None = None, title: str = "Labels of the neurons") -> Figure:
-    """The class of each neuron as colour, in the squares of `receptive_fields`, with the neurons of each class counted.
+    """Plot the class of each neuron by colour, arranged as in `receptive_fields`, and count the neurons of each class.
 
     Shapes: labels [n], -1 for none.
 
@@ -81,9 +81,9 @@ def assignments(labels: Array, names: Sequence[str] | None = None, title: str = 
     _separate(axes, side)
     for number, label in enumerate(labels[: count if side <= 20 else 0]):
         row, column = divmod(number, side)
-        said = known[label] if label >= 0 else "–"
+        text = known[label] if label >= 0 else "–"
         colour = _readable(palette[label + 2])
-        axes.text(column, row, said, ha="center", va="center", fontsize=min(11.0, 150 / side), color=colour)
+        axes.text(column, row, text, ha="center", va="center", fontsize=min(11.0, 150 / side), color=colour)
     numbers = [int(np.sum(labels == k)) for k in (*range(len(known)), -1)]
     entries = [
         Patch(facecolor=colour, edgecolor=GREY, label=f"{name}: {number} neuron{'' if number == 1 else 's'}")
@@ -94,7 +94,7 @@ def assignments(labels: Array, names: Sequence[str] | None = None, title: str = 
 
 
 def input_image(counts: Array, title: str = "Input") -> Figure:
-    """How many spikes each input sent during a sample.
+    """Plot the number of spikes of each input during a sample.
 
     Shapes: counts [height, width], or [2, height, width] for ON and OFF on a common scale.
 
@@ -116,17 +116,17 @@ def input_image(counts: Array, title: str = "Input") -> Figure:
 
 
 def spikes_per_neuron(counts: Array, rows: str = "interval", title: str = "Spikes per neuron") -> Figure:
-    """How often each neuron spiked in each interval of training, or for each pattern; white is never.
+    """Plot the spike count of each neuron in each interval of training, or for each pattern; white is 0.
 
-    Shapes: counts [rows, n]. Above 300 rows, neighbours are summed until they fit.
+    Shapes: counts [rows, n]. More than 300 rows are summed in groups of neighbours.
 
     >>> figure = spikes_per_neuron(np.array([[3, 0], [2, 0]]))
     >>> figure.axes[0].get_title(loc="left")
     '5 spikes, 2.5 per neuron; 1 of 2 neurons silent'
     """
     height, neurons = counts.shape
-    together = -(-height // ROWS)
-    summed = np.add.reduceat(counts, np.arange(0, height, together), axis=0)
+    group = -(-height // ROWS)
+    summed = np.add.reduceat(counts, np.arange(0, height, group), axis=0)
     figure = Figure(figsize=(WIDTH, min(max(0.09 * height, 2.2), 6.0) + 1), layout="constrained")
     figure.suptitle(title, fontsize=13)
     axes = figure.add_subplot()
@@ -139,13 +139,13 @@ def spikes_per_neuron(counts: Array, rows: str = "interval", title: str = "Spike
         vmax=max(float(summed.max()), 1),
         aspect="auto",
         interpolation="nearest",
-        extent=(-0.5, neurons - 0.5, len(summed) * together - 0.5, -0.5),
+        extent=(-0.5, neurons - 0.5, len(summed) * group - 0.5, -0.5),
     )
     silent = int(np.sum(counts.sum(0) == 0))
-    said = f"{counts.sum():,.0f} spikes, {counts.sum() / neurons:,.1f} per neuron"
-    axes.set_title(f"{said}; {silent} of {neurons} neurons silent", fontsize=10, loc="left")
+    summary = f"{counts.sum():,.0f} spikes, {counts.sum() / neurons:,.1f} per neuron"
+    axes.set_title(f"{summary}; {silent} of {neurons} neurons silent", fontsize=10, loc="left")
     axes.set_xlabel("neuron")
-    axes.set_ylabel(rows if together == 1 else f"{rows}, sums of {together}")
+    axes.set_ylabel(rows if group == 1 else f"{rows}, sums of {group}")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
     bar = figure.colorbar(image, label="spikes", fraction=0.046, pad=0.02)
@@ -159,12 +159,12 @@ def accuracy_curve(
     published: Mapping[str, float] | None = None,
     title: str = "Accuracy during training",
 ) -> Figure:
-    """Accuracy of each vote against the training samples seen so far.
+    """Plot the accuracy of each readout against the number of training samples.
 
     Args:
-        samples: seen at each point.
-        curves: shares from 0 to 1, by name of the vote.
-        published: shares to compare with, by name, drawn as lines.
+        samples: number of training samples at each point.
+        curves: accuracy, 0 to 1, by name of the readout.
+        published: accuracies to compare with, by name, drawn as lines.
 
     >>> axes = accuracy_curve([250, 500], {"all": [0.1, 0.7]}, {"Diehl and Cook, 2015": 0.829}).axes[0]
     >>> axes.get_ylabel(), axes.get_ylim() == (0, 100), [line.get_label() for line in axes.lines]
@@ -188,12 +188,12 @@ def accuracy_curve(
 
 
 def _side(count: int) -> int:
-    """Tiles along a side of the smallest square that holds so many."""
+    """Return the side of the smallest square of tiles that holds `count` of them."""
     return int(np.ceil(np.sqrt(count)))
 
 
 def _picture(weights: Array) -> Array:
-    """Any shape of inputs as height and width."""
+    """Return the weights of one neuron, of any input shape, as an image [height, width]."""
     if weights.ndim == 1:
         side = _side(len(weights))
         folded = np.full(side * side, np.nan)
@@ -203,7 +203,7 @@ def _picture(weights: Array) -> Array:
 
 
 def _square(title: str, shape: float = 1.0) -> tuple[Figure, Axes]:
-    """A figure with one picture without ticks; `shape` is its width over its height."""
+    """Return a figure with one axes without ticks; `shape` is its width over its height."""
     figure = Figure(figsize=(WIDTH, (WIDTH - 1.8) / shape + 0.6), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=13)
@@ -213,7 +213,7 @@ def _square(title: str, shape: float = 1.0) -> tuple[Figure, Axes]:
 
 
 def _separate(axes: Axes, side: int, width: int = 1, height: int = 1) -> None:
-    """Thin lines between tiles."""
+    """Draw thin lines between tiles."""
     style: dict[str, Any] = {"color": INK, "linewidth": 1.0} if side <= 10 else {"color": GREY, "linewidth": 0.4}
     for place in range(1, side):
         axes.axvline(place * width - 0.5, **style)
@@ -225,13 +225,13 @@ def _name(label: int) -> str:
 
 
 def _colours(classes: int) -> list[str]:
-    """One colour per class."""
+    """Return one colour per class."""
     if classes <= len(CLASS_COLOURS):
         return list(CLASS_COLOURS[:classes])
     return [to_hex(colour) for colour in mpl.colormaps["turbo"](np.linspace(0.05, 0.95, classes))]
 
 
 def _readable(background: str) -> str:
-    """Black on light, white on dark."""
+    """Return black for a light background, white for a dark one."""
     red, green, blue = to_rgb(background)
     return INK if 0.3 * red + 0.59 * green + 0.11 * blue > 0.6 else "white"

@@ -1,4 +1,4 @@
-"""Voltages of layers, with what they are compared with."""
+"""Figures of membrane voltages with thresholds and spikes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Membrane:
     """Voltages of a layer.
 
     Args:
-        name: of the layer.
-        voltage: [T, n], in mV.
-        threshold: in mV, of all neurons, of each [n] or of each at each step [T, n].
-        spikes: 0/1, [T, n]; marked at the threshold, since the voltage of that step is already reset.
+        name: name of the layer.
+        voltage: membrane voltage [T, n], in mV.
+        threshold: in mV; one for all neurons, or one per neuron [n], or one per step and neuron [T, n].
+        spikes: 0/1, [T, n]; drawn at the threshold, since the voltage of that step is already reset.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Membrane:
 
 
 def voltages(layers: Sequence[Membrane], dt: float = 1.0, most: int = 4, title: str = "Voltages") -> Figure:
-    """A panel per layer: voltages of the neurons that spike most, or move most, with thresholds (dashed) and spikes.
+    """Plot the voltages of the most active or most varying neurons per layer, with thresholds (dashed) and spikes.
 
     Units: dt in ms.
 
@@ -47,21 +47,21 @@ def voltages(layers: Sequence[Membrane], dt: float = 1.0, most: int = 4, title: 
 
 def _membranes(axes: Axes, layer: Membrane, dt: float, most: int) -> None:
     shape = layer.voltage.shape
-    chosen = most_varying(layer.voltage, most)
+    indices = most_varying(layer.voltage, most)
     if layer.spikes is not None and layer.spikes.any():
-        chosen = np.sort(np.lexsort((-np.ptp(layer.voltage, axis=0), -layer.spikes.sum(0)))[:most])
+        indices = np.sort(np.lexsort((-np.ptp(layer.voltage, axis=0), -layer.spikes.sum(0)))[:most])
     time = time_axis(shape[0], dt)
     level = None if layer.threshold is None else np.broadcast_to(layer.threshold, shape)
     shared = not isinstance(layer.threshold, np.ndarray)
-    for number, n in enumerate(chosen):
+    for number, n in enumerate(indices):
         colour = CYCLE[number % len(CYCLE)]
         axes.plot(time, layer.voltage[:, n], color=colour, linewidth=1.0, label=f"neuron {n}")
         if level is not None and (number == 0 or not shared):
             axes.plot(time, level[:, n], color=GREY if shared else colour, linestyle="--", linewidth=0.9)
         if layer.spikes is not None:
             fired = np.flatnonzero(layer.spikes[:, n])
-            heights = layer.voltage[:, chosen].max() if level is None else level[fired, n]
+            heights = layer.voltage[:, indices].max() if level is None else level[fired, n]
             axes.scatter(time[fired], np.broadcast_to(heights, fired.shape), marker="^", s=22, color=colour, zorder=3)
-    axes.set_title(f"{layer.name}, {len(chosen)} of {shape[1]} neurons", fontsize=10, loc="left")
+    axes.set_title(f"{layer.name}, {len(indices)} of {shape[1]} neurons", fontsize=10, loc="left")
     axes.set_ylabel("voltage [mV]")
     legend(axes)

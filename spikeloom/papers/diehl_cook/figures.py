@@ -1,4 +1,4 @@
-"""Figures of the tasks of unsupervised learning. Imported when one plots: matplotlib is slow to load."""
+"""Figures of the tasks of unsupervised learning. Imported only for plotting, since matplotlib is slow to load."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from .votes import VOTES
 
 @torch.no_grad()
 def draw(options: Options, run: Run, splits: Splits, published: dict[str, float]) -> None:
-    """Receptive fields, names, accuracy while learning, spikes per interval, test samples in detail, confusions."""
+    """Plot receptive fields, labels, accuracy in training, spikes per interval, test samples in detail, confusions."""
     net = network(options, run, splits.training.size, done=1.0).eval()
     known = Known(options.n_neurons, len(splits.classes))
     run.load_best(network=net, known=known)
@@ -49,7 +49,7 @@ def draw(options: Options, run: Run, splits: Splits, published: dict[str, float]
 
 
 def sample(options: Options, run: Run, net: DiehlCookNetwork, splits: Splits, number: int) -> None:
-    """One test sample: the input, the spikes of all layers, voltages against thresholds."""
+    """Plot one test sample: the input, the spikes of all layers, voltages with thresholds."""
     xs = shown(splits.test, number, run, net)
     label = splits.classes[int(splits.test.labels[number])]
     picture = to_numpy(xs.sum((0, 1)).view(splits.shape))
@@ -70,20 +70,20 @@ def sample(options: Options, run: Run, net: DiehlCookNetwork, splits: Splits, nu
 
 
 def shown(source: Source, number: int, run: Run, net: DiehlCookNetwork) -> Tensor:
-    """The inputs of a sample, [T, 1, I]."""
+    """Return the input spikes of a sample, [T, 1, I]."""
     events = encoder(source, torch.tensor([number]), run.generator("figures"))(torch.arange(1), 0)
     return sequence_of(events, 1, source.size).to(net.weight)
 
 
 def about_fields(neurons: int) -> str:
-    """The caption of their receptive fields; above a number, they are drawn too small for names."""
+    """Return the caption of receptive fields; with too many neurons, there are no labels in the figure."""
     from .draw_fields import NAMED
 
     return "The weights onto each neuron" + ("; corner: what it answers to." if neurons <= NAMED else ".")
 
 
 def live(run: Run, net: DiehlCookNetwork, shape: tuple[int, ...], known: Known) -> None:
-    """The receptive fields as they are now."""
+    """Plot the current receptive fields."""
     from .draw_fields import receptive_fields
 
     fields = net.weight.view(-1, *shape).cpu().numpy()

@@ -1,10 +1,10 @@
-"""A linear read-out of spike counts: multinomial logistic regression. It uses labels to learn weights.
+"""Multinomial logistic regression: a supervised linear readout of spike counts.
 
     logits[m] = W counts[m] + b
     W, b minimise  sum over m of cross entropy(logits[m], label[m]) + penalty / 2 sum of W^2
 
-This is no vote of an unsupervised layer: it says how much a linear classifier finds in the features.
-The bias is free of the penalty, the problem is convex, the search starts at zero and draws nothing.
+Unlike the votes of an unsupervised layer, it measures how well a linear classifier separates the features.
+The bias is not penalised. The problem is convex; the optimisation starts at zero and is deterministic.
 """
 
 from typing import Any, NamedTuple
@@ -18,32 +18,32 @@ from .votes import Vote, check_counts, check_labels, highest
 
 
 class Logistic(NamedTuple):
-    """Weights of a linear read-out, in float64."""
+    """Weights of a linear readout, in float64."""
 
     weight: Tensor  # [K, n]
     bias: Tensor  # [K]
 
 
 def logistic(counts: Tensor, labels: Tensor, classes: int, penalty: float = 1.0, updates: int = 2000) -> Logistic:
-    """Learn a linear read-out from labelled counts (uses labels).
+    """Fit a linear readout to labelled counts (supervised).
 
     Shapes: counts [M, n], labels [M].
 
     Args:
         classes: K, at least 2.
-        penalty: weight of the squares, > 0; one over what scikit-learn calls C.
-        updates: of L-BFGS, at most.
+        penalty: L2 penalty, > 0; the inverse of C in scikit-learn.
+        updates: maximum number of L-BFGS updates.
 
     Raises:
         ConfigError: fewer than two classes, a label outside 0..K-1, a count below zero, a penalty not above zero.
         ShapeError: counts and labels do not fit each other.
-        TrainingError: the updates were too few.
+        TrainingError: it has not converged after `updates` updates.
 
     >>> counts, labels = torch.tensor([[4, 0], [3, 1], [0, 3], [1, 5]]), torch.tensor([0, 0, 1, 1])
     >>> logistic_vote(torch.tensor([[5, 1], [0, 2], [0, 0]]), logistic(counts, labels, 2)).predictions.tolist()
     [0, 1, -1]
     """
-    from scipy.optimize import minimize  # slow to load, and few runs come here
+    from scipy.optimize import minimize  # slow to load and rarely used
 
     check_counts("logistic", counts)
     check_labels("logistic", labels, len(counts), classes)
@@ -51,28 +51,28 @@ def logistic(counts: Tensor, labels: Tensor, classes: int, penalty: float = 1.0,
     check_count("logistic", updates=updates)
     counts, labels = counts.double(), labels.long()
     mean = counts.mean(0)
-    centred = counts - mean  # the same optimum, found in fewer updates, since the bias is free
+    centred = counts - mean  # same optimum, fewer updates
 
-    def loss_and_slope(flat: Any) -> tuple[float, Any]:
+    def loss_and_grad(flat: Any) -> tuple[float, Any]:
         parameters = torch.tensor(flat, device=counts.device).view(classes, -1)
         return _loss_and_slope(parameters, centred, labels, penalty)
 
     start = np.zeros(classes * (counts.shape[1] + 1))
     options = {"maxiter": updates, "maxfun": 2 * updates, "gtol": 1e-6, "ftol": 0.0}
-    found = minimize(loss_and_slope, start, jac=True, method="L-BFGS-B", options=options)
-    slope = float(np.abs(found.jac).max())
-    if not slope < 1e-4:
+    result = minimize(loss_and_grad, start, jac=True, method="L-BFGS-B", options=options)
+    largest_grad = float(np.abs(result.jac).max())
+    if not largest_grad < 1e-4:
         raise TrainingError(
-            f"logistic still has a slope of {slope:.1g} after {found.nit} updates. Pass more updates, or a penalty "
-            f"above {penalty:g}."
+            f"logistic still has a slope of {largest_grad:.1g} after {result.nit} updates. Pass more updates, or a "
+            f"penalty above {penalty:g}."
         )
-    parameters = torch.tensor(found.x, device=counts.device).view(classes, -1)
+    parameters = torch.tensor(result.x, device=counts.device).view(classes, -1)
     weight = parameters[:, :-1].contiguous()
     return Logistic(weight, parameters[:, -1] - weight @ mean)
 
 
 def logistic_vote(counts: Tensor, model: Logistic) -> Vote:
-    """The class of the highest probability; a sample whose spiking neurons all have no weight abstains.
+    """Predict the most probable class; a sample whose spiking neurons all have zero weights abstains.
 
     Shapes: counts [M, n] -> predictions [M], scores [M, K]: probabilities, zeros for samples that abstain.
 
@@ -85,17 +85,17 @@ def logistic_vote(counts: Tensor, model: Logistic) -> Vote:
         raise ConfigError("logistic_vote got a read-out with values that are not finite. Learn it by logistic.")
     counts = counts.double()
     probabilities = torch.softmax(counts @ model.weight.T + model.bias, -1)
-    heard = counts @ (model.weight != 0).any(0).double()
-    scores = probabilities.where(heard[:, None] > 0, 0.0)
+    used = counts @ (model.weight != 0).any(0).double()
+    scores = probabilities.where(used[:, None] > 0, 0.0)
     return Vote(highest(scores), scores)
 
 
 def _loss_and_slope(parameters: Tensor, counts: Tensor, labels: Tensor, penalty: float) -> tuple[float, Any]:
-    """The loss per sample and its gradient, at weight and bias [K, n + 1]."""
+    """Return the loss per sample and its gradient at parameters (weight and bias) [K, n + 1]."""
     weight, bias = parameters[:, :-1], parameters[:, -1]
     logs = torch.log_softmax(counts @ weight.T + bias, -1)
     loss = penalty / 2 * weight.square().sum() - logs.gather(1, labels[:, None]).sum()
     errors = logs.exp()
     errors[torch.arange(len(labels), device=labels.device), labels] -= 1
-    slope = torch.cat([errors.T @ counts + penalty * weight, errors.sum(0)[:, None]], 1)
-    return float(loss) / len(counts), (slope / len(counts)).cpu().numpy().ravel()
+    grad = torch.cat([errors.T @ counts + penalty * weight, errors.sum(0)[:, None]], 1)
+    return float(loss) / len(counts), (grad / len(counts)).cpu().numpy().ravel()

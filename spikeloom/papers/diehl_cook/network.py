@@ -1,16 +1,16 @@
-"""The network of Diehl & Cook: inputs excite neurons through synapses that learn, and one winner silences the others.
+"""The network of Diehl & Cook: plastic input synapses, and lateral inhibition that makes neurons compete.
 
     current[t] = gain W s_in[t-1] + lateral[t]
     one layer    lateral[t] = -inhibit (spikes of the others)[t-1]
-    two layers   lateral[t] = -inhibit (inhibitory spikes of the others)[t-1];  each of these hears its partner:
-                 excite s[t-1]
-    after each step of learning:  W <- rule(W, s_in[t], s[t])
+    two layers   lateral[t] = -inhibit (inhibitory spikes of the others)[t-1];  each inhibitory neuron receives input
+                 from its excitatory partner: excite s[t-1]
+    in training, after each step:  W <- rule(W, s_in[t], s[t])
 
-An inhibition matrix (`layers.som_inhibition`) takes the place of -inhibit. Every connection takes one step. Weights and
-homeostasis travel in the state, shared by the samples of a batch, and `consolidate(state)` keeps them.
+An inhibition matrix (`layers.som_inhibition`) can replace -inhibit. Every connection has a delay of one step. Weights
+and homeostasis are in the state, shared by the samples of a batch; `consolidate(state)` writes them back to the module.
 
-Step by step in torch is the definition. On the CPU a compiled loop does the same without what does not happen; if an
-excitatory spike always makes its partner fire one step later, the inhibitory layer is a delay of two steps.
+The step in torch is the definition. On the CPU, a compiled event-driven loop gives the same results; if an excitatory
+spike always makes its partner fire one step later, the inhibitory layer reduces to a delay of two steps.
 Sources: Diehl and Cook, 2015; the network for N-MNIST by Lopez Gordillo, 2021.
 """
 
@@ -34,21 +34,21 @@ from ...rules.stdp import SOFT_BOUNDS, STDP, STDPTraces
 
 
 class NetworkState(NamedTuple):
-    """What moves in a `DiehlCookNetwork`."""
+    """State of a `DiehlCookNetwork`."""
 
     weight: Tensor  # [N, I]
     traces: STDPTraces
-    inputs: Tensor  # [B, I], spikes of the step before
+    inputs: Tensor  # [B, I], spikes of the previous step
     neurons: DiehlCookState
-    spikes: Tensor  # [B, N], of the step before
+    spikes: Tensor  # [B, N], of the previous step
     inhibitory: MembraneState | tuple[()]
-    inhibited: Tensor | tuple[()]  # [B, N], spikes of the inhibitory layer in the step before
-    gain: Tensor  # [B], of all currents from the inputs
-    spiked: Tensor  # [B, N], 1 where a neuron spiked since the sample began: the others have not learned
+    inhibited: Tensor | tuple[()]  # [B, N], spikes of the inhibitory layer in the previous step
+    gain: Tensor  # [B], factor of the input currents
+    spiked: Tensor  # [B, N], 1 if a neuron spiked since the start of the sample; weights of others are unchanged
 
 
 class Fired(NamedTuple):
-    """Spikes as a list, in the order of time."""
+    """Spikes as a list, ordered by time."""
 
     steps: Tensor  # int64 [E]
     samples: Tensor
@@ -57,29 +57,29 @@ class Fired(NamedTuple):
 
 @explained
 class DiehlCookNetwork(Stateful):
-    """Inputs, excitatory neurons that compete, and inhibitory ones or direct inhibition.
+    """Competing excitatory neurons with plastic input synapses, and inhibitory neurons or direct inhibition.
 
-    In train() weights and homeostasis learn, in eval() they stay.
+    Weights and homeostasis adapt in train() mode and are constant in eval() mode.
     Shapes: spikes or counts of the inputs [T, B, I] -> spikes [T, B, N].
     Units: weights, `excite` and `inhibit` in mV per spike.
 
     Args:
-        n_in: I.
+        n_in: number of inputs I.
         neurons: the excitatory layer.
-        rule: how the synapses learn; None: not at all.
-        inhibitory: the second layer; None: excitatory neurons inhibit one another directly.
-        excite: from an excitatory neuron to its partner.
-        inhibit: to all others.
+        rule: learning rule of the input synapses; None: they do not learn.
+        inhibitory: the inhibitory layer; None: excitatory neurons inhibit each other directly.
+        excite: weight from an excitatory neuron to its inhibitory partner.
+        inhibit: strength of the inhibition of all other neurons.
         lateral: weights [N, N] instead of `inhibit`, 0 or below.
-        total: what `normalise_` makes the weights of a neuron sum up to, and how they start; 0: as they are.
-        scale: of the currents, for weights in other units.
-        w_init: weights start uniformly between 0, or a higher w_min of the rule, and this.
-        generator: draws the weights.
+        total: sum of the weights of each neuron after `normalise_`, and initially; 0: no normalisation.
+        scale: factor of the input currents, for weights in other units.
+        w_init: initial weights are uniform from 0, or w_min of the rule if that is higher, to this value.
+        generator: source of the weights.
 
     Raises:
-        ConfigError: sizes, strengths, bounds or time steps do not fit, inhibition excites, or an input is negative or
-            not finite.
-        ShapeError: input or state of a wrong shape, dtype or device.
+        ConfigError: sizes, strengths, bounds or time steps do not fit, a lateral weight is positive, or an input is
+            negative or not finite.
+        ShapeError: input or state has a wrong shape, dtype or device.
 
     >>> from spikeloom.rules import post_stdp
     >>> net = DiehlCookNetwork(4, DiehlCook(3), post_stdp(), scale=10.0, generator=torch.Generator().manual_seed(0))
@@ -139,11 +139,11 @@ class DiehlCookNetwork(Stateful):
             self.set_lateral(lateral)
 
     def set_lateral(self, lateral: Tensor | None) -> None:
-        """Inhibit by this matrix [N, N] from now on, or by `inhibit` alike.
+        """Set the lateral weights [N, N]; None: uniform inhibition by `inhibit`.
 
         Raises:
-            ConfigError: it excites, or neurons inhibit themselves.
-            ShapeError: its shape is not [N, N].
+            ConfigError: a weight is positive, or a weight from a neuron to itself is not 0.
+            ShapeError: the shape is not [N, N].
         """
         if lateral is not None:
             size = self.neurons.size
@@ -158,11 +158,11 @@ class DiehlCookNetwork(Stateful):
 
     @property
     def exact(self) -> bool:
-        """Whether the inhibitory layer only repeats the spikes of its partners, one step later."""
+        """Whether each inhibitory neuron repeats the spikes of its partner exactly, one step later."""
         return self._exact(self.weight.dtype)
 
     def _exact(self, dtype: torch.dtype) -> bool:
-        """The same for a state of this dtype: rounding decides where the strength just reaches the threshold."""
+        """Whether `exact` holds in this dtype: rounding matters if `excite` just reaches the threshold."""
         other = self.inhibitory
         if other is None:
             return False
@@ -176,9 +176,9 @@ class DiehlCookNetwork(Stateful):
         return {"excite": self.excite, "inhibit": self.inhibit, "scale": self.scale, "two_layers": two}
 
     def initial_state(self, x: Tensor, gain: float = 1.0, noise: torch.Generator | None = None) -> NetworkState:
-        """A state of samples that have seen nothing, with the weights and the homeostasis that were kept.
+        """Return the initial state, with the weights and the homeostasis of the module.
 
-        Winners are drawn by keys from `noise`, or from the generator of the neurons.
+        Winners are drawn by keys from `noise`, or from the generator of the neurons if it is None.
         """
         if x.dim() != 2 or x.shape[1] != self.n_in:
             raise ShapeError(f"DiehlCookNetwork has {self.n_in} inputs, but a slice of its input is {list(x.shape)}.")
@@ -190,7 +190,7 @@ class DiehlCookNetwork(Stateful):
         neurons = self.neurons.initial_state(silent)
         if noise is not None:
             neurons = neurons._replace(noise=keys(len(x), x.device, noise))
-        weight = self.weight.T.to(x).clone(memory_format=torch.contiguous_format).T  # lies as [I, N]
+        weight = self.weight.T.to(x).clone(memory_format=torch.contiguous_format).T  # memory layout [I, N]
         return self._at_rest(x, weight, neurons, gain)
 
     def _at_rest(self, x: Tensor, weight: Tensor, neurons: DiehlCookState, gain: float) -> NetworkState:
@@ -209,14 +209,14 @@ class DiehlCookNetwork(Stateful):
         return self._step(x, state._replace(weight=state.weight.clone()))
 
     def _step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        """`step`, which changes the weight in place: a sequence has but one."""
-        came = state.inputs[0] if len(state.inputs) == 1 else state.inputs.any(0)
-        active = came.nonzero().flatten()  # few: the others add nothing
-        driven = state.inputs.index_select(1, active) @ state.weight.T.index_select(0, active)
-        current = (state.gain * constant(self.scale, driven)).unsqueeze(1) * driven
+        """Like `step`, but update the weight in place: a sequence needs only one."""
+        spiking = state.inputs[0] if len(state.inputs) == 1 else state.inputs.any(0)
+        active = spiking.nonzero().flatten()  # inputs that spiked: few
+        sums = state.inputs.index_select(1, active) @ state.weight.T.index_select(0, active)
+        current = (state.gain * constant(self.scale, sums)).unsqueeze(1) * sums
         source = state.spikes if self.inhibitory is None else state.inhibited
         assert isinstance(source, Tensor)
-        if source.count_nonzero().item():  # half the time of any(), for numbers
+        if source.count_nonzero().item():  # twice as fast as any() for floats
             current = current + self._inhibition(source)
         spikes, neurons = self.neurons.step(current, state.neurons)
         inhibitory, inhibited = state.inhibitory, state.inhibited
@@ -227,11 +227,11 @@ class DiehlCookNetwork(Stateful):
         if self.training and self.rule is not None:
             traces = self.rule.update_(state.weight, x, spikes, traces)
         spiked = torch.maximum(state.spiked, spikes)
-        moved = (state.weight, traces, x, neurons, spikes, inhibitory, inhibited, state.gain, spiked)
-        return spikes, NetworkState(*moved)
+        parts = (state.weight, traces, x, neurons, spikes, inhibitory, inhibited, state.gain, spiked)
+        return spikes, NetworkState(*parts)
 
     def _inhibition(self, source: Tensor) -> Tensor:
-        """Currents from the spikes [B, N] of the step before."""
+        """Return the inhibitory currents of the spikes [B, N] of the previous step."""
         if self.lateral is None:
             return (source.sum(1, keepdim=True) - source) * constant(-self.inhibit, source)
         return source @ self.lateral.to(source).T
@@ -260,11 +260,11 @@ class DiehlCookNetwork(Stateful):
 
     @torch.no_grad()
     def advance_(self, events: Events, state: NetworkState) -> Fired:
-        """The same in place, for inputs given as a list: `state` is changed, the spikes come back as a list.
+        """Run the network on a list of input events; update `state` in place and return the spikes as a list.
 
         Raises:
-            ConfigError: an event comes a negative number of times, or not a finite one.
-            ShapeError: events of another batch, of units that are not there, or out of order.
+            ConfigError: the count of an event is not positive or not finite.
+            ShapeError: events are of another batch size, of units out of range, or out of order.
         """
         batch, size = state.spikes.shape
         self._check_state(state.inputs, state)
@@ -280,7 +280,7 @@ class DiehlCookNetwork(Stateful):
         silent = state.spikes.new_empty(0, 0)
         inhibitory = (*state.inhibitory, state.inhibited) if two else (silent, silent, silent)
         lateral = silent if self.lateral is None else self.lateral.to(state.weight).T.contiguous()
-        weight = state.weight.T.contiguous()  # the same memory, unless the weights came from elsewhere
+        weight = state.weight.T.contiguous()  # no copy if the layout is that of `initial_state`
         arrays = [
             first, unit, count, weight, state.neurons.homeostasis, state.neurons.voltage,
             state.neurons.refractory, state.neurons.noise, state.gain, state.spikes, *state.traces, *inhibitory,
@@ -295,7 +295,7 @@ class DiehlCookNetwork(Stateful):
             state.weight.copy_(weight.T)
         last = events.first[-1 - batch :]
         state.inputs.zero_()
-        for b in range(batch):  # units of a row differ
+        for b in range(batch):  # no unit occurs twice in a row
             part = slice(int(last[b]), int(last[b + 1]))
             state.inputs[b, events.unit[part].long()] = events.times[part].to(state.inputs)
         state.neurons.noise[:, 1] += steps
@@ -303,7 +303,7 @@ class DiehlCookNetwork(Stateful):
         return Fired(*fired[:found].unbind(1))
 
     def _check_state(self, x: Tensor, state: NetworkState) -> None:
-        """Raise ShapeError unless the state is one of this network, for such a slice [B, I]."""
+        """Raise ShapeError unless `state` is a state of this network for a slice [B, I] like `x`."""
         name, batch, size = "DiehlCookNetwork", len(x), self.neurons.size
         check_state(name, state, NetworkState)
         check_state(f"{name} (neurons)", state.neurons, DiehlCookState)
@@ -334,7 +334,7 @@ class DiehlCookNetwork(Stateful):
             )
 
     def _check_events(self, events: Events, batch: int) -> int:
-        """How many rows the events fill, if they are in order: the compiled loop goes where they send it."""
+        """Return the number of rows of the events; raise unless they are valid: the compiled loop does not check."""
         kinds = [part.dtype if isinstance(part, Tensor) else type(part).__name__ for part in events]
         if (
             kinds[0] != torch.int64
@@ -345,7 +345,7 @@ class DiehlCookNetwork(Stateful):
                 f"Events are first (int64), unit (int32) and times, all tensors, but got {', '.join(map(str, kinds))}. "
                 "Make them by events_of or poisson_events."
             )
-        first, unit, times = (part.numpy() for part in events)  # faster than tensors, where they are short
+        first, unit, times = (part.numpy() for part in events)  # faster than tensors for few events
         rows = len(first) - 1
         if rows < 1 or batch < 1 or rows % batch:
             raise ShapeError(f"The events fill {rows} steps and samples, which is not a number of steps of {batch}.")
@@ -365,7 +365,7 @@ class DiehlCookNetwork(Stateful):
             )
         falls = unit[1:] <= unit[:-1]
         falls[first[1:-1][(first[1:-1] > 0) & (first[1:-1] < len(unit))] - 1] = False
-        if falls.any():  # in no order: then a unit could come twice
+        if falls.any():  # not sorted: a unit could occur twice
             where = np.repeat(np.arange(rows), np.diff(first)) * self.n_in + unit
             if len(np.unique(where)) < len(where):
                 raise ShapeError(
@@ -381,7 +381,7 @@ class DiehlCookNetwork(Stateful):
         return rows
 
     def _numbers(self, batch: int, dtype: torch.dtype) -> Tensor:
-        """What the compiled loop is told."""
+        """Return the numeric constants of the compiled loop, in the order of `competition`."""
         e, i, rule = self.neurons, self.inhibitory or MembraneLIF(1), self.rule or STDP(dt=self.neurons.dt)
         share = 1.0 / batch if rule.reduction == "mean" else 1.0
         values = [
@@ -395,7 +395,7 @@ class DiehlCookNetwork(Stateful):
         return torch.tensor(values, dtype=dtype)
 
     def _choices(self, dtype: torch.dtype) -> Tensor:
-        """The same, of what is yes or no."""
+        """Return the flags of the compiled loop, in the order of `competition`."""
         rule = self.rule
         values: list[int] = [
             self.inhibitory is not None, self.neurons.one_winner, self.training, rule is not None,
@@ -406,28 +406,28 @@ class DiehlCookNetwork(Stateful):
         return torch.tensor(values, dtype=torch.int64)
 
     def _by_definition(self, events: Events, state: NetworkState) -> Fired:
-        """`advance_` step by step in torch, on any device."""
+        """Run `advance_` step by step in torch, on any device."""
         xs = sequence_of(events, len(state.spikes), self.n_in).to(state.inputs)
         spikes, after = self._in_steps(xs, state)
         map_state(Tensor.copy_, state, after)
         return Fired(*spikes.nonzero(as_tuple=True))
 
     def _in_steps(self, xs: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
-        """The definition, which changes the weight of `state`; without counters of versions it takes a sixth less."""
+        """Run step by step in torch, updating the weight of `state` in place; inference mode is a sixth faster."""
         self._check_weight(state)
         with torch.inference_mode():
             spikes, after = scan(self._step, xs, state)
         return spikes.clone(), copied(after)
 
     def _check_weight(self, state: NetworkState) -> None:
-        """Raise ConfigError unless the weights are finite, and within the bounds of the rule while that learns."""
+        """Raise ConfigError unless the weights are finite and, in training, within the bounds of the rule."""
         if self.rule is not None and self.training:
             self.rule.check_weight("DiehlCookNetwork", state.weight)
         elif not bool(state.weight.isfinite().all()):
             raise ConfigError("DiehlCookNetwork got weights that are not finite. Look for what made them so.")
 
     def _compiled(self, batch: int) -> bool:
-        """Whether the compiled loop can do it: not where the order of changes within a step would matter."""
+        """Whether the compiled loop supports it: not if the order of weight changes within a step matters."""
         rule = self.rule if self.training else None
         if rule is None:
             return True
@@ -435,16 +435,16 @@ class DiehlCookNetwork(Stateful):
         return rule.reduction != "max" and not crowded
 
     def fresh(self, state: NetworkState, gain: float = 1.0) -> NetworkState:
-        """For the next samples: all at rest, but weights, homeostasis and where random draws stand go on."""
+        """Return the state for the next samples: at rest, with the weights, homeostasis and noise keys of `state`."""
         voltage = torch.full_like(state.neurons.voltage, self.neurons.rest)
         neurons = state.neurons._replace(voltage=voltage, refractory=torch.zeros_like(voltage))
         return self._at_rest(state.inputs, state.weight, neurons, gain)
 
     @torch.no_grad()
     def normalise_(self, state: NetworkState) -> None:
-        """Make the weights of each neuron that spiked since the sample began sum up to `total`: it may have learned.
+        """Normalise the weights of each neuron that spiked since the start of the sample to the sum `total`, in place.
 
-        Of all neurons, if weights decay. In eval(), or with `total` 0, nothing changes.
+        If weights decay, those of all neurons. No effect in eval() mode or if `total` is 0.
         """
         if not (self.total and self.training):
             return
@@ -460,18 +460,18 @@ class DiehlCookNetwork(Stateful):
 
     @torch.no_grad()
     def consolidate(self, state: NetworkState) -> None:
-        """Keep weights and homeostasis of a state."""
+        """Write the weights and the homeostasis of a state back to the module."""
         self.weight.copy_(state.weight)
         self.neurons.consolidate(state.neurons)
 
 
 def copied(state: State) -> Any:
-    """A state that shares no memory with the first; weights keep their layout."""
+    """Return a copy of a state; weights keep their memory layout."""
     return map_state(Tensor.clone, state)
 
 
 def _kernels() -> Any:
-    """The compiled loops; numba takes half a second to load."""
+    """Import the compiled loops lazily: numba takes half a second to load."""
     from . import competition
 
     return competition

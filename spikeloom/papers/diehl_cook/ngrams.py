@@ -1,13 +1,13 @@
-"""What an unsupervised spiking layer says by the order in which its neurons fire.
+"""N-gram readout of an unsupervised spiking layer: classification by the order in which its neurons fire.
 
-    An n-gram is neurons j1, ..., jn that fire in n steps which follow each other; steps without spikes are left out.
-    Where several neurons fire in a step, each of them is one way to go on (the Cartesian product).
+    An n-gram is a tuple of neurons j1, ..., jn that fire in n successive steps; steps without spikes are left out.
+    If several neurons fire in a step, each of them is a continuation (the Cartesian product).
 
     counts[g, k] = occurrences of n-gram g in the training samples of class k
-    score[m, k]  = sum over the n-grams of sample m, the last one too, of counts[g, k]
+    score[m, k]  = sum over the n-grams of sample m, including the last one, of counts[g, k]
 
-The highest score wins, the lowest class of several; a sample without a known n-gram abstains (-1).
-Source: Hazan et al., 2018. Their code leaves out the last n-gram when it predicts; this one does not.
+The class with the highest score is predicted, the lowest one of several; a sample without a known n-gram abstains (-1).
+Source: Hazan et al., 2018. Their code ignores the last n-gram in predictions; this one does not.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from .votes import Vote, check_labels, highest
 
 
 class NGrams(NamedTuple):
-    """Which n-grams occurred in which class."""
+    """Counts of n-grams by class."""
 
     codes: Tensor  # [G], ascending: j1, ..., jn as the digits of a number to the base `neurons`
     counts: Tensor  # [G, K]
@@ -29,17 +29,17 @@ class NGrams(NamedTuple):
 
 
 def ngrams(spikes: Tensor, labels: Tensor, classes: int, size: int = 2, before: NGrams | None = None) -> NGrams:
-    """Count the n-grams of labelled samples. Many spikes in one step make very many: present those few at a time.
+    """Count the n-grams of labelled samples. Many spikes per step give very many n-grams: pass small batches then.
 
     Shapes: spikes [T, B, n], labels [B].
 
     Args:
         classes: K, at least 2.
-        size: how many neurons make an n-gram, at least 1.
+        size: n, neurons per n-gram, at least 1.
         before: counts of earlier samples, to which these are added.
 
     Raises:
-        ConfigError: fewer than two classes, a label outside 0..K-1, a size below 1, more n-grams than numbers.
+        ConfigError: fewer than two classes, a label outside 0..K-1, a size below 1, more possible n-grams than 2^63.
         ShapeError: spikes, labels and `before` do not fit each other.
 
     >>> spikes = torch.eye(3)[[1, 2]].unsqueeze(1)  # neuron 1, then neuron 2
@@ -52,10 +52,10 @@ def ngrams(spikes: Tensor, labels: Tensor, classes: int, size: int = 2, before: 
     samples, codes = _occurrences(spikes, size)
     if before is None:
         before = NGrams(codes[:0], codes.new_zeros(0, classes), spikes.shape[2], size)
-    known, wanted = (before.neurons, before.counts.shape[1], before.size), (spikes.shape[2], classes, size)
-    if known != wanted:
+    known, expected = (before.neurons, before.counts.shape[1], before.size), (spikes.shape[2], classes, size)
+    if known != expected:
         raise ShapeError(
-            f"ngrams counts size {size} over {wanted[0]} neurons and {classes} classes, but `before` has size "
+            f"ngrams counts size {size} over {expected[0]} neurons and {classes} classes, but `before` has size "
             f"{known[2]} over {known[0]} neurons and {known[1]} classes. Pass before=None to start afresh."
         )
     all_codes, place = torch.unique(torch.cat([before.codes, codes]), return_inverse=True)
@@ -67,7 +67,7 @@ def ngrams(spikes: Tensor, labels: Tensor, classes: int, size: int = 2, before: 
 
 
 def ngram_vote(spikes: Tensor, known: NGrams) -> Vote:
-    """The class in which the n-grams of a sample were most frequent.
+    """Predict the class in which the n-grams of a sample were most frequent.
 
     Shapes: spikes [T, B, n] -> predictions [B], scores [B, K].
 
@@ -88,12 +88,12 @@ def ngram_vote(spikes: Tensor, known: NGrams) -> Vote:
 
 
 def _occurrences(spikes: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The sample and the code of every n-gram, found by prolonging all spikes at once, a step at a time."""
+    """Return the sample and the code of every n-gram; all spikes are extended at once, one step at a time."""
     samples, steps, neurons = spikes.transpose(0, 1).nonzero(as_tuple=True)  # in the order of samples, then steps
     moments = samples * len(spikes) + steps
     _, group, sizes = torch.unique_consecutive(moments, return_inverse=True, return_counts=True)
     starts = sizes.cumsum(0) - sizes
-    owner = torch.cat([samples[starts], samples.new_tensor([-1])])  # whose sample a step with spikes belongs to
+    owner = torch.cat([samples[starts], samples.new_tensor([-1])])  # sample of each step with spikes
     codes = neurons
     for _ in range(size - 1):
         goes_on = owner[group + 1] == samples
@@ -106,7 +106,7 @@ def _occurrences(spikes: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _check(owner: str, spikes: Tensor, size: int, neurons: int | None = None) -> None:
-    """Raise unless n-grams of this size can be found in these spikes."""
+    """Raise unless the arguments are valid for n-grams of this size."""
     if not isinstance(size, int) or size < 1:
         raise ConfigError(f"{owner} needs size >= 1 neurons in an n-gram, but got {size}. Pass 2 for pairs.")
     if spikes.dim() != 3 or 0 in spikes.shape or neurons not in (None, spikes.shape[-1]):

@@ -1,8 +1,8 @@
-"""Digits seen by an event camera, learnt without a teacher.
+"""N-MNIST: unsupervised learning of digits recorded with an event camera.
 
-Events (`polarity`, `saccade`) go into a network of Diehl & Cook. `recordings` says whose they are. From `camera` the
-network learns all MNIST images as our own saccading camera sees them, which is not N-MNIST, and is also tested on the
-real recordings of N-MNIST that there are (`real_accuracy`); with `nmnist` it learns from the real ones.
+Events (`polarity`, `saccade`) are the input of a Diehl & Cook network. With recordings `camera`, it is trained on all
+MNIST images as seen by a simulated saccading camera, which is not N-MNIST, and also tested on the real recordings of
+N-MNIST that are available (`real_accuracy`); with `nmnist`, it is trained on the real recordings.
 
 Sources: Orchard et al., Converting static image datasets to spiking neuromorphic datasets using saccades, 2015; Iyer
 and Basu, Unsupervised learning of event-based image recordings using spike-timing-dependent plasticity, 2017.
@@ -27,19 +27,20 @@ SPLITS: tuple[nmnist.Split, ...] = ("train", "test")
 @dataclass(frozen=True)
 class Config(Options):
     recordings: Literal["camera", "nmnist", "made_up"] = "camera"
-    """MNIST through our camera, the real recordings, or a few made-up ones in their format."""
+    """Source of the recordings: camera, MNIST through a simulated event camera; nmnist, the real data set; made_up, a
+    few made-up recordings in its format, to try the task without a download."""
     polarity: Literal["on", "off", "both", "merge"] = "on"
-    """Events that count; both: two inputs for a pixel."""
+    """Polarity of the events to use; both: one input per pixel and polarity; merge: both polarities in one input."""
     saccade: Literal["1", "2", "3", "all"] = "1"
-    """Part of the recording."""
+    """Saccade of the recording to use, or all three."""
     stabilize: bool = False
-    """Take the movement of the camera out; of real recordings only."""
+    """Compensate the camera movement; real recordings only."""
     counts: bool = False
-    """Several events of a pixel in a step count as several."""
+    """Count every event of a pixel within a step; otherwise several count as one."""
     t0: float = 0.0
-    """Start of a presentation in the saccade [ms]; earlier events are left out; of real recordings only."""
+    """Start of the presentation within the saccade [ms]; earlier events are left out; real recordings only."""
     pattern_time: float = 0.0
-    """Length of a presentation [ms]; later events are left out; 0: to the end of the saccade, 105 for a whole one."""
+    """Duration of a presentation [ms]; later events are left out; 0: to the end of the saccade, which takes 105 ms."""
 
 
 START = Config(total=0.06, gain=3.0, growth=1.3, homeostasis_step=0.1, epochs=2)
@@ -61,21 +62,21 @@ PUBLISHED: Mapping[str, Any] = {
 
 
 def published(config: Config) -> Mapping[str, Any]:
-    """Numbers on N-MNIST, for a network that learned from N-MNIST."""
+    """Return the published numbers on N-MNIST if the network was trained on N-MNIST."""
     return PUBLISHED if config.recordings == "nmnist" else {}
 
 
 def train(config: Config, run: Run) -> None:
-    """Show the training recordings."""
+    """Train on the training recordings."""
     config = whole(config)
     training.train(config, run, splits(config))
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy on test recordings; a network that learned from the camera is shown the real ones too."""
+    """Return the test accuracy; if trained on the simulated camera, also that on the real recordings."""
     config = whole(config)
-    found = splits(config)
-    values = readout.evaluate(config, run, found)
+    parts = splits(config)
+    values = readout.evaluate(config, run, parts)
     if config.held_out:
         return values
     if config.recordings == "camera" and not any(folder(name).is_dir() for name in nmnist.FOLDERS):
@@ -83,13 +84,13 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     elif config.recordings == "camera":
         for name, split in zip(("real_training_images", "real"), SPLITS, strict=True):
             trains = nmnist.load(split, options(config), tell)
-            accuracy = readout.transfer(config, run, found, from_trains(trains, config.counts, config))
+            accuracy = readout.transfer(config, run, parts, from_trains(trains, config.counts, config))
             values |= {f"{name}_accuracy": accuracy, f"{name}_samples": float(len(trains))}
     return values
 
 
 def plot(config: Config, run: Run) -> None:
-    """Receptive fields, names, accuracy, spikes, test recordings in detail, confusions."""
+    """Plot receptive fields, labels, accuracy, spikes, test recordings in detail, confusion matrices."""
     from . import figures  # matplotlib is slow to load
 
     config = whole(config)
@@ -98,19 +99,19 @@ def plot(config: Config, run: Run) -> None:
 
 
 def whole(config: Config) -> Config:
-    """The same with the length of a presentation."""
+    """Return the options with the default of pattern_time replaced by a duration."""
     length = 315.0 if config.saccade == "all" else 105.0
     return config if config.pattern_time else replace(config, pattern_time=length - config.t0)
 
 
 def options(config: Config) -> nmnist.Options:
-    """What is read of a recording."""
+    """Return the options of the reader of recordings."""
     saccade: Any = config.saccade if config.saccade == "all" else int(config.saccade)
     return nmnist.Options(polarity=config.polarity, saccade=saccade, stabilize=config.stabilize, t0=config.t0)
 
 
 def splits(config: Config) -> Splits:
-    """Training and test recordings."""
+    """Load the training and test recordings."""
     chosen, trains, data = options(config), [], list[Any]()
     if config.recordings == "camera":
         if config.stabilize:

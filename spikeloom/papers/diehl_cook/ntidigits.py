@@ -1,9 +1,10 @@
-"""Spoken digits heard by a silicon cochlea of 64 channels (N-TIDIGITS18), learnt without a teacher.
+"""N-TIDIGITS18: unsupervised learning of spoken digits, recorded with a silicon cochlea of 64 channels.
 
-Recordings of single digits go into a network of Diehl & Cook. `spikeloom data fetch ntidigits` gets the data set.
+Recordings of single digits are the input of a Diehl & Cook network. `spikeloom data fetch ntidigits` downloads the data
+set.
 
 Source: Anumula, Neil, Delbruck, Liu, Feature representations for neuromorphic audio spike streams, Frontiers in
-Neuroscience, 2018 (the recordings; a recurrent network with a teacher reads more than 91 %).
+Neuroscience, 2018 (the recordings; a supervised recurrent network reaches more than 91 %).
 """
 
 import tempfile
@@ -21,17 +22,17 @@ from .options import THESIS, Options, Splits, from_trains, hold_out, tell
 @dataclass(frozen=True)
 class Config(Options):
     made_up: bool = False
-    """Read a few made-up recordings in the format of the data set instead."""
+    """Use a few made-up recordings in the format of the data set instead, to try the task without a download."""
     oh: Literal["exclude", "class", "zero"] = "exclude"
-    """The word “oh”: left out, a class of its own, or a zero."""
+    """The word “oh”: exclude it, make it a class of its own, or count it as a zero."""
     counts: bool = False
-    """Several events of a channel in a step count as several."""
+    """Count every event of a channel within a step; otherwise several count as one."""
     n_neurons: int = 100
-    """Excitatory neurons."""
+    """Number of excitatory neurons."""
     t0: float = 0.0
-    """Start of a presentation in the recording [ms]; earlier events are left out."""
+    """Start of the presentation within the recording [ms]; earlier events are left out."""
     pattern_time: float = 1000.0
-    """Length of a presentation [ms]; later events are left out."""
+    """Duration of a presentation [ms]; later events are left out."""
 
 
 START = Config(total=0.3, gain=2.0, growth=1.3, epochs=10)
@@ -46,32 +47,32 @@ PUBLISHED: Mapping[str, Any] = {
 
 
 def train(config: Config, run: Run) -> None:
-    """Show the training recordings."""
+    """Train on the training recordings."""
     training.train(config, run, splits(config))
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy on test recordings, neurons named by training recordings."""
+    """Return the test accuracy, with labels assigned by training recordings."""
     return readout.evaluate(config, run, splits(config))
 
 
 def plot(config: Config, run: Run) -> None:
-    """Receptive fields, names, accuracy, spikes, test recordings in detail, confusions."""
+    """Plot receptive fields, labels, accuracy, spikes, test recordings in detail, confusion matrices."""
     from . import figures  # matplotlib is slow to load
 
     figures.draw(config, run, splits(config), {})
 
 
 def splits(config: Config) -> Splits:
-    """Training and test recordings."""
-    chosen, data = ntidigits.Options(config.oh, config.t0, config.pattern_time), list[Any]()
+    """Load the training and test recordings."""
+    options, data = ntidigits.Options(config.oh, config.t0, config.pattern_time), list[Any]()
     if config.made_up:
-        with tempfile.TemporaryDirectory() as place:
-            ntidigits.write_example(Path(place))
-            path = Path(place) / ntidigits.FILE
-            trains = [ntidigits.read(path, "train", chosen), ntidigits.read(path, "test", chosen)]
+        with tempfile.TemporaryDirectory() as folder:
+            ntidigits.write_example(Path(folder))
+            path = Path(folder) / ntidigits.FILE
+            trains = [ntidigits.read(path, "train", options), ntidigits.read(path, "test", options)]
     else:
-        trains = [ntidigits.load("train", chosen, tell), ntidigits.load("test", chosen, tell)]
-        data = [*ntidigits.describe("train", chosen), *ntidigits.describe("test", chosen)]
+        trains = [ntidigits.load("train", options, tell), ntidigits.load("test", options, tell)]
+        data = [*ntidigits.describe("train", options), *ntidigits.describe("test", options)]
     sources = [from_trains(one, config.counts, config) for one in trains]
     return hold_out(config, Splits(sources[0], sources[1], (8, 8), trains[0].classes, data))

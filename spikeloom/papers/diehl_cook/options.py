@@ -1,10 +1,10 @@
-"""What tasks of unsupervised learning share: options, samples, network, learning; `_stdp_readout` has the test.
+"""Code shared by the tasks of unsupervised learning: options, samples, network. `readout` has the evaluation.
 
-    events of a sample -> DiehlCookNetwork -> spikes of each neuron;  labels name the neurons, afterwards
+    events of a sample -> DiehlCookNetwork -> spikes of each neuron;  labels are assigned to neurons afterwards
 
-Training runs in intervals. Each sample is shown, and weights and homeostasis learn; at the end of an interval, neurons
-are named by its samples, and the samples of the next interval are read out with these names. A label reaches nothing
-but names.
+Training runs in intervals. Each sample is presented, and weights and homeostasis adapt. At the end of an interval, its
+samples assign labels to the neurons, with which the samples of the next interval are classified. Labels have no other
+use.
 """
 
 import math
@@ -37,151 +37,153 @@ RULES: dict[Rule, Callable[..., STDP]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """Options of every task of unsupervised learning."""
+    """Options of all tasks of unsupervised learning."""
 
     n_neurons: int = 400
-    """Excitatory neurons."""
+    """Number of excitatory neurons."""
     topology: Literal["two_layer", "one_layer"] = "two_layer"
-    """Excitatory neurons inhibit through partners, two steps later, or directly, one step later."""
+    """Inhibition through a second layer of inhibitory partner neurons, two steps later (two_layer), or direct, one step
+    later (one_layer)."""
     inhibition: Literal["uniform", "som", "growing", "two_level"] = "uniform"
-    """uniform; som: growing with the distance on a grid; growing: som that gets stronger from interval to interval;
-    two_level: som for a tenth of training, then uniform."""
+    """Lateral inhibition. uniform: the same between all neurons; som: grows with the distance on a grid; growing: som
+    whose strength grows from interval to interval; two_level: som for a tenth of training, then uniform."""
     excite: float = 22.5
-    """From an excitatory neuron to its partner [mV]."""
+    """Weight from an excitatory neuron to its inhibitory partner [mV]; two_layer only."""
     inhibit: float = 120.0
-    """Uniform inhibition [mV]."""
+    """Strength of uniform inhibition [mV]."""
     som_start: float = -5.0
-    """Strength at distance 1, before scaling [mV]."""
+    """Weight of som inhibition at distance 1, before scaling [mV]."""
     som_most: float = -17.5
-    """Strongest inhibition of a som [mV]."""
+    """Strongest weight of som inhibition [mV]."""
     som_scaling: float = 0.75
     """Factor of som_start."""
     threshold: float = -52.0
-    """Of excitatory neurons, without homeostasis [mV]."""
+    """Firing threshold of excitatory neurons, without homeostasis [mV]."""
     rest: float = -65.0
-    """Resting voltage [mV]."""
+    """Resting voltage of excitatory neurons [mV]."""
     reset: float = -60.0
-    """Voltage after a spike [mV]."""
+    """Voltage of excitatory neurons after a spike [mV]."""
     refractory: float = 5.0
-    """Refractory time of excitatory neurons [ms]."""
+    """Refractory period of excitatory neurons [ms]."""
     tau_mem: float = 100.0
-    """Time constant of their membrane [ms]."""
+    """Membrane time constant of excitatory neurons [ms]."""
     homeostasis_step: float = 0.05
-    """What a spike adds to the own threshold [mV]."""
+    """Increase of the threshold of a neuron at each of its spikes [mV]."""
     tau_homeostasis: float = 1e7
-    """Time constant with which that is lost [ms]."""
+    """Time constant with which this increase decays [ms]."""
     lowest: float = 0.0
     """Lowest voltage of excitatory neurons [mV]; 0: none."""
     one_winner: bool = True
-    """At most one neuron spikes in a step."""
+    """Allow at most one spike per step, of a random neuron above its threshold."""
     rule: Rule = "pair"
-    """How synapses learn."""
+    """Learning rule of the input synapses (STDP)."""
     lr: float = 0.01
-    """Step at a postsynaptic spike."""
+    """Initial learning rate at postsynaptic spikes."""
     lr_pre: float = 1e-4
-    """Step at a presynaptic spike; of no use for post."""
+    """Initial learning rate at presynaptic spikes; not used by rule post."""
     lr_end: float = 0.1
-    """Share of both that is left at the end of training; they fall along a line, interval by interval."""
+    """Final learning rates as a fraction of the initial ones, 0 to 1; linear decay, interval by interval."""
     target: float = 0.4
-    """Trace above which post strengthens a synapse."""
+    """Presynaptic trace above which rule post strengthens a synapse."""
     power: float = 0.2
-    """Power of soft bounds: of post and weight_dependent."""
+    """Exponent of soft bounds; rules post and weight_dependent only."""
     soft_bound: Literal["none", "post", "both", "original"] = "both"
-    """Soft bound of post; original: weights that reach the bound stay there for ever."""
+    """Soft bounds of rule post; post: upper bound only; both: upper and lower; original: weights that reach w_max
+    stay there."""
     w_min: float = 0.0
-    """Lower bound of weights."""
+    """Lower bound of the weights."""
     w_max: float = 1.0
-    """Upper bound of weights."""
+    """Upper bound of the weights."""
     w_init: float = 0.3
-    """Weights start uniformly between 0 and this."""
+    """Initial weights are uniform between 0 and this value."""
     weight_decay: float = 0.0
-    """Share of every weight that is lost in a step."""
+    """Weight decay per step [fraction]."""
     total: float = 0.1
-    """Weights of a neuron are normalised to this times the number of inputs after each sample; 0: not."""
+    """Mean weight of a neuron, to which its weights are normalised after each sample; 0: no normalisation."""
     trace: Literal["set", "add"] = "set"
-    """A spike sets its trace to 1, or adds 1."""
+    """Effect of a spike on its trace: set it to 1, or add 1."""
     tau_trace: float = 20.0
-    """Time constant of traces [ms]."""
+    """Time constant of the traces [ms]."""
     tau_slow: float = 40.0
-    """Time constant of the slow trace of triplet [ms]."""
+    """Time constant of the slow trace of rule triplet [ms]."""
     trace_delay: Literal[0, 1] = 0
-    """1: a postsynaptic spike does not see the input spikes of its own step."""
+    """1: the trace at a postsynaptic spike excludes the input spikes of the same step; 0: it includes them."""
     reduction: Literal["sum", "mean", "max"] = "sum"
-    """What the samples of a batch do to a synapse together."""
+    """Reduction of the weight changes of the samples of a batch."""
     batch: int = 1
-    """Samples that are shown at once; with more than one, they do not see what the others have taught."""
+    """Samples presented at once; within a batch, samples do not benefit from the weight changes of the others."""
     pattern_time: float = 250.0
-    """Length of a presentation [ms]."""
+    """Duration of a presentation [ms]."""
     dt: float = 1.0
     """Length of a step [ms]."""
     min_spikes: int = 5
-    """A sample that made fewer is shown again."""
+    """Spikes of the layer below which a sample is presented again."""
     max_repeats: int = 5
-    """Presentations of a sample at most."""
+    """Maximum number of presentations of a sample."""
     gain: float = 1.0
-    """Factor of the currents from the inputs, the first time."""
+    """Factor of the input currents at the first presentation in training."""
     gain_test: float = 0.0
-    """The same where nothing learns; 0: the same."""
+    """Factor of the input currents at the first presentation in evaluation; 0: the value of gain."""
     growth: float = 1.0
-    """Factor of it from one presentation to the next."""
+    """Growth factor of the input currents from one presentation of a sample to the next."""
     carry: bool = False
-    """Voltages and traces go on from one presentation of a sample to the next."""
+    """Keep voltages and traces from one presentation of a sample to the next, instead of a reset."""
     epochs: int = 1
     """Passes over the training samples."""
     n_train: int = 0
-    """Training samples, drawn at random; they alone name the neurons too; 0: all."""
+    """Number of training samples, drawn at random, also for the label assignment; 0: all."""
     n_test: int = 0
-    """Test samples, drawn at random; 0: all."""
+    """Number of test samples, drawn at random; 0: all."""
     held_out: int = 0
-    """Training samples, the same for every seed, that are kept from learning and answer in place of the test samples:
-    to choose settings by; 0: none."""
+    """Number of training samples, the same for every seed, that are held out and replace the test samples, for
+    hyperparameter search; 0: none."""
     intervals: int = 60
-    """Intervals in which training is divided."""
+    """Number of intervals of training."""
     alpha: float = 1.0
-    """How much of what neurons answered in earlier intervals counts."""
+    """Weight of the responses in earlier intervals for the label assignment in training, 0 to 1."""
     label_share: float = 1.0
-    """Share of these whose labels name the neurons in the end."""
+    """Fraction of the training samples whose labels are used for the final label assignment, above 0, up to 1."""
     vote: Literal["all", "proportion", "soft"] = "all"
-    """The read-out whose accuracy is the result; the others are reported too."""
+    """Readout whose accuracy is the result; the accuracies of the others are reported too."""
     ngram: int = 0
-    """Length of the n-grams of another read-out; 0: none."""
+    """Length of the n-grams of an additional readout [spikes]; 0: none."""
     checkpoint_every: int = 1
     """Intervals between two checkpoints."""
     live: int = 0
-    """Intervals between two pictures of the receptive fields while training; 0: none."""
+    """Intervals between two plots of the receptive fields in training; 0: none."""
     plot: bool = False
-    """A picture in every interval."""
+    """Plot the receptive fields in every interval of training."""
     figures: int = 3
-    """Test samples to draw in detail."""
+    """Number of test samples to plot in detail."""
 
 
 THESIS: dict[str, Any] = {
     "tau_mem": 215.0, "inhibit": 17.5, "homeostasis_step": 0.2, "rule": "post", "lr": 0.05, "lr_end": 1.0,
     "soft_bound": "original", "total": 0.0, "min_spikes": 2, "growth": 1.2, "gain_test": 1.2, "carry": True,
 }  # fmt: skip
-"""What the network for N-MNIST was trained with, in all its tasks."""
+"""Options of Lopez Gordillo's network for N-MNIST, for all tasks."""
 
 
 class Source(NamedTuple):
-    """Samples of a task, and how their inputs spike."""
+    """Samples of a task: their labels, and a function that returns their input events."""
 
     events: Callable[[Tensor, int, Tensor], Events]  # samples, attempt, keys [B, 2]
     labels: Tensor  # [M]
-    size: int  # inputs
+    size: int  # number of inputs
 
 
 class Splits(NamedTuple):
-    """The samples of a task."""
+    """Training and test samples of a task."""
 
     training: Source
     test: Source
-    shape: tuple[int, ...]  # of the inputs, as a picture
+    shape: tuple[int, ...]  # of the inputs as an image
     classes: tuple[str, ...]
     data: list[Any]
 
 
 def hold_out(options: Options, splits: Splits) -> Splits:
-    """Training samples take the place of the test samples, if options ask for it."""
+    """Replace the test samples by held-out training samples, if the options ask for it."""
     if not options.held_out:
         return splits
     count = len(splits.training.labels)
@@ -193,7 +195,7 @@ def hold_out(options: Options, splits: Splits) -> Splits:
 
 
 def part(source: Source, chosen: Tensor) -> Source:
-    """Some of the samples."""
+    """Return the samples with these indices."""
 
     def events(samples: Tensor, attempt: int, noise: Tensor) -> Events:
         return source.events(chosen[samples], attempt, noise)
@@ -202,7 +204,7 @@ def part(source: Source, chosen: Tensor) -> Source:
 
 
 def from_images(images: Tensor, labels: Tensor, rate: float, boost: float, options: Options) -> Source:
-    """Poisson processes: a white pixel has `rate`, which grows by `boost` from one presentation to the next [Hz]."""
+    """Encode images as Poisson spikes: a white pixel has rate + attempt * boost [Hz], attempt 0 being the first."""
     flat = images.flatten(1)
 
     def events(samples: Tensor, attempt: int, noise: Tensor) -> Events:
@@ -214,33 +216,36 @@ def from_images(images: Tensor, labels: Tensor, rate: float, boost: float, optio
 
 
 def from_trains(trains: SpikeTrains, counts: bool, options: Options) -> Source:
-    """Recorded spikes: step floor(t / dt), those behind the presentation are left out; several in a step count as one
-    unless `counts`."""
+    """Encode recorded spikes: a spike at time t is an event of step floor(t / dt).
+
+    Spikes after the end of the presentation are left out. Several spikes of a channel in a step count as one, unless
+    `counts` is True.
+    """
     total = steps(options)
 
     def events(samples: Tensor, attempt: int, noise: Tensor) -> Events:
         batch = len(samples)
         places, sizes = trains.events(samples.numpy())
-        place = np.floor(trains.times[places].astype(np.float64) / options.dt).astype(np.int64)
-        inside = place < total
+        step = np.floor(trains.times[places].astype(np.float64) / options.dt).astype(np.int64)
+        inside = step < total
         sample, unit = np.repeat(np.arange(batch), sizes)[inside], trains.units[places][inside].astype(np.int64)
-        cells = (place[inside] * batch + sample) * trains.channels + unit
+        cells = (step[inside] * batch + sample) * trains.channels + unit
         cells, times = np.unique(cells, return_counts=True)
         first = np.searchsorted(cells, np.arange(total * batch + 1) * trains.channels)
-        found = times.astype(np.float32) if counts else np.ones(len(cells), np.float32)
+        values = times.astype(np.float32) if counts else np.ones(len(cells), np.float32)
         units = (cells % trains.channels).astype(np.int32)
-        return Events(*(torch.from_numpy(part) for part in (first, units, found)))
+        return Events(*(torch.from_numpy(array) for array in (first, units, values)))
 
     return Source(events, torch.from_numpy(trains.labels), trains.channels)
 
 
 def steps(options: Options) -> int:
-    """Steps of a presentation."""
+    """Return the number of steps of a presentation."""
     return max(1, round(options.pattern_time / options.dt))
 
 
 def check(options: Options) -> None:
-    """Raise ConfigError where options make no sense together, or would be of no use."""
+    """Raise ConfigError if options contradict each other, are out of range, or have no effect."""
     check_positive(
         "The task", n_neurons=options.n_neurons, pattern_time=options.pattern_time, dt=options.dt, batch=options.batch,
         epochs=options.epochs, intervals=options.intervals, checkpoint_every=options.checkpoint_every,
@@ -261,7 +266,10 @@ def check(options: Options) -> None:
         raise ConfigError(
             f"There are too many {options.ngram}-grams of {options.n_neurons} neurons. Choose a shorter ngram."
         )
-    presets, som = (Options(), Options(**THESIS)), options.inhibition != "uniform"  # whose values nobody asked for
+    presets, som = (
+        (Options(), Options(**THESIS)),
+        options.inhibition != "uniform",
+    )  # not set by the user
     uses = {
         "target": options.rule == "post", "soft_bound": options.rule == "post", "lr_pre": options.rule != "post",
         "power": options.rule in ("post", "weight_dependent"), "tau_slow": options.rule == "triplet",
@@ -277,13 +285,13 @@ def check(options: Options) -> None:
 
 
 def repeats_of(options: Options, learns: bool) -> Repeats:
-    """When a sample is shown again."""
+    """Return when and how a sample is presented again."""
     gain = options.gain if learns else options.gain_test or options.gain
     return Repeats(options.min_spikes, options.max_repeats, gain, options.growth, options.carry)
 
 
 def chosen_for_training(options: Options, run: Run, count: int) -> Tensor:
-    """The training samples that are used."""
+    """Return the indices of the training samples to use."""
     if options.n_train > count:
         raise ConfigError(f"n_train is {options.n_train:,}, but there are {count:,} training samples. Ask for fewer.")
     draw = run.fresh().generator("training samples", shared=True)
@@ -291,7 +299,12 @@ def chosen_for_training(options: Options, run: Run, count: int) -> Tensor:
 
 
 def network(options: Options, run: Run, size: int, done: float = 0.0) -> DiehlCookNetwork:
-    """The network of these options, its weights drawn from the run's generator, inhibited as when this was trained."""
+    """Build the network of these options, with weights drawn from the run's generator.
+
+    Args:
+        size: number of inputs.
+        done: fraction of training that is over, for the lateral inhibition.
+    """
     check(options)
     common: dict[str, Any] = {"dt": options.dt}
     neurons = DiehlCook(
@@ -320,14 +333,14 @@ def network(options: Options, run: Run, size: int, done: float = 0.0) -> DiehlCo
 
 
 def level(options: Options, done: float) -> int:
-    """How far inhibition has come after this share of training: 0, or the number of its level."""
+    """Return the level of inhibition, 0 at first, after this fraction of training."""
     if options.inhibition == "two_level":
         return int(done >= 0.1)
     return min(int(done * options.intervals), options.intervals - 1) if options.inhibition == "growing" else 0
 
 
 def lateral(options: Options, done: float) -> Tensor | None:
-    """Inhibition [N, N] after this share of training; None: uniform."""
+    """Return the inhibition [N, N] after this fraction of training; None: uniform."""
     now = level(options, done)
     if options.inhibition == "uniform" or (options.inhibition == "two_level" and now == 1):
         return None
@@ -338,7 +351,7 @@ def lateral(options: Options, done: float) -> Tensor | None:
 
 
 class Known:
-    """What is known of the neurons while they learn: what they answer to, and their spikes in each interval."""
+    """Responses of the neurons during training: rates by class, and spikes in each interval."""
 
     def __init__(self, size: int, classes: int) -> None:
         self.rates = torch.zeros(size, classes, dtype=torch.float64)
@@ -346,28 +359,28 @@ class Known:
         self.presented = 0
 
     def assignment(self) -> Assignment:
-        """As it is now."""
+        """Return the current label assignment."""
         none = torch.zeros(0, len(self.rates)), torch.zeros(0, dtype=torch.int64)
         classes = self.rates.shape[1]
         return assign(*none, classes, assign(*none, classes)._replace(rates=self.rates))
 
     def add(self, counts: Tensor, labels: Tensor, alpha: float) -> None:
-        """The samples of an interval, [M, N]."""
+        """Add the spike counts [M, N] and labels [M] of the samples of an interval."""
         self.rates = assign(counts, labels, self.rates.shape[1], self.assignment(), alpha).rates
         self.spikes = torch.cat([self.spikes, counts.sum(0, keepdim=True)])
         self.presented += len(counts)
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"rates": self.rates, "spikes": self.spikes, "presented": self.presented}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Load the state from a checkpoint."""
         self.rates, self.spikes, self.presented = state["rates"], state["spikes"], int(state["presented"])
 
 
 def encoder(source: Source, samples: Tensor, generator: torch.Generator) -> Callable[[Tensor, int], Events]:
-    """The inputs of some samples; every presentation draws new keys."""
+    """Return a function that encodes rows of these samples; every presentation draws new keys."""
 
     def encode(rows: Tensor, attempt: int) -> Events:
         return source.events(samples[rows], attempt, keys(len(rows), torch.device("cpu"), generator))
@@ -376,12 +389,12 @@ def encoder(source: Source, samples: Tensor, generator: torch.Generator) -> Call
 
 
 def tell(news: str) -> None:
-    """Print at once."""
+    """Print a message and flush."""
     print(news, flush=True)
 
 
 def check_test(options: Options, splits: Splits) -> None:
-    """Raise ConfigError where the test could not be made."""
+    """Raise ConfigError if the options of the evaluation are not valid."""
     repeats_of(options, learns=False)
     if options.n_test > len(splits.test.labels):
         raise ConfigError(f"n_test is {options.n_test:,}, but there are {len(splits.test.labels):,} test samples.")

@@ -1,7 +1,7 @@
-"""Show samples to a network that learns by itself, again and stronger if it hardly answers.
+"""Presentation of samples to an unsupervised network, repeated with stronger input if it hardly responds.
 
-A sample is shown up to `most` times, until it made at least `least` spikes; each time the currents from the inputs are
-`growth` times those before, and the encoder is told how often it has been asked. Training and test are alike.
+A sample is presented up to `most` times, until the layer has at least `least` spikes. Each time, the input currents are
+multiplied by `growth`, and the encoder is passed the number of the attempt. Training and test work alike.
 """
 
 import math
@@ -18,29 +18,29 @@ from ...layers.events import Events
 from .network import DiehlCookNetwork, Fired, NetworkState
 
 Encode = Callable[[Tensor, int], Events]
-"""Rows of the batch, on the CPU, and the attempt, from 0, to what the inputs do."""
+"""Function from rows of the batch (on the CPU) and the attempt, from 0, to input events."""
 STRONGEST = 1e30
-"""A gain that leaves room for sums of currents in float32."""
+"""Upper bound of the gain, so that sums of currents do not overflow in float32."""
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """When a sample is shown again, and how.
+    """Options of repeated presentations.
 
     Raises:
         ConfigError: a value is out of range.
     """
 
     least: int = 5
-    """Spikes of the layer that are enough."""
+    """Spikes of the layer from which a sample is not presented again."""
     most: int = 5
-    """Presentations at most."""
+    """Maximum number of presentations."""
     gain: float = 1.0
-    """Of the currents from the inputs, the first time."""
+    """Factor of the input currents at the first presentation."""
     growth: float = 1.0
-    """Factor of it from one presentation to the next."""
+    """Growth factor of the gain from one presentation to the next."""
     carry: bool = False
-    """Voltages, traces and refractory times go on from one presentation to the next; else they start afresh."""
+    """Keep voltages, traces and refractory times from one presentation to the next, instead of a reset."""
 
     def __post_init__(self) -> None:
         whole = isinstance(self.least, int) and isinstance(self.most, int)
@@ -58,7 +58,7 @@ class Repeats:
 
 
 class Presented(NamedTuple):
-    """What the layer did at the last presentation of each sample."""
+    """Spikes of the layer at the last presentation of each sample."""
 
     counts: Tensor  # [B, N], spikes; on the CPU
     fired: Fired  # in the order of the presentations; on the CPU
@@ -66,9 +66,9 @@ class Presented(NamedTuple):
 
 
 def present_(network: DiehlCookNetwork, state: NetworkState, encode: Encode, repeats: Repeats) -> Presented:
-    """Show a batch; `state` is changed: it learns in train(), and is at the end of the last presentation.
+    """Present a batch; `state` is updated in place, including the weights in train() mode.
 
-    Units: one presentation is as long as the encoder's events.
+    The encoder's events define the duration of a presentation.
     """
     start_(network, state, repeats.gain)
     rows = torch.arange(len(state.spikes))
@@ -98,26 +98,26 @@ def present_(network: DiehlCookNetwork, state: NetworkState, encode: Encode, rep
 
 
 def start_(network: DiehlCookNetwork, state: NetworkState, gain: float) -> None:
-    """Let the samples of a state begin anew."""
+    """Reset the samples of a state in place."""
     for old, new in zip(leaves(state), leaves(network.fresh(state, gain)), strict=True):
         if old is not new:
             old.copy_(new)
 
 
 def leaves(state: object) -> list[Tensor]:
-    """All tensors of a state."""
+    """Return all tensors of a state."""
     if isinstance(state, Tensor):
         return [state]
     return [leaf for part in state for leaf in leaves(part)] if isinstance(state, tuple) else []
 
 
 def shared(state: NetworkState) -> tuple[int, ...]:
-    """What the samples of a state have in common: the addresses of weights and homeostasis."""
+    """Return the ids of the tensors shared by the samples of a state: weights and homeostasis."""
     return id(state.weight), id(state.neurons.homeostasis)
 
 
 def chosen(state: NetworkState, rows: Tensor) -> NetworkState:
-    """The state of some samples: copies, but for weights and homeostasis."""
+    """Return the state of the samples in `rows`: copies, except for weights and homeostasis."""
     common = shared(state)
 
     result: NetworkState = map_state(lambda part: part if id(part) in common else part[rows], state)
@@ -125,19 +125,19 @@ def chosen(state: NetworkState, rows: Tensor) -> NetworkState:
 
 
 def put_back_(state: NetworkState, part: NetworkState, rows: Tensor) -> None:
-    """Write the state of some samples into that of all."""
+    """Write the state of the samples in `rows` into the state of all samples."""
     for whole, some in zip(leaves(state), leaves(part), strict=True):
         if whole is not some:
             whole[rows] = some
 
 
 def on_cpu(fired: Fired) -> Fired:
-    """Spikes where samples and labels are."""
-    return Fired(*(part.cpu() for part in fired))
+    """Move spikes to the CPU, where samples and labels are."""
+    return Fired(*(tensor.cpu() for tensor in fired))
 
 
 def count(fired: Fired, batch: int, size: int) -> Tensor:
-    """Spikes [B, N] of each neuron in each sample.
+    """Count the spikes [B, N] of each neuron in each sample.
 
     >>> count(Fired(torch.tensor([0, 3]), torch.tensor([0, 0]), torch.tensor([1, 1])), 1, 3)
     tensor([[0., 2., 0.]])
@@ -147,6 +147,6 @@ def count(fired: Fired, batch: int, size: int) -> Tensor:
 
 
 def drop(fired: Fired, rows: Tensor) -> Fired:
-    """Without the spikes of some samples."""
+    """Remove the spikes of the samples in `rows`."""
     keep = ~torch.isin(fired.samples, rows)
-    return Fired(*(part[keep] for part in fired))
+    return Fired(*(tensor[keep] for tensor in fired))

@@ -1,4 +1,4 @@
-"""What the neurons of unsupervised learning say: names by training samples, and answers to the test samples."""
+"""Evaluation of unsupervised learning: label assignment by training samples, predictions for test samples."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -28,24 +28,24 @@ from .presentation import Presented, present_
 from .votes import VOTES, Assignment, accuracy, assign, confusion, labelled
 
 TEST_BATCH = 50
-"""Samples that are shown at once where nothing learns."""
+"""Number of samples presented at once in evaluation."""
 
 
 class Answers(NamedTuple):
-    """What a network that does not learn did to many samples."""
+    """Responses of a network in evaluation to many samples."""
 
     counts: Tensor  # [M, N]
     labels: Tensor  # [M]
     repeats: int
     inputs: float  # input spikes per sample, first presentation
-    spikes: list[Presented]  # of each batch, if they were asked for
+    spikes: list[Presented]  # of each batch, if requested
 
 
 @torch.no_grad()
 def answers(
     options: Options, net: DiehlCookNetwork, source: Source, samples: Tensor, run: Run, purpose: str, keep: bool = False
 ) -> Answers:
-    """Show samples in batches, as many at a time as torch has threads; what they give does not depend on that."""
+    """Present samples in batches, in as many threads as torch has; the result does not depend on their number."""
     net.eval()
     repeats = repeats_of(options, learns=False)
     generator = run.generator(purpose)
@@ -74,10 +74,10 @@ def answers(
 
 
 def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
-    """Accuracy of all read-outs on test samples, with neurons named by training samples once nothing learns any more.
+    """Return the test accuracy of all readouts, with labels assigned by training samples after learning.
 
-    `accuracy_logistic` is supervised: its linear read-out learns from the labels of the training samples.
-    confusion.json and training_confusion.json have a last column for samples that made no spike.
+    `accuracy_logistic` is supervised: its linear readout is trained on the labels of the training samples.
+    The last column of confusion.json and training_confusion.json counts samples without a spike.
     """
     net = network(options, run, splits.training.size, done=1.0)
     known = Known(options.n_neurons, len(splits.classes))
@@ -85,24 +85,24 @@ def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
     classes = len(splits.classes)
     draw = run.generator("evaluation")
     check_test(options, splits)
-    named_by, told = splits.training, chosen_for_training(options, run, len(splits.training.labels)).sort().values
+    source, used = splits.training, chosen_for_training(options, run, len(splits.training.labels)).sort().values
     if options.label_share < 1.0:
-        told = told[labelled(named_by.labels[told], options.label_share, draw)]
+        used = used[labelled(source.labels[used], options.label_share, draw)]
     tested = torch.arange(len(splits.test.labels))
     if options.n_test:
         tested = tested[torch.randperm(len(tested), generator=draw)[: options.n_test]].sort().values
-    training = answers(options, net, named_by, told, run, "naming", keep=options.ngram > 0)
+    training = answers(options, net, source, used, run, "naming", keep=options.ngram > 0)
     test = answers(options, net, splits.test, tested, run, "test", keep=options.ngram > 0)
     named = assign(training.counts, training.labels, classes)
-    found = {f"accuracy_{name}": vote(test.counts, named).predictions for name, vote in VOTES.items()}
-    found["accuracy_logistic"] = logistic_vote(
+    predictions = {f"accuracy_{name}": vote(test.counts, named).predictions for name, vote in VOTES.items()}
+    predictions["accuracy_logistic"] = logistic_vote(
         test.counts, logistic(training.counts, training.labels, classes)
     ).predictions
     if options.ngram:
-        found[f"accuracy_{options.ngram}_gram"] = by_order(options, training, test, classes)
-    values = {name: accuracy(said, test.labels) for name, said in found.items()}
+        predictions[f"accuracy_{options.ngram}_gram"] = by_order(options, training, test, classes)
+    values = {name: accuracy(said, test.labels) for name, said in predictions.items()}
     best = VOTES[options.vote]
-    run.write_json("confusion.json", confusion(found[f"accuracy_{options.vote}"], test.labels, classes).tolist())
+    run.write_json("confusion.json", confusion(predictions[f"accuracy_{options.vote}"], test.labels, classes).tolist())
     said = best(training.counts, named).predictions
     run.write_json("training_confusion.json", confusion(said, training.labels, classes).tolist())
     run.write_json("names.json", {"labels": named.labels.tolist(), "proportions": named.proportions.tolist()})
@@ -110,46 +110,46 @@ def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
     return {
         "accuracy": values[f"accuracy_{options.vote}"], **values, "training_accuracy": accuracy(said, training.labels),
         "update": float(update), "presentations": float(known.presented), "test_samples": float(len(tested)),
-        "samples_with_labels": float(len(told)), "silent_neurons": float((named.labels < 0).sum()),
+        "samples_with_labels": float(len(used)), "silent_neurons": float((named.labels < 0).sum()),
         "silent_samples": float((test.counts.sum(1) == 0).sum()), "repeats_per_sample": test.repeats / len(tested),
         "spikes_per_sample": float(test.counts.sum(1).mean()), "input_spikes_per_sample": test.inputs,
     }  # fmt: skip
 
 
 def transfer(options: Options, run: Run, splits: Splits, other: Source) -> float:
-    """Accuracy on samples of another source, with the weights and the names of this one."""
+    """Return the accuracy on samples of another source, with the weights and the label assignment of this run."""
     net = network(options, run, splits.training.size, done=1.0)
     run.load_best(network=net)
     names = run.read_json("names.json")
     proportions = torch.tensor(names["proportions"], dtype=torch.float64)
     named = Assignment(proportions, proportions, torch.tensor(names["labels"]))
-    found = answers(options, net, other, torch.arange(len(other.labels)), run, "transfer")
-    return accuracy(VOTES[options.vote](found.counts, named).predictions, found.labels)
+    responses = answers(options, net, other, torch.arange(len(other.labels)), run, "transfer")
+    return accuracy(VOTES[options.vote](responses.counts, named).predictions, responses.labels)
 
 
 def by_order(options: Options, training: Answers, test: Answers, classes: int) -> Tensor:
-    """What the n-grams of the training samples say about the test samples."""
+    """Predict the classes of the test samples by the n-grams of the training samples."""
 
     def sequences(shown: Answers) -> list[Tensor]:
         return [in_order_of_firing(options, one) for one in shown.spikes]
 
     known: NGrams | None = None
     for spikes, part in zip(sequences(training), in_order(len(training.labels), TEST_BATCH), strict=True):
-        told = training.labels[part]
-        known = ngrams(spikes, told, classes, options.ngram, known)
+        labels = training.labels[part]
+        known = ngrams(spikes, labels, classes, options.ngram, known)
     assert known is not None
     return torch.cat([ngram_vote(spikes, known).predictions for spikes in sequences(test)])
 
 
 def in_order_of_firing(options: Options, shown: Presented) -> Tensor:
-    """Spikes [T, B, N] of the last presentation of each sample."""
+    """Return the spikes [T, B, N] of the last presentation of each sample."""
     spikes = torch.zeros(steps(options), *shown.counts.shape)
     spikes[shown.fired.steps, shown.fired.samples, shown.fired.neurons] = 1.0
     return spikes
 
 
 def costs(options: Options, net: DiehlCookNetwork, test: Answers, data: list[Any]) -> dict[str, Any]:
-    """activity.json: one presentation of a sample."""
+    """Return activity.json, for one presentation of a sample."""
     seconds, size, inputs = options.pattern_time / 1000, options.n_neurons, net.n_in
     input_rate = test.inputs / inputs / seconds
     rate = float(test.counts.sum(1).mean()) / size / seconds

@@ -1,7 +1,7 @@
-"""MNIST without a teacher: Poisson spikes of the pixels, synapses that learn by spike timing, neurons that compete.
+"""MNIST, unsupervised: Poisson spikes of the pixels, spike-timing-dependent plasticity, competing neurons.
 
-After training, each neuron is named by the digit for which it spikes most; the answer is read from the spikes of the
-named neurons (`vote`).
+After training, each neuron is labelled with the digit for which it spikes most; the prediction is a vote of the
+labelled neurons (`vote`).
 
 Source: Diehl and Cook, Unsupervised learning of digit recognition using spike-timing-dependent plasticity, Frontiers in
 Computational Neuroscience, 2015; they reach 82.9, 87.0, 91.9 and 95.0 % with 100, 400, 1,600 and 6,400 neurons.
@@ -25,9 +25,9 @@ _PAPER = "Diehl and Cook, 2015"
 @dataclass(frozen=True)
 class Config(Options):
     max_rate: float = 128.0
-    """Rate of a white pixel [Hz]."""
+    """Firing rate of a white pixel [Hz]."""
     boost: float = 32.0
-    """What it grows by from one presentation of a sample to the next [Hz]."""
+    """Increase of max_rate from one presentation of a sample to the next [Hz]."""
 
 
 PRESETS = {
@@ -50,17 +50,17 @@ PUBLISHED: Mapping[str, Any] = {
 
 
 def train(config: Config, run: Run) -> None:
-    """Show the training images."""
+    """Train on the training images."""
     training.train(config, run, splits(config))
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy on test images, neurons named by training images."""
+    """Return the test accuracy, with labels assigned by training images."""
     return readout.evaluate(config, run, splits(config))
 
 
 def plot(config: Config, run: Run) -> None:
-    """Receptive fields, names, accuracy, spikes, test images in detail, confusions."""
+    """Plot receptive fields, labels, accuracy, spikes, test images in detail, confusion matrices."""
     from . import figures  # matplotlib is slow to load
 
     known = DIEHL_COOK.get(config.n_neurons)
@@ -69,7 +69,7 @@ def plot(config: Config, run: Run) -> None:
 
 
 def splits(config: Config) -> Splits:
-    """Training and test images as Poisson processes."""
+    """Return the training and test images as Poisson processes."""
     if not all(0.0 <= rate < math.inf for rate in (config.max_rate, config.boost)):
         raise ConfigError(
             f"max_rate and boost must be finite and not below 0, but are {config.max_rate} and {config.boost} Hz."

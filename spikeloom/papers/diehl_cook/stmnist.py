@@ -1,8 +1,8 @@
-"""Digits written on a tactile sensor of 10 x 10 taxels (ST-MNIST), learnt without a teacher.
+"""ST-MNIST: unsupervised learning of digits written on a tactile sensor of 10 x 10 taxels.
 
-Recordings go into a network of Diehl & Cook. The set has no official split: a share of each digit (`--test-share`),
-drawn with a fixed seed (`--split-seed`), is the test set. It cannot be fetched by a command: put its files where
-`spikeloom data` says.
+Recordings are the input of a Diehl & Cook network. The data set has no official split: a fraction of the recordings of
+each digit (`--test-share`), drawn with a fixed seed (`--split-seed`), is the test set. It cannot be downloaded by a
+command: put its files where `spikeloom data` says.
 
 Source: See et al., ST-MNIST - the spiking tactile MNIST neuromorphic dataset, arXiv:2005.04319, 2020.
 """
@@ -22,25 +22,26 @@ from .options import THESIS, Options, Splits, from_trains, hold_out, tell
 @dataclass(frozen=True)
 class Config(Options):
     made_up: bool = False
-    """Read a few made-up recordings in the format of the data set instead."""
+    """Use a few made-up recordings in the format of the data set instead, to try the task without a download."""
     polarity: Literal["on", "off", "both", "merge"] = "on"
-    """Events that count: pressure that grows, falls, both as inputs of their own, or both alike."""
+    """Events to use: on, rising pressure; off, falling pressure; both, one input per taxel and polarity; merge, both
+    polarities in one input."""
     order: Literal["rows", "columns"] = "rows"
-    """columns: x and y of a taxel change places, as in the network for N-MNIST."""
+    """Order of the taxels; columns: x and y are exchanged, as in Lopez Gordillo's network."""
     test_share: float = 0.2
-    """Share of the recordings of every digit that is the test set."""
+    """Fraction of the recordings of every digit in the test set."""
     split_seed: int = 0
-    """Draws the test set; --seed does not."""
+    """Seed of the test split; independent of --seed."""
     most_on: int = 0
-    """Leave taxels out that have more ON events, as the network for N-MNIST did with 40; 0: none."""
+    """Leave out taxels with more ON events than this, as Lopez Gordillo did with 40; 0: no limit."""
     counts: bool = False
-    """Several events of a taxel in a step count as several."""
+    """Count every event of a taxel within a step; otherwise several count as one."""
     n_neurons: int = 100
-    """Excitatory neurons."""
+    """Number of excitatory neurons."""
     t0: float = 0.0
-    """Start of a presentation in the recording [ms]; earlier events are left out."""
+    """Start of the presentation within the recording [ms]; earlier events are left out."""
     pattern_time: float = 2000.0
-    """Length of a presentation [ms]; later events are left out."""
+    """Duration of a presentation [ms]; later events are left out."""
 
 
 START = Config(total=0.3, gain=4.0, growth=1.3, epochs=5)
@@ -53,36 +54,36 @@ PUBLISHED: Mapping[str, Any] = {}
 
 
 def train(config: Config, run: Run) -> None:
-    """Show the training recordings."""
+    """Train on the training recordings."""
     training.train(config, run, splits(config))
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy on test recordings, neurons named by training recordings."""
+    """Return the test accuracy, with labels assigned by training recordings."""
     return readout.evaluate(config, run, splits(config))
 
 
 def plot(config: Config, run: Run) -> None:
-    """Receptive fields, names, accuracy, spikes, test recordings in detail, confusions."""
+    """Plot receptive fields, labels, accuracy, spikes, test recordings in detail, confusion matrices."""
     from . import figures  # matplotlib is slow to load
 
     figures.draw(config, run, splits(config), {})
 
 
 def splits(config: Config) -> Splits:
-    """Training and test recordings."""
-    chosen = stmnist.Options(
+    """Load the training and test recordings."""
+    options = stmnist.Options(
         config.polarity, config.order, config.most_on or None, config.t0, config.pattern_time, config.test_share,
         config.split_seed,
     )  # fmt: skip
     data = list[Any]()
     if config.made_up:
-        with tempfile.TemporaryDirectory() as place:
-            stmnist.write_example(Path(place))
-            trains = [stmnist.load(split, chosen, here=Path(place)) for split in ("train", "test")]
+        with tempfile.TemporaryDirectory() as folder:
+            stmnist.write_example(Path(folder))
+            trains = [stmnist.load(split, options, here=Path(folder)) for split in ("train", "test")]
     else:
-        trains = [stmnist.load(split, chosen, tell) for split in ("train", "test")]
-        data = [*stmnist.describe("train", chosen), *stmnist.describe("test", chosen)]
+        trains = [stmnist.load(split, options, tell) for split in ("train", "test")]
+        data = [*stmnist.describe("train", options), *stmnist.describe("test", options)]
     sources = [from_trains(one, config.counts, config) for one in trains]
     shape = (2, 10, 10) if config.polarity == "both" else (10, 10)
     return hold_out(config, Splits(sources[0], sources[1], shape, trains[0].classes, data))

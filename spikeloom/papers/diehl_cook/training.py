@@ -1,4 +1,4 @@
-"""Training a Diehl & Cook network: samples one after the other, homeostasis, names of the neurons."""
+"""Training loop of the Diehl & Cook network: presentation of samples, and label assignment after each interval."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ from .votes import VOTES, accuracy
 
 
 def train(options: Options, run: Run, splits: Splits) -> None:
-    """Show all training samples, an interval an update."""
+    """Train on all training samples; an interval is an update of `fit`."""
     if run.world > 1:
         raise ConfigError(
             "This task learns from one sample after the other, in one process. Use --seeds for several runs."
@@ -52,7 +52,7 @@ def train(options: Options, run: Run, splits: Splits) -> None:
         left = 1.0 - (1.0 - options.lr_end) * finished * each / total
         net.rule = replace(rule, lr=left * rule.lr, lr_pre=left * rule.lr_pre)
         state = net.initial_state(net.weight.new_zeros(batches.batch, source.size))
-        labels, counts, shown, now = list[Tensor](), list[Tensor](), 0, -1
+        parts, counts, shown, now = list[Tensor](), list[Tensor](), 0, -1
         for number in range(finished * each, min((finished + 1) * each, total)):
             done = number / max(total - 1, 1)
             if level(options, done) != now:
@@ -61,22 +61,22 @@ def train(options: Options, run: Run, splits: Splits) -> None:
             samples = used[batches.next()]
             rows = torch.arange(len(samples), device=net.weight.device)
             part = state if len(samples) == len(state.spikes) else chosen(state, rows)
-            found = present_(net, part, encoder(source, samples, run.generator("input")), repeats)
+            presented = present_(net, part, encoder(source, samples, run.generator("input")), repeats)
             put_back_(state, part, rows)
-            shown += len(samples) + found.repeats
-            labels.append(source.labels[samples])
-            counts.append(found.counts)
+            shown += len(samples) + presented.repeats
+            parts.append(source.labels[samples])
+            counts.append(presented.counts)
         net.consolidate(state)
-        told, spikes = torch.cat(labels), torch.cat(counts)
+        labels, spikes = torch.cat(parts), torch.cat(counts)
         firing.keep(finished, "training", [of_counts("excitatory", spikes.sum(0), len(spikes) * steps(options))])
         named = known.assignment()
-        values = {f"accuracy_{name}": accuracy(vote(spikes, named).predictions, told) for name, vote in VOTES.items()}
-        known.add(spikes, told, options.alpha)
+        values = {f"accuracy_{name}": accuracy(vote(spikes, named).predictions, labels) for name, vote in VOTES.items()}
+        known.add(spikes, labels, options.alpha)
         if options.plot or (options.live and (finished + 1) % options.live == 0):
             live(run, net, splits.shape, known)
         return {
             "samples": float(known.presented), **values, "spikes_per_sample": float(spikes.sum(1).mean()),
-            "repeats_per_sample": shown / len(told) - 1, "silent_samples": float((spikes.sum(1) == 0).float().mean()),
+            "repeats_per_sample": shown / len(labels) - 1, "silent_samples": float((spikes.sum(1) == 0).float().mean()),
             "homeostasis": float(net.neurons.homeostasis.mean()), "largest_weight": float(net.weight.max()),
         }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What an unsupervised spiking layer says: each neuron gets the label it answers to most, and then neurons vote.
+"""Voting readouts of an unsupervised spiking layer: each neuron is assigned the class for which it spikes most.
 
     rate[j, k] = alpha rate[j, k] + mean over the samples m of class k of counts[m, j],   for every class that occurs
     proportion[j, k] = rate[j, k] / sum over k of rate[j, k],   0 / 0 = 0
@@ -8,8 +8,9 @@
     proportion     score[m, k] = mean over the neurons j with label k of proportion[j, k] counts[m, j]
     soft vote      score[m, k] = sum over all neurons j of proportion[j, k] counts[m, j]
 
-The highest score wins, the lowest class of several. A neuron without a label never votes; a sample in which no neuron
-votes abstains: its prediction is -1, which is an error. Labels are used here alone, never by the rule that learns.
+The class with the highest score is predicted, the lowest one of several. A neuron without a label never votes; a sample
+in which no neuron votes has prediction -1 (it abstains), which counts as an error. Labels are used only here, never by
+the learning rule.
 Source: Diehl and Cook, 2015 (all activity); Hazan et al., 2018 (proportion); the soft vote is ours.
 """
 
@@ -23,13 +24,13 @@ from torch.nn.functional import one_hot
 from ...errors import ConfigError, ShapeError
 
 TIE = 1e-9
-"""Relative difference below which scores are equal: sums may then come in any order, and neurons too."""
+"""Relative difference below which scores count as equal, so that the order of sums does not matter."""
 BLOCK = 4096
-"""Samples that are turned into float64 at a time."""
+"""Number of samples converted to float64 at a time."""
 
 
 class Assignment(NamedTuple):
-    """What neurons answer to, in float64; `assign` makes it."""
+    """Class rates and labels of neurons, in float64, as returned by `assign`."""
 
     rates: Tensor  # [n, K], spikes per sample
     proportions: Tensor  # [n, K]
@@ -37,7 +38,7 @@ class Assignment(NamedTuple):
 
 
 class Vote(NamedTuple):
-    """What a layer says about samples."""
+    """Predictions and scores of a vote."""
 
     predictions: Tensor  # [M], -1 for samples that abstain
     scores: Tensor  # [M, K], in float64
@@ -46,15 +47,15 @@ class Vote(NamedTuple):
 def assign(
     counts: Tensor, labels: Tensor, classes: int, before: Assignment | None = None, alpha: float = 1.0
 ) -> Assignment:
-    """Give each neuron the class for which it spikes most.
+    """Assign to each neuron the class for which it spikes most.
 
-    Shapes: counts [M, n], labels [M]; without samples and `before`, no neuron has a label.
+    Shapes: counts [M, n], labels [M]. Without samples and `before`, no neuron has a label.
     Units: spikes per sample.
 
     Args:
         classes: K, at least 2.
-        before: what was known before these samples.
-        alpha: how much of the earlier rates stays, 0 to 1. A class without samples keeps its rates as they are.
+        before: assignment of earlier samples.
+        alpha: weight of the earlier rates, 0 to 1. The rates of a class without samples do not change.
 
     Raises:
         ConfigError: fewer than two classes, a label outside 0..K-1, a count below zero, alpha outside 0..1.
@@ -89,7 +90,7 @@ def assign(
 
 
 def all_activity(counts: Tensor, assignment: Assignment) -> Vote:
-    """The class whose neurons spike most on average.
+    """Predict the class whose neurons spike most on average.
 
     Shapes: counts [M, n] -> predictions [M], scores [M, K].
 
@@ -105,7 +106,7 @@ def all_activity(counts: Tensor, assignment: Assignment) -> Vote:
 
 
 def proportion(counts: Tensor, assignment: Assignment) -> Vote:
-    """As all_activity, but neurons that answer to several classes count less.
+    """Predict like `all_activity`, but with less weight on neurons that spike for several classes.
 
     Shapes: counts [M, n] -> predictions [M], scores [M, K].
 
@@ -117,7 +118,7 @@ def proportion(counts: Tensor, assignment: Assignment) -> Vote:
 
 
 def soft_vote(counts: Tensor, assignment: Assignment) -> Vote:
-    """Every neuron votes for every class in proportion: no labels of neurons, no division by their number.
+    """Predict with votes of every neuron for every class in proportion, without labels or division by their number.
 
     Shapes: counts [M, n] -> predictions [M], scores [M, K].
 
@@ -131,11 +132,11 @@ def soft_vote(counts: Tensor, assignment: Assignment) -> Vote:
 VOTES: Mapping[str, Callable[[Tensor, Assignment], Vote]] = {
     "all": all_activity, "proportion": proportion, "soft": soft_vote
 }  # fmt: skip
-"""The votes that need nothing but counts and an assignment, by the names they have in tables and figures."""
+"""Votes that only need counts and an assignment, by their names in tables and figures."""
 
 
 def accuracy(predictions: Tensor, labels: Tensor) -> float:
-    """The share of samples that are right, 0 to 1; those that abstain are wrong.
+    """Return the accuracy, 0 to 1; samples that abstain count as wrong.
 
     Shapes: predictions [M], labels [M].
 
@@ -150,7 +151,7 @@ def accuracy(predictions: Tensor, labels: Tensor) -> float:
 
 
 def confusion(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How often each class is taken for each; the last column counts the samples that abstain.
+    """Return the confusion matrix, [label, prediction]; the last column counts the samples that abstain.
 
     Shapes: predictions [M] in -1..K-1, labels [M] -> [K, K + 1].
 
@@ -165,7 +166,7 @@ def confusion(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def labelled(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Draw the samples whose labels may be used: this share of every class, rounded, but at least one of each.
+    """Draw samples whose labels may be used: a fraction `share` of each class, rounded, but at least one of each.
 
     Shapes: labels [M] -> indices, in ascending order.
 
@@ -180,16 +181,16 @@ def labelled(labels: Tensor, share: float, generator: torch.Generator) -> Tensor
         raise ConfigError(f"labelled needs a share above 0 and at most 1, but got {share}. Pass 0.01 for one per cent.")
     check_labels("labelled", labels, len(labels))
     drawn = torch.randperm(len(labels), generator=generator, device=generator.device).to(labels.device)
-    drawn = drawn[labels[drawn].argsort(stable=True)]  # class after class, in random order within each
+    drawn = drawn[labels[drawn].argsort(stable=True)]  # sorted by class, in random order within each
     sizes = labels.long().bincount()
     quotas = (share * sizes).round().clamp(min=1)
-    found = labels.long()[drawn]
-    rank = torch.arange(len(labels), device=labels.device) - (sizes.cumsum(0) - sizes)[found]
-    return drawn[rank < quotas[found]].sort().values
+    sorted_labels = labels.long()[drawn]
+    rank = torch.arange(len(labels), device=labels.device) - (sizes.cumsum(0) - sizes)[sorted_labels]
+    return drawn[rank < quotas[sorted_labels]].sort().values
 
 
 def highest(scores: Tensor) -> Tensor:
-    """The lowest class of those with the highest score, -1 where no score is above zero; scores [*, K].
+    """Return the lowest class with the highest score, -1 if no score is above 0; scores [*, K].
 
     >>> highest(torch.tensor([[1.0, 3.0, 3.0], [0.0, 0.0, 0.0]])).tolist()
     [1, -1]
@@ -200,7 +201,7 @@ def highest(scores: Tensor) -> Tensor:
 
 
 def check_counts(owner: str, counts: Tensor, neurons: int | None = None) -> None:
-    """Raise unless these are numbers of spikes [M, n], of `neurons` if given."""
+    """Raise unless `counts` are spike counts [M, n], of `neurons` neurons if given."""
     if counts.dim() != 2 or counts.shape[1] == 0 or counts.is_complex():
         raise ShapeError(
             f"{owner} needs counts [M, n], spikes per sample and neuron, but got {counts.dtype} {list(counts.shape)}. "
@@ -218,7 +219,7 @@ def check_counts(owner: str, counts: Tensor, neurons: int | None = None) -> None
 def check_labels(
     owner: str, labels: Tensor, samples: int, classes: int | None = None, name: str = "labels", lowest: int = 0
 ) -> None:
-    """Raise unless these are `samples` whole numbers from `lowest` on, below `classes` if given."""
+    """Raise unless `labels` are `samples` integers, at least `lowest`, below `classes` if given."""
     if classes is not None and (not isinstance(classes, int) or classes < 2):
         raise ConfigError(f"{owner} needs at least 2 classes to choose from, but got {classes}.")
     whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
@@ -237,7 +238,7 @@ def check_labels(
 
 
 def _check_assignment(owner: str, assignment: Assignment) -> None:
-    """Raise ConfigError unless an assignment holds numbers, and labels of its classes."""
+    """Raise ConfigError unless an assignment is finite, with labels of its classes."""
     rates, proportions, labels = assignment
     if not bool(rates.isfinite().all() and proportions.isfinite().all()):
         raise ConfigError(f"{owner} got an assignment whose rates or proportions are not finite. Make it by assign.")
@@ -249,15 +250,15 @@ def _check_assignment(owner: str, assignment: Assignment) -> None:
 
 
 def _voters(assignment: Assignment) -> Tensor:
-    """[n, K]: 1 / number of neurons with label k where neuron j has it, else 0; an unlabelled neuron has zeros."""
+    """Return [n, K]: 1 / (neurons with label k) if neuron j has label k, else 0."""
     classes = torch.arange(assignment.rates.shape[1], device=assignment.labels.device)
     has = (assignment.labels[:, None] == classes).double()
     return has / has.sum(0).clamp(min=1)
 
 
 def _vote(owner: str, counts: Tensor, table: Tensor, assignment: Assignment) -> Vote:
-    """Add up the rows of a table [n, K] of votes, as often as neurons spike."""
+    """Return the vote with scores counts @ table, for a table [n, K] of votes per spike."""
     check_counts(owner, counts, len(assignment.labels))
     _check_assignment(owner, assignment)
-    scores = torch.cat([part.double() @ table.double() for part in torch.split(counts, BLOCK)])
+    scores = torch.cat([block.double() @ table.double() for block in torch.split(counts, BLOCK)])
     return Vote(highest(scores), scores)

@@ -75,12 +75,12 @@ def answers(
     path, first = next(iter(rate_neurons(model).items()))
     size = config.width * 26 * 26
     units = tuple(torch.randperm(size, generator=torch.Generator().manual_seed(0))[:SAMPLED].sort().values.tolist())
-    shown = present(model, brightness(images, config), steps, probes={"out": probe, "hidden": Probe(path, units=units)})
-    outputs = shown.probes["out"]
+    found = present(model, brightness(images, config), steps, probes={"out": probe, "hidden": Probe(path, units=units)})
+    outputs = found.probes["out"]
     if isinstance(model, Converted) and "regular" not in {neuron.partner for neuron in rate_neurons(model).values()}:
         outputs = outputs.cumsum(0) / torch.arange(1, steps + 1, device=outputs.device).view(-1, 1, 1)
     probabilities: Array = to_numpy(outputs.softmax(-1))
-    spikes = to_numpy(shown.probes["hidden"][:, 0] / torch.as_tensor(first.height))
+    spikes = to_numpy(found.probes["hidden"][:, 0] / torch.as_tensor(first.height))
     title = "The first layer sees a digit" + said
     figure = activity(to_numpy(images[0, 0]), spikes, probabilities[:, 0], title=title)
     run.figure(name, figure, "Spikes of neurons drawn at random from the first layer, and the answer.")
