@@ -1,11 +1,11 @@
-"""An agent with a Hebbian memory: what it sees is written and then read with, and what it recalls decides what it does.
+"""An agent with a Hebbian memory: it writes each observation, reads with it, and acts on the recalled values.
 
     observation o -> embedding -> LIF encoders (a constant current) -> HebbianWrite; HebbianRead, on the same spikes
-    f = spikes of the values read, in the last steps
+    f = spike counts of the values read, in the last steps
     action   logits = W tanh(W tanh(W f))        value  = W tanh(W tanh(W [o; f]))
 
-The state, from one observation to the next, is the memory, all neurons, their traces and the spikes under way; where a
-game begins it is zero again. As rates (ReLU for spikes, one step an observation) it is the memory alone.
+The state between observations holds the memory, all neurons, their traces and the delayed spikes; it is reset to zero
+at the start of a game. With rates (ReLU for spikes, one step per observation), it is the memory alone.
 Source: Limbacher, Özdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
 Hebbian plasticity, 2022 (arXiv:2205.11276).
 """
@@ -29,14 +29,14 @@ Core = Literal["spiking", "relu", "reactive"]
 
 
 class Choice(NamedTuple):
-    """What an agent makes of what it sees."""
+    """Output of an `Agent`: logits of the actions and expected return."""
 
     logits: Tensor  # [T, B, actions]
     value: Tensor  # [T, B], expected return
 
 
 class RecallState(NamedTuple):
-    """What moves in a `SpikingRecall`; the batch is the first dimension of all parts."""
+    """State of a `SpikingRecall`; the batch is the first dimension of all tensors."""
 
     encoder: LIFState
     write: WriteState
@@ -46,13 +46,13 @@ class RecallState(NamedTuple):
 
 
 class RateState(NamedTuple):
-    """What moves in a `RateRecall`."""
+    """State of a `RateRecall`."""
 
     memory: Tensor  # [B, M, M], values by keys
 
 
 class Inside(NamedTuple):
-    """Spikes during an observation, [T, B, N]; of write and read the keys first."""
+    """Spikes during an observation, [T, B, N]; in `written` and `read`, keys come first."""
 
     encoder: Tensor
     written: Tensor
@@ -60,22 +60,22 @@ class Inside(NamedTuple):
 
     @property
     def layers(self) -> dict[str, Tensor]:
-        """By population."""
-        found = {"encoder": self.encoder}
+        """Spikes by population."""
+        by_population = {"encoder": self.encoder}
         for name, spikes in (("write", self.written), ("read", self.read)):
-            found[f"{name} keys"], found[f"{name} values"] = spikes.chunk(2, -1)
-        return found
+            by_population[f"{name} keys"], by_population[f"{name} values"] = spikes.chunk(2, -1)
+        return by_population
 
 
 def afresh(state: State, begins: Tensor) -> State:
-    """The state with zeros where a game begins, [B]; the batch is the first dimension of all parts."""
+    """Reset the state to zero where a game begins, [B]; the batch is the first dimension of all tensors."""
     if not bool(begins.any()):
         return state
     return map_state(lambda part: part.masked_fill(begins.view(-1, *[1] * (part.dim() - 1)), 0.0), state)
 
 
 def check_batch(owner: str, state: State, x: Tensor) -> None:
-    """Raise ShapeError unless all tensors of a state are of the samples of a slice [B, *N]."""
+    """Raise ShapeError unless all tensors of a state have the batch size of a slice [B, *N]."""
     for part in state:
         if isinstance(part, tuple):
             check_batch(owner, part, x)
@@ -88,23 +88,23 @@ def check_batch(owner: str, state: State, x: Tensor) -> None:
 
 
 class SpikingRecall(Stateful):
-    """Writes an observation into a memory, then reads it with the same spikes.
+    """Core that writes an observation into a Hebbian memory and reads the memory with the same spikes.
 
-    Shapes: xs [T, B, n_in + 1] -> [T, B, size]. The last input is 1 where a game begins: all is forgotten then.
+    Shapes: xs [T, B, n_in + 1] -> [T, B, size]. The last input is 1 at the start of a game, which resets the state.
 
     Args:
-        n_in: numbers of an observation.
-        embedding: currents it becomes, and as many LIF encoders.
-        size: M, keys and values.
-        neuron: LIF of all layers; it is not learned.
-        rule: of the memory.
-        steps: of an observation.
-        window: last steps whose value spikes count.
-        delay: of the feedback, in steps.
+        n_in: size of an observation.
+        embedding: number of currents of an observation, and of LIF encoders.
+        size: M, number of keys and of values.
+        neuron: LIF neuron of all layers; it has no learned parameters.
+        rule: Hebbian rule of the memory.
+        steps: steps per observation.
+        window: number of last steps in which value spikes are counted.
+        delay: delay of the feedback, in steps.
         recall: see `HebbianWrite`.
         input_gain: factor of the currents.
-        aligned: writing and reading start with the same keys, and without feedback.
-        generator: draws the weights.
+        aligned: equal initial key weights for writing and reading, without feedback.
+        generator: source of the weights.
 
     Raises:
         ConfigError: a number is not positive, or the window is longer than an observation.
@@ -135,7 +135,7 @@ class SpikingRecall(Stateful):
                 self.read.weight[:, embedding:] = 0.0
 
     def initial_state(self, x: Tensor) -> RecallState:
-        """Nothing seen yet."""
+        """Return the state before the first observation."""
         silent = x.new_zeros(len(x), len(self.embedding))
         write = self.write.initial_state(silent)
         read = self.read.begin(write.memory)
@@ -149,11 +149,11 @@ class SpikingRecall(Stateful):
         return {"steps": self.steps, "window": self.window, "input_gain": self.input_gain}
 
     def recalled(self, inside: Inside) -> Tensor:
-        """Value spikes of the window, [B, size]."""
+        """Count the value spikes of the window, [B, size]."""
         return counts(inside.read[..., self.size :], self.window)
 
     def look(self, x: Tensor, state: RecallState) -> tuple[Inside, RecallState]:
-        """As `step`, but all spikes."""
+        """Run `step`, but return all spikes."""
         check_sequence("SpikingRecall", x.unsqueeze(0), self.n_in + 1)
         check_like("SpikingRecall", "embedding", self.embedding, tuple(self.embedding.shape), x)
         check_state("SpikingRecall", state, RecallState)
@@ -170,15 +170,15 @@ class SpikingRecall(Stateful):
 
 
 class RateRecall(Stateful):
-    """The same as rates: k = relu(W_k e), v = relu(W_v e) of e = relu(W_e o) are bound, then W relu(W_r e) is recalled.
+    """Rate version of `SpikingRecall`: store k = relu(W_k e), v = relu(W_v e), e = relu(W_e o); recall W relu(W_r e).
 
-    On the CPU all observations of a sequence are one loop.
+    On the CPU, all observations of a sequence are processed in one compiled loop.
 
-    Shapes: xs [T, B, n_in + 1] -> [T, B, size]. The last input is 1 where a game begins: all is forgotten then.
+    Shapes: xs [T, B, n_in + 1] -> [T, B, size]. The last input is 1 at the start of a game, which resets the state.
 
     Args:
-        n_in, embedding, size, aligned, generator: as in `SpikingRecall`.
-        rule: of the memory, with tau_trace 0.
+        n_in, embedding, size, aligned, generator: see `SpikingRecall`.
+        rule: Hebbian rule of the memory, with tau_trace 0.
 
     Raises:
         ConfigError: the rule has traces, or a number is not positive.
@@ -206,7 +206,7 @@ class RateRecall(Stateful):
                 self.read.copy_(self.write[:size])
 
     def initial_state(self, x: Tensor) -> RateState:
-        """An empty memory, in rows of one key as the loop leaves it."""
+        """Return an empty memory, with the memory layout of the loop: contiguous by key."""
         return RateState(x.new_zeros(len(x), self.size, self.size).transpose(1, 2))
 
     def _check(self, x: Tensor, state: RateState) -> None:
@@ -235,13 +235,13 @@ class RateRecall(Stateful):
         return out, RateState(memory)
 
     def _rates(self, xs: Tensor) -> Tensor:
-        """Keys, values and queries side by side."""
+        """Return keys, values and queries, concatenated."""
         seen = torch.relu(xs[..., :-1].flatten(0, -2) @ self.embedding.T)
         return torch.relu(seen @ torch.cat([self.write, self.read]).T).view(*xs.shape[:-1], 3 * self.size)
 
 
 class Reactive(Stateful):
-    """No memory: relu(W o) is all there is, of the last observation.
+    """Core without memory: relu(W o) of the current observation.
 
     Shapes: xs [T, B, n_in + 1] -> [T, B, size]; the last input is ignored.
 
@@ -256,7 +256,7 @@ class Reactive(Stateful):
         self.embedding = nn.Parameter(xavier_(torch.empty(size, n_in), generator))
 
     def initial_state(self, x: Tensor) -> tuple[()]:
-        """None."""
+        """Return the empty state."""
         return ()
 
     def step(self, x: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
@@ -268,17 +268,17 @@ class Reactive(Stateful):
 
 
 class Agent(Stateful):
-    """A core that remembers, an actor that reads it, and a critic that also sees the observation.
+    """Agent with a core, an actor that receives its output, and a critic that also receives the observation.
 
     Shapes: xs [T, B, n_in + 1] -> Choice of [T, B, actions] and [T, B].
 
     Args:
         core: `SpikingRecall`, `RateRecall` or `Reactive`.
-        n_in: numbers of an observation.
-        features: of the core.
-        actions: there are.
+        n_in: size of an observation.
+        features: output size of the core.
+        actions: number of actions.
         hidden: neurons of each hidden layer of actor and critic.
-        generator: draws the weights: orthogonal, times sqrt(2), of the logits times 0.01, no biases.
+        generator: source of the weights: orthogonal with gain sqrt(2), 0.01 for the logits; biases are 0.
 
     Raises:
         ConfigError: a number is not positive.
@@ -300,7 +300,7 @@ class Agent(Stateful):
         self.critic = _perceptron((n_in + features, hidden, hidden, 1), 2**0.5, generator)
 
     def initial_state(self, x: Tensor) -> Any:
-        """That of the core."""
+        """Return the initial state of the core."""
         return self.core.initial_state(x)
 
     def step(self, x: Tensor, state: Any) -> tuple[Choice, Any]:
@@ -312,14 +312,14 @@ class Agent(Stateful):
         return self.choose(xs, recalled), state
 
     def choose(self, seen: Tensor, recalled: Tensor) -> Choice:
-        """From what is seen and what is recalled."""
+        """Return logits and value for observations and the output of the core."""
         shape, recalled = seen.shape[:-1], recalled.flatten(0, -2)
         value = self.critic(torch.cat([seen[..., :-1].flatten(0, -2), recalled], -1))
         return Choice(self.actor(recalled).view(*shape, -1), value.view(shape))
 
 
 def _perceptron(sizes: tuple[int, ...], last_gain: float, generator: torch.Generator | None) -> nn.Sequential:
-    """Layers of these sizes with tanh between them."""
+    """Return linear layers of these sizes with tanh in between."""
     layers: list[nn.Module] = []
     for number, (before, after) in enumerate(pairwise(sizes), 2):
         layer, last = nn.Linear(before, after), number == len(sizes)

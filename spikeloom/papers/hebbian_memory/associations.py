@@ -1,11 +1,11 @@
-"""Associations: store random vectors with labels, then say the label of one of them.
+"""Associations: store random vectors with labels, then recall the label of one of them.
 
-A network stores the pairs one after the other, in a Hebbian memory or in what else its `model` has, and is asked with
-one of the vectors. Samples are never repeated, so the accuracy of an update is that of unseen samples, unless `stored`
-says how many are shown again and again.
+The network receives the pairs one by one and stores them in a Hebbian memory, or in the state of another `model`. The
+query is one of the vectors. Samples are not repeated, so the training accuracy is that of unseen samples, unless a
+fixed training set is used (`stored`).
 
 Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
-Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not known to us: none stands beside ours.
+Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not known to us, so there is no comparison.
 """
 
 from collections.abc import Mapping
@@ -45,88 +45,88 @@ TEST_BATCH = 100
 @dataclass(frozen=True)
 class Config:
     model: Kind = "spiking"
-    """spiking; relu: the same as rates; frozen: the memory stays at zero; recurrent: LIF neurons that hear one another;
-    lstm."""
+    """Network: spiking, with a Hebbian memory; relu, its rate version; frozen, with a memory that stays at zero;
+    recurrent, recurrent LIF neurons; lstm."""
     length: int = 10
-    """Items of a sample."""
+    """Number of items (vector and label) of a sample."""
     classes: int = 10
-    """Labels there are."""
+    """Number of different labels."""
     features: int = 10
-    """Numbers in a vector."""
+    """Dimension of the vectors."""
     centred: bool = False
-    """Vectors are shown from -1 to 1 instead of from 0 to 1."""
+    """Scale the vectors from [0, 1] to [-1, 1]."""
     data_seed: int = -1
-    """Seed of the samples alone, -1: that of the run. With it, runs of several seeds share samples, not weights."""
+    """Seed of the samples, so that runs with different seeds share them; -1: the seed of the run."""
     test_lengths: str = ""
-    """Lengths to test besides, for example 1,2,5: up to the number of classes."""
+    """Additional sample lengths to test, for example 1,2,5; at most the number of classes."""
     item_ms: float = 100.0
-    """Time of an item, and of the query [ms]."""
+    """Duration of an item, and of the query [ms]."""
     window: float = 30.0
-    """Last part of the query in which value spikes count [ms]."""
+    """Final part of the query in which value spikes are counted [ms]."""
     embedding: int = 80
-    """Currents that a vector becomes, and a label."""
+    """Embedding dimension of a vector, and of a label."""
     memory_size: int = 100
-    """Key neurons, and as many value neurons."""
+    """Size of the memory: number of key neurons, and of value neurons."""
     input_gain: float = 80.0
-    """Factor of the currents into the encoders."""
+    """Factor of the input currents of the encoders."""
     initial: Literal["paper", "aligned"] = "paper"
-    """aligned: writing and reading start with the same keys."""
+    """Initial weights: paper, independent; aligned, equal key weights for writing and reading."""
     readout_scale: float = 1.0
-    """Factor of the weights of the readout at the start."""
+    """Factor of the initial weights of the readout."""
     w_max: float = 1.0
-    """Soft bound of the memory."""
+    """Soft upper bound of the memory weights."""
     potentiation: float = 0.3
-    """Learning rate of the memory."""
+    """Learning rate of the Hebbian potentiation of the memory weights."""
     depression: float = 0.3
-    """Rate at which a key forgets when it is used."""
+    """Rate of the depression of the memory weights of active keys."""
     recall: float = 0.2
-    """How strongly what a key already means drives the values while writing."""
+    """Strength of the current from the memory to the value neurons while writing."""
     delay: float = 1.0
-    """From a value spike to its effect on keys while reading [ms]."""
+    """Delay of the feedback from value neurons to key neurons while reading [ms]."""
     threshold: float = 0.1
     """Firing threshold of all neurons."""
     tau_mem: float = 20.0
-    """Time constant of the membrane [ms]."""
+    """Membrane time constant [ms]."""
     tau_trace: float = 20.0
-    """Time constant of the traces [ms]."""
+    """Time constant of the spike traces of the Hebbian rule [ms]."""
     refractory: float = 3.0
-    """Refractory time [ms]."""
+    """Refractory period [ms]."""
     reset: Literal["subtract", "zero"] = "subtract"
-    """What a spike does to the voltage."""
+    """Reset after a spike: subtract the threshold from the voltage, or set it to zero."""
     gain: float = 1.0
-    """Dampening factor of the surrogate slope."""
+    """Dampening factor of the surrogate gradient."""
     dt: float = 1.0
     """Length of a step [ms]."""
     batch: int = 512
     """Samples per update."""
     updates: int = 4500
-    """Updates."""
+    """Number of optimiser updates."""
     stored: int = 0
-    """Training samples that are drawn once and shown again and again; 0: always new ones."""
+    """Size of a fixed training set, drawn once; 0: new samples in every update."""
     minutes: float = 0.0
-    """Stop after so much time of training; 0: never."""
+    """Time limit of training [min]; 0: none."""
     lr: float = 0.003
     """Initial learning rate of Adam."""
     lr_decay: float = 0.85
-    """Factor of the learning rate."""
+    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 360
-    """Updates between two decays."""
+    """Updates between two decays of the learning rate."""
     clip: float = 40.0
-    """Largest norm of the gradient; 0: any."""
+    """Gradient clipping: largest norm of the gradient; 0: no clipping."""
     rate_cost: float = 1e-5
-    """Coefficient of the squared distance of firing rates [Hz] from target_rate."""
+    """Coefficient of the rate regularisation: squared distance of firing rates [Hz] from target_rate."""
     target_rate: float = 0.0
-    """Rate towards which all populations are regularised [Hz]."""
+    """Target firing rate of the rate regularisation [Hz]."""
     rate_cost_after: int = 18
-    """Updates without that cost."""
+    """Number of initial updates without the rate regularisation."""
     validation_samples: int = 1000
-    """Samples of the validation, the same every time."""
+    """Number of validation samples, the same in every validation."""
     validate_every: int = 100
     """Updates between two validations."""
     select: Literal["best", "last"] = "best"
-    """Weights to test: of the best validation, or the last."""
+    """Weights to test: those with the best validation result, or the last ones."""
     test_samples: int = 2000
-    """Samples of the test, for each length."""
+    """Number of test samples for each length."""
     checkpoint_every: int = 100
     """Updates between two checkpoints."""
 
@@ -167,7 +167,7 @@ NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "memory at zero": ("paper_5", {"model": "frozen", "updates": 40}),
 }
 SHORTER = {"LSTM": {"updates": 1000}}
-"""Of the table of learning rates, which a quarter of the updates tells apart."""
+"""Changed options in the table of learning rates, where a quarter of the updates suffices."""
 LENGTHS, RATES_TRIED = (1, 2, 3, 5, 8, 12, 20), (0.001, 0.003, 0.01)
 TABLES = {
     "lengths": Table(
@@ -192,7 +192,7 @@ TABLES = {
 
 
 def train(config: Config, run: Run) -> None:
-    """Train on fresh samples."""
+    """Train on new samples, or on a fixed training set (`stored`)."""
     check(config)
     model = network(config, run)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
@@ -207,17 +207,17 @@ def train(config: Config, run: Run) -> None:
         lr = config.lr * config.lr_decay ** (finished // config.lr_decay_every)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        shown = samples(config, drawn, config.length, config.batch)
+        batch = samples(config, drawn, config.length, config.batch)
         if stored is not None:
-            chosen = torch.randint(config.stored, (config.batch,), generator=of_data(config, run, "batches"))
-            shown = Associations(
-                *(part[..., chosen, :] if part.dtype.is_floating_point else part[..., chosen] for part in stored)
+            rows = torch.randint(config.stored, (config.batch,), generator=of_data(config, run, "batches"))
+            batch = Associations(
+                *(tensor[..., rows, :] if tensor.dtype.is_floating_point else tensor[..., rows] for tensor in stored)
             )
-        found = answer(config, model, shown, run.device)
-        loss = cross_entropy(found.logits, shown.target.to(run.device))
-        values = {"loss": loss.item(), "accuracy": share(found.logits, shown.target), "lr": lr}
+        found = answer(config, model, batch, run.device)
+        loss = cross_entropy(found.logits, batch.target.to(run.device))
+        values = {"loss": loss.item(), "accuracy": share(found.logits, batch.target), "lr": lr}
         if config.rate_cost and config.model in SPIKING and finished >= config.rate_cost_after:
-            loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in found.layers.values())
+            loss = loss + config.rate_cost * sum(squared_rates(config, tensor) for tensor in found.layers.values())
         descend(loss, optimizer, model, config.clip)
         silent.look(run, found, finished)
         return values | rates(config, found)
@@ -242,36 +242,36 @@ def train(config: Config, run: Run) -> None:
 
 @torch.no_grad()
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy on fresh samples, of the length of training and of test_lengths."""
+    """Return the accuracy on new samples, with the length of training and with test_lengths."""
     check(config)
     model = network(config, run)
     update = run.load_best(model=model)
     values = {}
     for length in dict.fromkeys([config.length, *lengths(config)]):
         draws = of_data(config, run, f"test {length}", shared=True)
-        right = accuracy(config, model, samples(config, draws, length, config.test_samples), run)
-        values["accuracy" if length == config.length else f"accuracy_{length}_items"] = right
+        value = accuracy(config, model, samples(config, draws, length, config.test_samples), run)
+        values["accuracy" if length == config.length else f"accuracy_{length}_items"] = value
     values |= {"chance": 1.0 / config.classes, "update": float(update), "test_samples": float(config.test_samples)}
-    values["parameters"] = float(sum(part.numel() for part in model.parameters()))
-    shown = samples(config, of_data(config, run, "activity", shared=True), config.length, TEST_BATCH)
-    found = answer(config, model, shown, run.device)
-    run.write_json("activity.json", activity(config, found))
-    return values | rates(config, found)
+    values["parameters"] = float(sum(parameter.numel() for parameter in model.parameters()))
+    batch = samples(config, of_data(config, run, "activity", shared=True), config.length, TEST_BATCH)
+    outputs = answer(config, model, batch, run.device)
+    run.write_json("activity.json", activity(config, outputs))
+    return values | rates(config, outputs)
 
 
 @torch.no_grad()
 def plot(config: Config, run: Run) -> None:
-    """A sample in detail, the memory and its weights, accuracy by length, learning curves."""
+    """Plot a sample in detail, the memory and its weights, accuracy by length, learning curves."""
     from .figures import associations
 
     model = network(config, run)
     run.load_best(model=model)
-    shown = samples(config, of_data(config, run, "activity", shared=True), config.length, TEST_BATCH)
-    associations(config, run, shown, answer(config, model, shown, run.device), lengths(config))
+    batch = samples(config, of_data(config, run, "activity", shared=True), config.length, TEST_BATCH)
+    associations(config, run, batch, answer(config, model, batch, run.device), lengths(config))
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError where options contradict each other, or would be of no use."""
+    """Raise ConfigError if options contradict each other, are out of range, or have no effect."""
     check_positive(
         "associations", batch=config.batch, updates=config.updates, item_ms=config.item_ms, window=config.window,
         dt=config.dt, lr=config.lr, embedding=config.embedding, memory_size=config.memory_size,
@@ -290,7 +290,7 @@ def check(config: Config) -> None:
 
 
 def lengths(config: Config) -> list[int]:
-    """Other lengths to test."""
+    """Return the additional lengths to test."""
     try:
         return [int(word) for word in config.test_lengths.split(",") if word.strip()]
     except ValueError as error:
@@ -298,7 +298,7 @@ def lengths(config: Config) -> list[int]:
 
 
 def network(config: Config, run: Run) -> AssociationNetwork:
-    """The network of these options, its weights drawn from the run's generator."""
+    """Build the network of these options, with weights drawn from the run's generator."""
     draws, width = run.generator("weights", shared=True), config.memory_size
     n_in, n_query = 2 * config.embedding, config.embedding
     rule = rule_of(config, rates=config.model == "relu")
@@ -332,52 +332,52 @@ def network(config: Config, run: Run) -> AssociationNetwork:
 
 
 def samples(config: Config, generator: torch.Generator, length: int, count: int) -> Associations:
-    """Fresh samples."""
+    """Draw new samples."""
     return draw(count, length, config.classes, config.features, generator=generator)
 
 
 def answer(config: Config, model: AssociationNetwork, shown: Associations, device: torch.device) -> Recollection:
-    """What the network says."""
-    features, query = (2 * part - 1 if config.centred else part for part in (shown.features, shown.query))
-    found: Recollection = model(features.to(device), shown.labels.to(device), query.to(device))
-    return found
+    """Run the network on a batch."""
+    features, query = (2 * vectors - 1 if config.centred else vectors for vectors in (shown.features, shown.query))
+    outputs: Recollection = model(features.to(device), shown.labels.to(device), query.to(device))
+    return outputs
 
 
 def accuracy(config: Config, model: AssociationNetwork, shown: Associations, run: Run) -> float:
-    """Share of right labels; samples in batches, on which nothing depends."""
-    right = 0.0
+    """Return the accuracy on all samples; the result does not depend on the batch size."""
+    correct = 0.0
     for start in range(0, len(shown.target), TEST_BATCH):
-        part = slice(start, start + TEST_BATCH)
-        few = Associations(shown.features[:, part], shown.labels[:, part], shown.query[part], shown.target[part])
-        right += len(few.target) * share(answer(config, model, few, run.device).logits, few.target)
-    return right / len(shown.target)
+        rows = slice(start, start + TEST_BATCH)
+        batch = Associations(shown.features[:, rows], shown.labels[:, rows], shown.query[rows], shown.target[rows])
+        correct += len(batch.target) * share(answer(config, model, batch, run.device).logits, batch.target)
+    return correct / len(shown.target)
 
 
 def share(logits: Tensor, target: Tensor) -> float:
-    """Share of right labels."""
+    """Return the accuracy."""
     return float((logits.detach().argmax(-1).cpu() == target).float().mean())
 
 
 def activity(config: Config, found: Recollection) -> dict[str, Any]:
-    """activity.json: sizes, synapses and rates [Hz] of each population."""
+    """Return activity.json: sizes, synapses and rates [Hz] of each population."""
     size, n_in, n_query = config.memory_size, 2 * config.embedding, config.embedding
     encoders: dict[str, tuple[int, int, str | None]] = {
         "storage encoder": (n_in, 1, None), "recall encoder": (n_query, 1, None),
     }  # fmt: skip
     if config.model == "lstm":
-        heard: dict[str, tuple[int, int, str | None]] = {"LSTM": (size, 4 * (n_in + n_query + size), None)}
+        sources: dict[str, tuple[int, int, str | None]] = {"LSTM": (size, 4 * (n_in + n_query + size), None)}
     elif config.model == "recurrent":
         size *= 2
-        heard = encoders | {
+        sources = encoders | {
             "write population": (size, n_in, "rate_storage_encoder"),
             "read population": (size, n_query, "rate_recall_encoder"),
         }
     else:
-        heard = encoders | {
+        sources = encoders | {
             "write keys": (size, n_in, "rate_storage_encoder"), "write values": (size, n_in, "rate_storage_encoder"),
             "read keys": (size, n_query, "rate_recall_encoder"), "read values": (size, size, "rate_read_keys"),
         }  # fmt: skip
-    layers = populations(rates(config, found), heard)
+    layers = populations(rates(config, found), sources)
     if config.model == "recurrent":
         for layer in layers[2:]:
             layer |= {"synapses": layer["synapses"] + size**2, "recurrent_synapses": size**2}

@@ -1,13 +1,13 @@
 """bAbI: read a story of some sentences, then answer a question about it.
 
-Each of the tasks of bAbI (`qa`) trains a network of its own. A sentence is a constant input, the sum of the embeddings
-of its words with learned weights for their places; a Hebbian memory is written sentence by sentence and read with the
-question. A task counts as solved with an error of at most 5 %. `spikeloom table babi` trains all twenty.
+One network is trained per bAbI task (`qa`). A sentence is a constant input, the sum of its word embeddings with learned
+position weights; the sentences are written to a Hebbian memory one by one, and it is read with the question. A task
+counts as solved with an error of at most 5 %. `spikeloom table babi` trains all twenty.
 
 Data: Weston et al., Towards AI-complete question answering, 2015 (arXiv:1502.05698).
 Paper: Limbacher, Özdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
-Hebbian plasticity, 2022 (arXiv:2205.11276): a mean accuracy of 89.1 % over the tasks with 10,000 training questions, as
-a leaderboard says; the paper's own table is not known to us.
+Hebbian plasticity, 2022 (arXiv:2205.11276): a mean accuracy of 89.1 % over the tasks with 10,000 training questions,
+according to a leaderboard; the paper's own table is not known to us.
 """
 
 import tempfile
@@ -40,99 +40,99 @@ TEST_BATCH = 64
 SOLVED = 0.05
 """Largest error of a task that counts as solved."""
 GROUPS = 12
-"""Of lengths of stories, for which the accuracy is told."""
+"""Largest number of groups of story lengths for which the accuracy is reported."""
 
 
 @dataclass(frozen=True)
 class Config:
     qa: int = 1
-    """Number of the task, 1 to 20."""
+    """Number of the bAbI task, 1 to 20."""
     ten_k: bool = True
     """Train with the 10,000 questions of en-10k instead of the 1,000 of en."""
     questions: int = 0
-    """Use the first few training questions only; 0: all."""
+    """Number of training questions to use, the first of the file; 0: all."""
     made_up: bool = False
-    """Read a few made-up stories in the format of the data set instead."""
+    """Use a few made-up stories in the format of the data set instead, to try the task without a download."""
     model: Literal["spiking", "frozen"] = "spiking"
-    """frozen: the memory stays at zero."""
+    """Network: spiking, with a Hebbian memory; frozen, with a memory that stays at zero."""
     longest: int = 50
-    """Stories of more statements are left out of the training; never of validation and test. 0: none is."""
+    """Leave out training stories with more statements than this; not in validation and test. 0: no limit."""
     validation: float = 0.1
-    """Share of the stories of the training file that are set aside to choose the weights by."""
+    """Fraction of the training stories set aside for validation, between 0 and 1."""
     time_words: bool = False
-    """Every statement says how many statements ago it was."""
+    """Add a word to every statement that says how many statements ago it was."""
     mask_time_words: bool = True
-    """The weight of the place where time words stand is not learned."""
+    """Do not train the position weights of time words."""
     learn_positions: bool = True
-    """Learn how much a word counts in each place of a sentence."""
+    """Train the position weights, the factors of word embeddings by position in the sentence."""
     position_spread: float = 0.0
-    """Range around 1 from which these weights are drawn at the start: up to so much more or less."""
+    """Initial position weights are uniform in 1 +- this value."""
     item_ms: float = 100.0
-    """Time of a sentence, and of the question [ms]."""
+    """Duration of a sentence, and of the question [ms]."""
     window: float = 30.0
-    """Last part of the question in which value spikes count [ms]."""
+    """Final part of the question in which value spikes are counted [ms]."""
     embedding: int = 80
-    """Currents that a sentence becomes."""
+    """Embedding dimension of a sentence."""
     memory_size: int = 100
-    """Key neurons, and as many value neurons."""
+    """Size of the memory: number of key neurons, and of value neurons."""
     input_gain: float = 1.0
-    """Factor of the currents into the encoder."""
+    """Factor of the input currents of the encoder."""
     initial: Literal["paper", "aligned"] = "paper"
-    """aligned: writing and reading start with the same keys, and no feedback."""
+    """Initial weights: paper, independent; aligned, equal key weights for writing and reading, without feedback."""
     readout_scale: float = 1.0
-    """Factor of the weights of the readout at the start."""
+    """Factor of the initial weights of the readout."""
     w_max: float = 1.0
-    """Soft bound of the memory."""
+    """Soft upper bound of the memory weights."""
     potentiation: float = 0.3
-    """Learning rate of the memory."""
+    """Learning rate of the Hebbian potentiation of the memory weights."""
     depression: float = 0.3
-    """Rate at which a key forgets when it is used."""
+    """Rate of the depression of the memory weights of active keys."""
     recall: float = 0.2
-    """How strongly what a key already means drives the values while writing."""
+    """Strength of the current from the memory to the value neurons while writing."""
     delay: float = 30.0
-    """From a value spike to its effect on keys while reading [ms]."""
+    """Delay of the feedback from value neurons to key neurons while reading [ms]."""
     threshold: float = 0.1
     """Firing threshold of all neurons."""
     tau_mem: float = 20.0
-    """Time constant of the membrane [ms]."""
+    """Membrane time constant [ms]."""
     tau_trace: float = 20.0
-    """Time constant of the traces [ms]."""
+    """Time constant of the spike traces of the Hebbian rule [ms]."""
     refractory: float = 3.0
-    """Refractory time [ms]."""
+    """Refractory period [ms]."""
     reset: Literal["subtract", "zero"] = "subtract"
-    """What a spike does to the voltage."""
+    """Reset after a spike: subtract the threshold from the voltage, or set it to zero."""
     gain: float = 1.0
-    """Dampening factor of the surrogate slope."""
+    """Dampening factor of the surrogate gradient."""
     dt: float = 1.0
     """Length of a step [ms]."""
     batch: int = 256
     """Questions per update."""
     whole_stories: bool = False
-    """Draw stories with all their questions, as many as have `batch` questions on average; each is written once."""
+    """Draw batches of stories with all their questions, `batch` questions on average; each story is written once."""
     updates: int = 7200
-    """Updates."""
+    """Number of optimiser updates."""
     enough: float = 0.0
-    """Stop as soon as the validation accuracy reaches this; 0: never."""
+    """Stop when the validation accuracy reaches this value, 0 to 1; 0: never."""
     patience: int = 0
-    """Stop after so many validations without a better one; 0: never."""
+    """Stop after this many validations without an improvement; 0: never."""
     lr: float = 0.003
     """Initial learning rate of Adam."""
     lr_decay: float = 0.85
-    """Factor of the learning rate."""
+    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 720
-    """Updates between two decays."""
+    """Updates between two decays of the learning rate."""
     clip: float = 40.0
-    """Largest norm of the gradient; 0: any."""
+    """Gradient clipping: largest norm of the gradient; 0: no clipping."""
     rate_cost: float = 1e-5
-    """Coefficient of the squared distance of firing rates [Hz] from target_rate."""
+    """Coefficient of the rate regularisation: squared distance of firing rates [Hz] from target_rate."""
     target_rate: float = 0.0
-    """Rate towards which all populations are regularised [Hz]."""
+    """Target firing rate of the rate regularisation [Hz]."""
     rate_cost_after: int = 36
-    """Updates without that cost."""
+    """Number of initial updates without the rate regularisation."""
     validate_every: int = 36
     """Updates between two validations."""
     select: Literal["best", "last"] = "best"
-    """Weights to test: of the best validation, or the last."""
+    """Weights to test: those with the best validation result, or the last ones."""
     checkpoint_every: int = 100
     """Updates between two checkpoints."""
 
@@ -176,29 +176,29 @@ TABLES = {
 
 
 def train(config: Config, run: Run) -> None:
-    """Train on the questions of the training file, but for those that are set aside."""
+    """Train on the questions of the training file, without those set aside for validation."""
     check(config)
     files = read(config)
-    for found in files.data if run.rank == 0 and not config.made_up else []:
-        print(f"{found['file']}: {found['note']}", flush=True)
+    for outputs in files.data if run.rank == 0 and not config.made_up else []:
+        print(f"{outputs['file']}: {outputs['note']}", flush=True)
     known = vocabulary(config, run, files)
     training, validation = splits(config, run, known.encode(files.train, files.data[0]["file"]))
     model = network(config, run, known)
-    optimizer = torch.optim.Adam([part for part in model.parameters() if part.requires_grad], lr=config.lr)
+    optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=config.lr)
     batches = drawn(config, run, training)
     silent = Silence()
 
     def step(finished: int) -> dict[str, float]:
         lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
-        chosen = batches.next()
-        shown = training.batch(training.of(chosen) if config.whole_stories else chosen).to(run.device)
-        found = model(shown.statements, shown.lengths, shown.query, shown.first)
-        loss, values = losses(config, found, shown.target, config.rate_cost * (finished >= config.rate_cost_after))
+        indices = batches.next()
+        shown = training.batch(training.of(indices) if config.whole_stories else indices).to(run.device)
+        outputs = model(shown.statements, shown.lengths, shown.query, shown.first)
+        loss, values = losses(config, outputs, shown.target, config.rate_cost * (finished >= config.rate_cost_after))
         values["lr"] = lr
         descend(loss, optimizer, model, config.clip)
-        silent.look(run, found, finished)
-        return values | rates(config, found.layers)
+        silent.look(run, outputs, finished)
+        return values | rates(config, outputs.layers)
 
     def validate(finished: int) -> dict[str, float]:
         return {"validation_accuracy": accuracy(model, validation, run)}
@@ -221,7 +221,7 @@ def train(config: Config, run: Run) -> None:
 
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy on all test questions, however long the story."""
+    """Return the accuracy on all test questions, with stories of any length."""
     check(config)
     files = read(config)
     known = vocabulary(config, run, files)
@@ -251,7 +251,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
 @torch.no_grad()
 def plot(config: Config, run: Run) -> None:
-    """A test story in detail, the memory, weights of places, learning curves, accuracy by the length of the story."""
+    """Plot a test story in detail, the memory, position weights, learning curves, accuracy by story length."""
     from .figures import stories
 
     files = read(config)
@@ -271,7 +271,7 @@ def plot(config: Config, run: Run) -> None:
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError where options contradict each other, or would be of no use."""
+    """Raise ConfigError if options contradict each other, are out of range, or have no effect."""
     check_positive(
         "babi", batch=config.batch, updates=config.updates, item_ms=config.item_ms, window=config.window,
         dt=config.dt, embedding=config.embedding, memory_size=config.memory_size, input_gain=config.input_gain,
@@ -290,7 +290,7 @@ def check(config: Config) -> None:
 
 
 def read(config: Config) -> Files:
-    """The files of the task, or made-up ones."""
+    """Load the files of the task, or made-up ones."""
     if config.made_up:
         with tempfile.TemporaryDirectory() as place:
             babi.write_example(Path(place), (config.qa,))
@@ -301,7 +301,7 @@ def read(config: Config) -> Files:
 
 
 def vocabulary(config: Config, run: Run, files: Files) -> Vocabulary:
-    """The words of both files; those the run began with, if it did."""
+    """Return the vocabulary of both files, or that saved in the run folder."""
     path = run.folder / "vocabulary.json"
     known: Vocabulary | None = as_json.from_file(Vocabulary, path)
     if known is None:
@@ -311,10 +311,10 @@ def vocabulary(config: Config, run: Run, files: Files) -> Vocabulary:
 
 
 def splits(config: Config, run: Run, stories: Stories) -> tuple[Stories, Stories]:
-    """For training and for validation: whole stories, drawn once and for all. Long ones are not in training.
+    """Split whole stories into training and validation, the same in every call. Long ones are left out of training.
 
     Raises:
-        ConfigError: nothing is left.
+        ConfigError: all training stories are longer than `longest`.
     """
     draws = run.fresh().generator("split", shared=True)
     training, validation = babi.split(stories, config.validation, draws)
@@ -327,7 +327,7 @@ def splits(config: Config, run: Run, stories: Stories) -> tuple[Stories, Stories
 
 
 def drawn(config: Config, run: Run, training: Stories) -> Batches:
-    """What batches are drawn from: questions, or stories."""
+    """Return the sampler of batches, over questions or stories."""
     count, batch = len(training.target), config.batch
     if config.whole_stories:
         count = len(torch.unique(training.story))
@@ -336,7 +336,7 @@ def drawn(config: Config, run: Run, training: Stories) -> Batches:
 
 
 def finish(config: Config, validated: Sequence[float]) -> bool:
-    """Whether these validations are the last.
+    """Whether training ends after these validation accuracies.
 
     >>> finish(Config(patience=2), [0.1, 0.3, 0.3]), finish(Config(patience=2), [0.1, 0.3, 0.3, 0.2])
     (False, True)
@@ -349,7 +349,7 @@ def finish(config: Config, validated: Sequence[float]) -> bool:
 
 
 def network(config: Config, run: Run, known: Vocabulary) -> StoryNetwork:
-    """The network of these options, its weights drawn from the run's generator."""
+    """Build the network of these options, with weights drawn from the run's generator."""
     draws = run.generator("weights", shared=True)
     neuron = neuron_of(config)
     rule = rule_of(config)
@@ -371,79 +371,79 @@ def network(config: Config, run: Run, known: Vocabulary) -> StoryNetwork:
 
 @torch.no_grad()
 def said(model: StoryNetwork, stories: Stories, run: Run) -> tuple[Tensor, dict[str, Tensor]]:
-    """Which answers are right, and the activity of every population; questions of a story together."""
+    """Return whether each answer is correct, and the activity by population; a batch has all questions of a story."""
     order = stories.first.argsort(stable=True)
-    right, fired = torch.zeros(len(order), dtype=torch.bool), list[dict[str, Tensor]]()
-    for chosen in torch.split(order, TEST_BATCH):
-        shown = stories.batch(chosen).to(run.device)
-        found: Answers = model(shown.statements, shown.lengths, shown.query, shown.first)
-        right[chosen] = (found.logits.argmax(-1) == shown.target).cpu()
-        fired.append({name: part.mean(1) for name, part in found.layers.items()})
-    return right, {name: torch.cat([part[name] for part in fired]).unsqueeze(1) for name in fired[0]}
+    correct, fired = torch.zeros(len(order), dtype=torch.bool), list[dict[str, Tensor]]()
+    for indices in torch.split(order, TEST_BATCH):
+        batch = stories.batch(indices).to(run.device)
+        outputs: Answers = model(batch.statements, batch.lengths, batch.query, batch.first)
+        correct[indices] = (outputs.logits.argmax(-1) == batch.target).cpu()
+        fired.append({name: tensor.mean(1) for name, tensor in outputs.layers.items()})
+    return correct, {name: torch.cat([tensor[name] for tensor in fired]).unsqueeze(1) for name in fired[0]}
 
 
 def accuracy(model: StoryNetwork, stories: Stories, run: Run) -> float:
-    """Share of right answers."""
+    """Return the accuracy."""
     return float(said(model, stories, run)[0].double().mean())
 
 
 def losses(config: Config, found: Answers, target: Tensor, rate_cost: float) -> tuple[Tensor, dict[str, float]]:
-    """The loss of a batch with its cost of rates, and the loss and accuracy to be logged.
+    """Return the loss of a batch with rate regularisation, and the loss and accuracy for the log.
 
-    With several processes, their means are those of all questions, though some have more of them.
+    With several processes, the means over processes equal those over all questions, even if numbers differ.
     """
     here = len(target)
-    part = here / float(ranks.mean_of(torch.tensor(float(here))))
-    loss = part * cross_entropy(found.logits, target)
-    values = {"loss": loss.item(), "accuracy": part * metrics.accuracy(found.logits, target.cpu())}
+    weight = here / float(ranks.mean_of(torch.tensor(float(here))))
+    loss = weight * cross_entropy(found.logits, target)
+    values = {"loss": loss.item(), "accuracy": weight * metrics.accuracy(found.logits, target.cpu())}
     if rate_cost:
         loss = loss + rate_cost * sum(squared_rates(config, fired) for fired in found.layers.values())
     return loss, values
 
 
 def squared_rates(config: Config, fired: Tensor) -> Tensor:
-    """Mean over neurons of the squared distance of the rate, averaged over the batch, from the target [Hz^2].
+    """Return the squared distance of the batch mean of the rate from the target [Hz^2], averaged over neurons.
 
-    Shapes: spikes per step [B, N], over the time of each story. With several processes the batch is that of all.
+    Shapes: spikes per step [B, N], over the time of each story. With several processes, the batch is that of all.
     """
-    accuracy = ranks.mean_of(fired.sum(0)) / ranks.mean_of(fired.new_tensor(float(len(fired))))
-    return (accuracy * (1000.0 / config.dt) - config.target_rate).square().mean()
+    mean = ranks.mean_of(fired.sum(0)) / ranks.mean_of(fired.new_tensor(float(len(fired))))
+    return (mean * (1000.0 / config.dt) - config.target_rate).square().mean()
 
 
 def rates(config: Config, layers: Mapping[str, Tensor]) -> dict[str, float]:
-    """Mean rates [Hz]."""
+    """Return the mean rates [Hz] by population."""
     hertz = 1000.0 / config.dt
     return {f"rate_{name.replace(' ', '_')}": float(part.detach().mean()) * hertz for name, part in layers.items()}
 
 
 def by_length(lengths: Tensor, right: Tensor) -> list[list[float]]:
-    """Mean length, number of questions and share of right answers, for each length or for some neighbouring ones.
+    """Return mean length, number of questions and accuracy, for each length or group of neighbouring lengths.
 
     >>> by_length(torch.tensor([1, 1, 2]), torch.tensor([True, False, True]))
     [[1.0, 2, 0.5], [2.0, 1, 1.0]]
     """
     known, counts = torch.unique(lengths, return_counts=True)
     least = len(lengths) / GROUPS if len(known) > GROUPS else 1
-    found: list[list[float]] = []
-    group, held = list[int](), 0
+    rows: list[list[float]] = []
+    group, questions = list[int](), 0
     for length, count in zip(known.tolist(), counts.tolist(), strict=True):
-        group, held = [*group, length], held + count
-        if held >= least or length == known[-1]:
-            inside = torch.isin(lengths, torch.tensor(group))
-            found.append([float(lengths[inside].double().mean()), held, float(right[inside].double().mean())])
-            group, held = [], 0
-    return found
+        group, questions = [*group, length], questions + count
+        if questions >= least or length == known[-1]:
+            in_group = torch.isin(lengths, torch.tensor(group))
+            rows.append([float(lengths[in_group].double().mean()), questions, float(right[in_group].double().mean())])
+            group, questions = [], 0
+    return rows
 
 
 def activity(config: Config, hertz: Mapping[str, float], length: float, files: Files) -> dict[str, Any]:
-    """activity.json: sizes, synapses and rates [Hz] of each population, and the files."""
+    """Return activity.json: sizes, synapses and rates [Hz] of each population, and the data files."""
     size, n_in = config.memory_size, config.embedding
-    heard: dict[str, tuple[int, int, str | None]] = {
+    sources: dict[str, tuple[int, int, str | None]] = {
         "storage encoder": (n_in, 1, None), "write keys": (size, n_in, "rate_storage_encoder"),
         "write values": (size, n_in, "rate_storage_encoder"), "recall encoder": (n_in, 1, None),
         "read keys": (size, n_in, "rate_recall_encoder"), "read values": (size, size, "rate_read_keys"),
     }  # fmt: skip
-    layers = populations(hertz, heard)
+    layers = populations(hertz, sources)
     time = round((length + 1) * steps(config, "item_ms"))
     return {"dt_ms": config.dt, "steps": time, "layers": layers, "data": [] if config.made_up else files.data}
 

@@ -1,12 +1,12 @@
 """Concentration: a game of pairs, played by an agent that remembers where it saw a card.
 
-An agent turns cards over, one a step, and learns by proximal policy optimisation. What it knows of earlier flips is in
-its memory, if its `model` has one: the actor sees nothing else. The best play with perfect memory, calculated exactly,
-needs 5.33 flips of four cards and 8.67 of six; a random card that is down each time, 8 and 18. Four cards of two images
-that never change can be played perfectly without memory (preset reactive): a cell chosen by an image recalls it.
+An agent turns cards over, one per step, and is trained by proximal policy optimisation. It knows earlier flips only
+from its memory, if its `model` has one, whose output is the only input of the actor. Optimal play with perfect memory,
+calculated exactly, needs 5.33 flips of four cards and 8.67 of six; a random card that is down each time, 8 and 18. Four
+cards of two fixed images can be played perfectly without memory (preset reactive): the chosen cell encodes the image.
 
 Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
-Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not known to us: none stands beside ours.
+Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not known to us, so there is no comparison.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,118 +30,119 @@ from .options import check_data_seed, check_layers, neuron_of, of_data, populati
 
 TEST_BATCH = 250
 WATCHED = 20
-"""Games of which firing rates are measured."""
+"""Number of games in which firing rates are measured."""
 
 
 @dataclass(frozen=True)
 class Config:
     model: Core = "spiking"
-    """spiking; relu: the same as rates, so that times and thresholds do nothing; reactive: without memory, the actor
-    sees the observation instead."""
+    """Agent: spiking, with a Hebbian memory; relu, its rate version, without times and thresholds; reactive, without
+    memory: the actor receives the observation instead."""
     cells: int = 4
-    """Cells of the table; an odd number leaves one without a card."""
+    """Number of cells of the table; with an odd number, one has no card."""
     features: int = 10
-    """Numbers in an image."""
+    """Number of features of an image."""
     data_seed: int = -1
-    """Seed of images and deals alone, -1: that of the run. Runs of several seeds then play the same games."""
+    """Seed of images and deals, so that runs with different seeds play the same games; -1: the seed of the run."""
     fresh_images: bool = False
-    """New images in every game, not the same all the time."""
+    """Draw new images for every game, instead of fixed ones."""
     match_reward: float = 25.0
-    """Reward of a pair."""
+    """Reward of a matching pair."""
     flip_penalty: float = -0.5
-    """Added for every flip."""
+    """Reward (negative: penalty) of every flip."""
     games: int = 64
-    """Games played at once, by each process."""
+    """Number of parallel games per process."""
     flips: int = 10
-    """Flips of each game per update."""
+    """Rollout length: flips of each game per update."""
     updates: int = 156_250
-    """Updates."""
+    """Number of optimiser updates."""
     minutes: float = 0.0
-    """Stop after so much time of training; 0: never."""
+    """Time limit of training [min]; 0: none."""
     discount: float = 0.99
-    """Of rewards, per flip."""
+    """Discount factor of rewards (gamma), per flip."""
     trace: float = 1.0
-    """Lambda of generalised advantage estimation; 1: the discounted sum of rewards."""
+    """Lambda of generalised advantage estimation (gae_lambda); 1: the discounted sum of rewards."""
     epochs: int = 4
-    """Passes over what was played."""
+    """Passes over the rollout per update."""
     batches: int = 16
-    """Mini-batches of whole games in a pass."""
+    """Number of minibatches per pass; they hold whole games."""
     ratio_clip: float = 0.2
-    """How far the ratio of probabilities may move."""
+    """PPO clipping range of the probability ratio."""
     value_clip: float = 0.2
-    """How far the expected return may move; 0: any."""
+    """PPO clipping range of the value function; 0: no clipping."""
     value_coefficient: float = 0.1
-    """Of the error of expected returns in the loss."""
+    """Coefficient of the value loss."""
     value_loss: Literal["squared", "smooth_l1"] = "squared"
-    """Error of expected returns."""
+    """Value loss function."""
     entropy_coefficient: float = 0.01
-    """Of the entropy of actions in the loss."""
+    """Coefficient of the entropy bonus."""
     normalise: bool = True
-    """Advantages get mean 0 and deviation 1; not for games that all end alike once they are played well (two cells)."""
+    """Normalise advantages to mean 0 and standard deviation 1; not for games that all end alike if played well, such as
+    those of two cells."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
     """Optimiser."""
     lr: float = 3e-4
     """Initial learning rate."""
     lr_linear: bool = False
-    """It falls to zero in a straight line."""
+    """Decay the learning rate linearly to 0."""
     lr_decay: float = 1.0
-    """Factor of the learning rate."""
+    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 2000
-    """Updates between two decays."""
+    """Updates between two decays of the learning rate."""
     optimizer_eps: float = 1e-5
-    """Added to the denominator of the optimiser."""
+    """Epsilon in the denominator of the optimiser."""
     rmsprop_alpha: float = 0.99
-    """Decay of the squared gradients of rmsprop, per update."""
+    """Smoothing constant of the squared gradients of rmsprop, per optimiser step."""
     clip: float = 0.5
-    """Largest norm of the gradient; 0: any."""
+    """Gradient clipping: largest norm of the gradient; 0: no clipping."""
     item_ms: float = 100.0
-    """Time of an observation [ms]."""
+    """Duration of an observation [ms]."""
     window: float = 30.0
-    """Last part of an observation in which value spikes count [ms]."""
+    """Final part of an observation in which value spikes are counted [ms]."""
     embedding: int = 80
-    """Currents that an observation becomes."""
+    """Embedding dimension of an observation."""
     memory_size: int = 100
-    """Key neurons, and as many value neurons."""
+    """Size of the memory: number of key neurons, and of value neurons."""
     hidden: int = 100
     """Neurons of each hidden layer of actor and critic."""
     input_gain: float = 80.0
-    """Factor of the currents into the encoders."""
+    """Factor of the input currents of the encoders."""
     initial: Literal["paper", "aligned"] = "paper"
-    """aligned: writing and reading start with the same keys."""
+    """Initial weights: paper, independent; aligned, equal key weights for writing and reading."""
     w_max: float = 1.0
-    """Soft bound of the memory."""
+    """Soft upper bound of the memory weights."""
     potentiation: float = 0.3
-    """Learning rate of the memory."""
+    """Learning rate of the Hebbian potentiation of the memory weights."""
     depression: float = 0.3
-    """Rate at which a key forgets when it is used."""
+    """Rate of the depression of the memory weights of active keys."""
     recall: float = 0.2
-    """How strongly what a key already means drives the values while writing."""
+    """Strength of the current from the memory to the value neurons while writing."""
     delay: float = 1.0
-    """From a value spike to its effect on keys while reading [ms]."""
+    """Delay of the feedback from value neurons to key neurons while reading [ms]."""
     threshold: float = 0.1
     """Firing threshold of all neurons."""
     tau_mem: float = 20.0
-    """Time constant of the membrane [ms]."""
+    """Membrane time constant [ms]."""
     tau_trace: float = 20.0
-    """Time constant of the traces [ms]."""
+    """Time constant of the spike traces of the Hebbian rule [ms]."""
     refractory: float = 3.0
-    """Refractory time [ms]."""
+    """Refractory period [ms]."""
     reset: Literal["subtract", "zero"] = "subtract"
-    """What a spike does to the voltage."""
+    """Reset after a spike: subtract the threshold from the voltage, or set it to zero."""
     gain: float = 1.0
-    """Dampening factor of the surrogate slope."""
+    """Dampening factor of the surrogate gradient."""
     dt: float = 1.0
     """Length of a step [ms]."""
     validation_games: int = 200
-    """Games of the validation, the same every time, with the likeliest action each time."""
+    """Number of validation games, the same in every validation, played with the most likely action."""
     validate_every: int = 500
     """Updates between two validations."""
     select: Literal["best", "last"] = "best"
-    """Weights to test: of the best validation, or the last."""
+    """Weights to test: those with the best validation result, or the last ones."""
     test_games: int = 1000
-    """Games of the test."""
+    """Number of test games."""
     longest: int = 100
-    """Flips after which a game of validation or test is stopped; it counts with as many."""
+    """Maximum number of flips of a validation or test game, which counts if the game is stopped."""
     checkpoint_every: int = 100
     """Updates between two checkpoints."""
 
@@ -149,7 +150,7 @@ class Config:
 PAPER = Config()
 RATES: dict[str, Any] = {"model": "relu", "input_gain": 1.0, "potentiation": 0.1, "depression": 0.1}
 SCALED: dict[str, Any] = {"match_reward": 1.0, "flip_penalty": -0.2, "value_coefficient": 0.5, "value_clip": 0.0}
-"""Returns of the size of one: the critic need not learn large numbers first."""
+"""Rewards that give returns of about 1, so that the critic does not have to learn large values."""
 CPU = replace(
     PAPER, games=128, flips=16, updates=100, trace=0.9, batches=4, lr=1e-3, lr_linear=True, initial="aligned",
     validate_every=25, checkpoint_every=25, **RATES, **SCALED,
@@ -182,7 +183,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
 
 
 def train(config: Config, run: Run) -> None:
-    """Play, judge, improve."""
+    """Train with PPO: collect rollouts, compute advantages, update."""
     check(config)
     game, agent = rules(config, run), network(config, run)
     optimizer, options = optimizer_of(config, agent), learning(config)
@@ -228,7 +229,7 @@ def train(config: Config, run: Run) -> None:
 
 @torch.no_grad()
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Games with the likeliest action each time, with drawn actions, and at random; flips of every game: games.json."""
+    """Return the flips of games with greedy, sampled and random actions; write those of every game to games.json."""
     check(config)
     game, agent = rules(config, run), network(config, run)
     update = run.load_best(model=agent)
@@ -265,7 +266,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
 
 @torch.no_grad()
 def plot(config: Config, run: Run) -> None:
-    """A game as a film, its memory and spikes, flips beside best and random play, learning curves."""
+    """Plot a game as a film, its memory and spikes, flips compared with optimal and random play, learning curves."""
     from .game_figures import concentration
 
     game, agent = rules(config, run), network(config, run)
@@ -275,7 +276,7 @@ def plot(config: Config, run: Run) -> None:
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError where options contradict each other, or would be of no use."""
+    """Raise ConfigError if options contradict each other, are out of range, or have no effect."""
     check_positive(
         "concentration", games=config.games, flips=config.flips, updates=config.updates, lr=config.lr,
         item_ms=config.item_ms, window=config.window, delay=config.delay, dt=config.dt, input_gain=config.input_gain,
@@ -295,7 +296,7 @@ def check(config: Config) -> None:
 
 
 def rules(config: Config, run: Run) -> Concentration:
-    """The game, with the run's images."""
+    """Return the game, with the images of the run."""
     images = None
     if not config.fresh_images:
         images = torch.rand(config.cells // 2, config.features, generator=of_data(config, run, "images", shared=True))
@@ -303,7 +304,7 @@ def rules(config: Config, run: Run) -> Concentration:
 
 
 def network(config: Config, run: Run) -> Agent:
-    """The agent of these options, its weights drawn from the run's generator."""
+    """Build the agent of these options, with weights drawn from the run's generator."""
     draws, n_in, size = run.generator("weights", shared=True), 4 * config.cells + config.features, config.memory_size
     rule = rule_of(config, rates=config.model == "relu")
     core: Stateful
@@ -323,7 +324,7 @@ def network(config: Config, run: Run) -> Agent:
 
 
 def learning(config: Config) -> PPO:
-    """What PPO is told."""
+    """Return the options of PPO."""
     return PPO(
         gamma=config.discount, gae_lambda=config.trace, epochs=config.epochs, batches=config.batches,
         clip=config.ratio_clip, value_clip=config.value_clip, value_coefficient=config.value_coefficient,
@@ -333,7 +334,7 @@ def learning(config: Config) -> PPO:
 
 
 def optimizer_of(config: Config, agent: Agent) -> torch.optim.Optimizer:
-    """Adam or RMSprop over all weights as one vector."""
+    """Return Adam or RMSprop over all weights as one vector."""
     weights = [as_vector(agent)]
     if config.optimizer == "adam":
         return torch.optim.Adam(weights, lr=config.lr, eps=config.optimizer_eps, fused=True)
@@ -341,7 +342,7 @@ def optimizer_of(config: Config, agent: Agent) -> torch.optim.Optimizer:
 
 
 def learning_rate(config: Config, finished: int) -> float:
-    """Of the next update."""
+    """Return the learning rate of the next update."""
     lr = config.lr * config.lr_decay ** (finished // config.lr_decay_every)
     return lr * (1 - finished / config.updates) if config.lr_linear else lr
 
@@ -349,13 +350,13 @@ def learning_rate(config: Config, finished: int) -> float:
 def begin(
     config: Config, game: Concentration, agent: Agent, deals: torch.Generator, device: torch.device
 ) -> RolloutState:
-    """New games, and an agent that has seen nothing."""
+    """Return the rollout state of new games and an agent in its initial state."""
     table, begins = game.deal(config.games, deals), torch.ones(config.games, dtype=torch.bool)
     return RolloutState(table, begins, agent.initial_state(ppo.inputs(game, table, begins, device)))
 
 
 def played(at: RolloutState, over: Tensor) -> dict[str, float]:
-    """Mean flips of the games that ended, over all ranks; nothing if none did."""
+    """Return the mean flips of the games that ended, over all ranks; empty if none did."""
     so_far, ended = at.table.flips.clone(), []
     for now in over.cpu():
         so_far += 1
@@ -366,13 +367,13 @@ def played(at: RolloutState, over: Tensor) -> dict[str, float]:
 
 
 class Player:
-    """An agent that plays games from their beginning: the likeliest action each time, or one drawn."""
+    """Player with an agent, from the start of a game: the most likely action, or a sampled one with `draws`."""
 
     def __init__(self, agent: Agent, device: torch.device, draws: torch.Generator | None = None) -> None:
         self.agent, self.device, self.draws, self.state = agent, device, draws, None
 
     def choose(self, seen: Tensor, begins: Tensor) -> Tensor:
-        """Actions for `play_out`."""
+        """Return actions, for `play_out`."""
         x = torch.cat([seen, begins.float().unsqueeze(1)], 1).to(self.device)
         choice, self.state = self.agent(x.unsqueeze(0), self.state)
         logits: Tensor = choice.logits[0].cpu()
@@ -382,18 +383,18 @@ class Player:
 
 
 class Turn(NamedTuple):
-    """One flip of B games."""
+    """Record of one flip of B games."""
 
     before: Cards
     chances: Tensor  # [B, cells], probability of each action
-    action: Tensor  # [B], the likeliest
+    action: Tensor  # [B], the most likely
     after: Cards
     memory: Tensor  # [B, M, M]; empty without memory
     inside: Inside | None  # spikes, if there are any
 
 
 def watch(agent: Agent, game: Concentration, cards: Cards, flips: int, device: torch.device) -> list[Turn]:
-    """Play so many flips, or until all games are over, and look inside."""
+    """Play `flips` flips, or until all games are over, and record memory and spikes."""
     turns: list[Turn] = []
     begins = torch.ones(len(cards.deck), dtype=torch.bool)
     x = ppo.inputs(game, cards, begins, device)
@@ -415,26 +416,26 @@ def watch(agent: Agent, game: Concentration, cards: Cards, flips: int, device: t
 
 
 def rates(config: Config, turns: list[Turn]) -> dict[str, float]:
-    """Mean rates [Hz] by population."""
-    found = [turn.inside.layers for turn in turns if turn.inside is not None]
+    """Return the mean rates [Hz] by population."""
+    layers = [turn.inside.layers for turn in turns if turn.inside is not None]
     return {
-        f"rate_{name.replace(' ', '_')}": 1000.0 / config.dt * float(torch.stack([one[name] for one in found]).mean())
-        for name in (found[0] if found else {})
+        f"rate_{name.replace(' ', '_')}": 1000.0 / config.dt * float(torch.stack([one[name] for one in layers]).mean())
+        for name in (layers[0] if layers else {})
     }
 
 
 def activity(config: Config, hertz: dict[str, float]) -> dict[str, Any]:
-    """activity.json: sizes, synapses and rates [Hz] of each population, for one observation."""
+    """Return activity.json: sizes, synapses and rates [Hz] of each population, for one observation."""
     size, width, n_in = config.memory_size, config.embedding, 4 * config.cells + config.features
-    heard: dict[str, tuple[int, int, str | None]] = {
+    sources: dict[str, tuple[int, int, str | None]] = {
         "encoder": (width, n_in, None), "write keys": (size, width, "rate_encoder"),
         "write values": (size, width, "rate_encoder"), "read keys": (size, width, "rate_encoder"),
         "read values": (size, size, "rate_read_keys"),
     }  # fmt: skip
     if config.model == "reactive":
-        heard = {"encoder": (size, n_in, None)}
+        sources = {"encoder": (size, n_in, None)}
     dt, each = (config.dt, steps(config, "item_ms")) if config.model == "spiking" else (config.item_ms, 1)
-    return {"dt_ms": dt, "steps": each, "layers": populations(hertz, heard), "data": []}
+    return {"dt_ms": dt, "steps": each, "layers": populations(hertz, sources), "data": []}
 
 
 __all__ = ["PRESETS", "PUBLISHED", "Config", "evaluate", "plot", "train"]

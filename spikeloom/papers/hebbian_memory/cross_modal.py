@@ -1,12 +1,12 @@
-"""Cross-modal recall: a spoken digit brings back the picture of a digit that was stored with it.
+"""Cross-modal recall: reconstruct the picture of a digit that was stored together with a spoken digit.
 
-A network stores pairs of a spoken digit and a picture in a Hebbian memory, one by one. Then it hears another recording
-of one of the digits, and draws: the activity of a pixel's neuron is how bright it is. In training the pictures of the
-digits are permuted, so that the word alone does not tell the picture; in the test they match. Word and picture reach
-the memory through convolutional encoders (`pretraining`, `conversion`).
+The network stores pairs of a spoken digit and a picture in a Hebbian memory, one by one. The query is another recording
+of one of the digits, and the output is a picture: the brightness of a pixel is the activity of a neuron. In training,
+the pictures of the digits are permuted, so that the word alone does not determine the picture; in the test, they match.
+Words and pictures are encoded by convolutional encoders (`pretraining`, `conversion`).
 
 Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
-Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not known to us: none stands beside ours.
+Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not known to us, so there is no comparison.
 Data: Jackson et al., Free Spoken Digit Dataset; LeCun et al., MNIST.
 """
 
@@ -66,7 +66,7 @@ PRESETS = {
     "paper": PAPER,
     "paper_relu": replace(PAPER, **RATES, batch_norm=True, pretraining="none"),
     "relu": replace(CPU, **(RATES | {"initial": "centred"}), normalise=True),
-    "frozen": replace(CPU, model="frozen", updates=100),  # a memory at zero says nothing that could be drawn
+    "frozen": replace(CPU, model="frozen", updates=100),  # a memory at zero recalls nothing to reconstruct
     "smoke": replace(
         CPU, made_up=True, images=0, channels=6, words_updates=4, pictures_updates=4, pretrain_batch=20,
         calibration_batches=2, calibration_batch=8, validation_share=0.3, item_ms=50.0, memory_size=10, hidden=12,
@@ -78,7 +78,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
 
 
 def train(config: Config, run: Run) -> None:
-    """Pre-train the encoders, let them spike, and train the rest, or all of it."""
+    """Pre-train the encoders, convert them to spikes, and train the rest or the whole network."""
     check(config)
     training, held, _ = load(config, run)
     model = network(config, run, *(prepared(config, run, name, training, held) for name in ("words", "pictures")))
@@ -100,23 +100,23 @@ def train(config: Config, run: Run) -> None:
         lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
         if stored is None:
-            shown = among.draw(config.batch, False, drawn)
+            batch = among.draw(config.batch, False, drawn)
         else:
-            chosen = torch.randint(config.stored, (config.batch,), generator=of_data(config, run, "batches"))
-            shown = Pairs(*(part[..., chosen] for part in stored))
+            indices = torch.randint(config.stored, (config.batch,), generator=of_data(config, run, "batches"))
+            batch = Pairs(*(part[..., indices] for part in stored))
         model.train()
-        found = answer(model, senses[0], shown, run.device)
-        loss = mse_loss(found.picture, target(training, shown).to(run.device))
+        outputs = answer(model, senses[0], batch, run.device)
+        loss = mse_loss(outputs.picture, target(training, batch).to(run.device))
         values = {"loss": loss.item(), "lr": lr}
         if config.rate_cost and config.model in SPIKING:
-            loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in found.layers.values())
+            loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in outputs.layers.values())
         descend(loss, optimizer, learned, config.clip)
         if config.batch_norm:
             ranks.average_buffers(model)
         for net, least in zip(nets, lowest, strict=True):
             keep_above(net, least)
-        silent.look(run, found, finished)
-        return values | rates(config, found)
+        silent.look(run, outputs, finished)
+        return values | rates(config, outputs)
 
     def validate(finished: int) -> dict[str, float]:
         errors = errors_of(model, senses[1], held, validation, run.device)
@@ -137,7 +137,7 @@ def train(config: Config, run: Run) -> None:
 
 @torch.no_grad()
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """How far drawings are from the right picture and from the others, and how often the right one is the nearest."""
+    """Return the errors of the output to the target and to the other pictures, and how often the target is nearest."""
     check(config)
     training, _, part = load(config, run)
     model = network(config, run)
@@ -160,14 +160,14 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     values["parameters"] = float(sum(parameter.numel() for parameter in model.parameters()))
     run.write_json("errors.json", errors.tolist())
     few = Pairs(*(part[..., :TEST_BATCH] for part in pairs))
-    found = answer(model, senses, few, run.device)
-    run.write_json("activity.json", activity(config, found))
-    return values | rates(config, found)
+    outputs = answer(model, senses, few, run.device)
+    run.write_json("activity.json", activity(config, outputs))
+    return values | rates(config, outputs)
 
 
 @torch.no_grad()
 def plot(config: Config, run: Run) -> None:
-    """A sample in detail, the memory and its weights, errors, a gallery of drawings, learning curves."""
+    """Plot a sample in detail, the memory and its weights, errors, a gallery of outputs, learning curves."""
     from .cross_modal_figures import draw
 
     _, _, part = load(config, run)
@@ -181,7 +181,7 @@ def plot(config: Config, run: Run) -> None:
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError where options contradict each other, or would be of no use."""
+    """Raise ConfigError if options contradict each other, are out of range, or have no effect."""
     check_positive(
         "cross_modal", length=config.length, item_ms=config.item_ms, dt=config.dt, channels=config.channels,
         calibration_batches=config.calibration_batches, calibration_batch=config.calibration_batch,
@@ -230,7 +230,7 @@ def check(config: Config) -> None:
 def network(
     config: Config, run: Run, words: nn.Module | None = None, pictures: nn.Module | None = None
 ) -> CrossModalNetwork:
-    """The network of these options, its weights drawn from the run's generator."""
+    """Build the network of these options, with weights drawn from the run's generator."""
     words = spiking_of(config, encoder_of(config, run, "words")) if words is None else words
     pictures = spiking_of(config, encoder_of(config, run, "pictures")) if pictures is None else pictures
     if config.freeze_encoders:
@@ -263,71 +263,71 @@ def network(
 
 
 def answer(model: CrossModalNetwork, senses: Senses, pairs: Pairs, device: torch.device) -> Recall:
-    """What the network draws."""
+    """Run the network on a batch."""
     words = senses.words(torch.cat([pairs.sounds, pairs.query.unsqueeze(0)])).to(device)
     pictures = senses.pictures(pairs.images).to(device)
-    found: Recall = model(in_a_row(words[:, :-1]), in_a_row(pictures), words[:, -1])
-    return found
+    outputs: Recall = model(in_a_row(words[:, :-1]), in_a_row(pictures), words[:, -1])
+    return outputs
 
 
 def in_a_row(activity: Tensor) -> Tensor:
-    """One pair after the other: [T, S, B, F] -> [S T, B, F]."""
+    """Concatenate pairs in time: [T, S, B, F] -> [S T, B, F]."""
     return activity.transpose(0, 1).flatten(0, 1)
 
 
 def target(part: Part, pairs: Pairs) -> Tensor:
-    """The pictures that were stored with the words that are asked for, [B, 28, 28]."""
+    """Return the pictures that were stored with the digits of the queries, [B, 28, 28]."""
     return part.pictures[pairs.target, 0]
 
 
 @torch.no_grad()
 def errors_of(model: CrossModalNetwork, senses: Senses, part: Part, pairs: Pairs, device: torch.device) -> Tensor:
-    """Mean squared errors [S, B] of the drawings: to the right picture, then to the others in the order of storage."""
-    found, model_trains = [], model.training
+    """Return the mean squared errors [S, B] of the output to the target, then to the others in order of storage."""
+    errors, model_trains = [], model.training
     model.eval()
-    for chosen in in_order(len(pairs.asked), TEST_BATCH):
-        few = Pairs(*(values[..., chosen] for values in pairs))
-        drawn = answer(model, senses, few, device).picture.cpu()
-        order = (few.asked + torch.arange(len(few.images)).unsqueeze(1)) % len(few.images)
-        seen = part.pictures[few.images.gather(0, order), 0]
-        found.append((drawn - seen).square().mean((2, 3)))
+    for rows in in_order(len(pairs.asked), TEST_BATCH):
+        batch = Pairs(*(values[..., rows] for values in pairs))
+        pictures = answer(model, senses, batch, device).picture.cpu()
+        order = (batch.asked + torch.arange(len(batch.images)).unsqueeze(1)) % len(batch.images)
+        stored = part.pictures[batch.images.gather(0, order), 0]
+        errors.append((pictures - stored).square().mean((2, 3)))
     model.train(model_trains)
-    return torch.cat(found, 1)
+    return torch.cat(errors, 1)
 
 
 def nearest(errors: Tensor) -> float:
-    """How often the right picture is nearer than all others."""
+    """Return the fraction of samples whose output is nearer to the target than to all others."""
     return float((errors[0] < errors[1:]).all(0).double().mean()) if len(errors) > 1 else 1.0
 
 
 def mean_digits(training: Part, part: Part, pairs: Pairs) -> float:
-    """Mean squared error of drawing the mean training picture of the right digit: what the digit alone tells."""
+    """Return the mean squared error of the mean training picture of the target digit, a baseline without memory."""
     means = torch.stack([training.pictures[training.shown == digit, 0].mean(0) for digit in range(10)])
-    wanted = pairs.target
-    return float((means[part.shown[wanted]] - part.pictures[wanted, 0]).square().mean())
+    targets = pairs.target
+    return float((means[part.shown[targets]] - part.pictures[targets, 0]).square().mean())
 
 
 def pairs_of_the_test(config: Config, run: Run, part: Part) -> Pairs:
-    """The samples of the test: words with the digits that they say."""
+    """Return the test samples: words with pictures of the same digits."""
     members = Members(part.said, part.shown, numbers(config, "test_digits"), config.length)
     return members.draw(config.test_samples, True, of_data(config, run, "test", shared=True))
 
 
 def activity(config: Config, found: Recall) -> dict[str, Any]:
-    """activity.json: sizes, synapses and rates [Hz] of each population, and what the data files are."""
+    """Return activity.json: sizes, synapses and rates [Hz] of each population, and the data files."""
     data = list[Any]()
     if not config.made_up:
-        data = [what for module in (fsdd, mnist) for split in ("train", "test") for what in module.describe(split)]
+        data = [entry for module in (fsdd, mnist) for split in ("train", "test") for entry in module.describe(split)]
     size, hertz, layers = config.memory_size, rates(config, found), found.layers
     words, n_in = layers["words"].shape[-1], layers["words"].shape[-1] + layers["pictures"].shape[-1]
-    heard: dict[str, tuple[int, int, str | None]] = {
+    sources: dict[str, tuple[int, int, str | None]] = {
         "words": (words, 1, None), "pictures": (n_in - words, 1, None), "query": (words, 1, None),
         "write keys": (size, n_in, "rate_words"), "write values": (size, n_in, "rate_pictures"),
         "read keys": (size, words, "rate_query"), "read values": (size, size, "rate_read_keys"),
         "decoder": (config.hidden, size, "rate_read_values"), "pixels": (SIDE**2, config.hidden, "rate_decoder"),
     }  # fmt: skip
     dt, each = (config.dt, steps(config, "item_ms")) if config.model in SPIKING else (config.item_ms, 1)
-    return {"dt_ms": dt, "steps": (config.length + 1) * each, "layers": populations(hertz, heard), "data": data}
+    return {"dt_ms": dt, "steps": (config.length + 1) * each, "layers": populations(hertz, sources), "data": data}
 
 
 __all__ = ["PRESETS", "PUBLISHED", "Config", "evaluate", "plot", "train"]

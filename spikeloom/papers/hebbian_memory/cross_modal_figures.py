@@ -1,4 +1,4 @@
-"""Figures of cross-modal recall. Imported when it plots: matplotlib is slow to load."""
+"""Figures of cross-modal recall. Imported only for plotting, since matplotlib is slow to load."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ from .pretraining import phase
 from .recall import CrossModalNetwork, Recall
 
 FEW = 150
-"""Neurons of a population that are drawn, if it has more."""
+"""Largest number of neurons of a population in a figure."""
 GALLERY = 12
 
 
 def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pairs, found: Recall) -> None:
-    """The first sample in detail, all memories, the errors of the test, a gallery, learning curves."""
+    """Plot the first sample in detail, all memories, the test errors, a gallery, learning curves."""
     first = Pairs(*(values[..., 0] for values in pairs))
     said = part.said[first.sounds].tolist()
     asked = int(part.said[first.query])
@@ -81,14 +81,14 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
 
 
 def brightness(config: Any) -> str:
-    """What makes a pixel bright."""
+    """Return the text about the brightness of a pixel."""
     if config.model == "relu":
         return "the output of its unit, 1 being white"
     return f"spikes of its neuron, {config.white:g} being white"
 
 
 def rasters(config: Any, run: Run, found: Recall, said: list[int]) -> None:
-    """Spikes of the first sample while it is stored, read and drawn."""
+    """Plot the spikes of the first sample while writing, reading and decoding."""
     spikes = {name: to_numpy(part[:, 0]) for name, part in found.layers.items()}
     stored = {name: spikes[name] for name in ("words", "pictures", "write keys", "write values")}
     parts = [(f"a spoken {digit}", config.item_ms) for digit in said]
@@ -97,19 +97,19 @@ def rasters(config: Any, run: Run, found: Recall, said: list[int]) -> None:
         "writing", draw_memory.populations(stored, config.dt, parts, title),
         "Spikes in a test sample: what the encoders make of words and pictures, and keys and values of the memory.",
     )  # fmt: skip
-    asked = {name: spikes[name] for name in ("query", "read keys", "read values")}
+    read = {name: spikes[name] for name in ("query", "read keys", "read values")}
     parts = [("query", config.item_ms)]
     title = "While another recording of a word asks"
-    run.figure("reading", draw_memory.populations(asked, config.dt, parts, title), "The same sample.")
-    shown = {"decoder": spikes["decoder"], "pixels drawn": spikes["pixels"]}
+    run.figure("reading", draw_memory.populations(read, config.dt, parts, title), "The same sample.")
+    decoded = {"decoder": spikes["decoder"], "pixels drawn": spikes["pixels"]}
     run.figure(
-        "decoding", draw_memory.populations(shown, config.dt, parts, "While the picture is drawn"), "The same sample."
+        "decoding", draw_memory.populations(decoded, config.dt, parts, "While the picture is drawn"), "The same sample."
     )
 
 
 @torch.no_grad()
 def encoders(config: Any, run: Run, model: CrossModalNetwork, part: Any, first: Pairs) -> None:
-    """Spikes of all layers of both encoders: the word that asks, and the picture that was stored with it."""
+    """Plot the spikes of all layers of both encoders, for the query word and the picture stored with its digit."""
     place = int(first.asked)
     for name, net, image in (
         ("words", model.words, part.words[first.query]),
@@ -127,6 +127,6 @@ def encoders(config: Any, run: Run, model: CrossModalNetwork, part: Any, first: 
 
 
 def some(run: Run, spikes: Tensor) -> Tensor:
-    """Neurons of many, [T, N], in their order: by lot, for every n-th might be all of one column of the image."""
+    """Return up to `FEW` random neurons of spikes [T, N], in order; every n-th could be one column of the image."""
     order = torch.randperm(spikes.shape[1], generator=run.fresh().generator("neurons that are shown", shared=True))
     return spikes[:, order[:FEW].sort().values]

@@ -1,4 +1,4 @@
-"""Cross-modal recall: words, pictures and the encoders that bring them to the memory; options are those of the task."""
+"""Options of the task cross_modal, and its data and encoders: words, pictures and their activity."""
 
 import math
 import tempfile
@@ -23,163 +23,167 @@ from .recall import CrossModalNetwork
 
 ALL = "0,1,2,3,4,5,6,7,8,9"
 ALIKE = ("made_up", "channels", "batch_norm", "conv_bias", "conversion", "validation_share")
-"""Options that must be the same where an encoder is borrowed."""
+"""Options that must be equal in a run whose encoder is reused."""
 OF_WORDS = ("coefficients", "frames")
 OF_PIXELS = ("item_ms", "dt", "threshold", "tau_mem", "refractory", "reset")
-"""The same for words, and for encoders that were trained on the rates of pixels."""
+"""Further such options: of encoders of words, and of encoders pre-trained on pixel rates."""
 
 
 @dataclass(frozen=True)
 class Config:
     model: Literal["spiking", "relu", "frozen"] = "spiking"
-    """spiking; relu: the same as rates; frozen: the memory stays at zero."""
+    """Network: spiking, with a Hebbian memory; relu, its rate version; frozen, with a memory that stays at zero."""
     made_up: bool = False
-    """Use a few made-up sounds and pictures in the formats of the data sets instead."""
+    """Use a few made-up sounds and pictures in the formats of the data sets instead, to try the task."""
     data_seed: int = -1
-    """Seed of samples and of what is held out alone, -1: that of the run. Runs of several seeds then share them."""
+    """Seed of samples and of the validation split, so that runs with different seeds share them; -1: the seed of the
+    run."""
     length: int = 3
-    """Pairs of a sample."""
+    """Number of pairs of a sample."""
     train_digits: str = ALL
-    """Digits to train and validate with."""
+    """Digits of training and validation, separated by commas."""
     test_digits: str = ALL
-    """Digits to test with."""
+    """Digits of the test, separated by commas."""
     images: int = 0
-    """Training pictures to use, the first of the file; 0: all."""
+    """Number of training pictures to use, the first of the file; 0: all."""
     coefficients: int = 20
-    """MFCC of a frame, the first left out."""
+    """Number of MFCCs per frame, without the first one."""
     frames: int = 30
-    """Frames of a word; fewer are filled up with zeros, of more those around the loudest are taken."""
+    """Frames per word; shorter words are zero-padded, longer ones cropped around the loudest frame."""
     validation_share: float = 0.1
-    """Share of the training recordings of every digit and speaker, and of its pictures, that validates."""
+    """Fraction of the training recordings of every digit and speaker, and of the pictures of every digit, for
+    validation."""
     item_ms: float = 100.0
-    """Time of a pair, and of the query [ms]."""
+    """Duration of a pair, and of the query [ms]."""
     channels: int = 64
-    """Channels of the encoders, which are the spike trains that a word becomes, and a picture."""
+    """Channels of the encoders: number of spike trains of an encoded picture, and of an encoded word."""
     batch_norm: bool = False
-    """Encoders normalise; they cannot spike then."""
+    """Batch normalisation in the encoders; relu only."""
     conv_bias: bool = False
-    """Convolutions of the encoders have biases."""
+    """Biases in the convolutions of the encoders."""
     pretraining: Literal["digits", "none"] = "digits"
-    """How the encoders are trained before the memory; none: their neurons have the threshold of all others."""
+    """Pre-training of the encoders, on digit classification; none: untrained, with the threshold of other neurons."""
     conversion: Literal["balanced", "bounded"] = "balanced"
-    """How they come to spike. balanced: trained on values without bound, then thresholds are the largest currents of
-    the spiking network; bounded: trained on the rates of their pixels with activity up to that of a neuron that always
-    spikes, so that thresholds are 1."""
+    """Conversion of the encoders to spikes. balanced: pre-training with unbounded ReLU, then thresholds are set to the
+    largest currents of the spiking network; bounded: pre-training on pixel firing rates with activity clipped to the
+    largest rate of a neuron, so that thresholds are 1."""
     words_from: str = ""
-    """Folder of a run whose encoder of words is used, instead of training one."""
+    """Folder of a run whose pre-trained encoder of words is reused; empty: train one."""
     pictures_from: str = ""
-    """The same for pictures."""
+    """Folder of a run whose pre-trained encoder of pictures is reused; empty: train one."""
     freeze_encoders: bool = False
-    """Encoders stay as they were pre-trained; their spikes are then computed once."""
+    """Do not train the encoders after pre-training; their spikes are then computed once."""
     learn_thresholds: bool = False
-    """Thresholds of the encoders are learned, if they are not frozen; above a thousandth of what they were."""
+    """Train the thresholds of the encoders, unless frozen; they stay above a thousandth of their initial values."""
     threshold_share: float = 1.0
-    """Balanced thresholds: this share of the largest current."""
+    """Balanced thresholds as a fraction of the largest current."""
     calibration_batches: int = 10
-    """Batches of training words, and of pictures, from which they are set."""
+    """Number of batches of training words, and of pictures, for threshold balancing."""
     calibration_batch: int = 64
-    """Words or pictures of such a batch."""
+    """Words or pictures per batch of threshold balancing."""
     words_updates: int = 1000
-    """Updates of the pre-training on words."""
+    """Number of pre-training updates of the encoder of words."""
     pictures_updates: int = 21_100
-    """The same on pictures."""
+    """Number of pre-training updates of the encoder of pictures."""
     pretrain_batch: int = 256
-    """Words or pictures of such an update."""
+    """Words or pictures per pre-training update."""
     pretrain_lr: float = 0.001
     """Initial learning rate of Adam in pre-training."""
     pretrain_decay: float = 0.85
-    """Factor of that learning rate, five times while an encoder is trained."""
+    """Factor of the pre-training learning rate at each of five decays."""
     redraw: float = 0.0
-    """Pre-training on pictures also has a decoder draw them again from their features: weight of its squared error."""
+    """Weight of the mean squared error of a decoder that reconstructs pictures from their features in pre-training; 0:
+    no decoder."""
     memory_size: int = 100
-    """Key neurons, and as many value neurons."""
+    """Size of the memory: number of key neurons, and of value neurons."""
     initial: Literal["paper", "aligned", "centred"] = "paper"
-    """aligned: writing and reading start with the same keys, of words alone, and values of pictures alone; centred: and
-    the weights of each neuron add up to zero, so that what all words share does not drive it."""
+    """Initial weights: paper, independent; aligned, equal key weights for writing and reading, keys from words only and
+    values from pictures only; centred, in addition the weights of each neuron sum to zero, so that what all words have
+    in common does not drive it."""
     normalise: bool = False
-    """relu: divide every key and every value by its root mean square."""
+    """Divide every key and every value by its root mean square; relu only."""
     w_max: float = 1.0
-    """Soft bound of the memory."""
+    """Soft upper bound of the memory weights."""
     potentiation: float = 0.3
-    """Learning rate of the memory."""
+    """Learning rate of the Hebbian potentiation of the memory weights."""
     depression: float = 0.3
-    """Rate at which a key forgets when it is used."""
+    """Rate of the depression of the memory weights of active keys."""
     recall: float = 0.2
-    """How strongly what a key already means drives the values while writing."""
+    """Strength of the current from the memory to the value neurons while writing."""
     delay: float = 1.0
-    """From a value spike to its effect on keys while reading [ms]."""
+    """Delay of the feedback from value neurons to key neurons while reading [ms]."""
     hidden: int = 256
-    """Neurons of the decoder between values and pixels."""
+    """Hidden neurons of the decoder."""
     white: float = 15.0
-    """Spikes of a white pixel during the query."""
+    """Number of spikes of a white pixel during the query."""
     readout_scale: float = 1.0
-    """Factor of the weights to the pixels at the start."""
+    """Factor of the initial weights onto the pixels."""
     threshold: float = 0.05
-    """Firing threshold of all neurons but those in the blocks of the encoders."""
+    """Firing threshold of all neurons except those in the blocks of the encoders."""
     tau_mem: float = 20.0
-    """Time constant of the membrane [ms]."""
+    """Membrane time constant [ms]."""
     tau_trace: float = 20.0
-    """Time constant of the traces [ms]."""
+    """Time constant of the spike traces of the Hebbian rule [ms]."""
     refractory: float = 3.0
-    """Refractory time [ms]."""
+    """Refractory period [ms]."""
     reset: Literal["subtract", "zero"] = "subtract"
-    """What a spike does to the voltage."""
+    """Reset after a spike: subtract the threshold from the voltage, or set it to zero."""
     gain: float = 1.0
-    """Dampening factor of the surrogate slope."""
+    """Dampening factor of the surrogate gradient."""
     dt: float = 1.0
     """Length of a step [ms]."""
     batch: int = 256
     """Samples per update."""
     updates: int = 4320
-    """Updates."""
+    """Number of optimiser updates."""
     stored: int = 9000
-    """Training samples that are drawn once and shown again and again; 0: always new ones."""
+    """Size of a fixed training set, drawn once; 0: new samples in every update."""
     lr: float = 0.001
     """Initial learning rate of Adam."""
     lr_decay: float = 0.85
-    """Factor of the learning rate."""
+    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 720
-    """Updates between two decays."""
+    """Updates between two decays of the learning rate."""
     clip: float = 40.0
-    """Largest norm of the gradient; 0: any."""
+    """Gradient clipping: largest norm of the gradient; 0: no clipping."""
     rate_cost: float = 1e-7
-    """Coefficient of the squared distance of firing rates [Hz] from target_rate, for every population."""
+    """Coefficient of the rate regularisation: squared distance of firing rates [Hz] from target_rate."""
     target_rate: float = 0.0
-    """Rate towards which all populations are regularised [Hz]."""
+    """Target firing rate of the rate regularisation [Hz]."""
     validation_samples: int = 1000
-    """Samples of the validation, the same every time."""
+    """Number of validation samples, the same in every validation."""
     validate_every: int = 36
     """Updates between two validations."""
     select: Literal["best", "last"] = "best"
-    """Weights to test: those with the smallest validation loss, or the last."""
+    """Weights to test: those with the smallest validation loss, or the last ones."""
     test_samples: int = 1000
-    """Samples of the test."""
+    """Number of test samples."""
     checkpoint_every: int = 36
     """Updates between two checkpoints."""
 
 
 class Part(NamedTuple):
-    """Words and pictures from which samples are drawn, and what they show."""
+    """Words and pictures from which samples are drawn, with their digits."""
 
     words: Tensor  # float32 [N, 1, frames, coefficients]
-    said: Tensor  # int64 [N]
+    said: Tensor  # int64 [N], digits of the words
     pictures: Tensor  # float32 [M, 1, 28, 28], 0 to 1
-    shown: Tensor  # int64 [M]
+    shown: Tensor  # int64 [M], digits of the pictures
 
     def take(self, words: Tensor, pictures: Tensor) -> "Part":
-        """Some of them."""
+        """Return the words and pictures with these indices."""
         return Part(self.words[words], self.said[words], self.pictures[pictures], self.shown[pictures])
 
 
 class Senses(NamedTuple):
-    """What the encoders say of words and pictures: indices [*B] -> activity [T, *B, F]."""
+    """Functions that return the activity of the encoders: indices [*B] -> activity [T, *B, F]."""
 
     words: Callable[[Tensor], Tensor]
     pictures: Callable[[Tensor], Tensor]
 
 
 def numbers(config: Config, name: str) -> list[int]:
-    """Digits of an option."""
+    """Parse an option that lists digits."""
     text: str = getattr(config, name)
     words = [word.strip() for word in text.split(",")]
     if not all(len(word) == 1 and word in "0123456789" for word in words):
@@ -188,7 +192,7 @@ def numbers(config: Config, name: str) -> list[int]:
 
 
 def load(config: Config, run: Run) -> tuple[Part, Part, Part]:
-    """Training, validation and test."""
+    """Load the training, validation and test data."""
     if config.made_up:
         with tempfile.TemporaryDirectory() as place:
             digit_pairs.write_example(Path(place))
@@ -203,7 +207,7 @@ def load(config: Config, run: Run) -> tuple[Part, Part, Part]:
 
 
 def read(config: Config, split: Any, here: Path | None) -> tuple[Part, Tensor]:
-    """Words and pictures of a split, and who says the words."""
+    """Read the words and pictures of a split; return the speakers of the words too."""
     options = mfcc.Options(config.coefficients, config.frames)
     words = digit_pairs.words(split, options, here and here / "fsdd")
     if here is None:
@@ -217,7 +221,7 @@ def read(config: Config, split: Any, here: Path | None) -> tuple[Part, Tensor]:
 
 
 def encoder_of(config: Config, run: Run, name: str) -> ConvEncoder:
-    """An encoder as rates, its weights drawn from the run's generator."""
+    """Build an encoder with rates, with weights drawn from the run's generator."""
     draws = run.generator(f"weights of {name}", shared=True)
     encoder = ConvEncoder(
         config.channels, batch_norm=config.batch_norm, bias=config.conv_bias, bound=bound_of(config), generator=draws
@@ -226,7 +230,7 @@ def encoder_of(config: Config, run: Run, name: str) -> ConvEncoder:
 
 
 def spiking_of(config: Config, encoder: ConvEncoder) -> nn.Module:
-    """The encoder as the network has it."""
+    """Return the encoder of the network: spiking, or the same for relu."""
     if config.model not in SPIKING:
         return encoder
     spiking = SpikingConvEncoder(
@@ -238,12 +242,12 @@ def spiking_of(config: Config, encoder: ConvEncoder) -> nn.Module:
 
 
 def bound_of(config: Config) -> float:
-    """Most activity of an encoder in pre-training."""
+    """Return the upper bound of the activity of an encoder in pre-training."""
     return math.inf if config.conversion == "balanced" else 1 / (1 + round(config.refractory / config.dt))
 
 
 def prepared(config: Config, run: Run, name: str, training: Part, held: Part) -> nn.Module:
-    """An encoder of words or pictures that was pre-trained and spikes, as far as options want that."""
+    """Return an encoder of words or pictures, pre-trained and converted to spikes as the options say."""
     encoder, part = encoder_of(config, run, name), phase(run, name)
     source = config.words_from if name == "words" else config.pictures_from
     (images, labels), (others, names) = (found[:2] if name == "words" else found[2:] for found in (training, held))
@@ -276,37 +280,40 @@ def prepared(config: Config, run: Run, name: str, training: Part, held: Part) ->
 def perceive(
     config: Config, run: Run, model: CrossModalNetwork, part: Part, name: str, only: Pairs | None = None
 ) -> Senses:
-    """Activity of the encoders for what a part holds: computed once if they are frozen, otherwise when it is needed.
+    """Return functions for the activity of the encoders: computed once if they are frozen, otherwise on demand.
 
     Args:
-        only: samples for whose words and pictures alone it is computed.
+        only: samples to whose words and pictures the computation is limited; None: all.
     """
 
-    def one(encoder: nn.Module, images: Tensor, what: str, used: Tensor) -> Callable[[Tensor], Tensor]:
+    def activity_of(encoder: nn.Module, images: Tensor, what: str, used: Tensor) -> Callable[[Tensor], Tensor]:
         length = steps(config, "item_ms")
         if config.freeze_encoders:
             place = torch.zeros(len(images), dtype=torch.int64)
             place[used] = torch.arange(len(used))
             if isinstance(encoder, SpikingConvEncoder):
                 packed = pretraining.spikes(phase(run, what), encoder, images[used], length, name)
-                return lambda chosen: packed.take(place[chosen])
+                return lambda indices: packed.take(place[indices])
             assert isinstance(encoder, ConvEncoder)
             table = embed(encoder, images[used], run.device)
-            return lambda chosen: table[place[chosen]].unsqueeze(0)
+            return lambda indices: table[place[indices]].unsqueeze(0)
 
-        def said(chosen: Tensor) -> Tensor:
-            shown = images[chosen.flatten()].to(run.device)
+        def on_demand(indices: Tensor) -> Tensor:
+            batch = images[indices.flatten()].to(run.device)
             if isinstance(encoder, SpikingConvEncoder):
-                found = encoder.encode(shown, length)
+                found = encoder.encode(batch, length)
             else:
-                found = torch.unsqueeze(encoder(shown), 0)
-            return found.view(len(found), *chosen.shape, found.shape[2])
+                found = torch.unsqueeze(encoder(batch), 0)
+            return found.view(len(found), *indices.shape, found.shape[2])
 
-        return said
+        return on_demand
 
     words, pictures = torch.arange(len(part.said)), torch.arange(len(part.shown))
     if only is not None:
         words = torch.unique(torch.cat([only.sounds.flatten(), only.query]))
         pictures = torch.unique(only.images)
-    heard, seen = one(model.words, part.words, "words", words), one(model.pictures, part.pictures, "pictures", pictures)
-    return Senses(heard, seen)
+    of_words, of_pictures = (
+        activity_of(model.words, part.words, "words", words),
+        activity_of(model.pictures, part.pictures, "pictures", pictures),
+    )
+    return Senses(of_words, of_pictures)

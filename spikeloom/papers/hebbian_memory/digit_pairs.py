@@ -1,8 +1,8 @@
-"""Spoken digits paired with pictures of digits: what is stored, and which word is asked for.
+"""Samples of cross-modal recall: spoken digits paired with pictures of digits, and a query.
 
-A sample pairs recordings of S distinct digits with pictures. Matching pairs show the digit that is said; otherwise the
-pictures of the same digits are permuted at random, so that only the memory can tell which word belongs to which
-picture. The query is another recording of one of the digits, the target the very picture stored with it.
+A sample pairs recordings of S distinct digits with pictures. In matching pairs, word and picture are of the same digit;
+otherwise the pictures of these digits are permuted at random, so that only the memory determines which picture belongs
+to a word. The query is another recording of one of the digits; the target is the picture that was stored with it.
 Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276).
 """
 
@@ -33,7 +33,7 @@ class Pairs(NamedTuple):
     sounds: Tensor  # int64 [S, B]
     images: Tensor  # int64 [S, B]
     query: Tensor  # int64 [B], a recording
-    asked: Tensor  # int64 [B], 0 to S - 1: the pair that is asked for
+    asked: Tensor  # int64 [B], 0 to S - 1: the pair of the query
 
     @property
     def target(self) -> Tensor:
@@ -42,7 +42,7 @@ class Pairs(NamedTuple):
 
 
 class Words(NamedTuple):
-    """Recordings as pictures of their MFCC."""
+    """Recordings as images of their MFCCs."""
 
     pictures: Tensor  # float32 [N, 1, frames, coefficients]
     labels: Tensor  # int64 [N]
@@ -52,17 +52,17 @@ class Words(NamedTuple):
 
 @explained
 class Members:
-    """Recordings and pictures by digit, from which samples are drawn.
+    """Sampler of pairs, from recordings and pictures by digit.
 
     Args:
         sounds: digits of the recordings, int64 [N].
         images: digits of the pictures, int64 [M].
         classes: digits to use.
-        length: S, pairs of a sample.
+        length: S, pairs per sample.
 
     Raises:
-        ConfigError: a digit is named twice, has fewer than two recordings or no picture; or there are fewer digits
-            than pairs.
+        ConfigError: a digit occurs twice in `classes`, has fewer than two recordings or no picture; or there are
+            fewer digits than pairs.
 
     >>> said, shown = torch.arange(10).repeat(2), torch.arange(10)
     >>> pairs = Members(said, shown, range(10), 3).draw(4, True, torch.Generator().manual_seed(0))
@@ -90,7 +90,7 @@ class Members:
                 )
 
     def draw(self, count: int, matching: bool, generator: torch.Generator) -> Pairs:
-        """Fresh samples; pictures of their pairs match the words, or are permuted among them.
+        """Draw new samples, in which pictures match the words or are permuted.
 
         Raises:
             ConfigError: fewer than one sample.
@@ -104,17 +104,17 @@ class Members:
         images, _ = _one_of(self.images, shown, generator)
         asked = torch.randint(self.length, (count,), generator=generator)
         digit, first = digits[asked, torch.arange(count)], places[asked, torch.arange(count)]
-        sizes = torch.tensor([len(part) for part in self.sounds])[digit]
+        sizes = torch.tensor([len(indices) for indices in self.sounds])[digit]
         other = (first + 1 + _below(sizes - 1, generator)) % sizes
         return Pairs(sounds, images, _at(self.sounds, digit, other), asked)
 
 
 @explained
 def words(split: Split, options: mfcc.Options = mfcc.DEFAULT, here: Path | None = None) -> Words:
-    """The recordings of a split as pictures of their MFCC.
+    """Load the recordings of a split as images of their MFCCs.
 
     Args:
-        here: a folder that stands for `fsdd`.
+        here: folder to read instead of that of `fsdd`.
 
     Raises:
         DataError: there are no recordings, or one is damaged, silent or too short.
@@ -130,12 +130,13 @@ def words(split: Split, options: mfcc.Options = mfcc.DEFAULT, here: Path | None 
 def write_example(here: Path, words: int = 12, images: int = 12, digits: int = 10, seed: int = 0) -> None:
     """Write made-up recordings and pictures in the formats of both data sets: `here`/fsdd and `here`/mnist.
 
-    A digit is a chord of two tones, and a bar at an angle of its own. Of every speaker's words five are the test split.
+    A digit is a chord of two tones, and a bar at its own angle. Five words of every digit and speaker are for the test.
 
     Args:
         words: recordings of every digit and speaker; there are two speakers.
         images: pictures of every digit and split.
-        digits: 1 to 10.
+        digits: number of digits, 1 to 10.
+        seed: seed of the noise.
 
     Raises:
         ConfigError: `digits` is not 1 to 10, or `words` not 6 to 50.
@@ -165,7 +166,7 @@ def write_example(here: Path, words: int = 12, images: int = 12, digits: int = 1
 
 
 def _one_of(members: list[Tensor], classes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """For each class one of its members, and which it is."""
+    """Draw a member of each class; return the members and their positions within the class."""
     places = _below(torch.tensor([len(part) for part in members])[classes], generator)
     return _at(members, classes, places), places
 
@@ -176,7 +177,7 @@ def _at(members: list[Tensor], classes: Tensor, places: Tensor) -> Tensor:
 
 
 def _below(sizes: Tensor, generator: torch.Generator) -> Tensor:
-    """A whole number from 0 to size - 1 for each size."""
+    """Draw an integer from 0 to size - 1 for each size."""
     return (torch.rand(sizes.shape, generator=generator, dtype=torch.float64) * sizes).long()
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a card game: how many flips games took, and one of them as a film."""
+"""Figures of the card game: histograms of flips per game, and a game as a film."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ Face = Literal["down", "up", "none"]
 def flips(
     played: Mapping[str, Sequence[int]], expected: Mapping[int, float], title: str = "Flips of a game", most: int = 40
 ) -> Figure:
-    """Shares of games by their number of flips, a panel for each player below that of the best.
+    """Plot histograms of the flips per game, one panel per player, below that of optimal play.
 
     Args:
         played: flips of every game, by player.
-        expected: flips with perfect memory and the best moves, and their probabilities.
-        most: longer games are put together there.
+        expected: distribution of flips with perfect memory and optimal play, {flips: probability}.
+        most: last bin, which includes all longer games.
 
     >>> figure = flips({"agent": [4, 6, 6]}, {4: 1 / 3, 6: 2 / 3})
     >>> [axes.get_title(loc="right") for axes in figure.axes]
@@ -43,12 +43,12 @@ def flips(
     figure = Figure(figsize=(0.8 * WIDTH, 1.3 * len(panels) + 0.9), layout="constrained")
     figure.suptitle(title, fontsize=13)
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (name, (shares, mean, said)), colour in zip(grid, panels.items(), [INK, *CYCLE], strict=False):
+    for axes, (name, (shares, mean, summary)), colour in zip(grid, panels.items(), [INK, *CYCLE], strict=False):
         tidy(axes)
         axes.bar(list(shares), [100 * share for share in shares.values()], width=0.8, color=colour)
         axes.axvline(mean, color=GREY, linewidth=1.0, linestyle="--")
         axes.set_title(name, loc="left", fontsize=10)
-        axes.set_title(said, loc="right", fontsize=10)
+        axes.set_title(summary, loc="right", fontsize=10)
         axes.set_ylabel("games [%]")
     grid[-1].set_xlabel("flips" if longest < most else f"flips ({most}: and more)")
     grid[-1].set_xlim(0, longest + 1)
@@ -57,16 +57,16 @@ def flips(
 
 @dataclass(frozen=True)
 class Scene:
-    """A moment of a game.
+    """State of a game for a figure.
 
     Args:
-        title: what happens.
-        faces: what is seen of each cell.
-        images: numbers of the image of each cell, [n, F].
-        chosen: the cell that was chosen; -1 before the first.
-        chances: probability with which the player would have chosen each cell.
-        memory: of the player, [values, keys], or none.
-        largest: weight that gets the brightest colour.
+        title: title of the figure.
+        faces: visible state of each cell.
+        images: features of the image of each cell, [n, F].
+        chosen: the chosen cell; -1 before the first action.
+        chances: probability of each action, [n].
+        memory: memory weights of the player, [values, keys]; None: no panel.
+        largest: weight with the brightest colour.
     """
 
     title: str
@@ -79,7 +79,7 @@ class Scene:
 
 
 def scene(moment: Scene) -> Figure:
-    """The table, the player's probabilities below the cells, and the memory beside it.
+    """Plot the table, the probability of each action below its cell, and the memory beside the table.
 
     >>> moment = Scene("flip 1", ["up", "down"], np.eye(2), 0, np.array([0.7, 0.3]), np.eye(3))
     >>> [axes.get_title(loc="left") for axes in scene(moment).axes]
@@ -137,7 +137,7 @@ def _card(axes: Axes, moment: Scene, cell: int, face: Face, x: float, y: float) 
 
 @dataclass(frozen=True)
 class Film:
-    """Figures of one size, one after the other, saved as an animated GIF that begins again.
+    """Figures of the same size, saved as an animated GIF that loops.
 
     >>> stream = io.BytesIO()
     >>> Film([Figure(figsize=(1, 1)), Figure(figsize=(1, 1), facecolor="red")]).savefig(stream, dpi=40)
@@ -147,15 +147,15 @@ class Film:
 
     figures: Sequence[Figure]
     seconds: float = 1.0
-    """Each of them, the last twice as long."""
+    """Duration of each figure [s]; the last one takes twice as long."""
 
     def text(self, x: float, y: float, s: str, **style: Any) -> None:
-        """The same text in every figure."""
+        """Add a text to every figure."""
         for figure in self.figures:
             figure.text(x, y, s, **style)
 
     def savefig(self, fname: Any, *, dpi: float, bbox_inches: str = "") -> None:
-        """To a file or stream. All pictures keep the size of their figure, whatever `bbox_inches` is."""
+        """Save to a file or stream. All frames have the size of their figure; `bbox_inches` is ignored."""
         pictures = []
         for figure in self.figures:
             stream = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What a network heard and saw, and what it drew from memory."""
+"""Figures of cross-modal recall: stored words and pictures, and outputs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,12 +18,12 @@ def recalled(
     names: Sequence[str],
     title: str = "Recall",
 ) -> Figure:
-    """Stored words above their pictures, then the word that asks, the picture that was meant, and what was drawn.
+    """Plot stored words above their pictures, then the query word, the target picture, and the output.
 
     Shapes: words [S, frames, coefficients], pictures [S, H, W], query [frames, coefficients], target and drawn [H, W].
 
     Args:
-        names: of the stored words, and last of the word that asks.
+        names: names of the stored words, then of the query word.
 
     >>> image, word = np.zeros((28, 28)), np.zeros((30, 20))
     >>> len(recalled(np.stack([word] * 3), np.stack([image] * 3), word, image, image, ["0", "1", "2", "1"]).axes)
@@ -51,7 +51,7 @@ def recalled(
 
 
 def gallery(targets: Array, drawn: Array, titles: Sequence[str], title: str = "Drawn from memory") -> Figure:
-    """Pictures that were stored, and below each what was drawn.
+    """Plot target pictures, and below each the output.
 
     Shapes: both [N, H, W].
 
@@ -76,7 +76,7 @@ def gallery(targets: Array, drawn: Array, titles: Sequence[str], title: str = "D
 
 
 def errors(values: Mapping[str, Array], title: str = "Mean squared error") -> Figure:
-    """A histogram of the errors to each picture; mean and median of each.
+    """Plot histograms of the errors to each picture, with their mean and median.
 
     >>> len(errors({"right": np.ones(5), "other": 2 * np.ones(5)}).axes)
     2
@@ -91,8 +91,8 @@ def errors(values: Mapping[str, Array], title: str = "Mean squared error") -> Fi
         axes.hist(row, bins=list(edges), color=RED if number == 0 else CYCLE[0])
         axes.axvline(float(np.median(row)), color=INK, linewidth=1.2)
         axes.axvline(float(np.mean(row)), color=GREY, linewidth=1.2, linestyle="--")
-        said = f"{name}: mean {np.mean(row):.4f} ± {np.std(row):.4f} (dashed), median {np.median(row):.4f} (solid)"
-        axes.set_title(said, fontsize=10, loc="left")
+        summary = f"{name}: mean {np.mean(row):.4f} ± {np.std(row):.4f} (dashed), median {np.median(row):.4f} (solid)"
+        axes.set_title(summary, fontsize=10, loc="left")
         axes.set_ylabel("samples")
     panels[-1].set_xlabel("mean squared error of a pixel")
     return figure

@@ -1,4 +1,4 @@
-"""Pictures of a network with a memory: what it was shown, what spiked, what it wrote, what it answered."""
+"""Figures of a network with a memory: inputs, spikes, memory weights, outputs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +12,9 @@ from ...plot.style import CYCLE, GREY, INK, RED, WIDTH, Array, colours, tidy
 def populations(
     spikes: Mapping[str, Array], dt: float = 1.0, parts: Sequence[tuple[str, float]] = (), title: str = "Spikes"
 ) -> Figure:
-    """A raster for each population [T, N], and beside it the mean rate of each neuron.
+    """Plot a raster of each population [T, N], and beside it the mean rate of each neuron.
 
-    Units: dt in ms, `parts` are names with their length [ms].
+    Units: dt in ms; `parts` are names of time intervals with their lengths [ms].
 
     >>> figure = populations({"keys": np.eye(6)}, parts=[("item 1", 4.0), ("item 2", 2.0)])
     >>> [axes.get_xlabel() for axes in figure.axes]
@@ -51,9 +51,14 @@ def populations(
 
 
 def matrices(values: Mapping[str, Array], rows: str, columns: Sequence[str], title: str, label: str = "") -> Figure:
-    """Matrices beside each other, in the same colours.
+    """Plot matrices side by side, on the same colour scale.
 
-    Shapes: each [rows, columns]; `columns` names the x axis of each.
+    Shapes: each [rows, columns].
+
+    Args:
+        rows: label of the y axis.
+        columns: label of the x axis of each matrix.
+        label: label of the colour bar.
 
     >>> matrices({"features": np.eye(3)}, "feature", ["item"], "Input").axes[0].get_ylabel()
     'feature'
@@ -76,7 +81,7 @@ def matrices(values: Mapping[str, Array], rows: str, columns: Sequence[str], tit
 
 
 def weights(memory: Array, title: str = "Weights of the memory") -> Figure:
-    """How many weights of many memories [B, N, N] have which size; counts on a logarithmic scale.
+    """Plot a histogram of the weights of many memories [B, N, N], with a logarithmic count axis.
 
     >>> weights(np.random.default_rng(0).random((2, 4, 4))).axes[0].get_yscale()
     'log'
@@ -93,7 +98,7 @@ def weights(memory: Array, title: str = "Weights of the memory") -> Figure:
 
 
 def answer(logits: Array, target: int, names: Sequence[str], title: str = "Answer") -> Figure:
-    """The logits of one sample; the right class is red.
+    """Plot the logits of one sample; the correct class is red.
 
     >>> len(answer(np.array([0.1, 2.0]), 1, ["a", "b"]).axes[0].patches)
     2
@@ -111,7 +116,7 @@ def answer(logits: Array, target: int, names: Sequence[str], title: str = "Answe
 
 
 def sentences(lines: Sequence[Sequence[str]], numbers: Array, title: str = "Story") -> Figure:
-    """Sentences as a matrix of numbers of words [lines, places], 0 being none, with the words where there is room.
+    """Plot sentences as a matrix of word numbers [lines, places], 0 for none, with the words if there is room.
 
     >>> figure = sentences([["mary", "left"], ["who", "left"]], np.array([[1, 2], [3, 2]]))
     >>> [text.get_text() for text in figure.axes[0].texts]

@@ -1,9 +1,11 @@
-"""The spikes of `models.encoders` for the CPU, image by image and event by event.
+"""Compiled CPU loops of the spiking encoder (`encoders`): image by image, event by event.
 
-A pixel is a constant current into a LIF neuron. In each block a spike adds its 3 x 3 rows of weights to the currents
-around it, all channels at once; integrate-and-fire neurons follow; a pool passes on what spiked in its 2 x 2 field.
-Spikes are rare, and the states of an image stay in the cache: the cost is that of the events and of one pass over the
-neurons a step. Currents are summed in the order of the events, a convolution sums them in another.
+A pixel is a constant current into a LIF neuron. In each block, a spike adds its 3 x 3 weight rows to the currents
+around it, all channels at once; integrate-and-fire neurons follow; a pool passes on the channels that spike in its
+2 x 2 field. Spikes are rare, and the states of an image stay in the cache: the cost is that of the events and of one
+pass over the neurons per step. Currents are summed in the order of the events, which differs from a convolution.
+
+Names: v voltage, z spikes of the previous step, left refractory steps left. Layouts are channels-last.
 """
 
 from collections.abc import Sequence
@@ -18,24 +20,24 @@ from ...kernels.engines import threads
 
 Array = Any
 
-# Places in the array of numbers; its dtype is that of the voltages.
+# Indices into `numbers`, the array of constants; its dtype is that of the voltages.
 DECAY, CHARGE, THRESHOLD = range(3)
-# Places in the array of choices.
+# Indices into `choices`, the array of flags.
 REFRACTORY, SUBTRACT = range(2)
 
 
 @njit
 def add(target: Array, row: Array) -> None:
-    """target += row."""
+    """Compute target += row."""
     for i in range(len(row)):
         target[i] += row[i]
 
 
 @njit
 def integrate(current: Array, v: Array, z: Array, threshold: Any) -> int:
-    """One step of a row of integrate-and-fire neurons that a spike lowers by their threshold; how many spike.
+    """Update a row of integrate-and-fire neurons with reset by subtraction; return the number of spikes.
 
-    The currents are zero afterwards. A function of its own for each case, without branches, so that it is vectorised.
+    Sets the currents to zero. There is one function per case, without branches, so that loops are vectorised.
     """
     zero, one = v.dtype.type(0), v.dtype.type(1)
     total = 0
@@ -51,7 +53,7 @@ def integrate(current: Array, v: Array, z: Array, threshold: Any) -> int:
 def integrate_refractory(
     current: Array, v: Array, z: Array, left: Array, threshold: Any, refractory: Any, subtract: bool
 ) -> int:
-    """The same with a refractory time, and with either reset."""
+    """Update a row of integrate-and-fire neurons with a refractory period and either reset; return the spike count."""
     zero, one = v.dtype.type(0), v.dtype.type(1)
     taken, held = (threshold, zero) if subtract else (zero, one)
     total = 0
@@ -66,7 +68,7 @@ def integrate_refractory(
 
 @njit
 def leak(current: Array, v: Array, z: Array, left: Array, numbers: Array, choices: Array) -> None:
-    """One step of the pixels, LIF neurons."""
+    """Update the LIF neurons of the pixels."""
     zero, one = v.dtype.type(0), v.dtype.type(1)
     decay, charge, threshold = numbers[DECAY], numbers[CHARGE], numbers[THRESHOLD]
     refractory, subtract = v.dtype.type(choices[REFRACTORY]), choices[SUBTRACT] == 1
@@ -80,7 +82,7 @@ def leak(current: Array, v: Array, z: Array, left: Array, numbers: Array, choice
 
 @njit
 def reach(current: Array, touched: Array, y: int, x: int, weight: Array) -> None:
-    """A spike at (y, x) adds weight [3, 3 C], turned by half, to the padded current [H + 2, (W + 2) C] around it."""
+    """Add weight [3, 3 C], rotated by 180 degrees, to the padded current [H + 2, (W + 2) C] around spike (y, x)."""
     wide = weight.shape[1]
     channels = wide // 3
     for i in range(3):
@@ -90,7 +92,7 @@ def reach(current: Array, touched: Array, y: int, x: int, weight: Array) -> None
 
 @njit
 def pool(z: Array, y: int, x: int, channels: int, found: Array) -> int:
-    """Channels that spike in a field of 2 x 2 go to `found`; how many there are."""
+    """Write the channels that spike in a 2 x 2 field to `found`; return their number."""
     lo, middle, hi = 2 * x * channels, (2 * x + 1) * channels, (2 * x + 2) * channels
     a, b = z[2 * y, lo:middle], z[2 * y, middle:hi]
     c, d = z[2 * y + 1, lo:middle], z[2 * y + 1, middle:hi]
@@ -107,10 +109,11 @@ def encode(
     images: Array, first: Array, weights: Array, thresholds: Array, numbers: Array, choices: Array, sizes: Array,
     out: Array, seen: Array, fired: Array, passed: Array, start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Images start to stop: images [N, H, W], first [1, 3, 3 C], weights [L - 1, C, 3, 3 C], out [N, T, F].
+    """Encode images[start:stop]: images [N, H, W], first [1, 3, 3 C], weights [L - 1, C, 3, 3 C], out [N, T, F].
 
-    sizes [L + 1, 2] are height and width of the images and of what each block passes on. Spikes are counted, if there
-    is room, in seen [N, H W] (pixels), fired and passed [N, all blocks], before and after the pools, channels last.
+    sizes [L + 1, 2]: height and width of the images and of the output of each block. Unless these arrays are empty,
+    spikes are counted in seen [N, H W] (pixels), and in fired and passed [N, all blocks], before and after the pools,
+    channels last.
     """
     kind, blocks, channels = images.dtype, len(thresholds), first.shape[2] // 3
     zero, refractory = kind.type(0), kind.type(choices[REFRACTORY])
@@ -119,7 +122,7 @@ def encode(
     pixels, found = np.empty((3, height * width), kind), np.empty(channels, np.int64)
     currents = [np.empty((sizes[k, 0] + 2, (sizes[k, 1] + 2) * channels), kind) for k in range(blocks)]
     states = [np.empty((3, sizes[k, 0], sizes[k, 1] * channels), kind) for k in range(blocks)]
-    touched = [np.empty(sizes[k, 0] + 2, np.int64) for k in range(blocks)]  # rows that ever got a current
+    touched = [np.empty(sizes[k, 0] + 2, np.int64) for k in range(blocks)]  # rows that have ever received a current
     many = np.empty(height, np.int64)
     for n in range(start, stop):
         pixels[:] = zero
@@ -167,20 +170,22 @@ def encode(
 
 
 class Counts(NamedTuple):
-    """Spikes of each image, summed over time."""
+    """Spike counts of each image, summed over time."""
 
     pixels: Tensor  # [N, 1, H, W]
     fired: list[Tensor]  # of each block, [N, C, H, W]
-    passed: list[Tensor]  # what the pool of each block passes on
+    passed: list[Tensor]  # of each block, after its pool
 
 
 def encode_images(
     images: Tensor, weights: Sequence[Tensor], thresholds: Sequence[float], steps: int, neuron: Sequence[float],
     refractory: int, subtract: bool, count: bool = False,
 ) -> tuple[Tensor, Counts | None]:  # fmt: skip
-    """Spikes uint8 [N, T, F] of images [N, H, W]; weights as of convolutions, one a block, all of as many channels.
+    """Return the spikes, uint8 [N, T, F], of images [N, H, W], and spike counts if `count` is True.
 
-    `neuron` is decay, 1 - decay and threshold of the pixels.
+    Args:
+        weights: weights of the convolutions, one per block, all with the same number of channels.
+        neuron: decay, 1 - decay and threshold of the pixels.
     """
     kind = images.detach().numpy().dtype
     turned = [weight.detach().flip(2, 3).permute(1, 2, 3, 0).contiguous().flatten(2) for weight in weights]
@@ -209,6 +214,6 @@ def encode_images(
 
 
 def _by_block(counts: Tensor, sizes: Sequence[tuple[int, int]], channels: int) -> list[Tensor]:
-    """Channels-last counts of all blocks [N, all] as images [N, C, H, W]."""
+    """Split channels-last counts of all blocks [N, all] into images [N, C, H, W] per block."""
     parts = torch.split(counts, [channels * height * width for height, width in sizes], 1)
-    return [part.view(len(part), *size, channels).movedim(3, 1) for part, size in zip(parts, sizes, strict=True)]
+    return [block.view(len(block), *size, channels).movedim(3, 1) for block, size in zip(parts, sizes, strict=True)]

@@ -1,11 +1,11 @@
-"""Convolutional encoders: trained as an ordinary network, then run as spikes.
+"""Convolutional encoders, trained as an ordinary network and then run with spikes.
 
-    rates     images -> [conv 3x3 -> ReLU -> max pool 2x2] x 4 -> channels x what is left of the image
+    rates     images -> [conv 3x3 -> ReLU -> max pool 2x2] x 4 -> channels x remaining pixels
     spikes    pixel = constant current -> LIF -> [conv 3x3 -> integrate and fire -> max pool 2x2 in each step] x 4
 
-The spiking network has the weights of the other. A spike weighs 1, whatever the layer, so each threshold is the largest
-current that its layer gets while the layers before it spike. States start at zero for every image, nothing is drawn:
-an image always has the same spikes, and one that is shown again need not be computed again.
+Both networks share the weights. A spike has weight 1 in every layer, so each threshold is set to the largest current
+that its layer receives while the previous layers spike. States start at zero for every image and there is no
+randomness: an image always has the same spikes, which can be cached.
 Sources: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276); Snell, Swersky, Zemel, Prototypical networks for
 few-shot learning, 2017 (the encoder and its loss); Sengupta et al., 2019 (threshold balancing with spikes).
 """
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
     from .encoder_loop import Counts
 
 LIMIT = 1 << 28
-"""Bytes of currents, spikes and pools of one batch of images: 256 MB."""
+"""Memory limit of currents, spikes and pools of one batch of images [bytes]: 256 MB."""
 
 
 class ConvEncoder(nn.Module):
-    """Blocks of convolution, ReLU and pooling; an image becomes a vector.
+    """Convolutional encoder of images as vectors: blocks of convolution, ReLU and max pooling.
 
     Shapes: images [B, 1, H, W] -> [B, channels * pixels], pixels = (H // 2^blocks) * (W // 2^blocks).
 
     Args:
-        channels: of every block.
-        blocks: how many.
-        batch_norm: normalise before the ReLU; such a network cannot spike.
-        bias: of the convolutions.
-        bound: largest activity. With 1 / (1 + refractory steps), the most spikes per step of a neuron, and trained on
-            the rates of its pixels, the network needs no balance: its thresholds are 1.
-        generator: draws the weights, uniform up to sqrt(2) sqrt(6 / (fan in + fan out)); biases are zero.
+        channels: channels of every block.
+        blocks: number of blocks.
+        batch_norm: batch normalisation before the ReLU; such a network cannot be converted to spikes.
+        bias: whether the convolutions have biases.
+        bound: upper bound of the activity. With 1 / (1 + refractory steps), the largest firing rate per step, and
+            trained on pixel rates, the network does not need `balance`: its thresholds are 1.
+        generator: source of the weights, uniform in +-sqrt(2) sqrt(6 / (fan in + fan out)); biases are zero.
 
     Raises:
         ConfigError: a number is not positive.
-        ShapeError: images of another shape, or so small that nothing is left of them.
+        ShapeError: images have another shape, or are too small for the poolings.
 
     >>> encoder = ConvEncoder(16)
     >>> encoder(torch.rand(2, 1, 28, 28)).shape, encoder(torch.rand(2, 1, 30, 20)).shape
@@ -82,14 +82,14 @@ class ConvEncoder(nn.Module):
 
     @property
     def batch_norm(self) -> bool:
-        """Whether it normalises."""
+        """Whether the encoder has batch normalisation."""
         return isinstance(self.norms[0], nn.BatchNorm2d)
 
     def features(self, height: int, width: int) -> int:
-        """How many numbers an image of this size becomes.
+        """Return the number of features of an image of this size.
 
         Raises:
-            ShapeError: nothing is left of it.
+            ShapeError: the image is too small for the poolings.
 
         >>> ConvEncoder(64).features(30, 20)
         64
@@ -101,13 +101,13 @@ class ConvEncoder(nn.Module):
         self.features(*images.shape[2:])
         x = images.contiguous(memory_format=torch.channels_last)  # twice as fast on the CPU
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = max_pool2d(norm(conv(x)), 2)  # the same as the other way round, on a quarter of the values
+            x = max_pool2d(norm(conv(x)), 2)  # equal to ReLU before pooling, on a quarter of the values
             x = torch.relu(x) if self.bound == math.inf else _Bounded.apply(x, self.bound)  # type: ignore[no-untyped-call]
         return x.flatten(1)
 
 
 class _Bounded(torch.autograd.Function):
-    """min(max(x, 0), bound). What lies above can be drawn down by a gradient, but not further up."""
+    """min(max(x, 0), bound). Above the bound, only gradients that decrease x are passed on."""
 
     generate_vmap_rule = True
 
@@ -128,14 +128,14 @@ class _Bounded(torch.autograd.Function):
 
 @torch.no_grad()
 def pixel_rates(neuron: LIF, images: Tensor, steps: int) -> Tensor:
-    """Spikes per step of the neuron of every pixel, from rest: images [B, 1, H, W] -> 0 to 1, the same shape.
+    """Return the spikes per step, 0 to 1, of a LIF neuron for every pixel, starting at rest: [B, 1, H, W], as images.
 
     >>> pixel_rates(memory_neuron(), torch.tensor([[[[0.0, 0.2, 4.0]]]]), 100).flatten().round(decimals=2)
     tensor([0.0000, 0.0600, 0.2500])
     """
     check_images("pixel_rates", images)
-    found = [neuron(few.expand(steps, *few.shape))[0].mean(0) for few in torch.split(images, 256)]
-    return torch.cat(found)
+    rates = [neuron(batch.expand(steps, *batch.shape))[0].mean(0) for batch in torch.split(images, 256)]
+    return torch.cat(rates)
 
 
 def _features(channels: int, blocks: int, height: int, width: int) -> int:
@@ -149,20 +149,20 @@ def _features(channels: int, blocks: int, height: int, width: int) -> int:
 
 
 class SpikingConvEncoder(Stateful):
-    """The same network in spikes; it shares the weights of the encoder that it is made from.
+    """Spiking version of a `ConvEncoder`, which shares its weights.
 
     Shapes: currents [T, B, 1, H, W] -> spikes [T, B, channels * pixels]; the state is that of `Sequential`.
 
     Args:
-        encoder: without batch normalisation.
-        neuron: LIF of the pixels; the others take its refractory time, reset, slope and step.
-        threshold: of all integrate-and-fire neurons until `balance` sets them; by default 1 if the encoder has a
-            bound, otherwise that of `neuron`.
-        learn_thresholds: they are parameters, one a layer; otherwise buffers. Both are saved.
+        encoder: encoder without batch normalisation.
+        neuron: LIF neuron of the pixels; the others have its refractory period, reset, surrogate gradient and dt.
+        threshold: threshold of all integrate-and-fire neurons until `balance` sets them; by default 1 if the encoder
+            has a bound, otherwise that of `neuron`.
+        learn_thresholds: make the thresholds parameters, one per layer, instead of buffers. Both are saved.
 
     Raises:
-        ConfigError: the encoder normalises.
-        ShapeError: input or state of a wrong shape, dtype or device.
+        ConfigError: the encoder has batch normalisation.
+        ShapeError: input or state has a wrong shape, dtype or device.
 
     >>> spiking = SpikingConvEncoder(ConvEncoder(8, generator=torch.Generator().manual_seed(0)))
     >>> balanced = balance(spiking, [torch.rand(4, 1, 28, 28)], steps=20)
@@ -200,17 +200,17 @@ class SpikingConvEncoder(Stateful):
         self.layers = Sequential(*layers, nn.Flatten())
 
     def features(self, height: int, width: int) -> int:
-        """How many spike trains an image of this size becomes; see `ConvEncoder.features`."""
+        """Return the number of spike trains of an image of this size; see `ConvEncoder.features`."""
         return _features(self.channels, self.blocks, height, width)
 
     @property
     def neurons(self) -> list[IntegrateAndFire]:
-        """Those of the blocks, in their order."""
+        """Neurons of the blocks, in order."""
         return [layer.neuron for layer in self.layers.layers if isinstance(layer, _ChannelsLast)]
 
     @property
     def thresholds(self) -> list[float]:
-        """Of the blocks, in their order."""
+        """Thresholds of the blocks, in order."""
         return [float(_threshold(neuron).detach()) for neuron in self.neurons]
 
     def initial_state(self, x: Tensor) -> State:
@@ -230,26 +230,26 @@ class SpikingConvEncoder(Stateful):
         return result
 
     def encode(self, images: Tensor, steps: int) -> Tensor:
-        """Spikes [T, B, F] of images [B, 1, H, W], each shown for so many steps from a state of zero."""
+        """Return the spikes [T, B, F] of images [B, 1, H, W], each presented for `steps` steps from a zero state."""
         check_images("SpikingConvEncoder", images)
         spikes: Tensor = self(images.expand(steps, *images.shape))[0]
         return spikes
 
     def spikes(self, images: Tensor, steps: int) -> Tensor:
-        """The same without a gradient, [B, T, F]: on the CPU event by event, which is several times as fast.
+        """Return the spikes without gradients, [B, T, F]; on the CPU event by event, much faster than `encode`.
 
-        Currents are summed in another order than by `encode`, which in float32 may move a spike in many thousands.
+        The order of sums differs from `encode`, which in float32 may shift one spike in many thousands.
         """
         return self._events(images, steps)[0]
 
     def rates(self, images: Tensor, steps: int) -> Tensor:
-        """Spikes per step [B, F], as counted; backwards as if they were rates, which is much cheaper than in time.
+        """Return the spikes per step [B, F]; the backward pass treats them as rates, cheaper than backward in time.
 
             rate_l = clip(conv(passed_l-1) / threshold_l, 0, top),   top = 1 / (1 + refractory steps)
             passed_l = top (1 - product over the field of (1 - rate_l / top))
 
-        Forwards both are what was counted. A pool passes a spike of any neuron in its field: if they fire at their own
-        times, more than the largest rate comes through.
+        In the forward pass, both are the counted spikes. A pool passes on the spikes of all neurons in its field: if
+        they fire at different times, its rate exceeds the largest one.
         """
         _, counts = self._events(images, steps, count=True)
         assert counts is not None
@@ -268,7 +268,7 @@ class SpikingConvEncoder(Stateful):
 
     @torch.no_grad()
     def _events(self, images: Tensor, steps: int, count: bool = False) -> "tuple[Tensor, Counts | None]":
-        """Spikes [B, T, F], and how many there were inside."""
+        """Return spikes [B, T, F], and the spike counts of all layers if `count` is True."""
         check_images("SpikingConvEncoder", images)
         check_count("SpikingConvEncoder", steps=steps)
         self.features(*images.shape[2:])
@@ -289,29 +289,29 @@ class SpikingConvEncoder(Stateful):
         return spikes.to(images.dtype), counts
 
     def _dense(self, images: Tensor, steps: int, count: bool) -> "tuple[Tensor, Counts | None]":
-        """The same layer by layer."""
+        """Run `_events` layer by layer in torch."""
         from .encoder_loop import Counts
 
-        x, found = images.expand(steps, *images.shape), list[Tensor]()
+        x, sums = images.expand(steps, *images.shape), list[Tensor]()
         for layer in self.layers.layers:
             x = self._through(layer, x)
             if count and not isinstance(layer, (_SpikeConv, nn.Flatten)):
-                found.append(x.sum(0))
-        counts = Counts(found[0], found[1::2], found[2::2]) if count else None
+                sums.append(x.sum(0))
+        counts = Counts(sums[0], sums[1::2], sums[2::2]) if count else None
         return x.transpose(0, 1), counts
 
     def populations(self, images: Tensor, steps: int) -> dict[str, Tensor]:
-        """Spikes [T, B, N] of the pixels and of each block before its pool, for figures and measurements."""
+        """Return the spikes [T, B, N] of the pixels and of each block before its pool, for figures and measurements."""
         check_images("SpikingConvEncoder", images)
-        found, x = dict[str, Tensor](), images.expand(steps, *images.shape)
+        spikes, x = dict[str, Tensor](), images.expand(steps, *images.shape)
         for layer in self.layers.layers:
             x = self._through(layer, x)
             if isinstance(layer, Stateful):
-                found[f"block {len(found)}" if found else "pixels"] = x.flatten(2)
-        return found
+                spikes[f"block {len(spikes)}" if spikes else "pixels"] = x.flatten(2)
+        return spikes
 
     def fingerprint(self) -> str:
-        """A hash of everything that an image's spikes depend on but the image and the number of steps."""
+        """Return a hash of everything that the spikes depend on, except the image and the number of steps."""
         digest = hashlib.sha256(repr(self).encode())
         for name, part in sorted(self.state_dict().items()):
             digest.update(name.encode() + part.detach().cpu().numpy().tobytes())
@@ -319,13 +319,13 @@ class SpikingConvEncoder(Stateful):
 
     @staticmethod
     def _through(layer: nn.Module, x: Tensor) -> Tensor:
-        """A layer from a state of zero."""
+        """Run a layer from a zero state."""
         out: Tensor = Sequential(layer)(x)[0]
         return out
 
 
 class _SpikeConv(nn.Module):
-    """A convolution of spikes. Images of a step in which nothing spikes are left out where no gradient needs them."""
+    """Convolution of spikes. Without gradients, images without spikes in a step are skipped."""
 
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
@@ -343,7 +343,7 @@ class _SpikeConv(nn.Module):
 
 
 class _ChannelsLast(Stateful):
-    """Neurons of an image, in the order in which convolutions lay it out; so is their state, [B, H, W, C]."""
+    """Neurons of a feature map with channels-last memory layout; so is their state, [B, H, W, C]."""
 
     def __init__(self, neuron: IntegrateAndFire) -> None:
         super().__init__()
@@ -362,12 +362,12 @@ class _ChannelsLast(Stateful):
 
 
 def _counted(counted: Tensor, rate: Tensor) -> Tensor:
-    """What was counted, with the gradient of a rate."""
+    """Return the counted rate in the forward pass, with the gradient of `rate` in the backward pass."""
     return _Counted.apply(counted, rate)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Counted(torch.autograd.Function):
-    """A Function, not `rate + (counted - rate).detach()`: that would round what was counted."""
+    """Straight-through function; `rate + (counted - rate).detach()` would add rounding errors to `counted`."""
 
     generate_vmap_rule = True
 
@@ -385,7 +385,7 @@ class _Counted(torch.autograd.Function):
 
 
 def _either(rate: Tensor, top: float) -> Tensor:
-    """Rate at which any neuron of a field of 2 x 2 spikes, if they fire independently: [B, C, H, W], half the size."""
+    """Return the rate at which any neuron of a 2 x 2 field spikes, assuming independence: [B, C, H // 2, W // 2]."""
     silent = 1.0 - rate / top
     height, width = (size // 2 * 2 for size in rate.shape[2:])
     rows = silent[:, :, 0:height:2] * silent[:, :, 1:height:2]
@@ -393,35 +393,35 @@ def _either(rate: Tensor, top: float) -> Tensor:
 
 
 class Balance(NamedTuple):
-    """What `balance` set, and what the layers get since."""
+    """Result of `balance`: thresholds, and the largest currents with these thresholds."""
 
     thresholds: list[float]
     largest: list[float]  # current of a layer over all batches, with these thresholds
 
     @property
     def violations(self) -> list[int]:
-        """Layers that get more than their threshold in a step: a later batch has raised a threshold before them."""
+        """Layers whose largest current exceeds their threshold, after a later batch raised a threshold before them."""
         pairs = enumerate(zip(self.thresholds, self.largest, strict=True))
         return [layer for layer, (threshold, largest) in pairs if largest > threshold]
 
 
 @torch.no_grad()
 def balance(spiking: SpikingConvEncoder, batches: Sequence[Tensor], steps: int, *, share: float = 1.0) -> Balance:
-    """Set each threshold to the largest current that its layer gets in any step while those before it spike.
+    """Set each threshold to the largest current of its layer in any step, while the previous layers spike.
 
-    For each batch, layer by layer: threshold_l <- max(threshold_l, share * largest current of layer l), from 0 on; then
-    the layer spikes for the next one. With one batch every layer's largest current is its threshold then; with several
-    a later one may change what layers behind get, which `Balance.violations` tells.
+    For each batch, layer by layer: threshold_l <- max(threshold_l, share * largest current of layer l), starting at 0;
+    the spikes of the layer are then the input of the next one. With one batch, the largest current of every layer is
+    its threshold; with several, a later batch may change the input of later layers: see `Balance.violations`.
 
     Shapes: batches of images [B, 1, H, W].
 
     Args:
-        steps: for which an image is shown.
-        share: of the largest current; below 1 there are more spikes, and violations by design.
+        steps: steps per image.
+        share: threshold as a fraction of the largest current; below 1, there are more spikes, and violations by design.
 
     Raises:
-        ConfigError: no batch, a number that is not positive, or a layer that gets no positive current.
-        ShapeError: images of another shape.
+        ConfigError: there is no batch, a number is not positive, or a layer receives no positive current.
+        ShapeError: images have another shape.
     """
     check_positive("balance", steps=steps, share=share)
     if isinstance(batches, Tensor) or not len(batches):
@@ -436,14 +436,14 @@ def balance(spiking: SpikingConvEncoder, batches: Sequence[Tensor], steps: int, 
 
 
 def _threshold(neuron: IntegrateAndFire) -> Tensor:
-    """What `balance` sets."""
+    """Return the threshold tensor of a neuron."""
     held = neuron.threshold
     assert isinstance(held, Tensor)
     return held
 
 
 def _largest(spiking: SpikingConvEncoder, images: Tensor, steps: int) -> Iterator[tuple[IntegrateAndFire, float]]:
-    """Each neuron and its largest current; it spikes with the threshold that it has once it is asked to go on."""
+    """Yield each neuron with its largest current; set its threshold before the next one is requested."""
     check_images("balance", images)
     x = images.expand(steps, *images.shape)
     for layer in spiking.layers.layers:
@@ -453,14 +453,14 @@ def _largest(spiking: SpikingConvEncoder, images: Tensor, steps: int) -> Iterato
 
 
 class PackedSpikes:
-    """Spikes of many images, a bit each.
+    """Spikes of many images, stored as bits.
 
     Args:
-        bits: uint8 [N, ceil(T F / 8)], as numpy.packbits has them.
+        bits: uint8 [N, ceil(T F / 8)], as returned by numpy.packbits.
         steps, features: T and F.
 
     Raises:
-        ShapeError: the bits are not of this size.
+        ShapeError: the bits have another shape or dtype.
     """
 
     def __init__(self, bits: Tensor, steps: int, features: int) -> None:
@@ -477,7 +477,7 @@ class PackedSpikes:
     @classmethod
     @torch.no_grad()
     def of(cls, spiking: SpikingConvEncoder, images: Tensor, steps: int, memory: int = LIMIT) -> "PackedSpikes":
-        """Compute the spikes of images [N, 1, H, W], bytes or numbers, as many at once as fit into the memory.
+        """Compute the spikes of images [N, 1, H, W], bytes or floats, in batches that fit into `memory` bytes.
 
         >>> spiking = SpikingConvEncoder(ConvEncoder(8, generator=torch.Generator().manual_seed(0)))
         >>> images = torch.rand(3, 1, 28, 28)
@@ -485,35 +485,35 @@ class PackedSpikes:
         True
         """
         weight = next(spiking.parameters())
-        check_images("PackedSpikes", images[:0].to(weight.dtype))  # bytes too: they are converted piece by piece
+        check_images("PackedSpikes", images[:0].to(weight.dtype))  # bytes are converted batch by batch
         features = spiking.features(*images.shape[2:])
         count = at_once(images.shape, steps, spiking.channels, memory)
-        found = []
-        for few in torch.split(images, count):
-            rows = spiking.spikes(few.to(weight.device, weight.dtype), steps).cpu().flatten(1).numpy()
-            found.append(torch.from_numpy(np.packbits(rows > 0, axis=1)))
-        bits = torch.cat(found) if found else torch.zeros(0, -(-steps * features // 8), dtype=torch.uint8)
+        packed = []
+        for batch in torch.split(images, count):
+            rows = spiking.spikes(batch.to(weight.device, weight.dtype), steps).cpu().flatten(1).numpy()
+            packed.append(torch.from_numpy(np.packbits(rows > 0, axis=1)))
+        bits = torch.cat(packed) if packed else torch.zeros(0, -(-steps * features // 8), dtype=torch.uint8)
         return cls(bits, steps, features)
 
     def take(self, chosen: Tensor) -> Tensor:
-        """Spikes of some images, float32: indices [*B] -> [T, *B, F]."""
+        """Return the spikes of images, float32: indices [*B] -> [T, *B, F]."""
         rows = np.unpackbits(self.bits[chosen.flatten()].numpy(), axis=1, count=self.steps * self.features)
         spikes = torch.from_numpy(rows).view(*chosen.shape, self.steps, self.features)
         return spikes.movedim(-2, 0).float()
 
     def counts(self) -> Tensor:
-        """How often each feature spikes, float32 [N, F]."""
+        """Return the spike count of each feature, float32 [N, F]."""
         found = [self.take(few).sum(0) for few in torch.split(torch.arange(len(self)), 1000)]
         return torch.cat(found) if found else torch.zeros(0, self.features)
 
 
 def at_once(shape: Sequence[int], steps: int, channels: int, memory: int = LIMIT) -> int:
-    """Images [N, 1, H, W] whose spikes can be computed at once within so many bytes: at least one.
+    """Return how many images [N, 1, H, W] can be encoded at once within `memory` bytes, at least one.
 
     >>> at_once((100, 1, 28, 28), 20, 32)
     44
     """
-    values = steps * channels * shape[2] * shape[3]  # the first block's: current, spikes and what moves on
+    values = steps * channels * shape[2] * shape[3]  # of the first block, the largest: current, spikes and pool
     return max(1, memory // (3 * 4 * values))
 
 
@@ -526,7 +526,7 @@ def check_images(owner: str, images: Tensor) -> None:
 
 
 def prototype_logits(support: Tensor, queries: Tensor) -> Tensor:
-    """How near queries are to the mean of each class: minus the squared Euclidean distance.
+    """Return minus the squared Euclidean distance of queries to the mean of each class.
 
     Shapes: support [N, K, F], queries [Q, F] -> logits [Q, N].
 

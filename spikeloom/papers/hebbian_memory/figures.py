@@ -1,4 +1,4 @@
-"""Figures of the tasks with a Hebbian memory. Imported when one plots: matplotlib is slow to load."""
+"""Figures of the tasks with a Hebbian memory. Imported only for plotting, since matplotlib is slow to load."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ from .pairs import Associations
 
 
 def associations(config: Any, run: Run, shown: Associations, found: Recollection, lengths: list[int]) -> None:
-    """The first sample in detail, all memories, and accuracy by length where others were tested."""
+    """Plot the first sample in detail, all memories, and accuracy by length if several were tested."""
     names = [str(label) for label in range(config.classes)]
     labels, target = shown.labels[:, 0].tolist(), int(shown.target[0])
     values = {"stored": to_numpy(shown.features[:, 0].T), "asked": to_numpy(shown.query[:1].T)}
@@ -61,7 +61,7 @@ def stories(
     config: Any, run: Run, question: Question, told: list[Sentence], shown: Batch, found: Recollection,
     words: tuple[str, ...], position: Tensor,
 ) -> None:  # fmt: skip
-    """One story in detail with the weights of all memories, weights of places, learning, accuracy by length."""
+    """Plot one story in detail, the weights of all memories, position weights, learning curves, accuracy by length."""
     asked, target = " ".join(question.words), int(shown.target[0])
     said = words[int(found.logits[0].argmax())]
     matrix = to_numpy(torch.cat([shown.statements, shown.query]))
@@ -93,7 +93,7 @@ def stories(
 
 
 def rasters(config: Any, run: Run, found: Recollection, items: list[str]) -> None:
-    """Spikes of the first sample while it is stored, and while it is read."""
+    """Plot the spikes of the first sample while writing and while reading."""
     spikes = {name: to_numpy(part[:, 0]) for name, part in found.layers.items()}
     stored = {name: part for name, part in spikes.items() if name == "storage encoder" or name.startswith("write")}
     asked = {name: part for name, part in spikes.items() if name not in stored}
@@ -108,7 +108,7 @@ def rasters(config: Any, run: Run, found: Recollection, items: list[str]) -> Non
 
 
 def memories(run: Run, found: Recollection) -> None:
-    """The memory of the first sample, and the weights of all."""
+    """Plot the memory of the first sample, and a histogram of the weights of all samples."""
     one = to_numpy(found.memory[0])
     figure = draw_memory.matrices({"from keys to values": one}, "value neuron", ["key neuron"], "The memory", "weight")
     run.figure("memory", figure, "What the network wrote of a sample.")
@@ -120,11 +120,11 @@ def one_shot(
     config: Any, run: Run, pixels: Tensor, target: int, inside: Mapping[str, Tensor], found: Recollection,
     phases: Mapping[str, list[dict[str, Any]]],
 ) -> None:  # fmt: skip
-    """The first of several episodes in detail, all memories, and how encoder and memory were trained.
+    """Plot the first episode in detail, all memories, and the learning curves of encoder and memory.
 
     Args:
         pixels: images of the episode, the query last, [S + 1, H, W].
-        target: the place of the query's class.
+        target: position of the class of the query.
         inside: spikes of the pixels and blocks of the encoder during the query, [T, 1, N]; may be empty.
         phases: lines of metrics of pretraining and tuning; may be empty.
     """
@@ -160,10 +160,10 @@ def one_shot(
 
 
 def heat(run: Run, found: Recollection, what: str = "images") -> None:
-    """Activities of a network of rates while it stores and while it is asked.
+    """Plot the activity of a network of rates while writing and while reading.
 
     Args:
-        what: it stores.
+        what: name of the stored items in the title.
     """
     stored = {"encoder": to_numpy(found.encoder[:, 0].T)}
     asked = {"encoder": to_numpy(found.query[:, 0].T)}

@@ -1,13 +1,13 @@
-"""Concentration, the game: cards lie face down; turn two over; equal ones are removed, others turned down again.
+"""The game Concentration: cards are face down; turn over two; a matching pair is removed, others are turned back.
 
-    step       turn the card of a cell over (a cell without a card: nothing happens)
-    reward     flip_penalty, and match_reward if two equal cards are up now
-    shown      the image of that card if it is up now, else zeros
-    then       two cards up: away with them if they are equal, both down if not
-    observed   for each cell down, up, empty (3 n), for each cell whether it was the last (n), the image shown (F)
+    step         turn over the card of a cell (no effect on an empty cell)
+    reward       flip_penalty, plus match_reward if two equal cards are up
+    shown        the image of that card if it is up now, else zeros
+    then         if two cards are up: remove them if they are equal, else turn both down
+    observation  for each cell down, up, empty (3 n); for each cell whether it was the last one (n); shown image (F)
 
-Every step is a flip, also one that turns a card back or meets an empty cell; a game ends when all cards are gone, not
-before. An odd number of cells leaves one without a card. All of it is a function of what lies on B tables at once.
+Every step counts as a flip, also if it turns a card back or chooses an empty cell; a game ends when all cards are
+removed. With an odd number of cells, one has no card. All functions work on the states of B tables at once.
 Source: Limbacher, Özdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
 Hebbian plasticity, 2022 (arXiv:2205.11276).
 """
@@ -25,17 +25,17 @@ from ...errors import ConfigError, ShapeError
 
 DOWN, UP, EMPTY = range(3)
 MANY = 200
-"""Cells up to which best play is worked out."""
+"""Largest number of cells for which optimal play is computed."""
 Play = Literal["optimal", "face down", "any cell"]
 
 
 class Cards(NamedTuple):
-    """What lies on B tables, and what was done last."""
+    """State of B games: cards on the tables and the last action."""
 
     deck: Tensor  # int64 [B, n], the image of each cell; -1: a cell without card
     images: Tensor  # [B, n // 2, F]
     face: Tensor  # int64 [B, n]: DOWN, UP or EMPTY
-    position: Tensor  # int64 [B], the cell chosen last
+    position: Tensor  # int64 [B], the last chosen cell
     shown: Tensor  # [B, F]
     flips: Tensor  # int64 [B], of this game
 
@@ -43,19 +43,19 @@ class Cards(NamedTuple):
 @explained
 @dataclass(frozen=True, eq=False)
 class Concentration:
-    """The rules above.
+    """Rules of the game for B tables at once.
 
     Shapes: actions int64 [B] -> cards, rewards [B], whether the game is over [B]; observations [B, 4 n + F].
 
     Args:
         cells: n, at least 2.
-        features: F, numbers of an image, each from 0 to 1.
-        images: [n // 2, F], the same in all games; None: new ones for every game.
-        match_reward, flip_penalty: what a pair is worth, and what is added for every flip.
+        features: F, features of an image, each from 0 to 1.
+        images: [n // 2, F], for all games; None: new images for every game.
+        match_reward, flip_penalty: reward of a pair, and (negative) reward of every flip.
 
     Raises:
-        ConfigError: fewer than two cells or one feature.
-        ShapeError: images or actions of a wrong shape, or a cell that is not there.
+        ConfigError: fewer than two cells, or fewer than one feature.
+        ShapeError: images or actions have a wrong shape, or an action is not a cell.
 
     >>> game = Concentration(4)
     >>> cards = game.deal(8, torch.Generator().manual_seed(0))
@@ -83,16 +83,16 @@ class Concentration:
 
     @property
     def pairs(self) -> int:
-        """Cards of two that there are."""
+        """Number of pairs."""
         return self.cells // 2
 
     @property
     def observed(self) -> int:
-        """Numbers of an observation."""
+        """Size of an observation."""
         return 4 * self.cells + self.features
 
     def deal(self, count: int, generator: torch.Generator) -> Cards:
-        """So many shuffled tables, all cards down."""
+        """Return `count` shuffled tables, all cards face down."""
         order = torch.arange(self.cells) // 2
         order[2 * self.pairs :] = -1
         deck = order[torch.rand(count, self.cells, generator=generator).argsort(1)]
@@ -105,7 +105,7 @@ class Concentration:
         return Cards(deck, images, face, none, torch.zeros(count, self.features), none.clone())
 
     def step(self, cards: Cards, actions: Tensor) -> tuple[Cards, Tensor, Tensor]:
-        """One flip on every table."""
+        """Flip a card on every table; return cards, rewards and whether each game is over."""
         count = len(cards.deck)
         if tuple(actions.shape) != (count,) or actions.dtype != torch.int64:
             raise ShapeError(
@@ -133,19 +133,19 @@ class Concentration:
         return now, reward, (face == EMPTY).all(1)
 
     def observe(self, cards: Cards) -> Tensor:
-        """What a player sees."""
+        """Return the observations [B, 4 n + F]."""
         faces = torch.nn.functional.one_hot(cards.face, 3).flatten(1)
         place = torch.nn.functional.one_hot(cards.position, self.cells)
         return torch.cat([faces.float(), place.float(), cards.shown], 1)
 
     def renew(self, cards: Cards, over: Tensor, generator: torch.Generator) -> Cards:
-        """New games where they are over."""
+        """Replace the games that are over by new ones."""
         if not bool(over.any()):
             return cards
         new = self.deal(int(over.sum()), generator)
         parts = [old.clone() for old in cards]
-        for part, fresh in zip(parts, new, strict=True):
-            part[over] = fresh
+        for tensor, fresh in zip(parts, new, strict=True):
+            tensor[over] = fresh
         return Cards(*parts)
 
 
@@ -153,10 +153,10 @@ class Concentration:
 def play_out(
     game: Concentration, cards: Cards, choose: Callable[[Tensor, Tensor], Tensor], longest: int
 ) -> tuple[Tensor, Tensor]:
-    """Play all tables to the end: flips of each, int64 [B], and whether it was stopped at `longest`, [B].
+    """Play all games to the end; return their flips, int64 [B], and whether they were stopped at `longest`, [B].
 
-    `choose(observations [B, O], begins [B])` returns actions [B]. Games that are over stay in the batch: every game
-    counts once, long ones too.
+    `choose(observations [B, O], begins [B])` returns actions [B]. Games that are over stay in the batch, so
+    that every game counts once.
 
     >>> game, draws = Concentration(2), torch.Generator().manual_seed(0)
     >>> def choose(seen, begins):
@@ -179,7 +179,7 @@ def play_out(
 
 @explained
 def face_down(observations: Tensor, cells: int, generator: torch.Generator) -> Tensor:
-    """Actions of a player without memory, [B, O] -> [B]: any cell whose card is down, any at all where none is.
+    """Return actions of a player without memory, [B, O] -> [B]: a random cell whose card is down, or any if none is.
 
     >>> game, draws = Concentration(2), torch.Generator().manual_seed(0)
     >>> face_down(game.observe(game.deal(3, draws)), 2, draws).shape
@@ -198,7 +198,7 @@ def face_down(observations: Tensor, cells: int, generator: torch.Generator) -> T
 
 @explained
 def expected_flips(cells: int, play: Play = "optimal") -> float:
-    """Mean flips of a game, exactly: with perfect memory and the best moves, or chosen at random.
+    """Return the exact mean number of flips of a game, with optimal play and perfect memory, or with random play.
 
     Raises:
         ConfigError: fewer than two cells, or an unknown way to play.
@@ -222,7 +222,7 @@ def expected_flips(cells: int, play: Play = "optimal") -> float:
 
 @explained
 def optimal_flips(cells: int) -> dict[int, float]:
-    """Flips of a game with perfect memory and the best moves, and their probabilities.
+    """Return the distribution of the flips of a game with optimal play and perfect memory, {flips: probability}.
 
     >>> {flips: round(share, 4) for flips, share in optimal_flips(4).items()}
     {4: 0.3333, 6: 0.6667}
@@ -234,9 +234,10 @@ def optimal_flips(cells: int) -> dict[int, float]:
 
 @cache
 def _best(unseen: int, seen: int) -> dict[int, float]:
-    """Flips left where `unseen` cells were never up, and `seen` ones were while their twins were not.
+    """Return the distribution of the remaining flips.
 
-    A pair of which both cells are known costs two flips whenever it is taken, so it is counted at once.
+    `unseen` cells were never up; `seen` cells were, but their twins were not. A pair of known cells costs two flips
+    whenever it is taken, so it is counted at once.
     """
     if unseen == 0:
         return {0: 1.0}
@@ -258,12 +259,12 @@ def _best(unseen: int, seen: int) -> dict[int, float]:
 
 
 def _mix(*parts: tuple[float, int, dict[int, float]]) -> dict[int, float]:
-    """With these probabilities, so many flips and then those of a distribution."""
-    found: dict[int, float] = {}
-    for share, flips, after in parts:
-        for more, chance in after.items() if share else ():
-            found[flips + more] = found.get(flips + more, 0.0) + share * chance
-    return found
+    """Mix distributions, each with a probability and flips to add."""
+    mixture: dict[int, float] = {}
+    for weight, flips, after in parts:
+        for more, chance in after.items() if weight else ():
+            mixture[flips + more] = mixture.get(flips + more, 0.0) + weight * chance
+    return mixture
 
 
 def _mean(flips: dict[int, float]) -> float:

@@ -1,4 +1,4 @@
-"""Figures of the game Concentration. Imported when one plots: matplotlib is slow to load."""
+"""Figures of the game Concentration. Imported only for plotting, since matplotlib is slow to load."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from . import draw_games, draw_memory
 from .game import EMPTY, UP, expected_flips, optimal_flips
 
 SCENES = 24
-"""Flips of a game that are shown."""
+"""Largest number of flips in the film of a game."""
 FACES: tuple[draw_games.Face, ...] = ("down", "up", "none")
 
 
 def concentration(config: Any, run: Run, turns: Any) -> None:
-    """A game of one table, flip by flip, and what all games of the test and the training came to."""
+    """Plot a game flip by flip, and the results of all test games and of training."""
     film(config, run, turns[:SCENES])
     if turns[0].memory.numel():
         last = {f"flip {number}": to_numpy(turn.memory[0]) for number, turn in enumerate(turns[:4], 1)}
@@ -47,7 +47,7 @@ def concentration(config: Any, run: Run, turns: Any) -> None:
 
 
 def film(config: Any, run: Run, turns: Any) -> None:
-    """figures/game.gif."""
+    """Write figures/game.gif."""
     largest = max([float(turn.memory.max()) for turn in turns if turn.memory.numel()], default=1.0) or 1.0
     scenes = []
     for number, turn in enumerate(turns, 1):
@@ -79,7 +79,7 @@ def film(config: Any, run: Run, turns: Any) -> None:
 
 
 def rasters(config: Any, run: Run, turns: Any) -> None:
-    """Spikes of the first flips."""
+    """Plot the spikes of the first flips."""
     layers = [turn.inside.layers for turn in turns]
     spikes = {name: to_numpy(torch.cat([one[name][:, 0] for one in layers])) for name in layers[0]}
     parts = [(f"flip {number}", config.item_ms) for number in range(1, len(turns) + 1)]

@@ -1,9 +1,9 @@
-"""The game of `data.concentration` as environments of gymnasium, for agents of other libraries.
+"""The game Concentration (`game`) as gymnasium environments, for agents of other libraries.
 
     env = environment(Concentration(4))                one game, gymnasium.Env
     envs = environments(Concentration(4), 64)          64 at once, gymnasium.vector.VectorEnv, in this process
 
-Needs the extra `game`: pip install 'spikeloom[game]'. Nothing else of spikeloom does.
+Requires the extra `game`: pip install 'spikeloom[game]'. Nothing else in spikeloom does.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from .game import Cards, Concentration
 
 @explained
 def environment(game: Concentration) -> Any:
-    """One game as a gymnasium.Env: Discrete(cells) actions, Box observations [4 n + F] from 0 to 1, no time limit.
+    """Return one game as a gymnasium.Env: Discrete(cells) actions, Box observations [4 n + F], 0 to 1, no time limit.
 
     Raises:
         ConfigError: gymnasium is not installed.
@@ -32,8 +32,10 @@ def environment(game: Concentration) -> Any:
 
 @explained
 def environments(game: Concentration, count: int) -> Any:
-    """So many games as a gymnasium.vector.VectorEnv; one that is over is dealt anew at the next step, as gymnasium
-    does by default: that step ignores its action and has no reward.
+    """Return `count` games as a gymnasium.vector.VectorEnv.
+
+    A game that is over is reset at the next step, the default of gymnasium: that step ignores its action and has no
+    reward.
 
     Raises:
         ConfigError: gymnasium is not installed, or `count` is below 1.
@@ -54,11 +56,11 @@ def _gymnasium() -> ModuleType:
 
 @cache
 def _classes() -> tuple[Any, Any]:
-    """Both classes; made when first used, because their bases belong to an optional package."""
+    """Return both classes, created at first use, since their bases are in an optional package."""
     gymnasium = _gymnasium()
 
     class ConcentrationEnv(gymnasium.Env):  # type: ignore[misc, name-defined]
-        """See `environment`."""
+        """Environment of one game; see `environment`."""
 
         metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}
         render_mode = "ansi"
@@ -83,7 +85,7 @@ def _classes() -> tuple[Any, Any]:
             return self._seen(), float(reward), bool(over), False, {"flips": int(self.cards.flips)}
 
         def render(self) -> str:
-            """A letter for a card that is up, # for one that is down, . for none."""
+            """Return a letter for a card that is up, # for one that is down, . for none."""
             assert self.cards is not None, "reset() comes first"
             pairs = zip(self.cards.face[0].tolist(), self.cards.deck[0].tolist(), strict=True)
             return " ".join(("#", chr(ord("a") + card), ".")[face] for face, card in pairs)
@@ -93,7 +95,7 @@ def _classes() -> tuple[Any, Any]:
             return self.game.observe(self.cards)[0].numpy()
 
     class ConcentrationVectorEnv(gymnasium.vector.VectorEnv):  # type: ignore[misc, name-defined]
-        """See `environments`."""
+        """Environment of several games; see `environments`."""
 
         metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": gymnasium.vector.AutoresetMode.NEXT_STEP}
 
@@ -130,10 +132,10 @@ def _classes() -> tuple[Any, Any]:
 
 
 def _actions(actions: Any) -> torch.Tensor:
-    """Cells as whole numbers; DataError for what is none, such as 1.5."""
+    """Return actions as integers; raise DataError for others, such as 1.5."""
     return torch.as_tensor(whole(actions, "actions").astype(np.int64))
 
 
 def _generator(numpy_draws: Any) -> torch.Generator:
-    """Torch's, seeded by numpy's, which gymnasium seeds."""
+    """Return a torch generator, seeded by the numpy one that gymnasium seeds."""
     return torch.Generator().manual_seed(int(numpy_draws.integers(2**63 - 1)))

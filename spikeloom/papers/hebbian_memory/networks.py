@@ -1,8 +1,8 @@
-"""Networks that write pairs into a Hebbian memory and answer a query from it, and others of their size without one.
+"""Networks that write pairs into a Hebbian memory and read it with a query, and baselines of equal size without one.
 
     items, query -> LIF encoders (an item is a constant current) -> HebbianWrite; HebbianRead -> spike counts -> logits
 
-The same as rates: one step an item, ReLU for spikes, the same rule for activity.
+The rate version has one step per item, ReLU instead of spikes, and the same rule for activity.
 Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276).
 """
 
@@ -19,15 +19,15 @@ from ...rules import Hebbian
 
 Kind = Literal["spiking", "relu", "frozen", "recurrent", "lstm"]
 TINY = 1e-8
-"""What keeps the square of silence from being zero where it divides."""
+"""Added to mean squares to avoid a division by zero."""
 
 
 class Recollection(NamedTuple):
-    """What a network said, and what happened inside; parts that it has not are empty."""
+    """Output of a memory network: logits, activity and memory; tensors that a network does not have are empty."""
 
     logits: Tensor  # [B, C]
     encoder: Tensor  # [S T, B, I]
-    written: Tensor  # [S T, B, 2 M], keys first if there is a memory
+    written: Tensor  # [S T, B, 2 M], keys first with a memory
     memory: Tensor  # [B, M, M]
     query: Tensor  # [T, B, E]
     read: Tensor  # [T, B, 2 M]
@@ -35,17 +35,17 @@ class Recollection(NamedTuple):
     @property
     def layers(self) -> dict[str, Tensor]:
         """Spikes by population."""
-        found = {"storage encoder": self.encoder, "recall encoder": self.query}
+        by_population = {"storage encoder": self.encoder, "recall encoder": self.query}
         for name, spikes in (("write", self.written), ("read", self.read)):
             if not self.memory.numel():
-                found[f"{name} population"] = spikes
+                by_population[f"{name} population"] = spikes
             elif spikes.numel():
-                found[f"{name} keys"], found[f"{name} values"] = spikes.chunk(2, -1)
-        return {name: spikes for name, spikes in found.items() if spikes.numel()}
+                by_population[f"{name} keys"], by_population[f"{name} values"] = spikes.chunk(2, -1)
+        return {name: spikes for name, spikes in by_population.items() if spikes.numel()}
 
 
 def constant_current(values: Tensor, steps: int) -> Tensor:
-    """Each value for so many steps: [S, *N] -> [S steps, *N].
+    """Repeat each value for `steps` steps: [S, *N] -> [S steps, *N].
 
     >>> constant_current(torch.tensor([[1.0], [2.0]]), 2).flatten().tolist()
     [1.0, 1.0, 2.0, 2.0]
@@ -54,12 +54,12 @@ def constant_current(values: Tensor, steps: int) -> Tensor:
 
 
 def counts(spikes: Tensor, window: int) -> Tensor:
-    """Spikes in the last steps: [T, B, N] -> [B, N]."""
+    """Count the spikes in the last `window` steps: [T, B, N] -> [B, N]."""
     return spikes[-window:].sum(0)
 
 
 def normalised(rates: Tensor) -> Tensor:
-    """Rates [..., N] divided by their root mean square; silence stays silence.
+    """Divide rates [..., N] by their root mean square; zeros stay zeros.
 
     >>> normalised(torch.tensor([[8.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])).round(decimals=3).tolist()
     [[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
@@ -68,21 +68,21 @@ def normalised(rates: Tensor) -> Tensor:
 
 
 class MemoryCore(nn.Module):
-    """Pairs of currents in, counts of the values that a query recalls out.
+    """Hebbian memory of spiking neurons: stores items, and returns the spike counts of the values that a query recalls.
 
-    Shapes: items [S, B, n_in], query [B, n_query] -> Recollection without logits of its own: `logits` are the counts.
+    Shapes: items [S, B, n_in], query [B, n_query] -> Recollection, whose `logits` are the spike counts [B, M].
 
     Args:
-        n_in: currents of an item; the first `n_query` are those that a query has too.
+        n_in: currents of an item; the first `n_query` correspond to those of a query.
         n_query: currents of a query.
-        size: M.
-        neuron: LIF of all layers; it is not learned.
-        rule: of the memory; None: it stays at zero.
-        steps: of an item and of the query.
-        window: last steps of the query whose spikes count.
-        delay: of the feedback, in steps.
+        size: M, number of keys and of values.
+        neuron: LIF neuron of all layers; it has no learned parameters.
+        rule: Hebbian rule of the memory; None: the memory stays at zero.
+        steps: steps per item and of the query.
+        window: number of last steps of the query in which spikes are counted.
+        delay: delay of the feedback, in steps.
         recall: see `HebbianWrite`.
-        generator: draws the weights.
+        generator: source of the weights.
 
     Raises:
         ConfigError: a number is not positive, or the window is longer than the query.
@@ -102,35 +102,35 @@ class MemoryCore(nn.Module):
 
     def forward(self, items: Tensor, query: Tensor) -> Recollection:
         encoder, _ = self.neuron(constant_current(items, self.steps))
-        asked, _ = self.neuron(constant_current(query.unsqueeze(0), self.steps))
-        return self.recollect(encoder, asked)
+        query_spikes, _ = self.neuron(constant_current(query.unsqueeze(0), self.steps))
+        return self.recollect(encoder, query_spikes)
 
     def recollect(self, encoder: Tensor, asked: Tensor) -> Recollection:
-        """The same from spikes of the encoders, [S T, B, n_in] and [T, B, n_query]."""
+        """Run the memory on spikes of the encoders, [S T, B, n_in] and [T, B, n_query]."""
         written, state = self.write(encoder)
         read, _ = self.read(asked, self.read.begin(state.memory))
-        found = counts(read[..., self.read.size :], self.window)
-        return Recollection(found, encoder, written, state.memory, asked, read)
+        spike_counts = counts(read[..., self.read.size :], self.window)
+        return Recollection(spike_counts, encoder, written, state.memory, asked, read)
 
     @property
     def weights(self) -> tuple[Tensor, Tensor]:
-        """Onto keys and values of writing [2 M, n_in], and onto keys of reading [M, n_query + M], feedback last."""
+        """Weights onto keys and values for writing [2 M, n_in], onto keys for reading [M, n_query + feedback M]."""
         return self.write.weight, self.read.weight
 
 
 class RateMemory(nn.Module):
-    """The same as rates: k = relu(W_k x), v = relu(W_v x) are bound by the rule; a query recalls W relu(W_r q).
+    """Rate version of `MemoryCore`: stores k = relu(W_k x), v = relu(W_v x) by the rule; a query recalls W relu(W_r q).
 
-    Shapes: items [S, B, n_in], query [B, n_query] -> Recollection, S "steps" of one; `logits` are the values recalled.
+    Shapes: items [S, B, n_in], query [B, n_query] -> Recollection with T = 1; `logits` are the recalled values [B, M].
 
     Args:
-        n_in: numbers of an item; the first `n_query` are those that a query has too.
-        n_query: numbers of a query.
-        size: M.
-        rule: of the memory, with tau_trace=0.
+        n_in: size of an item; the first `n_query` inputs correspond to those of a query.
+        n_query: size of a query.
+        size: M, number of keys and of values.
+        rule: Hebbian rule of the memory, with tau_trace=0.
         normalise: divide every key and every value, of an item and of a query, by its root mean square (`normalised`),
-            so that the rule meets activity around 1 whatever the size of items. The paper does not.
-        generator: draws the weights.
+            so that activity is around 1 independent of the size of items. The paper does not.
+        generator: source of the weights.
 
     Raises:
         ConfigError: the rule has traces.
@@ -168,14 +168,14 @@ class RateMemory(nn.Module):
 
     @property
     def weights(self) -> tuple[Tensor, Tensor]:
-        """Onto keys and values of writing [2 M, n_in], and onto keys of reading [M, n_query]."""
+        """Weights onto keys and values for writing [2 M, n_in], and onto keys for reading [M, n_query]."""
         return self.write, self.read
 
 
 class RecurrentCore(nn.Module):
-    """A recurrent population of LIF neurons instead of the memory: items, then the query, in one sequence.
+    """Recurrent population of LIF neurons instead of the memory: items, then the query, in one sequence.
 
-    Shapes: as `MemoryCore`; it has M neurons for 2 M of its own. `written` are its spikes while items are shown, `read`
+    Shapes: as `MemoryCore`, but with M neurons instead of 2 M. `written` holds the spikes during the items, `read`
     those during the query.
     """
 
@@ -192,16 +192,16 @@ class RecurrentCore(nn.Module):
 
     def forward(self, items: Tensor, query: Tensor) -> Recollection:
         encoder, _ = self.neuron(constant_current(items, self.steps))
-        asked, _ = self.neuron(constant_current(query.unsqueeze(0), self.steps))
+        query_spikes, _ = self.neuron(constant_current(query.unsqueeze(0), self.steps))
         n_in = items.shape[2]
-        current = torch.cat([encoder @ self.weight[:, :n_in].T, asked @ self.weight[:, n_in:].T])
+        current = torch.cat([encoder @ self.weight[:, :n_in].T, query_spikes @ self.weight[:, n_in:].T])
         spikes, _ = self.population(current)
         written, read = spikes[: len(encoder)], spikes[len(encoder) :]
-        return Recollection(counts(spikes, self.window), encoder, written, spikes.new_zeros(0), asked, read)
+        return Recollection(counts(spikes, self.window), encoder, written, spikes.new_zeros(0), query_spikes, read)
 
 
 class LSTMCore(nn.Module):
-    """An LSTM instead of the memory: a step an item, the query last."""
+    """LSTM instead of the memory: one step per item, then the query."""
 
     def __init__(self, n_in: int, n_query: int, size: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -221,20 +221,20 @@ class LSTMCore(nn.Module):
 
 
 class AssociationNetwork(nn.Module):
-    """Vectors with labels are stored; asked with one of the vectors, the network says its label.
+    """Network that stores vectors with labels and recalls the label of a query vector.
 
     Shapes: features [S, B, F], labels [S, B], query [B, F] -> Recollection.
 
     Args:
-        core: what stores; `MemoryCore`, `RateMemory`, `RecurrentCore` or `LSTMCore` of 2 E and E currents.
-        features: F.
-        classes: C.
-        embedding: E.
-        width: of what the core counts.
-        input_gain: factor of the currents into the encoders.
-        rectify: ReLU of the embeddings, for cores without spikes.
-        readout_scale: factor of the weights of the readout at the start.
-        generator: draws the weights.
+        core: `MemoryCore`, `RateMemory`, `RecurrentCore` or `LSTMCore` of 2 E and E currents.
+        features: F, dimension of the vectors.
+        classes: C, number of labels.
+        embedding: E, embedding dimension of vectors and of labels.
+        width: output size of the core.
+        input_gain: factor of the input currents of the encoders.
+        rectify: apply ReLU to the embeddings, for cores without spikes.
+        readout_scale: factor of the initial weights of the readout.
+        generator: source of the weights.
 
     Raises:
         ShapeError: features, labels and query do not fit.
@@ -258,8 +258,8 @@ class AssociationNetwork(nn.Module):
                 f"{list(query.shape)}. They must be [S, B, F], [S, B] and [B, F]."
             )
         items = torch.cat([features @ self.features.T, self.labels[labels]], -1)
-        found: Recollection = self.core(self._current(items), self._current(query @ self.features.T))
-        return found._replace(logits=found.logits @ self.readout.T)
+        recollection: Recollection = self.core(self._current(items), self._current(query @ self.features.T))
+        return recollection._replace(logits=recollection.logits @ self.readout.T)
 
     def _current(self, embedded: Tensor) -> Tensor:
         embedded = self.input_gain * embedded
@@ -267,19 +267,19 @@ class AssociationNetwork(nn.Module):
 
 
 class OneShotNetwork(nn.Module):
-    """Images are stored, each with its place as its label; asked with another image, the network says a place.
+    """Network that stores images, each with its position as its label, and recalls the position of a query image.
 
-    Shapes: in spikes [S T, B, F] and [T, B, F], as rates [S, B, F] and [B, F] -> Recollection.
-    The labels of all samples are 0 to S - 1 in this order: their encoder runs once for all.
+    Shapes: images and query, as spikes [S T, B, F] and [T, B, F], as rates [S, B, F] and [B, F] -> Recollection.
+    The labels of all samples are 0 to S - 1, in this order, so their encoder runs only once.
 
     Args:
-        core: what stores; `MemoryCore` or `RateMemory` of F + E and F currents.
-        ways: S.
-        embedding: E.
-        width: of what the core counts.
-        label_gain: factor of the currents into the encoder of the labels.
-        readout_scale: factor of the weights of the readout at the start.
-        generator: draws the weights.
+        core: `MemoryCore` or `RateMemory` of F + E and F currents.
+        ways: S, number of images.
+        embedding: E, embedding dimension of labels.
+        width: output size of the core.
+        label_gain: factor of the input currents of the label encoder.
+        readout_scale: factor of the initial weights of the readout.
+        generator: source of the weights.
 
     Raises:
         ShapeError: images and query do not fit.
@@ -299,18 +299,18 @@ class OneShotNetwork(nn.Module):
         current = self.label_gain * self.labels
         if isinstance(self.core, MemoryCore):
             steps = self.core.steps
-            wanted = (len(current) * steps, query.shape[1], query.shape[-1]), steps
-            if (tuple(images.shape), len(query)) != wanted:
+            expected = (len(current) * steps, query.shape[1], query.shape[-1]), steps
+            if (tuple(images.shape), len(query)) != expected:
                 raise ShapeError(self._wrong(images, query, "[S T, B, F] and [T, B, F]", len(current) * steps))
-            named, _ = self.core.neuron(constant_current(current.unsqueeze(1), steps))
-            items = torch.cat([images, named.expand(-1, query.shape[1], -1)], -1)
-            found = self.core.recollect(items, query)
+            label_spikes, _ = self.core.neuron(constant_current(current.unsqueeze(1), steps))
+            items = torch.cat([images, label_spikes.expand(-1, query.shape[1], -1)], -1)
+            recollection = self.core.recollect(items, query)
         else:
             if tuple(images.shape) != (len(current), *query.shape):
                 raise ShapeError(self._wrong(images, query, "[S, B, F] and [B, F]", len(current)))
-            named = torch.relu(current).unsqueeze(1)
-            found = self.core(torch.cat([images, named.expand(-1, len(query), -1)], -1), query)
-        return found._replace(logits=found.logits @ self.readout.T)
+            label_spikes = torch.relu(current).unsqueeze(1)
+            recollection = self.core(torch.cat([images, label_spikes.expand(-1, len(query), -1)], -1), query)
+        return recollection._replace(logits=recollection.logits @ self.readout.T)
 
     def _wrong(self, images: Tensor, query: Tensor, form: str, first: int) -> str:
         return (

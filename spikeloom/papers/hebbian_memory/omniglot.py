@@ -1,8 +1,9 @@
-"""Omniglot: see characters of unknown alphabets once, then say which of them is drawn again by someone else.
+"""Omniglot: one-shot classification of characters of unknown alphabets.
 
-A network writes a drawing of each character with its place into a Hebbian memory and reads it with another drawing as
-key. Drawings reach it through a convolutional encoder (`pretraining`), which spikes if the `model` does. Training uses
-the background alphabets, the test those of the evaluation; quarter turns make further classes (`turns`).
+The network writes one drawing of each character with its position into a Hebbian memory and reads it with a drawing of
+one of them by another person. Drawings are encoded by a convolutional encoder (`pretraining`), with spikes if the
+`model` is spiking. Training uses the background alphabets, the test the evaluation alphabets; rotations by quarter
+turns are additional classes (`turns`).
 
 Paper: Limbacher, Ozdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
 Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task, which has another split, are not known to us.
@@ -59,153 +60,155 @@ from .pretraining import Episodes as PretrainingEpisodes
 from .pretraining import Schedule, borrow, calibrate, embed, keep_above, phase, pretrain_prototypes, spikes, tell
 
 ALIKE = ("channels", "batch_norm", "conv_bias", "side", "resize", "made_up", "hold_out", "validation_share")
-"""Options that an encoder of another run must share."""
+"""Options that must be equal in a run whose encoder is reused."""
 
 
 @dataclass(frozen=True)
 class Config:
     model: Literal["spiking", "relu", "frozen", "protonet"] = "spiking"
-    """spiking; relu: the same as rates; frozen: the memory stays at zero; protonet: the nearest prototype of the
-    encoder's features, no memory at all."""
+    """Network: spiking, with a Hebbian memory; relu, its rate version; frozen, with a memory that stays at zero;
+    protonet, without memory, the nearest prototype by features of the encoder."""
     made_up: bool = False
-    """Read a few made-up drawings in the format of the data set instead."""
+    """Use a few made-up drawings in the format of the data set instead, to try the task without a download."""
     data_seed: int = -1
-    """Seed of what is held out and of the episodes of the memory alone, -1: that of the run, as for all else. Runs of
-    several seeds then share them."""
+    """Seed of the validation split and of the episodes of the memory, so that runs with different seeds share them; -1:
+    the seed of the run."""
     ways: int = 5
-    """Characters of an episode."""
+    """Number of characters per episode."""
     side: int = 28
-    """Pixels of a side of the images."""
+    """Height and width of the images [pixels]."""
     resize: Resize = "nearest"
-    """How the 105 pixels become fewer; ink: 1 where there is any ink."""
+    """Downsampling of the images from 105 x 105 pixels; ink: 1 where there is any ink."""
     turns: int = 4
-    """Quarter turns that make further classes, in training and in tests; 1: none."""
+    """Number of orientations (quarter turns) used as separate classes, 1 to 4; 1: upright only."""
     hold_out: HoldOut = "alphabets"
-    """What validation is made of: background alphabets, or characters of each of them."""
+    """Validation classes: whole background alphabets, or characters of each of them."""
     validation_share: float = 0.15
-    """Share of the background that is held out."""
+    """Fraction of the background set held out for validation."""
     channels: int = 64
     """Channels of each convolution."""
     batch_norm: bool = False
-    """Normalise in the encoder; only for models as rates."""
+    """Batch normalisation in the encoder; relu and protonet only."""
     conv_bias: bool = False
-    """Biases of the convolutions; only without pre-training in spikes."""
+    """Biases in the convolutions; not for a pre-trained encoder that is converted to spikes."""
     pretraining: Literal["prototypes", "none"] = "prototypes"
-    """How the encoder is trained before the memory; none: its neurons have the threshold of all others."""
+    """Pre-training of the encoder, as a prototypical network; none: untrained, with the threshold of other neurons."""
     encoder_from: str = ""
-    """Folder of another run whose pre-trained encoder is taken instead."""
+    """Folder of a run whose pre-trained encoder is reused; empty: train one."""
     freeze_encoder: bool = False
-    """Do not train the encoder together with the memory: spikes of an image are then computed once."""
+    """Do not train the encoder together with the memory; spikes of an image are then computed once."""
     learn_thresholds: bool = False
-    """Train the thresholds of the encoder too; they stay above a thousandth of what they were."""
+    """Train the thresholds of the encoder too; they stay above a thousandth of their initial values."""
     pretrain_updates: int = 10_000
-    """Updates of pre-training, an episode each."""
+    """Number of pre-training updates, one episode each."""
     pretrain_ways: int = 60
-    """Classes of such an episode."""
+    """Classes per pre-training episode."""
     pretrain_shots: int = 1
-    """Drawings of a class that make its prototype."""
+    """Drawings per class for its prototype in pre-training."""
     pretrain_queries: int = 5
-    """Drawings of a class to be named."""
+    """Drawings per class to be classified in pre-training."""
     pretrain_lr: float = 0.001
     """Initial learning rate of pre-training."""
     pretrain_decay: float = 0.5
-    """Factor of that rate."""
+    """Factor of the learning rate of pre-training at each decay."""
     pretrain_decay_every: int = 2_000
     """Updates between two decays."""
     pretrain_validate_every: int = 100
-    """Updates between two validations of pre-training: 5 classes, 15 queries each."""
+    """Updates between two validations of pre-training (5 classes, 15 queries each)."""
     pretrain_episodes: int = 200
-    """Episodes of such a validation, the same every time."""
+    """Episodes per validation of pre-training, the same in every validation."""
     tune_updates: int = 0
-    """Updates of further training of the encoder by its spikes, before the memory is trained."""
+    """Number of fine-tuning updates of the encoder with spikes, before the memory is trained."""
     tune_ways: int = 20
-    """Classes of an episode of that training; the other numbers are those of pre-training."""
+    """Classes per episode of fine-tuning; the other sizes are those of pre-training."""
     tune_lr: float = 0.001
-    """Initial learning rate of that training; it falls to a quarter in two steps."""
+    """Initial learning rate of fine-tuning; it decays to a quarter in two steps."""
     tune_validate_every: int = 50
-    """Updates between two validations of that training."""
+    """Updates between two validations of fine-tuning."""
     tune_classes: int = 100
-    """Classes of such a validation."""
+    """Classes of the validation of fine-tuning; 0: all."""
     calibration_batches: int = 10
-    """Batches of training images that thresholds are balanced with."""
+    """Number of batches of training images for threshold balancing."""
     calibration_batch: int = 64
-    """Images of such a batch."""
+    """Images per batch of threshold balancing."""
     threshold_share: float = 1.0
-    """Thresholds as a share of the largest current; smaller: more spikes."""
+    """Balanced thresholds as a fraction of the largest current; smaller values give more spikes."""
     encoder_refractory: float = 3.0
-    """Refractory time of the encoder [ms]."""
+    """Refractory period of the neurons of the encoder [ms]."""
     item_ms: float = 100.0
-    """Time of an image, and of the query [ms]."""
+    """Duration of an image, and of the query [ms]."""
     window: float = 30.0
-    """Last part of the query in which value spikes count [ms]."""
+    """Final part of the query in which value spikes are counted [ms]."""
     embedding: int = 64
-    """Currents that a label becomes."""
+    """Embedding dimension of a label."""
     label_gain: float = 1.0
-    """Factor of these currents."""
+    """Factor of the input currents of the label encoder."""
     memory_size: int = 100
-    """Key neurons, and as many value neurons."""
+    """Size of the memory: number of key neurons, and of value neurons."""
     initial: Literal["paper", "aligned", "centred"] = "paper"
-    """aligned: writing and reading start with the same keys; centred: and with keys that hear how images differ."""
+    """Initial weights: paper, independent; aligned, equal key weights for writing and reading; centred, in addition the
+    weights of each key sum to zero, so that keys respond to differences between images."""
     key_gain: float = 1.0
-    """Factor of the weights onto keys at the start."""
+    """Factor of the initial weights onto keys."""
     normalise: bool = False
-    """relu: divide every key and every value by its root mean square."""
+    """Divide every key and every value by its root mean square; relu only."""
     readout_scale: float = 1.0
-    """Factor of the weights of the readout at the start."""
+    """Factor of the initial weights of the readout."""
     w_max: float = 1.0
-    """Soft bound of the memory."""
+    """Soft upper bound of the memory weights."""
     potentiation: float = 0.3
-    """Learning rate of the memory."""
+    """Learning rate of the Hebbian potentiation of the memory weights."""
     depression: float = 0.3
-    """Rate at which a key forgets when it is used."""
+    """Rate of the depression of the memory weights of active keys."""
     recall: float = 0.2
-    """How strongly what a key already means drives the values while writing."""
+    """Strength of the current from the memory to the value neurons while writing."""
     delay: float = 1.0
-    """From a value spike to its effect on keys while reading [ms]."""
+    """Delay of the feedback from value neurons to key neurons while reading [ms]."""
     threshold: float = 0.1
-    """Firing threshold of the memory's neurons and of the pixels."""
+    """Firing threshold of the neurons of the memory and of the pixels."""
     tau_mem: float = 20.0
-    """Time constant of the membrane [ms]."""
+    """Membrane time constant [ms]."""
     tau_trace: float = 20.0
-    """Time constant of the traces [ms]."""
+    """Time constant of the spike traces of the Hebbian rule [ms]."""
     refractory: float = 3.0
-    """Refractory time [ms]."""
+    """Refractory period [ms]."""
     reset: Literal["subtract", "zero"] = "subtract"
-    """What a spike does to the voltage."""
+    """Reset after a spike: subtract the threshold from the voltage, or set it to zero."""
     gain: float = 1.0
-    """Dampening factor of the surrogate slope."""
+    """Dampening factor of the surrogate gradient."""
     dt: float = 1.0
     """Length of a step [ms]."""
     batch: int = 256
     """Episodes per update."""
     updates: int = 40_000
-    """Updates of the memory."""
+    """Number of training updates of the memory."""
     minutes: float = 0.0
-    """Stop after so much time of training the memory; 0: never."""
+    """Time limit of training the memory [min]; 0: none."""
     lr: float = 0.001
     """Initial learning rate of Adam."""
     lr_decay: float = 0.85
-    """Factor of the learning rate."""
+    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 4_000
     """Updates between two decays."""
     clip: float = 40.0
-    """Largest norm of the gradient; 0: any."""
+    """Gradient clipping: largest norm of the gradient; 0: no clipping."""
     rate_cost: float = 1e-6
-    """Coefficient of the squared distance of firing rates [Hz] from target_rate."""
+    """Coefficient of the rate regularisation: squared distance of firing rates [Hz] from target_rate."""
     target_rate: float = 0.0
-    """Rate towards which all populations are regularised [Hz]."""
+    """Target firing rate of the rate regularisation [Hz]."""
     rate_cost_after: int = 200
-    """Updates without that cost."""
+    """Number of initial updates without the rate regularisation."""
     validation_episodes: int = 2_000
-    """Episodes of the validation, the same every time."""
+    """Number of validation episodes, the same in every validation."""
     validate_every: int = 200
     """Updates between two validations."""
     select: Literal["best", "last"] = "best"
-    """Weights to test: of the best validation, or the last."""
+    """Weights to test: those with the best validation result, or the last ones."""
     test_episodes: int = 10_000
-    """Episodes of the test."""
+    """Number of test episodes."""
     run_episodes: int = 10
-    """Episodes for each drawing of Lake's runs, with other characters of its alphabet; 0: none."""
+    """Number of test episodes per drawing of the one-shot runs of Lake et al., with characters of the same alphabet; 0:
+    none."""
     checkpoint_every: int = 100
     """Updates between two checkpoints."""
 
@@ -238,13 +241,13 @@ PRESETS = {
         tune_ways=4, tune_validate_every=2, tune_classes=8, calibration_batches=2, calibration_batch=8, ways=3,
         item_ms=50.0, window=50.0, embedding=6, memory_size=8, threshold=0.1, batch=8, updates=4,
         validation_episodes=20, validate_every=2, test_episodes=30, run_episodes=2, checkpoint_every=2,
-    ),  # threshold: ten inputs are too few for keys that spike at 0.4, and without spikes nothing gets a gradient
+    ),  # ten inputs do not reach a threshold of 0.4, and there is no gradient without spikes
 }  # fmt: skip
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
 
 
 def train(config: Config, run: Run) -> None:
-    """Pre-train the encoder, convert it, then train the memory with episodes."""
+    """Pre-train the encoder, convert it to spikes, then train the memory on episodes."""
     check(config)
     images, held = split(config, run)
     plain, learner = build(config, run)
@@ -270,19 +273,19 @@ def train(config: Config, run: Run) -> None:
         lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
         set_learning_rate(optimizer, lr)
         learner.train()
-        shown = draw(config, images, config.batch, of_data(config, run, "training"))
-        found = answer(learner, source, shown, run.device)
-        target = shown.target.to(run.device)
-        loss = cross_entropy(found.logits, target)
-        values = {"loss": loss.item(), "accuracy": metrics.accuracy(found.logits, target), "lr": lr}
+        episodes = draw(config, images, config.batch, of_data(config, run, "training"))
+        outputs = answer(learner, source, episodes, run.device)
+        target = episodes.target.to(run.device)
+        loss = cross_entropy(outputs.logits, target)
+        values = {"loss": loss.item(), "accuracy": metrics.accuracy(outputs.logits, target), "lr": lr}
         if config.rate_cost and config.model != "relu" and finished >= config.rate_cost_after:
-            loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in regularised(config, found))
+            loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in regularised(config, outputs))
         descend(loss, optimizer, learner, config.clip)
         ranks.average_buffers(learner)
         if isinstance(encoder, SpikingConvEncoder):
             keep_above(encoder, lowest)
-        silent.look(run, found, finished)
-        return values | rates(config, found)
+        silent.look(run, outputs, finished)
+        return values | rates(config, outputs)
 
     def validate(finished: int) -> dict[str, float]:
         return {"validation_accuracy": accuracy(learner, tests, validation, run)}
@@ -303,7 +306,7 @@ def train(config: Config, run: Run) -> None:
 
 @torch.no_grad()
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Accuracy with characters of the evaluation alphabets, and in Lake's runs."""
+    """Return the accuracy on characters of the evaluation alphabets, and in the one-shot runs of Lake et al."""
     check(config)
     plain, learner = build(config, run)
     update = run.load_best(model=learner)
@@ -313,13 +316,13 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     upright = images._replace(pixels=images.pixels[: images.upright * images.drawings])
     values = dict[str, float]()
     for name, part in (("", images), ("_upright", upright)):
-        shown = draw(config, part, config.test_episodes, of_data(config, run, f"test{name}", shared=True))
-        values |= named(f"accuracy{name}", accuracy(learner, source, shown, run), config.test_episodes)
+        episodes = draw(config, part, config.test_episodes, of_data(config, run, f"test{name}", shared=True))
+        values |= named(f"accuracy{name}", accuracy(learner, source, episodes, run), config.test_episodes)
         if config.model != "protonet":
             features = embed(before, part.pixels, run.device)
-            values[f"nearest{name}"] = nearest(features, shown)
+            values[f"nearest{name}"] = nearest(features, episodes)
             if isinstance(source.kept, PackedSpikes):
-                values[f"nearest_spikes{name}"] = nearest(source.kept.counts()[: len(part.pixels)], shown)
+                values[f"nearest_spikes{name}"] = nearest(source.kept.counts()[: len(part.pixels)], episodes)
     values |= of_runs(config, run, before, learner)
     values |= {
         "characters": float(images.upright), "classes": float(images.classes), "chance": 1.0 / config.ways,
@@ -328,37 +331,37 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     }  # fmt: skip
     found = None
     if config.model != "protonet":
-        shown = draw(config, images, TEST_BATCH, of_data(config, run, "activity", shared=True))
-        found = answer(learner, source, shown, run.device)
+        episodes = draw(config, images, TEST_BATCH, of_data(config, run, "activity", shared=True))
+        found = answer(learner, source, episodes, run.device)
     run.write_json("activity.json", activity(config, learner, images, found))
     return values if found is None else values | rates(config, found)
 
 
 @torch.no_grad()
 def plot(config: Config, run: Run) -> None:
-    """An episode in detail, what the encoder makes of an image, memories and their weights, learning curves."""
+    """Plot an episode in detail, the activity of the encoder, memories and their weights, learning curves."""
     from .figures import one_shot
 
     plain, learner = build(config, run)
     run.load_best(model=learner)
     learner.eval()
     images = turned(config, read(config, "evaluation"))
-    shown = draw(config, images, TEST_BATCH, of_data(config, run, "activity", shared=True))
-    pixels = images.pixels[torch.cat([shown.images[:, 0], shown.query[:1]])]
-    inside, found = dict[str, Tensor](), Recollection(*[torch.zeros(0)] * 6)
+    episodes = draw(config, images, TEST_BATCH, of_data(config, run, "activity", shared=True))
+    pixels = images.pixels[torch.cat([episodes.images[:, 0], episodes.query[:1]])]
+    inside, outputs = dict[str, Tensor](), Recollection(*[torch.zeros(0)] * 6)
     if isinstance(learner.encoder, SpikingConvEncoder):
         inside = learner.encoder.populations(pixels[-1:].to(run.device).float(), steps(config, "item_ms"))
     if config.model == "protonet":
         features = embed(plain, pixels, run.device)
-        found = found._replace(logits=prototype_logits(features[:-1].unsqueeze(1), features[-1:]))
+        outputs = outputs._replace(logits=prototype_logits(features[:-1].unsqueeze(1), features[-1:]))
     else:
-        found = answer(learner, Source(config, images, None), shown, run.device)
+        outputs = answer(learner, Source(config, images, None), episodes, run.device)
     phases = {name: phase(run, folder).metrics() for name, folder in (("pretraining", PHASE), ("tuning", TUNING))}
-    one_shot(config, run, pixels[:, 0], int(shown.target[0]), inside, found, phases)
+    one_shot(config, run, pixels[:, 0], int(episodes.target[0]), inside, outputs, phases)
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError where options contradict each other, or would be of no use."""
+    """Raise ConfigError if options contradict each other, are out of range, or have no effect."""
     check_positive(
         "omniglot", ways=config.ways, channels=config.channels, pretrain_updates=config.pretrain_updates,
         pretrain_ways=config.pretrain_ways, pretrain_shots=config.pretrain_shots,
@@ -399,11 +402,11 @@ def check(config: Config) -> None:
 
 
 PHASE, TUNING = "encoder", "tuning"
-"""Folders of pre-training, and of further training by spikes."""
+"""Folders of pre-training and of fine-tuning with spikes, inside the run folder."""
 
 
 def build(config: Config, run: Run) -> tuple[ConvEncoder, "Learner"]:
-    """The encoder as rates and, with the same weights, what is trained; drawn from the run's generators."""
+    """Build the encoder with rates, and a `Learner` with the same weights, drawn from the run's generators."""
     plain = convolutions(config, run)
     if config.model == "protonet":
         return plain, Learner(plain, nn.Identity())
@@ -415,14 +418,14 @@ def build(config: Config, run: Run) -> tuple[ConvEncoder, "Learner"]:
 
 
 def convolutions(config: Config, run: Run) -> ConvEncoder:
-    """The encoder as rates, its weights drawn from the run's generator."""
+    """Build the encoder with rates, with weights drawn from the run's generator."""
     draws = run.generator("encoder", shared=True)
     encoder = ConvEncoder(config.channels, batch_norm=config.batch_norm, bias=config.conv_bias, generator=draws)
     return encoder.to(run.device)
 
 
 def reference(config: Config, run: Run, plain: ConvEncoder) -> ConvEncoder:
-    """The encoder as it was pre-trained, before the conversion and what came after; else as it is."""
+    """Return the encoder as pre-trained, before conversion and further training; `plain` without pre-training."""
     if config.pretraining == "none":
         return plain
     found = convolutions(config, run)
@@ -431,7 +434,7 @@ def reference(config: Config, run: Run, plain: ConvEncoder) -> ConvEncoder:
 
 
 def network(config: Config, run: Run, features: int) -> OneShotNetwork:
-    """The network with the memory, its weights drawn from the run's generator."""
+    """Build the network with the memory, with weights drawn from the run's generator."""
     draws, size = run.generator("weights", shared=True), config.memory_size
     rule = rule_of(config, rates=config.model == "relu")
     core: MemoryCore | RateMemory
@@ -460,7 +463,7 @@ def network(config: Config, run: Run, features: int) -> OneShotNetwork:
 
 
 def pretrain(config: Config, run: Run, encoder: ConvEncoder, images: Images, held: Images) -> None:
-    """Give the encoder its first weights, as the options say."""
+    """Pre-train the encoder or load it from another run, as the options say."""
     inner = phase(run, PHASE)
     if config.encoder_from:
         borrow(inner, config.encoder_from, encoder, config, ALIKE)
@@ -475,7 +478,7 @@ def pretrain(config: Config, run: Run, encoder: ConvEncoder, images: Images, hel
 
 
 def convert(config: Config, run: Run, encoder: SpikingConvEncoder, images: Images, held: Images) -> None:
-    """Find thresholds for the pre-trained weights, and train both by their spikes if the options say so."""
+    """Balance the thresholds of the pre-trained encoder, and fine-tune it with spikes if the options say so."""
     duration = steps(config, "item_ms")
     calibrate(
         phase(run, PHASE), encoder, images.pixels, duration, batches=config.calibration_batches,
@@ -492,7 +495,7 @@ def convert(config: Config, run: Run, encoder: SpikingConvEncoder, images: Image
 
 
 def sizes_of(config: Config, images: Images) -> PretrainingEpisodes:
-    """Episodes of pre-training."""
+    """Return the sizes of the episodes of pre-training."""
     queries = min(15, images.drawings - config.pretrain_shots)
     return PretrainingEpisodes(
         config.pretrain_ways, config.pretrain_shots, config.pretrain_queries, 5, queries, config.pretrain_episodes
@@ -500,7 +503,7 @@ def sizes_of(config: Config, images: Images) -> PretrainingEpisodes:
 
 
 def kept(config: Config, run: Run, learner: Learner, images: Images, part: str) -> PackedSpikes | Tensor | None:
-    """What the encoder makes of all images, if it does not change any more."""
+    """Return the spikes or features of all images; None if the encoder is still trained."""
     encoder, changes = learner.encoder, not config.freeze_encoder and part != "evaluation"
     if changes:
         return None
@@ -511,7 +514,7 @@ def kept(config: Config, run: Run, learner: Learner, images: Images, part: str) 
 
 
 def regularised(config: Config, found: Recollection) -> list[Tensor]:
-    """Spikes whose rates cost: those of a frozen encoder do not."""
+    """Return the activity for the rate regularisation, without that of a frozen encoder."""
     layers = dict(found.layers)
     if config.freeze_encoder:
         layers["storage encoder"] = layers["storage encoder"][..., -config.embedding :]
@@ -520,19 +523,19 @@ def regularised(config: Config, found: Recollection) -> list[Tensor]:
 
 
 def activity(config: Config, learner: Learner, images: Images, found: Recollection | None) -> dict[str, Any]:
-    """activity.json: sizes, synapses and rates [Hz] of each population, and the data."""
+    """Return activity.json: sizes, synapses and rates [Hz] of each population, and the data files."""
     about = [] if config.made_up else [*omniglot.describe("background"), *omniglot.describe("evaluation")]
     encoder = learner.encoder
     if found is None:
         return {"dt_ms": config.item_ms, "steps": 1, "layers": [], "data": about}
     size, features = config.memory_size, found.query.shape[2]
     n_in = features + config.embedding
-    heard: dict[str, tuple[int, int, str | None]] = {
+    sources: dict[str, tuple[int, int, str | None]] = {
         "write keys": (size, n_in, "rate_storage_encoder"), "write values": (size, n_in, "rate_storage_encoder"),
         "read keys": (size, features, "rate_recall_encoder"), "read values": (size, size, "rate_read_keys"),
     }  # fmt: skip
     if not isinstance(encoder, SpikingConvEncoder):
-        layers = populations({}, {"encoder": (features, 1, None)} | heard)
+        layers = populations({}, {"encoder": (features, 1, None)} | sources)
         return {"dt_ms": config.item_ms, "steps": config.ways + 1, "layers": layers, "data": about}
     duration = steps(config, "item_ms")
     blocks = encoder.populations(images.pixels[:TEST_BATCH].to(next(encoder.parameters()).device).float(), duration)
@@ -547,7 +550,7 @@ def activity(config: Config, learner: Learner, images: Images, found: Recollecti
             }
         )  # fmt: skip
         before, channels = hertz, config.channels if before is not None else 1
-    layers += populations(rates(config, found), heard)
+    layers += populations(rates(config, found), sources)
     return {"dt_ms": config.dt, "steps": (config.ways + 1) * duration, "layers": layers, "data": about}
 
 

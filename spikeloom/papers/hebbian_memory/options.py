@@ -1,4 +1,4 @@
-"""What the tasks with a Hebbian memory share: times in steps, costs and rates of spikes, a word about silence."""
+"""Code shared by the tasks with a Hebbian memory: times in steps, rate regularisation, a warning about silence."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
@@ -15,11 +15,11 @@ from ...train import ranks
 from ...train.run import Run
 
 SPIKING = ("spiking", "frozen", "recurrent")
-"""Models that spike."""
+"""Spiking models."""
 
 
 class MemoryOptions(Protocol):
-    """What costs and rates read of a task's options."""
+    """Task options for the rate regularisation and the firing rates."""
 
     @property
     def model(self) -> str: ...
@@ -30,14 +30,14 @@ class MemoryOptions(Protocol):
 
 
 class TimeOptions(Protocol):
-    """What `steps` reads of a task's options."""
+    """Task options for `steps`."""
 
     @property
     def dt(self) -> float: ...
 
 
 class LayerOptions(Protocol):
-    """What neurons and memories are made of."""
+    """Task options of neurons and memories."""
 
     @property
     def dt(self) -> float: ...
@@ -62,30 +62,30 @@ class LayerOptions(Protocol):
 
 
 class DataOptions(Protocol):
-    """What `of_data` and `check_data_seed` read of a task's options."""
+    """Task options for `of_data` and `check_data_seed`."""
 
     @property
     def data_seed(self) -> int: ...
 
 
 class Active(Protocol):
-    """What happened in a network: activity [T, B, N] by population."""
+    """Activity [T, B, N] of a network by population."""
 
     @property
     def layers(self) -> dict[str, Tensor]: ...
 
 
 def steps(config: TimeOptions, name: str) -> int:
-    """A time in steps."""
+    """Return a time option in steps; raise ConfigError unless it is a whole number of steps."""
     time: float = getattr(config, name)
-    found = round(time / config.dt)
-    if found < 1 or abs(found * config.dt - time) > 1e-6 * config.dt:
+    number = round(time / config.dt)
+    if number < 1 or abs(number * config.dt - time) > 1e-6 * config.dt:
         raise ConfigError(f"{name} must be a whole number of steps of {config.dt} ms, but is {time} ms.")
-    return found
+    return number
 
 
 def neuron_of(config: LayerOptions, refractory: float | None = None) -> LIF:
-    """LIF of all layers; with another refractory time [ms] if one is given."""
+    """Return the LIF neuron of all layers, with another refractory period [ms] if given."""
     return memory_neuron(
         config.tau_mem, config.threshold, config.refractory if refractory is None else refractory, reset=config.reset,
         dt=config.dt, slope=config.gain,
@@ -93,7 +93,7 @@ def neuron_of(config: LayerOptions, refractory: float | None = None) -> LIF:
 
 
 def rule_of(config: LayerOptions, *, rates: bool = False) -> Hebbian:
-    """The rule of the memory; as rates it has no traces."""
+    """Return the Hebbian rule of the memory, without traces for networks of rates."""
     return Hebbian(
         potentiation=config.potentiation, depression=config.depression, w_max=config.w_max,
         tau_trace=0.0 if rates else config.tau_trace, dt=config.dt,
@@ -101,7 +101,7 @@ def rule_of(config: LayerOptions, *, rates: bool = False) -> Hebbian:
 
 
 def check_layers(config: LayerOptions, *times: str, spikes: bool = True) -> None:
-    """Raise ConfigError for times that are no whole steps, or for neurons and memories that there cannot be.
+    """Raise ConfigError for times that are not whole steps, or invalid options of neurons and memories.
 
     Args:
         times: names of options.
@@ -119,36 +119,41 @@ def check_layers(config: LayerOptions, *times: str, spikes: bool = True) -> None
 
 
 def check_data_seed(config: DataOptions) -> None:
-    """Raise ConfigError for a seed that there is not."""
+    """Raise ConfigError for a data seed below -1."""
     if config.data_seed < -1:
         raise ConfigError(f"data_seed must be at least 0, or -1 for the seed of the run, but is {config.data_seed}.")
 
 
 def of_data(config: DataOptions, run: Run, purpose: str, *, shared: bool = False) -> torch.Generator:
-    """The generator for samples: of data_seed, or of the run's seed if that is -1."""
+    """Return a generator for samples, seeded with data_seed, or with the seed of the run if that is -1."""
     return run.generator(purpose, shared=shared, seed=None if config.data_seed < 0 else config.data_seed)
 
 
 def squared_rates(config: MemoryOptions, spikes: Tensor) -> Tensor:
-    """Mean over neurons of the squared distance of the rate, averaged over the batch, from the target [Hz^2].
+    """Return the squared distance of the batch mean of the rate from the target [Hz^2], averaged over neurons.
 
-    With several processes the batch is that of all.
+    With several processes, the batch is that of all.
     """
     return 1e6 / spikes.shape[2] * rate_cost(spikes, config.target_rate, config.dt, ranks.mean_of)
 
 
 def rates(config: MemoryOptions, found: Active) -> dict[str, float]:
-    """Mean rates [Hz]; nothing for a model without spikes."""
+    """Return the mean rates [Hz] by population; empty for a model without spikes."""
     if config.model not in SPIKING:
         return {}
     hertz = 1000.0 / config.dt
     return {
-        f"rate_{name.replace(' ', '_')}": float(part.detach().mean()) * hertz for name, part in found.layers.items()
+        f"rate_{name.replace(' ', '_')}": float(spikes.detach().mean()) * hertz for name, spikes in found.layers.items()
     }
 
 
 def populations(hertz: Mapping[str, float], heard: Mapping[str, tuple[int, int, str | None]]) -> list[dict[str, Any]]:
-    """Layers of activity.json: neurons, inputs of each, and whose rate they hear, by name; no rates: nothing spikes."""
+    """Return the layers of activity.json.
+
+    Args:
+        hertz: rates by name; empty for a model without spikes.
+        heard: for each population: neurons, inputs per neuron, and the name of the rate of its input.
+    """
     return [
         {
             "name": name, "neurons": count, "inputs": inputs,
@@ -160,13 +165,13 @@ def populations(hertz: Mapping[str, float], heard: Mapping[str, tuple[int, int, 
 
 
 class Silence:
-    """Counts updates in which no value spiked while reading, and says so once: logits are then zero for ever."""
+    """Counter of updates without value spikes while reading; prints a warning once, since logits then stay zero."""
 
     def __init__(self) -> None:
         self.updates = 0
 
     def look(self, run: Run, found: Active, finished: int) -> None:
-        """After an update."""
+        """Count an update."""
         values = found.layers.get("read values")
         self.updates = self.updates + 1 if values is not None and not bool(values.any()) else 0
         if self.updates == 20 and run.rank == 0:
@@ -176,9 +181,9 @@ class Silence:
             )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Load the state from a checkpoint."""
         self.updates = int(state["updates"])

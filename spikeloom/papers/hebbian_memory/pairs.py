@@ -1,6 +1,6 @@
-"""Associations: random vectors with labels, of which one is asked for again.
+"""Samples of the associations task: random vectors with labels, and one of the vectors as the query.
 
-Every vector is uniform in [0, 1); the labels of a sample differ; the query is one of its vectors, unchanged.
+Vectors are uniform in [0, 1); the labels of a sample are distinct; the query is one of its vectors, unchanged.
 Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276).
 """
 
@@ -14,7 +14,7 @@ from ...errors import ConfigError
 
 
 class Associations(NamedTuple):
-    """Items of B samples, and what is asked."""
+    """Items, queries and targets of B samples of S items."""
 
     features: Tensor  # [S, B, F]
     labels: Tensor  # int64 [S, B]
@@ -24,7 +24,7 @@ class Associations(NamedTuple):
 
 @explained
 def draw(batch: int, length: int, classes: int, features: int, *, generator: torch.Generator) -> Associations:
-    """Fresh samples of `length` items whose labels are drawn from `classes` without replacement.
+    """Draw samples of `length` items, whose labels are drawn from `classes` without replacement.
 
     Raises:
         ConfigError: a number is below 1, or there are more items than classes.
@@ -40,6 +40,6 @@ def draw(batch: int, length: int, classes: int, features: int, *, generator: tor
         )
     vectors = torch.rand(length, batch, features, generator=generator)
     labels = torch.rand(batch, classes, generator=generator).argsort(1)[:, :length].T.contiguous()
-    chosen = torch.randint(length, (batch,), generator=generator)
+    indices = torch.randint(length, (batch,), generator=generator)
     rows = torch.arange(batch)
-    return Associations(vectors, labels, vectors[chosen, rows], labels[chosen, rows])
+    return Associations(vectors, labels, vectors[indices, rows], labels[indices, rows])

@@ -1,10 +1,10 @@
-"""What tasks with images in a Hebbian memory share: pre-training of an encoder, conversion, spikes computed once.
+"""Code shared by the tasks with images in a Hebbian memory: pre-training of an encoder, conversion, cached spikes.
 
-    RUN/NAME/{metrics.jsonl, seconds.json, checkpoints/}    pre-training: a run of its own inside the run
-    RUN/NAME/spikes-PART.npz      spikes of all images of a part, with a hash of all that they follow from
+    RUN/NAME/{metrics.jsonl, seconds.json, checkpoints/}    pre-training: a run inside the run
+    RUN/NAME/spikes-PART.npz      spikes of all images of a part, with a hash of everything they depend on
 
-Pre-training goes on where it is when the run is resumed; once it is finished it is only read. The encoder that follows
-is the one with the best validation.
+Pre-training continues when the run is resumed; once finished, its result is only loaded: the encoder with the best
+validation result.
 """
 
 import dataclasses
@@ -33,12 +33,12 @@ from ...train.supervised import fit
 from .encoders import Balance, ConvEncoder, PackedSpikes, SpikingConvEncoder, balance, prototype_logits
 
 AT_ONCE = 500
-"""Images that an encoder is shown at once where no gradient is wanted."""
+"""Batch size of images without gradients."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast an encoder is pre-trained; periods are in updates."""
+    """Schedule of the pre-training of an encoder; periods are in updates."""
 
     updates: int
     lr: float = 0.001
@@ -59,25 +59,25 @@ class Episodes:
     validation_queries: int = 15
     validation_episodes: int = 200
     validation_classes: int = 0
-    """Of all those there are; 0: all."""
+    """Number of validation classes to use; 0: all."""
 
 
 def phase(run: Run, name: str) -> Run:
-    """A run inside the run, with a folder, checkpoints and generators of its own."""
+    """Return a run inside the run, with its own folder, checkpoints and generators."""
     return dataclasses.replace(run, folder=run.folder / name)
 
 
 def tell(run: Run, text: str) -> None:
-    """Say something once, unless nothing is to be said."""
+    """Print a message on rank 0, unless the run is quiet."""
     if run.rank == 0 and not run.quiet:
         print(text, flush=True)
 
 
 def choose(classes: int, drawings: int, ways: int, each: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Distinct classes [ways] and distinct drawings of each [ways, each].
+    """Draw distinct classes [ways] and distinct drawings of each [ways, each].
 
     Raises:
-        ConfigError: there are not so many.
+        ConfigError: there are too few classes or drawings.
     """
     if ways > classes or each > drawings:
         raise ConfigError(
@@ -97,18 +97,18 @@ def pretrain_prototypes(
     schedule: Schedule,
     steps: int = 0,
 ) -> None:
-    """Train an encoder so that images of a class lie near one another: prototypical loss over episodes.
+    """Train an encoder with the prototypical loss over episodes, so that images of a class have similar features.
 
-    One that spikes is trained by its counts of spikes; see `SpikingConvEncoder.rates` for the way back. Distances are
-    then those of counts, squared and divided by the steps.
-    Shapes: images and validation [classes, drawings, 1, H, W], bytes or numbers; no class is in both.
+    A spiking encoder is trained on its spike counts; see `SpikingConvEncoder.rates` for the backward pass. Distances
+    are then squared distances of counts, divided by the number of steps.
+    Shapes: images and validation [classes, drawings, 1, H, W], bytes or floats, of disjoint classes.
 
     Args:
-        run: of this phase; see `phase`.
-        steps: for which an encoder that spikes is shown an image.
+        run: run of this phase; see `phase`.
+        steps: steps per image for a spiking encoder.
 
     Raises:
-        ConfigError: there are not enough classes or drawings.
+        ConfigError: there are too few classes or drawings.
         TrainingError: the loss is not finite.
     """
     optimizer = torch.optim.Adam(encoder.parameters(), lr=schedule.lr)
@@ -169,14 +169,14 @@ def pretrain_prototypes(
 
 @torch.no_grad()
 def keep_above(encoder: SpikingConvEncoder, lowest: Sequence[float]) -> None:
-    """Learned thresholds stay positive."""
+    """Clamp learned thresholds to at least `lowest`, in place."""
     for neuron, least in zip(encoder.neurons, lowest, strict=True):
         if isinstance(neuron.threshold, nn.Parameter):
             neuron.threshold.clamp_(min=least)
 
 
 def _episode(embedded: Tensor, shots: int) -> tuple[Tensor, Tensor]:
-    """Logits of the queries and their classes, from features [ways, shots + queries, F]."""
+    """Return the logits of the queries and their classes, from features [ways, shots + queries, F]."""
     ways, each = embedded.shape[:2]
     logits = prototype_logits(embedded[:, :shots], embedded[:, shots:].flatten(0, 1))
     return logits, torch.arange(ways, device=embedded.device).repeat_interleave(each - shots)
@@ -195,16 +195,17 @@ def pretrain_classes(
     redraw: float = 0.0,
     seen: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    """Train an encoder with a linear readout on top to name classes; the readout is forgotten afterwards.
+    """Train an encoder as a classifier with a linear readout, which is discarded afterwards.
 
-    Shapes: images [N, 1, H, W], bytes or numbers, labels [N]; validation the same of other images.
+    Shapes: images [N, 1, H, W], bytes or floats, labels [N]; validation: images and labels likewise.
 
     Args:
-        run: of this phase; see `phase`.
+        run: run of this phase; see `phase`.
         batch: images per update of each process.
-        redraw: weight of the mean squared error of a decoder (dense 256, ReLU, dense, sigmoid) that draws images of
-            numbers from 0 to 1 from their features, so that these tell more than the class. It is forgotten too.
-        seen: what the encoder gets to see of images; by default what they are.
+        redraw: weight of the mean squared error of a decoder (dense 256, ReLU, dense, sigmoid) that reconstructs images
+            with values from 0 to 1 from their features, so that these represent more than the class. The decoder is
+            discarded too.
+        seen: function applied to images before the encoder; None: identity.
 
     Raises:
         ConfigError: the batch is empty or larger than the data.
@@ -223,10 +224,10 @@ def pretrain_classes(
     def step(finished: int) -> dict[str, float]:
         lr = step_decay(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
         set_learning_rate(optimizer, lr)
-        chosen = batches.next()
-        target = labels[chosen].to(run.device)
+        indices = batches.next()
+        target = labels[indices].to(run.device)
         encoder.train()
-        shown = images[chosen].to(run.device).float()
+        shown = images[indices].to(run.device).float()
         features = encoder(shown if seen is None else seen(shown))
         logits = head(features)
         loss = cross_entropy(logits, target)
@@ -241,9 +242,9 @@ def pretrain_classes(
     @torch.no_grad()
     def validate(finished: int) -> dict[str, float]:
         features = embed(encoder, validation[0] if seen is None else seen(validation[0]), run.device)
-        logits, wanted = head(features), validation[1].to(run.device)
-        loss = cross_entropy(logits, wanted).item()
-        values = {"validation_loss": loss, "validation_accuracy": metrics.accuracy(logits, wanted)}
+        logits, targets = head(features), validation[1].to(run.device)
+        loss = cross_entropy(logits, targets).item()
+        values = {"validation_loss": loss, "validation_accuracy": metrics.accuracy(logits, targets)}
         if redraw:
             error = mse_loss(parts["decoder"](features), validation[0].to(run.device).float().flatten(1)).item()
             values |= {"validation_loss": loss + redraw * error, "validation_error": error}
@@ -265,7 +266,7 @@ def pretrain_classes(
 
 @torch.no_grad()
 def _dense(n_in: int, n_out: int, run: Run) -> nn.Module:
-    """A dense layer as torch starts it, by the run's generator."""
+    """Return a dense layer with the initialisation of torch, drawn from the run's generator."""
     layer, bound = nn.Linear(n_in, n_out), n_in**-0.5
     for part in layer.parameters():
         part.uniform_(-bound, bound, generator=run.generator("readout", shared=True))
@@ -274,7 +275,7 @@ def _dense(n_in: int, n_out: int, run: Run) -> nn.Module:
 
 @torch.no_grad()
 def embed(encoder: ConvEncoder, images: Tensor, device: torch.device) -> Tensor:
-    """Features [N, F] of images [N, 1, H, W], in batches; statistics of a batch normalisation are not touched."""
+    """Return the features [N, F] of images [N, 1, H, W], in batches and in eval() mode."""
     training = encoder.training
     encoder.eval()
     found = [encoder(images[part].to(device).float()) for part in in_order(len(images), AT_ONCE)]
@@ -283,18 +284,18 @@ def embed(encoder: ConvEncoder, images: Tensor, device: torch.device) -> Tensor:
 
 
 def borrow(run: Run, source: str, encoder: ConvEncoder, options: Any, alike: Sequence[str]) -> None:
-    """Take the encoder that another run has pre-trained, and keep a copy in this one.
+    """Load the pre-trained encoder of another run, and save a copy in this one.
 
     Args:
-        run: of this phase; its name is that of the phase in the other run.
-        source: the folder of the other run.
-        options: of this run's task.
-        alike: names of options that must have the same value in both. So must the seed of the data: it says what is
-            held out, and what validates must not have been trained with.
+        run: run of this phase; the phase has the same name in the other run.
+        source: folder of the other run.
+        options: options of the task of this run.
+        alike: names of options that must be equal in both. So must the data seed, which determines the validation
+            split: validation data must not have been used in training.
 
     Raises:
-        ConfigError: the other folder is no run, or options differ: all are named.
-        CheckpointError: it has no such encoder.
+        ConfigError: the folder is not a run, or options differ; the message names all of them.
+        CheckpointError: the run has no such encoder.
     """
     other = config.read(Path(source))
     if other.task != run.task:
@@ -325,10 +326,10 @@ def borrow(run: Run, source: str, encoder: ConvEncoder, options: Any, alike: Seq
 def calibrate(
     run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, *, batches: int, batch: int, share: float = 1.0
 ) -> Balance:
-    """Balance thresholds with images [N, 1, H, W] in random order, and write down and say what came of it.
+    """Balance thresholds with random images of [N, 1, H, W]; write the result to thresholds.json and print violations.
 
     Raises:
-        ConfigError: there are not so many images, or a layer is silent.
+        ConfigError: there are too few images, or a layer is silent.
     """
     if batches * batch > len(images):
         raise ConfigError(
@@ -349,7 +350,7 @@ def calibrate(
 
 
 def spikes(run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, part: str) -> PackedSpikes:
-    """Spikes of images [N, 1, H, W], from disk if they were computed by the same encoder of the same images."""
+    """Return the spikes of images [N, 1, H, W], from disk if the same encoder has computed them for the same images."""
     path = run.folder / f"spikes-{part}.npz"
     digest = hashlib.sha256(images.cpu().numpy().tobytes() + repr((images.dtype, images.shape, steps)).encode())
     key = digest.hexdigest() + spiking.fingerprint()
@@ -357,17 +358,17 @@ def spikes(run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, pa
     kept = _read_spikes(path, key)
     if kept is None:
         start = time.monotonic()
-        found = PackedSpikes.of(spiking, images, steps)
+        computed = PackedSpikes.of(spiking, images, steps)
         if run.rank == 0:
-            contents = {"key": np.array(key), "bits": found.bits.numpy()}
+            contents = {"key": np.array(key), "bits": computed.bits.numpy()}
             files.write_atomic(path, lambda stream: np.savez(stream, allow_pickle=False, **contents))
             tell(run, f"Spikes of {len(images):,} images ({part}): {time.monotonic() - start:.0f} s")
-        return found
+        return computed
     return PackedSpikes(kept, steps, features)
 
 
 def _read_spikes(path: Path, key: str) -> Tensor | None:
-    """What is kept under this key; None if nothing is, or it is damaged: it is then made again."""
+    """Read the spikes saved with this key; None if there are none or the file is damaged."""
     try:
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             return torch.from_numpy(file["bits"]) if str(file["key"]) == key else None

@@ -1,9 +1,9 @@
-"""A network that hears a word and draws the picture that was stored with such a word.
+"""Cross-modal recall network: given a word, it reconstructs the picture that was stored with it.
 
     words ‖ pictures (spikes of their encoders) -> HebbianWrite; query -> HebbianRead -> decoder -> picture
     pixel = spikes of its neuron during the query / white
 
-The same as rates: one step an item, and a decoder of ReLU and sigmoid.
+The rate version has one step per item, and a decoder of ReLU and sigmoid.
 Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276).
 """
 
@@ -19,7 +19,7 @@ from .networks import MemoryCore, RateMemory, Recollection
 
 
 class Drawing(NamedTuple):
-    """A picture, and how it came about; parts that a network has not are empty."""
+    """Output of a decoder: picture and spikes; tensors that a decoder does not have are empty."""
 
     picture: Tensor  # [B, H, W], 0 black, 1 white
     hidden: Tensor  # [T, B, N], spikes of the decoder
@@ -27,7 +27,7 @@ class Drawing(NamedTuple):
 
 
 class Recall(NamedTuple):
-    """What a network drew, and what happened inside."""
+    """Output of a `CrossModalNetwork`: picture and activity."""
 
     picture: Tensor  # [B, H, W]
     recollection: Recollection
@@ -35,30 +35,30 @@ class Recall(NamedTuple):
 
     @property
     def layers(self) -> dict[str, Tensor]:
-        """Activity by population; words and pictures are those that are stored."""
+        """Activity by population; `words` and `pictures` are the stored ones."""
         found = self.recollection.layers
-        asked = found.pop("recall encoder")
-        words = asked.shape[-1]
+        query = found.pop("recall encoder")
+        words = query.shape[-1]
         stored = found.pop("storage encoder")
-        parts = {"words": stored[..., :words], "pictures": stored[..., words:], "query": asked, **found}
+        parts = {"words": stored[..., :words], "pictures": stored[..., words:], "query": query, **found}
         if self.drawing.pixels.numel():
             parts |= {"decoder": self.drawing.hidden, "pixels": self.drawing.pixels}
         return parts
 
 
 class SpikingDecoder(nn.Module):
-    """Spikes become a picture: two dense layers of LIF neurons without biases; a pixel counts its neuron's spikes.
+    """Decoder of spikes to a picture: two dense layers of LIF neurons without biases; a pixel is a spike count.
 
     Shapes: spikes [T, B, n_in] -> Drawing of [B, H, W].
 
     Args:
-        n_in: inputs.
+        n_in: number of inputs.
         hidden: neurons between input and pixels.
-        height, width: of the picture.
-        neuron: LIF of both layers; it is not learned.
-        white: spikes of a white pixel. More make it brighter than white.
-        scale: factor of the weights to the pixels at the start.
-        generator: draws the weights.
+        height, width: size of the picture.
+        neuron: LIF neuron of both layers; it has no learned parameters.
+        white: spikes of a white pixel; more spikes give values above 1.
+        scale: factor of the initial weights onto the pixels.
+        generator: source of the weights.
 
     Raises:
         ConfigError: a number is not positive.
@@ -86,7 +86,7 @@ class SpikingDecoder(nn.Module):
 
 
 class RateDecoder(nn.Module):
-    """Numbers become a picture: dense, ReLU, dense, sigmoid, with biases.
+    """Decoder of rates to a picture: dense, ReLU, dense, sigmoid, with biases.
 
     Shapes: [1, B, n_in] -> Drawing of [B, H, W].
 
@@ -116,14 +116,15 @@ class RateDecoder(nn.Module):
 
 
 class CrossModalNetwork(nn.Module):
-    """Words are stored with pictures; asked with a word, the network draws the picture.
+    """Network that stores words with pictures and reconstructs a picture given a word.
 
     Shapes: words [S T, B, F], pictures [S T, B, G], query [T, B, F] -> Recall; T = 1 for `RateMemory`.
 
     Args:
-        core: what stores; `MemoryCore` or `RateMemory` of F + G and F inputs.
-        decoder: `SpikingDecoder` or `RateDecoder` of what it recalls.
-        words, pictures: encoders whose spikes these are. They are kept here to be trained and saved with the rest.
+        core: the memory: `MemoryCore` or `RateMemory` of F + G and F inputs.
+        decoder: `SpikingDecoder` or `RateDecoder` of the recalled values.
+        words, pictures: encoders of the inputs; submodules in order to be trained and saved with the rest, not called by
+            `forward`.
 
     Raises:
         ShapeError: words, pictures and query do not fit.
@@ -148,10 +149,10 @@ class CrossModalNetwork(nn.Module):
             )
         items = torch.cat([words, pictures], -1)
         if isinstance(self.core, RateMemory):
-            found: Recollection = self.core(items, query[0])
-            values = found.logits.unsqueeze(0)
+            recollection: Recollection = self.core(items, query[0])
+            values = recollection.logits.unsqueeze(0)
         else:
-            found = self.core.recollect(items, query)
-            values = found.read[..., self.core.read.size :]
+            recollection = self.core.recollect(items, query)
+            values = recollection.read[..., self.core.read.size :]
         drawing: Drawing = self.decoder(values)
-        return Recall(drawing.picture, found, drawing)
+        return Recall(drawing.picture, recollection, drawing)

@@ -1,12 +1,12 @@
-"""A network with a Hebbian memory that reads stories of any length and answers questions about them.
+"""Network with a Hebbian memory that reads stories of any length and answers questions about them.
 
     i[e]   = input_gain sum_p position[p, e] embedding[word_p, e]     a sentence, held for the time of an item
-    spikes = LIF(i)                                                   statements, one after the other, then the query
+    spikes = LIF(i)                                                   statements, one by one, then the query
     HebbianWrite(statements); HebbianRead(query) -> spike counts -> logits
 
-Stories of a batch begin together and end when they end: nothing is simulated for those that are over. A story with
-several questions is written once: each reads the memory as it is after the statements before it, and an answer is that
-of its question alone. Empty sentences before a story, which make no spikes, change nothing.
+The stories of a batch start together; a story that has ended is not simulated further. A story with several questions
+is written once: each question reads the memory after the statements before it, and does not affect other answers.
+Empty sentences before a story cause no spikes and have no effect.
 Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276).
 """
 
@@ -23,24 +23,24 @@ from .networks import MemoryCore, Recollection, constant_current, counts
 
 
 class Sentences(nn.Module):
-    """Sentences as currents, by the first equation above. The number 0 is no word: its embedding stays zero.
+    """Embedding of sentences as currents, by the first equation above. Word 0 is padding: its embedding is zero.
 
     Shapes: words int64 [*N, P] -> currents [*N, E].
 
     Args:
-        words: V; numbers are 0 to V.
-        slots: P.
-        size: E.
+        words: V, size of the vocabulary; word numbers are 0 to V.
+        slots: P, words per sentence.
+        size: E, number of currents.
         input_gain: factor of the currents.
-        learn_positions: the weights of positions are learned.
-        fixed_last: but not those of the last one, where time words stand.
-        spread: at first the weights of positions are drawn from 1 - spread to 1 + spread. At 0 the order of words can
-            only be heard once they have learned to differ.
-        generator: draws the embedding, and then the weights of positions.
+        learn_positions: train the position weights.
+        fixed_last: do not train those of the last position, which holds time words.
+        spread: initial position weights are uniform from 1 - spread to 1 + spread. With 0, sentences do not represent
+            the order of words until training has made the weights differ.
+        generator: source of the embedding, then of the position weights.
 
     Raises:
         ConfigError: a size is not positive, or the spread is negative.
-        ShapeError: sentences of another length.
+        ShapeError: the length of the sentences is not `slots`.
 
     >>> sentences = Sentences(5, 3, 4, generator=torch.Generator().manual_seed(0))
     >>> sentences(torch.tensor([[2, 1, 0], [0, 0, 0]])).count_nonzero(1).tolist()
@@ -74,7 +74,7 @@ class Sentences(nn.Module):
 
 
 class Answers(NamedTuple):
-    """What a network said to a batch, and how much it fired."""
+    """Output of a `StoryNetwork` for a batch: logits, memories and activity."""
 
     logits: Tensor  # [B, C]
     memory: Tensor  # [B, M, M]
@@ -82,19 +82,19 @@ class Answers(NamedTuple):
 
 
 class StoryNetwork(nn.Module):
-    """The network above.
+    """Network that reads stories and answers questions, as in the module docstring.
 
     Shapes: statements int64 [L, P]; lengths int64 [B]; query int64 [B, P]; first int64 [B] -> Answers.
 
-    The story of a question is the `lengths` statements from number `first` on; questions of the same `first` share it.
-    Without `first` every question has a story of its own, one after the other.
+    The story of a question is the `lengths` statements from index `first` on; questions with equal `first` share it.
+    Without `first`, every question has its own story, and the stories are concatenated.
 
     Args:
-        sentences: from words to E currents.
+        sentences: embedding of sentences as E currents.
         core: the memory, for items and queries of E currents.
-        classes: C.
-        readout_scale: factor of the weights of the readout at the start.
-        generator: draws the weights of the readout.
+        classes: C, number of answers.
+        readout_scale: factor of the initial weights of the readout.
+        generator: source of the weights of the readout.
 
     Raises:
         ShapeError: statements, lengths, query and first do not fit, or a story has no statement.
@@ -131,9 +131,9 @@ class StoryNetwork(nn.Module):
         return Answers(logits, memory, layers)
 
     def _store(self, currents: Tensor, lengths: Tensor, first: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For each question: spikes per step of the encoder, of keys and values, and the memory.
+        """Write the stories; return spikes per step of encoder, keys and values, and the memory, for each question.
 
-        Stories are written longest first: some go on where the others are over.
+        Stories are sorted by length, longest first, so that those still running are a prefix of the batch.
         """
         core = self.core
         begins, story = torch.unique(first, return_inverse=True)
@@ -142,25 +142,25 @@ class StoryNetwork(nn.Module):
         begins, longest, story = begins[order], longest[order], order.argsort()[story]
         silent = currents.new_zeros(len(begins), currents.shape[1])
         state = core.neuron.initial_state(silent), core.write.initial_state(silent)
-        fired = silent, currents.new_zeros(len(begins), 2 * core.write.size)
+        spike_counts = silent, currents.new_zeros(len(begins), 2 * core.write.size)
         finished, questions, done = [], list[Tensor](), 0
         for end in torch.unique(lengths).tolist():
-            going = int((longest >= end).sum())
-            state, fired = map_state(lambda tensor, going=going: tensor[:going], (state, fired))
-            rows = begins[:going] + torch.arange(done, end, device=first.device).unsqueeze(1)
+            running = int((longest >= end).sum())
+            state, spike_counts = map_state(lambda tensor, running=running: tensor[:running], (state, spike_counts))
+            rows = begins[:running] + torch.arange(done, end, device=first.device).unsqueeze(1)
             encoder, encoding = core.neuron(constant_current(currents[rows], core.steps), state[0])
             written, writing = core.write(encoder, state[1])
             state = encoding, writing
-            fired = fired[0] + encoder.sum(0), fired[1] + written.sum(0)
+            spike_counts = spike_counts[0] + encoder.sum(0), spike_counts[1] + written.sum(0)
             questions.append((lengths == end).nonzero().flatten())
-            chosen, time = story[questions[-1]], float(end * core.steps)
-            finished.append((fired[0][chosen] / time, fired[1][chosen] / time, writing.memory[chosen]))
+            indices, time = story[questions[-1]], float(end * core.steps)
+            finished.append((spike_counts[0][indices] / time, spike_counts[1][indices] / time, writing.memory[indices]))
             done = end
-        back = torch.cat(questions).argsort()
-        found: tuple[Tensor, Tensor, Tensor] = map_state(lambda *parts: torch.cat(parts)[back], *finished)
-        return found
+        inverse = torch.cat(questions).argsort()
+        result: tuple[Tensor, Tensor, Tensor] = map_state(lambda *parts: torch.cat(parts)[inverse], *finished)
+        return result
 
     def recollect(self, statements: Tensor, query: Tensor) -> Recollection:
-        """The same for stories of one length, [S, B, P] and [B, P], with every spike."""
-        found: Recollection = self.core(self.sentences(statements), self.sentences(query))
-        return found._replace(logits=found.logits @ self.readout.T)
+        """Run stories of equal length, [S, B, P], with queries [B, P], and return all spikes."""
+        recollection: Recollection = self.core(self.sentences(statements), self.sentences(query))
+        return recollection._replace(logits=recollection.logits @ self.readout.T)
