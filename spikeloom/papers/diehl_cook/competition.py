@@ -184,15 +184,15 @@ def compete(
                             i_len[b] += 1
             e_len[b] = 0
             if hits > 0:
-                chosen = 0
+                winner = 0
                 if one_winner:
                     draw(noise[b : b + 1], t, 0, 1, 1, uniform)
-                    chosen = int(uniform[0] * np.float32(hits))
+                    winner = int(uniform[0] * np.float32(hits))
                 seen = 0
                 for j in range(size):
                     if mark[j]:
                         bumps[j] += 1
-                        if not one_winner or seen == chosen:
+                        if not one_winner or seen == winner:
                             if total >= len(fired):
                                 return -1
                             fired[total, 0], fired[total, 1], fired[total, 2] = t, b, j

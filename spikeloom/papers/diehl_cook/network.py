@@ -290,7 +290,7 @@ class DiehlCookNetwork(Stateful):
         room = steps * batch if self.neurons.one_winner else steps * batch * size
         fired = torch.empty(room, 3, dtype=torch.int64)
         numbers, choices = self._numbers(batch, weight.dtype), self._choices(weight.dtype)
-        found = _kernels().compete(*(part.numpy() for part in (*arrays, numbers, choices, fired)))
+        number = _kernels().compete(*(part.numpy() for part in (*arrays, numbers, choices, fired)))
         if weight.data_ptr() != state.weight.data_ptr():
             state.weight.copy_(weight.T)
         last = events.first[-1 - batch :]
@@ -299,8 +299,8 @@ class DiehlCookNetwork(Stateful):
             part = slice(int(last[b]), int(last[b + 1]))
             state.inputs[b, events.unit[part].long()] = events.times[part].to(state.inputs)
         state.neurons.noise[:, 1] += steps
-        state.spiked.numpy()[tuple(fired[:found, 1:].T.numpy())] = 1.0
-        return Fired(*fired[:found].unbind(1))
+        state.spiked.numpy()[tuple(fired[:number, 1:].T.numpy())] = 1.0
+        return Fired(*fired[:number].unbind(1))
 
     def _check_state(self, x: Tensor, state: NetworkState) -> None:
         """Raise ShapeError unless `state` is a state of this network for a slice [B, I] like `x`."""

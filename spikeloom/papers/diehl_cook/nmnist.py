@@ -112,7 +112,7 @@ def options(config: Config) -> nmnist.Options:
 
 def splits(config: Config) -> Splits:
     """Load the training and test recordings."""
-    chosen, trains, data = options(config), [], list[Any]()
+    reader, trains, data = options(config), [], list[Any]()
     if config.recordings == "camera":
         if config.stabilize:
             raise ConfigError("stabilize knows the way of N-MNIST's camera, not that of ours. Set it to False.")
@@ -123,17 +123,17 @@ def splits(config: Config) -> Splits:
         for seed, split in enumerate(SPLITS):
             images = mnist.load(split)
             trains.append(
-                camera.spikes(*images, seed=seed, polarity=config.polarity, saccade=chosen.saccade, tell=tell)
+                camera.spikes(*images, seed=seed, polarity=config.polarity, saccade=reader.saccade, tell=tell)
             )
             data += mnist.describe(split)
     elif config.recordings == "nmnist":
         for split in SPLITS:
-            trains.append(nmnist.load(split, chosen, tell))
+            trains.append(nmnist.load(split, reader, tell))
             data += nmnist.describe(split)
     else:
         with tempfile.TemporaryDirectory() as place:
             nmnist.write_example(Path(place))
-            trains = [nmnist.load(split, chosen, here=Path(place)) for split in SPLITS]
+            trains = [nmnist.load(split, reader, here=Path(place)) for split in SPLITS]
     sources = [from_trains(one, config.counts, config) for one in trains]
     shape = (2, 34, 34) if config.polarity == "both" else (34, 34)
     return hold_out(config, Splits(sources[0], sources[1], shape, trains[0].classes, data))

@@ -55,21 +55,21 @@ def answers(
     def shown(part: Tensor, seed: int) -> tuple[Presented, float]:
         own = torch.Generator().manual_seed(seed)
         start = net.initial_state(net.weight.new_zeros(len(part), source.size), noise=own)
-        heard = list[float]()
+        input_spikes = list[float]()
 
         def encode(rows: Tensor, attempt: int) -> Events:
             events = encoder(source, part, own)(rows, attempt)
-            heard.append(float(events.times.sum()))
+            input_spikes.append(float(events.times.sum()))
             return events
 
-        found = present_(net, start, encode, repeats)
-        return found, heard[0]
+        presented = present_(net, start, encode, repeats)
+        return presented, input_spikes[0]
 
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
         made = list(pool.map(shown, parts, seeds))
     return Answers(
         torch.cat([one.counts for one, _ in made]), source.labels[samples], sum(one.repeats for one, _ in made),
-        sum(heard for _, heard in made) / len(samples), [one for one, _ in made] if keep else [],
+        sum(input_spikes for _, input_spikes in made) / len(samples), [one for one, _ in made] if keep else [],
     )  # fmt: skip
 
 
@@ -100,15 +100,15 @@ def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
     ).predictions
     if options.ngram:
         predictions[f"accuracy_{options.ngram}_gram"] = by_order(options, training, test, classes)
-    values = {name: accuracy(said, test.labels) for name, said in predictions.items()}
+    values = {name: accuracy(votes, test.labels) for name, votes in predictions.items()}
     best = VOTES[options.vote]
     run.write_json("confusion.json", confusion(predictions[f"accuracy_{options.vote}"], test.labels, classes).tolist())
-    said = best(training.counts, named).predictions
-    run.write_json("training_confusion.json", confusion(said, training.labels, classes).tolist())
+    votes = best(training.counts, named).predictions
+    run.write_json("training_confusion.json", confusion(votes, training.labels, classes).tolist())
     run.write_json("names.json", {"labels": named.labels.tolist(), "proportions": named.proportions.tolist()})
     run.write_json("activity.json", costs(options, net, test, splits.data))
     return {
-        "accuracy": values[f"accuracy_{options.vote}"], **values, "training_accuracy": accuracy(said, training.labels),
+        "accuracy": values[f"accuracy_{options.vote}"], **values, "training_accuracy": accuracy(votes, training.labels),
         "update": float(update), "presentations": float(known.presented), "test_samples": float(len(tested)),
         "samples_with_labels": float(len(used)), "silent_neurons": float((named.labels < 0).sum()),
         "silent_samples": float((test.counts.sum(1) == 0).sum()), "repeats_per_sample": test.repeats / len(tested),

@@ -81,7 +81,7 @@ def assign(
     rates = counts.new_zeros(shape, dtype=torch.float64) if before is None else before.rates.double()
     members = one_hot(labels.long(), classes).double()
     parts = zip(torch.split(counts, BLOCK), torch.split(members, BLOCK), strict=True)
-    sums = torch.stack([part.double().T @ chosen for part, chosen in parts]).sum(0)
+    sums = torch.stack([part.double().T @ one_hots for part, one_hots in parts]).sum(0)
     sizes = members.sum(0)
     rates = torch.where(sizes > 0, alpha * rates + sums / sizes.clamp(min=1), rates)
     totals = rates.sum(1, keepdim=True)

@@ -213,14 +213,14 @@ def train(config: Config, run: Run) -> None:
             batch = Associations(
                 *(tensor[..., rows, :] if tensor.dtype.is_floating_point else tensor[..., rows] for tensor in stored)
             )
-        found = answer(config, model, batch, run.device)
-        loss = cross_entropy(found.logits, batch.target.to(run.device))
-        values = {"loss": loss.item(), "accuracy": share(found.logits, batch.target), "lr": lr}
+        outputs = answer(config, model, batch, run.device)
+        loss = cross_entropy(outputs.logits, batch.target.to(run.device))
+        values = {"loss": loss.item(), "accuracy": share(outputs.logits, batch.target), "lr": lr}
         if config.rate_cost and config.model in SPIKING and finished >= config.rate_cost_after:
-            loss = loss + config.rate_cost * sum(squared_rates(config, tensor) for tensor in found.layers.values())
+            loss = loss + config.rate_cost * sum(squared_rates(config, tensor) for tensor in outputs.layers.values())
         descend(loss, optimizer, model, config.clip)
-        silent.look(run, found, finished)
-        return values | rates(config, found)
+        silent.look(run, outputs, finished)
+        return values | rates(config, outputs)
 
     @torch.no_grad()
     def validate(finished: int) -> dict[str, float]:

@@ -230,11 +230,11 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     every = known.encode(files.train, files.data[0]["file"])
     training, validation = splits(config, run, every)
     test = known.encode(files.test, files.data[1]["file"])
-    right, fired = said(model, test, run)
-    found = float(right.double().mean())
+    correct, fired = said(model, test, run)
+    fraction = float(correct.double().mean())
     commonest = every.target.bincount(minlength=len(known.words)).argmax()
     values = {
-        "accuracy": found, "error": 1.0 - found, "solved": float(1.0 - found <= SOLVED),
+        "accuracy": fraction, "error": 1.0 - fraction, "solved": float(1.0 - fraction <= SOLVED),
         "validation_accuracy": accuracy(model, validation, run),
         "always_the_commonest_answer": float((test.target == commonest).double().mean()),
         "update": float(update), "test_questions": float(len(test.target)),
@@ -242,9 +242,9 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         "parameters": float(sum(part.numel() for part in model.parameters() if part.requires_grad)),
     }  # fmt: skip
     if config.longest and bool((long := test.lengths > config.longest).any()):
-        values["accuracy_of_longer_stories"] = float(right[long].double().mean())
+        values["accuracy_of_longer_stories"] = float(correct[long].double().mean())
         values["longer_stories"] = float(long.sum())
-    run.write_json("lengths.json", by_length(test.lengths, right))
+    run.write_json("lengths.json", by_length(test.lengths, correct))
     run.write_json("activity.json", activity(config, rates(config, fired), float(test.lengths.double().mean()), files))
     return values | rates(config, fired)
 
@@ -262,12 +262,12 @@ def plot(config: Config, run: Run) -> None:
     order = test.lengths.argsort(stable=True)
     middle = len(order) // 2
     few = order[[middle, *(number for number in range(min(len(order), TEST_BATCH)) if number != middle)]]
-    shown, others = test.batch(few[:1]).to(run.device), test.batch(few).to(run.device)
-    found = model.recollect(shown.statements.unsqueeze(1), shown.query)
-    found = found._replace(memory=model(others.statements, others.lengths, others.query, others.first).memory)
+    batch, others = test.batch(few[:1]).to(run.device), test.batch(few).to(run.device)
+    outputs = model.recollect(batch.statements.unsqueeze(1), batch.query)
+    outputs = outputs._replace(memory=model(others.statements, others.lengths, others.query, others.first).memory)
     question = files.test.questions[int(few[0])]
-    told = files.test.statements[question.first : question.last]
-    stories(config, run, question, told, shown, found, known.words, model.sentences.position)
+    statements = files.test.statements[question.first : question.last]
+    stories(config, run, question, statements, batch, outputs, known.words, model.sentences.position)
 
 
 def check(config: Config) -> None:
@@ -294,10 +294,10 @@ def read(config: Config) -> Files:
     if config.made_up:
         with tempfile.TemporaryDirectory() as place:
             babi.write_example(Path(place), (config.qa,))
-            found = babi.load(config.qa, config.ten_k, Path(place))
+            files = babi.load(config.qa, config.ten_k, Path(place))
     else:
-        found = babi.load(config.qa, config.ten_k)
-    return found._replace(train=found.train.head(config.questions)) if config.questions else found
+        files = babi.load(config.qa, config.ten_k)
+    return files._replace(train=files.train.head(config.questions)) if config.questions else files
 
 
 def vocabulary(config: Config, run: Run, files: Files) -> Vocabulary:

@@ -234,7 +234,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     game, agent = rules(config, run), network(config, run)
     update = run.load_best(model=agent)
     deals, draws = of_data(config, run, "test", shared=True), run.generator("test actions", shared=True)
-    found: dict[str, list[int]] = {"greedy": [], "drawn": [], "any card that is down": [], "any cell": []}
+    flips_by_player: dict[str, list[int]] = {"greedy": [], "drawn": [], "any card that is down": [], "any cell": []}
     stopped = 0
     for start in range(0, config.test_games, TEST_BATCH):
         cards = game.deal(min(TEST_BATCH, config.test_games - start), deals)
@@ -245,14 +245,14 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         }  # fmt: skip
         for name, choose in players.items():
             flips, cut = play_out(game, cards, choose, config.longest if name in ("greedy", "drawn") else 100_000)
-            found[name] += flips.tolist()
+            flips_by_player[name] += flips.tolist()
             stopped += int(cut.sum()) if name == "greedy" else 0
-    run.write_json("games.json", found)
-    greedy = torch.tensor(found["greedy"]).float()
+    run.write_json("games.json", flips_by_player)
+    greedy = torch.tensor(flips_by_player["greedy"]).float()
     values = {
         "flips": float(greedy.mean()), "flips_min": float(greedy.min()), "flips_max": float(greedy.max()),
         "flips_sd": float(greedy.std()) if len(greedy) > 1 else 0.0, "stopped": stopped / len(greedy),
-        "drawn_flips": float(torch.tensor(found["drawn"]).float().mean()),
+        "drawn_flips": float(torch.tensor(flips_by_player["drawn"]).float().mean()),
         "optimal_flips": expected_flips(config.cells), "face_down_flips": expected_flips(config.cells, "face down"),
         "random_flips": expected_flips(config.cells, "any cell"), "update": float(update),
         "games": float(config.test_games), "parameters": float(sum(part.numel() for part in agent.parameters())),

@@ -194,11 +194,11 @@ def check(config: Config) -> None:
     check_data_seed(config)
     check_layers(config, "item_ms", "delay", spikes=config.model in SPIKING)
     for name in ("train_digits", "test_digits"):
-        found = numbers(config, name)
-        if len(set(found)) < len(found):
+        digits = numbers(config, name)
+        if len(set(digits)) < len(digits):
             raise ConfigError(f"{name} names a digit twice: {getattr(config, name)}. Name each once.")
-        if config.length > len(found):
-            raise ConfigError(f"Samples of {config.length} pairs need as many digits, but {name} are {len(found)}.")
+        if config.length > len(digits):
+            raise ConfigError(f"Samples of {config.length} pairs need as many digits, but {name} are {len(digits)}.")
     if min(config.clip, config.rate_cost, config.target_rate, config.stored, config.redraw, config.images) < 0:
         raise ConfigError("clip, rate_cost, target_rate, stored, redraw and images must not be below 0.")
     if min(config.frames, config.coefficients) < 16:

@@ -23,23 +23,23 @@ GALLERY = 12
 def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pairs, found: Recall) -> None:
     """Plot the first sample in detail, all memories, the test errors, a gallery, learning curves."""
     first = Pairs(*(values[..., 0] for values in pairs))
-    said = part.said[first.sounds].tolist()
+    stored = part.said[first.sounds].tolist()
     asked = int(part.said[first.query])
-    wanted = part.pictures[pairs.target, 0]
-    names = [str(digit) for digit in [*said, asked]]
+    targets = part.pictures[pairs.target, 0]
+    names = [str(digit) for digit in [*stored, asked]]
     figure = draw_images.recalled(
         to_numpy(part.words[first.sounds, 0]), to_numpy(part.pictures[first.images, 0]),
-        to_numpy(part.words[first.query, 0]), to_numpy(wanted[0]), to_numpy(found.picture[0]), names,
-        f"{len(said)} spoken digits are stored with pictures; then {asked} is heard again, said otherwise",
+        to_numpy(part.words[first.query, 0]), to_numpy(targets[0]), to_numpy(found.picture[0]), names,
+        f"{len(stored)} spoken digits are stored with pictures; then {asked} is heard again, said otherwise",
     )  # fmt: skip
     run.figure(
         "recall", figure,
         "A test sample. A word is what the network hears, the MFCC of each frame: red is above the mean of the frame, "
         f"blue below. Brightness of a pixel that is drawn: {brightness(config)}.",
     )  # fmt: skip
-    count = min(GALLERY, len(wanted))
+    count = min(GALLERY, len(targets))
     titles = [f"asked for {digit}" for digit in part.said[pairs.query[:count]].tolist()]
-    figure = draw_images.gallery(to_numpy(wanted[:count]), to_numpy(found.picture[:count]), titles)
+    figure = draw_images.gallery(to_numpy(targets[:count]), to_numpy(found.picture[:count]), titles)
     run.figure(
         "gallery", figure,
         "The first samples of the test, none left out: above the very picture that was stored with the word that is "
@@ -48,7 +48,7 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
     if config.model == "relu":
         heat(run, found.recollection, "pairs of a word and a picture")
     else:
-        rasters(config, run, found, said)
+        rasters(config, run, found, stored)
         encoders(config, run, model, part, first)
     if found.recollection.memory.numel():
         memories(run, found.recollection)

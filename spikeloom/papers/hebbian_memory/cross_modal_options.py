@@ -196,10 +196,10 @@ def load(config: Config, run: Run) -> tuple[Part, Part, Part]:
     if config.made_up:
         with tempfile.TemporaryDirectory() as place:
             digit_pairs.write_example(Path(place))
-            found = [read(config, split, Path(place)) for split in ("train", "test")]
+            splits = [read(config, split, Path(place)) for split in ("train", "test")]
     else:
-        found = [read(config, split, None) for split in ("train", "test")]
-    (training, speakers), (test, _) = found
+        splits = [read(config, split, None) for split in ("train", "test")]
+    (training, speakers), (test, _) = splits
     drawn = of_data(config, run.fresh(), "split", shared=True)
     words = split_mixed(training.said, speakers, config.validation_share, drawn)
     pictures = split_mixed(training.shown, torch.zeros_like(training.shown), config.validation_share, drawn)
@@ -301,10 +301,10 @@ def perceive(
         def on_demand(indices: Tensor) -> Tensor:
             batch = images[indices.flatten()].to(run.device)
             if isinstance(encoder, SpikingConvEncoder):
-                found = encoder.encode(batch, length)
+                activity = encoder.encode(batch, length)
             else:
-                found = torch.unsqueeze(encoder(batch), 0)
-            return found.view(len(found), *indices.shape, found.shape[2])
+                activity = torch.unsqueeze(encoder(batch), 0)
+            return activity.view(len(activity), *indices.shape, activity.shape[2])
 
         return on_demand
 

@@ -97,11 +97,11 @@ class Members:
         """
         check_positive("Members", count=count)
         digits = torch.rand(count, len(self.sounds), generator=generator).argsort(1)[:, : self.length].T
-        shown = digits
+        image_digits = digits
         if not matching:
-            shown = digits.gather(0, torch.rand(self.length, count, generator=generator).argsort(0))
+            image_digits = digits.gather(0, torch.rand(self.length, count, generator=generator).argsort(0))
         sounds, places = _one_of(self.sounds, digits, generator)
-        images, _ = _one_of(self.images, shown, generator)
+        images, _ = _one_of(self.images, image_digits, generator)
         asked = torch.randint(self.length, (count,), generator=generator)
         digit, first = digits[asked, torch.arange(count)], places[asked, torch.arange(count)]
         sizes = torch.tensor([len(indices) for indices in self.sounds])[digit]
@@ -203,5 +203,5 @@ def _bar(digit: float, digits: int, draws: np.random.Generator) -> Array:
     across = x * np.sin(angle) - y * np.cos(angle)
     along = x * np.cos(angle) + y * np.sin(angle)
     bar: Array = np.clip(3.0 - np.abs(across), 0, 1) * (np.abs(along) < 9)
-    found: Array = np.rint(255 * bar).astype(np.uint8)
-    return found
+    pixels: Array = np.rint(255 * bar).astype(np.uint8)
+    return pixels

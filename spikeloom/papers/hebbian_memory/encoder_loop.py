@@ -5,7 +5,7 @@ around it, all channels at once; integrate-and-fire neurons follow; a pool passe
 2 x 2 field. Spikes are rare, and the states of an image stay in the cache: the cost is that of the events and of one
 pass over the neurons per step. Currents are summed in the order of the events, which differs from a convolution.
 
-Names: v voltage, z spikes of the previous step, left refractory steps left. Layouts are channels-last.
+Names: v: voltage; z: spikes of the last step; left: remaining refractory steps. Layouts are channels-last.
 """
 
 from collections.abc import Sequence
@@ -119,7 +119,7 @@ def encode(
     zero, refractory = kind.type(0), kind.type(choices[REFRACTORY])
     height, width = sizes[0]
     plain = choices[REFRACTORY] == 0 and choices[SUBTRACT] == 1
-    pixels, found = np.empty((3, height * width), kind), np.empty(channels, np.int64)
+    pixels, spiking = np.empty((3, height * width), kind), np.empty(channels, np.int64)
     currents = [np.empty((sizes[k, 0] + 2, (sizes[k, 1] + 2) * channels), kind) for k in range(blocks)]
     states = [np.empty((3, sizes[k, 0], sizes[k, 1] * channels), kind) for k in range(blocks)]
     touched = [np.empty(sizes[k, 0] + 2, np.int64) for k in range(blocks)]  # rows that have ever received a current
@@ -158,13 +158,13 @@ def encode(
                     if many[2 * y] + many[2 * y + 1] == 0:
                         continue
                     for x in range(broad):
-                        for e in range(pool(state[1], y, x, channels, found)):
+                        for e in range(pool(state[1], y, x, channels, spiking)):
                             if len(passed) > 0:
-                                passed[n, first_passed + (y * broad + x) * channels + found[e]] += 1
+                                passed[n, first_passed + (y * broad + x) * channels + spiking[e]] += 1
                             if block + 1 < blocks:
-                                reach(currents[block + 1], touched[block + 1], y, x, weights[block, found[e]])
+                                reach(currents[block + 1], touched[block + 1], y, x, weights[block, spiking[e]])
                             else:
-                                out[n, t, (found[e] * tall + y) * broad + x] = 1
+                                out[n, t, (spiking[e] * tall + y) * broad + x] = 1
                 first_fired += rows * wide
                 first_passed += tall * broad * channels
 

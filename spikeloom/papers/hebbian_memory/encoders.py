@@ -426,13 +426,13 @@ def balance(spiking: SpikingConvEncoder, batches: Sequence[Tensor], steps: int, 
     check_positive("balance", steps=steps, share=share)
     if isinstance(batches, Tensor) or not len(batches):
         raise ConfigError("balance needs a list of batches of images [B, 1, H, W]. Pass [images].")
-    found = [0.0] * len(spiking.neurons)
+    thresholds = [0.0] * len(spiking.neurons)
     for images in batches:
         for number, (neuron, largest) in enumerate(_largest(spiking, images, steps)):
-            found[number] = heard(f"block {number + 1}", max(found[number], share * largest))
-            found[number] = float(_threshold(neuron).fill_(found[number]))  # as rounded
-    after = [[largest for _, largest in _largest(spiking, images, steps)] for images in batches]
-    return Balance(found, [max(values) for values in zip(*after, strict=True)])
+            thresholds[number] = heard(f"block {number + 1}", max(thresholds[number], share * largest))
+            thresholds[number] = float(_threshold(neuron).fill_(thresholds[number]))  # as rounded
+    currents = [[largest for _, largest in _largest(spiking, images, steps)] for images in batches]
+    return Balance(thresholds, [max(values) for values in zip(*currents, strict=True)])
 
 
 def _threshold(neuron: IntegrateAndFire) -> Tensor:
@@ -503,8 +503,8 @@ class PackedSpikes:
 
     def counts(self) -> Tensor:
         """Return the spike count of each feature, float32 [N, F]."""
-        found = [self.take(few).sum(0) for few in torch.split(torch.arange(len(self)), 1000)]
-        return torch.cat(found) if found else torch.zeros(0, self.features)
+        counts = [self.take(rows).sum(0) for rows in torch.split(torch.arange(len(self)), 1000)]
+        return torch.cat(counts) if counts else torch.zeros(0, self.features)
 
 
 def at_once(shape: Sequence[int], steps: int, channels: int, memory: int = LIMIT) -> int:

@@ -24,11 +24,10 @@ def associations(config: Any, run: Run, shown: Associations, found: Recollection
     values = {"stored": to_numpy(shown.features[:, 0].T), "asked": to_numpy(shown.query[:1].T)}
     title = f"Labels {', '.join(map(str, labels))}; asked for {target}"
     run.figure("input", draw_memory.matrices(values, "feature", ["item", ""], title), "Vectors of a test sample.")
-    said = int(found.logits[0].argmax())
-    run.figure(
-        "answer", draw_memory.answer(to_numpy(found.logits[0]), target, names, f"Answered {said}, stored was {target}"),
-        "What the network says; red is right.",
-    )  # fmt: skip
+    predicted = int(found.logits[0].argmax())
+    title = f"Answered {predicted}, stored was {target}"
+    figure = draw_memory.answer(to_numpy(found.logits[0]), target, names, title)
+    run.figure("answer", figure, "What the network says; red is right.")
     if config.model in ("spiking", "frozen", "recurrent"):
         rasters(config, run, found, [f"item {number + 1}: {label}" for number, label in enumerate(labels)])
     elif found.written.numel():
@@ -63,12 +62,12 @@ def stories(
 ) -> None:  # fmt: skip
     """Plot one story in detail, the weights of all memories, position weights, learning curves, accuracy by length."""
     asked, target = " ".join(question.words), int(shown.target[0])
-    said = words[int(found.logits[0].argmax())]
+    predicted = words[int(found.logits[0].argmax())]
     matrix = to_numpy(torch.cat([shown.statements, shown.query]))
     figure = draw_memory.sentences([*told, question.words], matrix, f"A test story: {asked}? {question.answer}")
     run.figure("input", figure, "Words of a test story and of the question, by their place in the sentence.")
     figure = draw_memory.answer(
-        to_numpy(found.logits[0]), target, words, f"{asked}? Answered {said}, right is {words[target]}"
+        to_numpy(found.logits[0]), target, words, f"{asked}? Answered {predicted}, right is {words[target]}"
     )
     run.figure("answer", figure, "What the network says; red is right.")
     every = max(len(told) // 20, 1)
@@ -85,7 +84,7 @@ def stories(
     }
     plot_learning_curves(run, "Learning to answer questions", charts, {}, max(len(run.metrics()) // 60, 1))
     if (run.folder / "lengths.json").exists():
-        curve = {length: right for length, _, right in run.read_json("lengths.json")}
+        curve = {length: accuracy for length, _, accuracy in run.read_json("lengths.json")}
         figure = accuracy_by_length(
             {config.model: curve}, title="Test questions by the length of the story", items="statements"
         )
@@ -96,13 +95,13 @@ def rasters(config: Any, run: Run, found: Recollection, items: list[str]) -> Non
     """Plot the spikes of the first sample while writing and while reading."""
     spikes = {name: to_numpy(part[:, 0]) for name, part in found.layers.items()}
     stored = {name: part for name, part in spikes.items() if name == "storage encoder" or name.startswith("write")}
-    asked = {name: part for name, part in spikes.items() if name not in stored}
+    read = {name: part for name, part in spikes.items() if name not in stored}
     parts = [(name, config.item_ms) for name in items]
     run.figure(
         "writing", draw_memory.populations(stored, config.dt, parts, "While items are stored"), "Spikes of a sample."
     )
     run.figure(
-        "reading", draw_memory.populations(asked, config.dt, [("query", config.item_ms)], "While the memory is read"),
+        "reading", draw_memory.populations(read, config.dt, [("query", config.item_ms)], "While the memory is read"),
         "Spikes of the same sample.",
     )  # fmt: skip
 
@@ -131,8 +130,8 @@ def one_shot(
     names = [str(number + 1) for number in range(config.ways)]
     titles = [f"stored as {name}" for name in names] + [f"asked: {names[target]}"]
     run.figure("episode", labelled(to_numpy(pixels), titles, "A test episode"), "Images of a test episode.")
-    said = int(found.logits[0].argmax())
-    title = f"Answered {names[said]}, right is {names[target]}"
+    predicted = int(found.logits[0].argmax())
+    title = f"Answered {names[predicted]}, right is {names[target]}"
     run.figure(
         "answer", draw_memory.answer(to_numpy(found.logits[0]), target, names, title), "What it says; red is right."
     )
@@ -166,13 +165,13 @@ def heat(run: Run, found: Recollection, what: str = "images") -> None:
         what: name of the stored items in the title.
     """
     stored = {"encoder": to_numpy(found.encoder[:, 0].T)}
-    asked = {"encoder": to_numpy(found.query[:, 0].T)}
-    for parts, both in ((stored, found.written), (asked, found.read)):
+    read = {"encoder": to_numpy(found.query[:, 0].T)}
+    for parts, both in ((stored, found.written), (read, found.read)):
         keys, values = both[:, 0].chunk(2, -1)
         parts |= {"keys": to_numpy(keys.T), "values": to_numpy(values.T)}
     figure = draw_memory.matrices(stored, "neuron", ["item"] * 3, f"While {what} are stored", "activity")
     run.figure("writing", figure, "Activities in a test sample: one column for each item.")
     run.figure(
-        "reading", draw_memory.matrices(asked, "neuron", [""] * 3, "While the memory is read", "activity"),
+        "reading", draw_memory.matrices(read, "neuron", [""] * 3, "While the memory is read", "activity"),
         "Activities of the same sample.",
     )  # fmt: skip

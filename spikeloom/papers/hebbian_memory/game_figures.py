@@ -25,8 +25,8 @@ def concentration(config: Any, run: Run, turns: Any) -> None:
     if turns[0].inside is not None:
         rasters(config, run, turns[:8])
     if (run.folder / "games.json").exists():
-        found = run.read_json("games.json")
-        figure = draw_games.flips(found, optimal_flips(config.cells), f"Flips of a game of {config.cells} cells")
+        games = run.read_json("games.json")
+        figure = draw_games.flips(games, optimal_flips(config.cells), f"Flips of a game of {config.cells} cells")
         run.figure("flips", figure, "The test: greedy takes the likeliest action, drawn draws it.")
     best, down = expected_flips(config.cells), expected_flips(config.cells, "face down")
     levels = {
@@ -74,8 +74,8 @@ def film(config: Any, run: Run, turns: Any) -> None:
                 largest,
             )
         )
-    said = f"A game, up to {SCENES} flips. Blue: the probability of a cell; red: the likeliest, which is chosen."
-    run.figure("game", draw_games.Film([draw_games.scene(one) for one in scenes], 1.2), said, kind="gif")
+    caption = f"A game, up to {SCENES} flips. Blue: the probability of a cell; red: the likeliest, which is chosen."
+    run.figure("game", draw_games.Film([draw_games.scene(one) for one in scenes], 1.2), caption, kind="gif")
 
 
 def rasters(config: Any, run: Run, turns: Any) -> None:

@@ -120,8 +120,8 @@ def _classes() -> tuple[Any, Any]:
             if self.cards is None:
                 raise gymnasium.error.ResetNeeded("Call reset() before step().")
             anew = self.over
-            chosen = _actions(actions)
-            cards, reward, over = self.game.step(self.cards, chosen)
+            cells = _actions(actions)
+            cards, reward, over = self.game.step(self.cards, cells)
             self.cards = self.game.renew(cards, anew, self.draws)
             reward, self.over = reward.masked_fill(anew, 0.0), over & ~anew
             flips = self.cards.flips.numpy()

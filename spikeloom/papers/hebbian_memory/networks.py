@@ -114,7 +114,10 @@ class MemoryCore(nn.Module):
 
     @property
     def weights(self) -> tuple[Tensor, Tensor]:
-        """Weights onto keys and values for writing [2 M, n_in], onto keys for reading [M, n_query + feedback M]."""
+        """Weights onto keys and values for writing [2 M, n_in], and onto keys for reading [M, n_query + M].
+
+        The last M columns of the latter are the feedback.
+        """
         return self.write.weight, self.read.weight
 
 

@@ -329,12 +329,12 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         "test_episodes": float(config.test_episodes), "update": float(update),
         "parameters": float(sum(part.numel() for part in learner.parameters())),
     }  # fmt: skip
-    found = None
+    outputs = None
     if config.model != "protonet":
         episodes = draw(config, images, TEST_BATCH, of_data(config, run, "activity", shared=True))
-        found = answer(learner, source, episodes, run.device)
-    run.write_json("activity.json", activity(config, learner, images, found))
-    return values if found is None else values | rates(config, found)
+        outputs = answer(learner, source, episodes, run.device)
+    run.write_json("activity.json", activity(config, learner, images, outputs))
+    return values if outputs is None else values | rates(config, outputs)
 
 
 @torch.no_grad()
@@ -428,9 +428,9 @@ def reference(config: Config, run: Run, plain: ConvEncoder) -> ConvEncoder:
     """Return the encoder as pre-trained, before conversion and further training; `plain` without pre-training."""
     if config.pretraining == "none":
         return plain
-    found = convolutions(config, run)
-    phase(run, PHASE).load_best(encoder=found)
-    return found
+    encoder = convolutions(config, run)
+    phase(run, PHASE).load_best(encoder=encoder)
+    return encoder
 
 
 def network(config: Config, run: Run, features: int) -> OneShotNetwork:

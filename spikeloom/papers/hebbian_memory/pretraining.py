@@ -84,8 +84,8 @@ def choose(classes: int, drawings: int, ways: int, each: int, generator: torch.G
             f"An episode of {ways} classes with {each} images each cannot be drawn from {classes} classes with "
             f"{drawings} images each. Use smaller episodes, or hold out less."
         )
-    chosen = torch.randperm(classes, generator=generator)[:ways]
-    return chosen, torch.rand(ways, drawings, generator=generator).argsort(1)[:, :each]
+    indices = torch.randperm(classes, generator=generator)[:ways]
+    return indices, torch.rand(ways, drawings, generator=generator).argsort(1)[:, :each]
 
 
 def pretrain_prototypes(
@@ -126,8 +126,8 @@ def pretrain_prototypes(
     def features(shown: Tensor) -> Tensor:
         if isinstance(encoder, SpikingConvEncoder):
             return encoder.rates(shown, steps) * math.sqrt(steps)
-        found: Tensor = encoder(shown)
-        return found
+        embedding: Tensor = encoder(shown)
+        return embedding
 
     def step(finished: int) -> dict[str, float]:
         lr = step_decay(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
@@ -148,10 +148,10 @@ def pretrain_prototypes(
             embedded = PackedSpikes.of(encoder, held.flatten(0, 1), steps).counts()
         else:
             embedded = embed(encoder, held.flatten(0, 1), run.device)
-        embedded, right = embedded.view(*held.shape[:2], -1), 0.0
+        embedded, total = embedded.view(*held.shape[:2], -1), 0.0
         for classes, which in fixed:
-            right += metrics.accuracy(*_episode(embedded[classes.unsqueeze(1), which], episodes.shots))
-        return {"validation_accuracy": right / len(fixed)}
+            total += metrics.accuracy(*_episode(embedded[classes.unsqueeze(1), which], episodes.shots))
+        return {"validation_accuracy": total / len(fixed)}
 
     fit(
         run,
@@ -227,13 +227,13 @@ def pretrain_classes(
         indices = batches.next()
         target = labels[indices].to(run.device)
         encoder.train()
-        shown = images[indices].to(run.device).float()
-        features = encoder(shown if seen is None else seen(shown))
+        pictures = images[indices].to(run.device).float()
+        features = encoder(pictures if seen is None else seen(pictures))
         logits = head(features)
         loss = cross_entropy(logits, target)
         values = {"accuracy": metrics.accuracy(logits, target), "lr": lr}
         if redraw:
-            error = mse_loss(parts["decoder"](features), shown.flatten(1))
+            error = mse_loss(parts["decoder"](features), pictures.flatten(1))
             loss, values = loss + redraw * error, values | {"error": error.item()}
         descend(loss, optimizer, learned)
         ranks.average_buffers(encoder)
@@ -278,9 +278,9 @@ def embed(encoder: ConvEncoder, images: Tensor, device: torch.device) -> Tensor:
     """Return the features [N, F] of images [N, 1, H, W], in batches and in eval() mode."""
     training = encoder.training
     encoder.eval()
-    found = [encoder(images[part].to(device).float()) for part in in_order(len(images), AT_ONCE)]
+    features = [encoder(images[part].to(device).float()) for part in in_order(len(images), AT_ONCE)]
     encoder.train(training)
-    return torch.cat(found)
+    return torch.cat(features)
 
 
 def borrow(run: Run, source: str, encoder: ConvEncoder, options: Any, alike: Sequence[str]) -> None:
@@ -336,17 +336,17 @@ def calibrate(
             f"Thresholds need {batches} batches of {batch} images, but there are {len(images)}. Use fewer."
         )
     order = torch.randperm(len(images), generator=run.generator("calibration", shared=True))[: batches * batch]
-    chosen = [images[part].to(run.device).float() for part in torch.split(order, batch)]
-    found = balance(spiking, chosen, steps, share=share)
-    values = found._asdict() | {"share": share, "violations": found.violations}
+    groups = [images[part].to(run.device).float() for part in torch.split(order, batch)]
+    balanced = balance(spiking, groups, steps, share=share)
+    values = balanced._asdict() | {"share": share, "violations": balanced.violations}
     run.write_json("thresholds.json", values)
-    if found.violations and share >= 1.0 and run.rank == 0:
+    if balanced.violations and share >= 1.0 and run.rank == 0:
         beyond = ", ".join(
-            f"block {layer + 1} {found.largest[layer]:.4g} for {found.thresholds[layer]:.4g}"
-            for layer in found.violations
+            f"block {layer + 1} {balanced.largest[layer]:.4g} for {balanced.thresholds[layer]:.4g}"
+            for layer in balanced.violations
         )
         print(f"Thresholds: a later batch raised one, and now the largest current is {beyond}.", flush=True)
-    return found
+    return balanced
 
 
 def spikes(run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, part: str) -> PackedSpikes:

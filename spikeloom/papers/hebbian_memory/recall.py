@@ -123,8 +123,8 @@ class CrossModalNetwork(nn.Module):
     Args:
         core: the memory: `MemoryCore` or `RateMemory` of F + G and F inputs.
         decoder: `SpikingDecoder` or `RateDecoder` of the recalled values.
-        words, pictures: encoders of the inputs; submodules in order to be trained and saved with the rest, not called by
-            `forward`.
+        words, pictures: encoders of the inputs; submodules in order to be trained and saved with the rest, not
+            called by `forward`.
 
     Raises:
         ShapeError: words, pictures and query do not fit.

@@ -122,10 +122,10 @@ class StoryNetwork(nn.Module):
             )
         core = self.core
         encoder, written, memory = self._store(self.sentences(statements), lengths, first)
-        asked, _ = core.neuron(constant_current(self.sentences(query).unsqueeze(0), core.steps))
-        read, _ = core.read(asked, core.read.begin(memory))
+        query_spikes, _ = core.neuron(constant_current(self.sentences(query).unsqueeze(0), core.steps))
+        read, _ = core.read(query_spikes, core.read.begin(memory))
         logits = counts(read[..., core.read.size :], core.window) @ self.readout.T
-        layers = {"storage encoder": encoder, "recall encoder": asked.mean(0)}
+        layers = {"storage encoder": encoder, "recall encoder": query_spikes.mean(0)}
         for name, both in (("write", written), ("read", read.mean(0))):
             layers[f"{name} keys"], layers[f"{name} values"] = both.chunk(2, -1)
         return Answers(logits, memory, layers)

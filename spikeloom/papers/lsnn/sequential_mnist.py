@@ -385,12 +385,12 @@ def channels(config: Config) -> int:
 
 def encode(images: Tensor, config: Config) -> Tensor:
     """Encode images for the network: bytes [B, 28, 28] -> [T, B, channels]."""
-    shown, white = (pool(images), POOLED_WHITE) if config.downsampled else (images, WHITE)
+    pixels, white = (pool(images), POOLED_WHITE) if config.downsampled else (images, WHITE)
     if config.permuted:
-        shown = shown.flatten(1)[:, permutation(shown[0].numel())].view_as(shown)
+        pixels = pixels.flatten(1)[:, permutation(pixels[0].numel())].view_as(pixels)
     if config.encoding == "analog":
-        return analog(shown, config.ext_time, white)
-    return crossing(shown, config.n_in, config.ext_time, config.answer_rows, white)
+        return analog(pixels, config.ext_time, white)
+    return crossing(pixels, config.n_in, config.ext_time, config.answer_rows, white)
 
 
 def permutation(pixels: int) -> Tensor:

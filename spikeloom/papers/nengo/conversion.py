@@ -67,16 +67,16 @@ def compare(config: Config, run: Run) -> dict[str, float]:
     for name, calibrate in CALIBRATIONS.items():
         spiking = integrating(config, model)
         thresholds = calibrate(spiking, [x[part] for part in in_order(len(x), 500)])
-        found = shown(config, spiking.eval(), images, Probe(), STEPS)
-        means = found.outputs.cumsum(0)
+        result = shown(config, spiking.eval(), images, Probe(), STEPS)
+        means = result.outputs.cumsum(0)
         curves[name] = accuracy_over_steps(means, labels).tolist()
         rows.append({"partner": "integrate_and_fire", "calibration": name, "thresholds": thresholds, "steps": STEPS,
-                     "accuracy": curves[name][-1], "images": len(images), "rates_hz": found.rates,
-                     "silent": found.silent})  # fmt: skip
+                     "accuracy": curves[name][-1], "images": len(images), "rates_hz": result.rates,
+                     "silent": result.silent})  # fmt: skip
         if name == BEST:
             run.write_json("confusion.json", confusions(means[-1], labels))
-            run.write_json("activity.json", costs(model, found))
-            values = {"spikes_per_image": sum(found.spikes)}
+            run.write_json("activity.json", costs(model, result))
+            values = {"spikes_per_image": sum(result.spikes)}
     run.write_json("conversions.json", rows)
     run.write_json("steps.json", {"accuracy": curves[BEST], "curves": curves, "rate_accuracy": ann})
     near = [value > ann - 0.001 for value in curves[BEST]]

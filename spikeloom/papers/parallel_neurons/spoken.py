@@ -383,9 +383,11 @@ def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
     groups += [
         Rows(f"layer {i + 1}", to_numpy(layer[:first, 0] > 0), CYCLE[i % len(CYCLE)]) for i, layer in enumerate(layers)
     ]
-    said = trains.classes[int(answer(activity.logits, options.loss, batch.valid)[0].argmax())]
+    predicted = trains.classes[int(answer(activity.logits, options.loss, batch.valid)[0].argmax())]
     word = trains.classes[int(batch.labels[0])]
-    run.figure("spikes", layered(groups, options.window, f"A test sample, “{word}”, answered “{said}”"), "Its spikes.")
+    run.figure(
+        "spikes", layered(groups, options.window, f"A test sample, “{word}”, answered “{predicted}”"), "Its spikes."
+    )
     charts = {
         "loss": {"training": "loss", "validation": "validation_loss"},
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
