@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeloom.data import fsdd
-from spikeloom.data.cochlea import Cochlea, encode
+from spikeloom.encoding.cochlea import Cochlea, encode
 from spikeloom.papers.parallel_neurons.spoken_digits import HEARING
 
 from . import measure

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from spikeloom import kernels
+from spikeloom.encoding.events import poisson_events, sequence_of
 from spikeloom.kernels.noise import keys
-from spikeloom.layers.events import poisson_events, sequence_of
 from spikeloom.neurons.diehl_cook import DiehlCook, MembraneLIF
 from spikeloom.papers.diehl_cook.network import DiehlCookNetwork, copied
 from spikeloom.rules import STDP, pair_stdp, post_stdp

@@ -11,10 +11,11 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import convert, kernels, layers, neurons, rules, surrogate
+    from . import convert, encoding, kernels, layers, neurons, rules, surrogate
     from .convert import Converted, to_hybrid, to_rate, to_spiking
     from .convert.present import present
     from .core import Stateful
+    from .encoding import poisson
     from .errors import CheckpointError, ConfigError, DataError, ExportError, ShapeError, SpikeloomError, TrainingError
     from .inspect import activity
     from .kernels import Equation
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         SignedSparseLinear,
         SparseDelayedLinear,
         TwoPass,
-        poisson,
     )
     from .layers.hebbian_memory import HebbianRead, HebbianWrite
     from .models import LSNN, DiehlCookNetwork, ParallelNetwork
@@ -119,6 +119,7 @@ __all__ = [
     "TwoPass",
     "activity",
     "convert",
+    "encoding",
     "fit",
     "hebbian_stdp",
     "kernels",
@@ -140,11 +141,12 @@ __all__ = [
 _HOMES = {
     "convert": "Converted present to_hybrid to_rate to_spiking",
     "core": "Stateful",
+    "encoding": "poisson",
     "errors": "CheckpointError ConfigError DataError ExportError ShapeError SpikeloomError TrainingError",
     "inspect": "activity",
     "kernels": "Equation",
     "layers": "Branches DelayedLinear Recurrent Residual SequenceDropout Sequential SignedSparseLinear "
-    "SparseDelayedLinear TwoPass poisson",
+    "SparseDelayedLinear TwoPass",
     "layers.hebbian_memory": "HebbianRead HebbianWrite",
     "models": "LSNN DiehlCookNetwork ParallelNetwork",
     "neurons": "ALIF LIF PSN DiehlCook FromEquation IntegrateAndFire LIFCurve LeakyReadout Lowpass MaskedPSN "
@@ -153,7 +155,7 @@ _HOMES = {
     "surrogate": "Arctan FastSigmoid Gaussian Sigmoid Surrogate Triangle",
     "train.supervised": "fit",
 }
-"""Where each public name is defined; `convert`, `kernels`, `layers`, `neurons`, `rules`, `surrogate` are modules."""
+"""Where each public name is defined; other names of `__all__` are modules."""
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from ..arguments import explained
+from ..encoding import cochlea
+from ..encoding.cochlea import Cochlea
 from ..errors import ConfigError, DataError, ShapeError
-from . import cochlea, wav
-from .cochlea import Cochlea
+from . import wav
 from .fetch import Description, digests, folder, read_bytes
 from .members import LARGEST_SET, opened_zip
 from .spike_trains import Array, SpikeTrains, whole

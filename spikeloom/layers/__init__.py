@@ -3,7 +3,6 @@
 from .answer import ANSWERS, answer, answer_loss
 from .cost import activity_cost, rate_cost
 from .delay import DelayedLinear, DelayedSynapses, DelayState
-from .encode import poisson
 from .recurrent import Recurrent, RecurrentState
 from .sequential import (
     Branches,
@@ -40,6 +39,5 @@ __all__ = [
     "answer",
     "answer_loss",
     "folded",
-    "poisson",
     "rate_cost",
 ]

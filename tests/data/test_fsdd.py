@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from spikeloom.data import fsdd, stored
-from spikeloom.data.cochlea import Cochlea
 from spikeloom.data.spike_trains import Array, SpikeTrains
+from spikeloom.encoding.cochlea import Cochlea
 from spikeloom.errors import ConfigError, DataError
 
 DATA = os.environ.get("SPIKELOOM_DATA")

@@ -26,19 +26,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import spikeloom
 from spikeloom import convert, firing, kernels, layers, models, neurons, rules, surrogate
 from spikeloom.data import (
     babi,
     batches,
-    camera,
-    cochlea,
-    crossing,
     events,
     fetch,
     fsdd,
     matlab,
     members,
-    mfcc,
     mnist,
     nmnist,
     ntidigits,
@@ -49,8 +46,11 @@ from spikeloom.data import (
     stmnist,
     stored,
 )
+from spikeloom.encoding import cochlea, mfcc
+from spikeloom.encoding import event_camera as camera
+from spikeloom.encoding import events as spike_events
+from spikeloom.encoding import threshold_crossing as crossing
 from spikeloom.kernels import noise
-from spikeloom.layers import events as spike_events
 from spikeloom.layers import lateral
 from spikeloom.layers.hebbian_memory import layer as memory
 from spikeloom.papers.hebbian_memory import digit_pairs, game_gym, pairs
@@ -325,7 +325,7 @@ CALLS: dict[str, Call] = {
     ),
     "rate_cost": Call(layers.rate_cost, given(spikes=sequence(1.0), target=10.0)),
     "activity_cost": Call(layers.activity_cost, given(layers=[sequence(1.0)], allowed=0.3)),
-    "poisson": Call(layers.poisson, encoder(rates=torch.full((B, N), 200.0), steps=50), drawn),
+    "poisson": Call(spikeloom.poisson, encoder(rates=torch.full((B, N), 200.0), steps=50), drawn),
     "events_of": Call(spike_events.events_of, given(xs=sequence().round())),
     "sequence_of": Call(
         spike_events.sequence_of, given(events=spike_events.events_of(sequence().round()), batch=B, size=N)

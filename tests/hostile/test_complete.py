@@ -12,7 +12,8 @@ import torch
 import spikeloom
 from spikeloom import convert, data, firing, kernels, layers, models, neurons, rules, surrogate
 from spikeloom.core import Stateful
-from spikeloom.layers import events, lateral
+from spikeloom.encoding import events
+from spikeloom.layers import lateral
 from spikeloom.layers.hebbian_memory import layer as memory
 
 from .calls import CALLS, DATA

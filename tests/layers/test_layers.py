@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from spikeloom import kernels
+from spikeloom.encoding import poisson
 from spikeloom.errors import ConfigError, ShapeError
-from spikeloom.layers import DelayedLinear, Recurrent, Sequential, poisson, rate_cost
+from spikeloom.layers import DelayedLinear, Recurrent, Sequential, rate_cost
 from spikeloom.neurons import ALIF, LIF, LeakyReadout
 
 

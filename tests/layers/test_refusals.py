@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikeloom.convert.converted import Converted, Op, Ref
 from spikeloom.core import Stateful
+from spikeloom.encoding.events import Events, events_of, poisson_events
 from spikeloom.errors import CheckpointError, ConfigError, ShapeError
 from spikeloom.layers import (
     DelayedLinear,
@@ -18,7 +19,6 @@ from spikeloom.layers import (
     SparseDelayedLinear,
     TwoPass,
 )
-from spikeloom.layers.events import Events, events_of, poisson_events
 from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite
 from spikeloom.layers.lateral import growing_starts, som_inhibition, uniform_inhibition
 from spikeloom.models import DiehlCookNetwork

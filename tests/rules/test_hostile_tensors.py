@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikeloom.encoding import events, poisson
 from spikeloom.errors import ConfigError, ShapeError, SpikeloomError
 from spikeloom.kernels.noise import keys
-from spikeloom.layers import events, poisson
 from spikeloom.rules import inverted_oja, normalise, pair_stdp, triplet_stdp
 
 KINDS: dict[str, Callable[[Tensor], Any]] = {

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ...core import record
-from ...layers.events import sequence_of
+from ...encoding.events import sequence_of
 from ...plot.confusion import confusion
 from ...plot.raster import Rows, layered
 from ...plot.style import CYCLE

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from ...arguments import explained
 from ...core import State, Stateful, constant, map_state, scan
+from ...encoding.events import Events, events_of, sequence_of
 from ...errors import ConfigError, ShapeError, check_like, check_positive, check_sequence, check_state
 from ...kernels import engine_for
 from ...kernels.noise import keys
-from ...layers.events import Events, events_of, sequence_of
 from ...neurons.diehl_cook import DiehlCook, DiehlCookState, MembraneLIF, MembraneState
 from ...neurons.neuron import check_noise
 from ...rules import normalise

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ...data import camera, mnist, nmnist
+from ...data import mnist, nmnist
 from ...data.fetch import folder
+from ...encoding import event_camera as camera
 from ...errors import ConfigError
 from ...train.run import Run
 from . import readout, training

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from ...data.spike_trains import SpikeTrains
+from ...encoding.events import Events, poisson_events
 from ...errors import ConfigError, check_positive
 from ...kernels.noise import keys
-from ...layers.events import Events, poisson_events
 from ...layers.lateral import growing_starts, som_inhibition
 from ...neurons.diehl_cook import DiehlCook, MembraneLIF
 from ...rules import STDP, hebbian_stdp, pair_stdp, post_stdp, triplet_stdp, weight_dependent_stdp

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ...core import map_state
+from ...encoding.events import Events
 from ...errors import ConfigError
-from ...layers.events import Events
 from .network import DiehlCookNetwork, Fired, NetworkState
 
 Encode = Callable[[Tensor, int], Events]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...data.batches import in_order
-from ...layers.events import Events
+from ...encoding.events import Events
 from ...train.run import Run
 from .logistic import logistic, logistic_vote
 from .network import DiehlCookNetwork

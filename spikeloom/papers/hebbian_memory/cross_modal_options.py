@@ -10,8 +10,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...data import mfcc, mnist
+from ...data import mnist
 from ...data.fsdd import split_mixed
+from ...encoding import mfcc
 from ...errors import ConfigError
 from ...train.run import Run
 from . import digit_pairs, pretraining

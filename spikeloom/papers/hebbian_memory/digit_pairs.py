@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from ...arguments import explained
-from ...data import fsdd, mfcc, mnist
+from ...data import fsdd, mnist
 from ...data.fsdd import Split
 from ...data.spike_trains import Array
+from ...encoding import mfcc
 from ...errors import ConfigError, ShapeError, check_positive
 
 SIDE = 28

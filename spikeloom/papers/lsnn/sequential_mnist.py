@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 from ...data import mnist
 from ...data.batches import Batches, in_order
-from ...data.crossing import POOLED_WHITE, WHITE, analog, crossing, pool
+from ...encoding.threshold_crossing import POOLED_WHITE, WHITE, analog, crossing, pool
 from ...errors import ConfigError, check_positive
 from ...layers import rate_cost
 from ...rules import Counts, DeepR

@@ -1,6 +1,6 @@
 """Spoken digits: classify ten spoken digits from the spikes of an artificial cochlea.
 
-The recordings of the Free Spoken Digit Dataset pass through `spikeloom.data.cochlea`; the networks are those of the
+The recordings of the Free Spoken Digit Dataset pass through `spikeloom.encoding.cochlea`; the networks are those of the
 task `shd`. All speakers are in both the training and the test set, unless one is held out (`--test-speaker`).
 `spikeloom table spoken_digits` compares four kinds of neurons; `spikeloom table spoken_digits speakers` holds out each
 speaker in turn. These are not the Spiking Heidelberg Digits: there is no published number to compare with.
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from ...data import fsdd
-from ...data.cochlea import Cochlea
 from ...data.spike_trains import SpikeTrains
+from ...encoding.cochlea import Cochlea
 from ...errors import ConfigError
 from ...train.run import Run
 from ...train.table import Table

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from spikeloom import kernels
+from spikeloom.encoding.events import Events, events_of, poisson_counts, poisson_events
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.kernels.noise import keys
-from spikeloom.layers.events import Events, events_of, poisson_counts, poisson_events
 from spikeloom.layers.lateral import growing_starts, som_inhibition, uniform_inhibition
 from spikeloom.neurons.diehl_cook import DiehlCook, MembraneLIF
 from spikeloom.papers.diehl_cook.network import DiehlCookNetwork, NetworkState, copied

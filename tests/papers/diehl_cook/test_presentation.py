@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from spikeloom.encoding.events import Events, events_of
 from spikeloom.errors import ConfigError
-from spikeloom.layers.events import Events, events_of
 from spikeloom.neurons.diehl_cook import DiehlCook, MembraneLIF
 from spikeloom.papers.diehl_cook.network import DiehlCookNetwork, copied
 from spikeloom.papers.diehl_cook.presentation import Repeats, present_

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from spikeloom.data.spike_trains import SpikeTrains, raster
+from spikeloom.encoding.events import sequence_of
 from spikeloom.errors import ConfigError
-from spikeloom.layers.events import sequence_of
 from spikeloom.layers.lateral import som_inhibition
 from spikeloom.papers.diehl_cook import figures, nmnist, ntidigits, readout, stdp_mnist, stmnist, training
 from spikeloom.papers.diehl_cook.options import (

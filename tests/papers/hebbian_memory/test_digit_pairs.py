@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spikeloom.data import fsdd, mnist
-from spikeloom.data.mfcc import Options
+from spikeloom.encoding.mfcc import Options
 from spikeloom.errors import ConfigError, DataError
 from spikeloom.papers.hebbian_memory.digit_pairs import Members, Pairs, words, write_example
 

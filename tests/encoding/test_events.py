@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from spikeloom.encoding.events import Events, events_of, poisson_counts, poisson_events, sequence_of
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.kernels.noise import keys
-from spikeloom.layers.events import Events, events_of, poisson_counts, poisson_events, sequence_of
 
 
 def noise(batch: int, seed: int = 0) -> torch.Tensor:

@@ -19,8 +19,8 @@ import numpy as np
 from scipy import fft
 
 from ..arguments import explained
+from ..data.spike_trains import Array
 from ..errors import ConfigError, DataError, check_positive
-from .spike_trains import Array
 
 SILENCE = 1e-6
 """Samples with at most this magnitude are trimmed at both ends."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import compiled
-from .spike_trains import Array
+from ..data.spike_trains import Array
 
 njit = compiled.njit()
 

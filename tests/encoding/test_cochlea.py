@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from spikeloom.data.cochlea import Cochlea, encode
+from spikeloom.encoding.cochlea import Cochlea, encode
 from spikeloom.errors import ConfigError, DataError
 from spikeloom.papers.parallel_neurons.spoken_digits import HEARING, Config
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from spikeloom.encoding import poisson
 from spikeloom.errors import ConfigError, ShapeError
-from spikeloom.layers import poisson
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from spikeloom.data import fsdd
-from spikeloom.data.mfcc import Options, first_frame, mfcc, picture, standardised, triangles, trimmed
 from spikeloom.data.spike_trains import Array
+from spikeloom.encoding.mfcc import Options, first_frame, mfcc, picture, standardised, triangles, trimmed
 from spikeloom.errors import ConfigError, DataError
 
 real = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "fsdd" / "fsdd_recordings.zip"

@@ -32,8 +32,8 @@ import torch
 from scipy import fft
 
 from ..arguments import explained
+from ..data.spike_trains import Array, unit_type
 from ..errors import ConfigError, DataError, check_positive
-from .spike_trains import Array, unit_type
 
 LENGTH = 3.5
 """Length from base to apex in cm."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spikeloom.data.crossing import POOLED_WHITE, analog, crossing, pool
+from spikeloom.encoding.threshold_crossing import POOLED_WHITE, analog, crossing, pool
 from spikeloom.errors import ConfigError, ShapeError
 
 

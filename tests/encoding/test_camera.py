@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from spikeloom.data import camera, camera_loop
-from spikeloom.data.camera import EVENT, SACCADE, Camera, Recordings, record, spikes
 from spikeloom.data.spike_trains import raster
+from spikeloom.encoding import event_camera as camera
+from spikeloom.encoding import event_camera_loop as camera_loop
+from spikeloom.encoding.event_camera import EVENT, SACCADE, Camera, Recordings, record, spikes
 from spikeloom.errors import ConfigError, DataError
 
 Array = NDArray[Any]

@@ -29,12 +29,12 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from ..arguments import explained
+from ..data.events import EVENT, Polarity, Saccade, milliseconds
+from ..data.events import version as version_of_events
+from ..data.spike_trains import Array, SpikeTrains, whole
+from ..data.stored import folder as folder_of_spikes
+from ..data.stored import stored
 from ..errors import ConfigError, DataError, check_positive
-from .events import EVENT, Polarity, Saccade, milliseconds
-from .events import version as version_of_events
-from .spike_trains import Array, SpikeTrains, whole
-from .stored import folder as folder_of_spikes
-from .stored import stored
 
 CLASSES = tuple("0123456789")
 SIDE, IMAGE = 34, 28
@@ -321,7 +321,7 @@ def _chunks(images: Array, options: Camera, key: int, numbers: Array, until: flo
         raise ConfigError(f"record got {len(images):,} images but {len(numbers):,} numbers. Pass one per image.")
     if not 0.0 < until <= 3 * SACCADE:
         raise ConfigError(f"until must be above 0 and at most {3 * SACCADE:g} ms, but got {until}.")
-    from . import camera_loop as loop
+    from . import event_camera_loop as loop
 
     steps = math.ceil(until / options.dt)
     pixels = _pixels(options, key, steps)
@@ -372,7 +372,7 @@ def _spread(blur: float) -> Array:
 @lru_cache(maxsize=8)
 def _pixels(options: Camera, key: int, steps: int) -> Any:
     """Return the parameters of the sensor and its motion for the loop."""
-    from .camera_loop import Pixels
+    from .event_camera_loop import Pixels
 
     path = np.array(options.path)
     times = np.minimum(np.arange(steps + 1) * options.dt, path[-1, 0])
