@@ -1,9 +1,10 @@
-"""Arguments of another kind than their annotation says: named at the call, not where they fail inside.
+"""Type checks of arguments: the error names the argument at the call, not where it fails inside.
 
-A function checks the values it is given, and says what it expects. `explained` does what all functions share. A number,
-a flag, a text or a generator is checked against its annotation when it enters, NumPy's scalars as Python's. What else
-does not fit, such as a text in place of a tensor, fails somewhere inside, with a message about something else: then the
-argument that does not fit is looked for and named. A call that succeeds pays only for the first.
+Functions check the values of their arguments themselves; `explained` adds the check of types. A number, bool, str or
+generator is checked against its annotation before the call, NumPy scalars like Python's. Any other wrong type, such as
+a str in place of a tensor, makes the function fail somewhere inside with an unrelated message: only then are all
+arguments compared with their annotations, and the one that does not fit is named. A call that succeeds pays only for
+the first check.
 """
 
 import functools
@@ -24,7 +25,7 @@ from .errors import ConfigError, DataError, ShapeError, SpikeloomError, unusual
 F = TypeVar("F", bound=Callable[..., Any])
 MEMORY = ("can't allocate", "alloc_cpu", "Unable to allocate", "Storage size calculation", "Maximum allowed dimension",
           "array is too big", "invalid dimensions", "numel: integer multiplication overflow")  # fmt: skip
-"""How torch and NumPy say that a size is beyond the memory."""
+"""Parts of the messages of torch and NumPy for sizes beyond the memory."""
 KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     float: ((float, int), "a number"),
     int: ((int,), "a whole number"),
@@ -34,18 +35,18 @@ KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     torch.Generator: ((torch.Generator,), "a torch.Generator"),
     type(None): ((type(None),), "None"),
 }
-"""Annotations that are checked when a value enters: the types that fit, and the words of the message."""
+"""Annotations that are checked before a call: the types that fit, and their name in messages."""
 
 
 def explained(thing: F) -> F:
-    """Name the argument that does not fit its annotation when a function is called, or a class is made.
+    """Decorate a function or a class so that a call with an argument of the wrong type raises an error that names it.
 
     Raises:
-        ConfigError: an argument is of another kind than its annotation says, or a size asks for more memory than there
-            is. An error that it caused is its cause; errors about anything else pass as they are.
-        ShapeError: a tensor without values, on meta, where they are needed; or a sparse one, or of another kind that
-            the function cannot compute with.
-        DataError: a path cannot be one.
+        ConfigError: an argument does not have the type of its annotation, or a size needs more memory than there is.
+            The original error is chained as its cause; unrelated errors pass unchanged.
+        ShapeError: a tensor on the meta device where values are needed, or a sparse one, or one of a dtype that the
+            function cannot compute with.
+        DataError: a path is not usable.
 
     >>> @explained
     ... def half(value: float) -> float:
@@ -84,30 +85,30 @@ def _wrapped(function: Callable[..., Any], owner: str) -> Callable[..., Any]:
                     kwargs[name] = _usual(owner, name, value, *kind)
             return function(*args, **kwargs)
         except SpikeloomError as error:
-            inner = error.argument  # of a function that this one calls, with a name of its own
-            if inner and inner[0] != owner and (told := _explanation(owner, function, args, kwargs, error)):
-                raise told from error.__cause__
+            inner = error.argument  # set by a nested `explained` call: name the argument of this function instead
+            if inner and inner[0] != owner and (better := _explanation(owner, function, args, kwargs, error)):
+                raise better from error.__cause__
             raise
         except Exception as error:
-            if told := _explanation(owner, function, args, kwargs, error):
-                raise told from error
+            if better := _explanation(owner, function, args, kwargs, error):
+                raise better from error
             raise
 
     return call
 
 
 def _kind(annotation: Any) -> tuple[tuple[type, ...], str] | None:
-    """Types that fit, and their words, of an annotation that is checked when it enters."""
+    """Return the types that fit an annotation, and their name in messages; None if it is not checked before a call."""
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     parts = typing.get_args(annotation) if union else (annotation,)
     if not all(isinstance(part, type) and part in KINDS for part in parts):
         return None
-    found = [KINDS[part] for part in parts]
-    return tuple(kind for fits, _ in found for kind in fits), " or ".join(words for _, words in found)
+    entries = [KINDS[part] for part in parts]
+    return tuple(kind for fits, _ in entries for kind in fits), " or ".join(words for _, words in entries)
 
 
 def _usual(owner: str, name: str, value: Any, fits: tuple[type, ...], words: str) -> Any:
-    """A value in the type that its annotation names; ConfigError if it is of another kind."""
+    """Return a value converted to the type of its annotation; raise ConfigError if it is of another kind."""
     plain = value.item() if isinstance(value, np.generic) else value
     number = isinstance(plain, Real) and not isinstance(plain, bool)
     if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0 and not getattr(value, "requires_grad", False):
@@ -135,18 +136,18 @@ def _refusal(owner: str, name: str, value: Any, words: str) -> ConfigError:
 def _explanation(
     owner: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
 ) -> SpikeloomError | None:
-    """Return the error that names the argument to blame; None if there is none."""
+    """Return an error that names the argument at fault; None if there is none."""
     try:
-        given = inspect.signature(function).bind(*args, **kwargs).arguments
+        bound = inspect.signature(function).bind(*args, **kwargs).arguments
     except TypeError:  # an argument is missing or unknown: Python says so
         return None
     hints = typing.get_type_hints(function)
-    for name, value in given.items():
+    for name, value in bound.items():
         if name in hints and not _fits(value, hints[name]):
             return _refusal(owner, name, value, _words(hints[name]))
     if isinstance(error, SpikeloomError):
         return None
-    for name, value in given.items():
+    for name, value in bound.items():
         if isinstance(value, Tensor) and value.is_meta:
             return ShapeError(f"{owner} looks at the values of {name}, but one on meta has none. Pass it on the CPU.")
         if isinstance(value, Tensor) and (unusual(value) or (isinstance(error, NotImplementedError) and _short(value))):
@@ -158,13 +159,13 @@ def _explanation(
         if isinstance(value, (str, Path)) and isinstance(error, (OSError, ValueError)) and _no_path(error):
             return DataError(f"{owner} cannot use {name}={str(value)!r}: {error}. Pass a path that can be one.")
     if isinstance(error, MemoryError) or any(words in str(error) for words in MEMORY):
-        sizes = ", ".join(f"{name}={value:,}" for name, value in given.items() if type(value) is int)
+        sizes = ", ".join(f"{name}={value:,}" for name, value in bound.items() if type(value) is int)
         return ConfigError(f"{owner} asks for more memory than there is, with {sizes}. Lower a size.")
     return None
 
 
 def _short(value: Tensor) -> bool:
-    """Whether torch stores such numbers without having all operations for them."""
+    """Return whether a tensor has a dtype that torch stores but does not support in all operations."""
     return value.dtype in (torch.uint16, torch.uint32, torch.uint64)
 
 
@@ -173,7 +174,7 @@ def _no_path(error: Exception) -> bool:
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is what an annotation says; True and False are no numbers, and whole numbers have 64 bits."""
+    """Return whether a value fits an annotation; a bool is not a number, and an int has at most 64 bits."""
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
     if isinstance(value, bool) and not _allows(annotation, bool):
@@ -196,7 +197,7 @@ def _allows(annotation: Any, kind: type) -> bool:
 
 
 def _words(annotation: Any) -> str:
-    """An annotation as one would write it."""
+    """Return an annotation as source text."""
     if isinstance(annotation, TypeVar):
         return _words(annotation.__bound__)
     if inspect.isclass(annotation) and not typing.get_args(annotation):

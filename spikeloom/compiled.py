@@ -1,9 +1,9 @@
-"""Machine code on disk: compiled once, found by every later process, and never believed unseen.
+"""Disk cache of machine code: compiled once, reused by later processes, and loaded only after a digest check.
 
-A file for each function and types of arguments, named by the hash of all that its machine code follows from: the text
-of the function's file, of those it calls into and of everything in `kernels`, the constants it uses, the types, the
-processor, the versions of Python and Numba and the switches of Numba that change code. Damaged files are compiled
-again, with a warning; where none can be written, every process compiles for itself, after one warning.
+There is one file per function and argument types, named by the hash of everything that its machine code depends on:
+the source of the function's file, of the files it calls into and of everything in `kernels`, the constants it uses, the
+types, the processor, the versions of Python and Numba and the options of Numba that change code. Damaged files are
+compiled again, with a warning; if no file can be written, every process compiles for itself, after one warning.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ from numba.core.serialize import dumps
 from . import kept
 from .errors import ConfigError, DataError
 
-_told: list[str] = []
-"""The warning that nothing can be kept, once there was one."""
+_warned: list[str] = []
+"""The warning that nothing can be cached, once it was given."""
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator: `numba.njit` for loops without the interpreter's lock, whose machine code is kept on disk.
+    """Return a decorator: `numba.njit` that releases the GIL and caches the machine code on disk.
 
     >>> @njit()
     ... def twice(x):
@@ -50,19 +50,19 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 class _Kept(NullCache):  # type: ignore[misc]
-    """The overloads of one function, as Numba asks for them: a file each."""
+    """Numba's cache interface for one function: one file per overload (argument types)."""
 
     def __init__(self, function: Callable[..., Any], options: str) -> None:
         self.function, self.options = function, options
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The machine code for these types, or None."""
+        """Return the machine code for these types, or None."""
         target_context.refresh()
         content = load(self._name(sig, target_context.codegen()))
         return None if content is None else CompileResult._rebuild(target_context, *pickle.loads(content))
 
     def save_overload(self, sig: Any, result: Any) -> None:
-        """Keep the machine code for these types, unless it holds addresses of this process."""
+        """Cache the machine code for these types, unless it contains addresses of this process."""
         if not result.lifted and not result.library.has_dynamic_globals:
             save(self._name(sig, result.codegen), dumps(result._reduce()))
 
@@ -78,7 +78,7 @@ class _Kept(NullCache):  # type: ignore[misc]
 
 
 def _source(function: Callable[..., Any], known: frozenset[str] = frozenset()) -> str:
-    """The text of the function's file, the constants it takes from others, and the files of the loops that it calls."""
+    """Return the text of the function's file, the global constants it uses, and the files of the functions it calls."""
     code = function.__code__
     lines = "".join(linecache.getlines(code.co_filename, function.__globals__))
     used = {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
@@ -93,13 +93,13 @@ def _source(function: Callable[..., Any], known: frozenset[str] = frozenset()) -
 
 @cache
 def sources() -> str:
-    """A digest of all that makes a module of an equation, and machine code of that: our text and the versions used."""
+    """Return a digest of everything that turns an equation into machine code: `kernels/`, Python and Numba."""
     texts = [path.read_text() for path in sorted((Path(__file__).parent / "kernels").rglob("*.py"))]
     return hashlib.sha256("".join([numba.__version__, sys.version, *texts]).encode()).hexdigest()
 
 
 def load(name: str) -> bytes | None:
-    """The content of a file of the kernel cache; None if it is not there, damaged, or not to be trusted."""
+    """Return the content of a file of the kernel cache; None if it is missing, damaged, or not to be trusted."""
     try:
         path = kept.folder("kernels") / name
         kept.check_trusted(path.parent)
@@ -107,12 +107,12 @@ def load(name: str) -> bytes | None:
     except DataError as error:
         warnings.warn(f"{error} It is made again.", stacklevel=2)
     except (OSError, ConfigError):
-        pass  # `save` says why, if it fails too
+        pass  # `save` warns with the reason, if it fails, too
     return None
 
 
 def save(name: str, content: bytes) -> Path | None:
-    """Keep a file in the kernel cache and return its path; None, and a warning the first time, where that fails."""
+    """Write a file to the kernel cache and return its path; if that fails, None, with a warning the first time."""
     try:
         path = kept.folder("kernels") / name
         kept.check_trusted(path.parent)
@@ -123,7 +123,7 @@ def save(name: str, content: bytes) -> Path | None:
         why += "can write to"
     except ConfigError as error:
         why = str(error).removesuffix(".")
-    if not _told:
-        _told.append(why)
+    if not _warned:
+        _warned.append(why)
         warnings.warn(f"{why}; until then every process compiles them again.", stacklevel=2)
     return None

@@ -1,10 +1,11 @@
-"""The one contract of everything that lives in time: state in, state out; the sequence is the unit.
+"""The interface of all layers with a state over time: state in, state out, a sequence per call.
 
-    out, state = layer(xs)          # [T, B, *N]: starts afresh
-    out, state = layer(more, state) # carries on where the first call ended
+    out, state = layer(xs)             # [T, B, *N]: starts from the initial state
+    out, state = layer(more, state)    # continues where the first call ended
     out, state = layer.step(x, state)  # one dt, the same numbers
 
-Whole = chunks = step by step, for every layer. The only Python loops over time are `scan` and `record`.
+A sequence processed whole, in chunks or step by step gives the same outputs, for every layer. The only Python loops
+over time are `scan` and `record`.
 """
 
 import json
@@ -29,9 +30,9 @@ STRUCTURE = "structure"
 
 
 class Structured(nn.Module):
-    """A module whose `state_dict` also says what its tensors were made for: numbers that are no tensors themselves.
+    """A module whose `state_dict` also stores its structure: the options that its tensors depend on.
 
-    `structure()` names them, for example the largest delay, an order, or a time constant given as a number. They are
+    `structure()` returns them, for example the largest delay, an order, or a time constant given as a number. They are
     saved as JSON in a uint8 tensor under "structure", so a `state_dict` stays a dict of tensors; one that was saved
     without them, by an earlier version, still loads.
 
@@ -50,17 +51,17 @@ class Structured(nn.Module):
     """
 
     def structure(self) -> dict[str, float | str | bool | None]:
-        """Numbers and words, by name, without which the saved tensors mean something else; none by default."""
+        """Return the numbers and strings, by name, that the saved tensors depend on; none by default."""
         return {}
 
     def check(self) -> None:
-        """Raise ConfigError if a value of this module itself has left its range; nothing can by default."""
+        """Raise ConfigError if a value of this module itself has left its range; checks nothing by default."""
 
     def refill(self) -> None:
-        """Compute buffers that are not saved again, after a load: a module made on meta has none."""
+        """Recompute non-persistent buffers after a load: a module made on the meta device has none."""
 
     def structure_fits(self, name: str, saved: Any, own: Any) -> bool:
-        """Whether a saved entry of the structure serves this module; by default only if it is the same."""
+        """Return whether a saved entry of the structure is compatible with this module: by default, if it is equal."""
         return bool(saved == own)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
@@ -85,32 +86,32 @@ class Structured(nn.Module):
 
     def _check_structure(self, owner: str, saved: Any, structure: dict[str, Any]) -> dict[str, Any]:
         try:
-            if saved.is_floating_point() and bool((saved == saved.round()).all()):  # halved with the rest of a file
+            if saved.is_floating_point() and bool((saved == saved.round()).all()):  # cast like the rest, e.g. to half
                 saved = saved.to(torch.uint8)
-            found = json.loads(bytes(saved.cpu().tolist()))
-            if not isinstance(found, dict):
-                raise TypeError(type(found).__name__)
+            stored = json.loads(bytes(saved.cpu().tolist()))
+            if not isinstance(stored, dict):
+                raise TypeError(type(stored).__name__)
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
             raise CheckpointError(
                 f'{owner} was saved with a structure that cannot be read. The key "{STRUCTURE}" holds text as bytes: '
                 "if this state_dict was averaged or converted, leave that key out; else the checkpoint is damaged."
             ) from error
-        names = {**found, **structure}
-        differing = [name for name in names if not self.structure_fits(name, found.get(name), structure.get(name))]
+        names = {**stored, **structure}
+        differing = [name for name in names if not self.structure_fits(name, stored.get(name), structure.get(name))]
         if differing:
-            was, has = (", ".join(f"{name}={part.get(name)}" for name in differing) for part in (found, structure))
+            was, has = (", ".join(f"{name}={part.get(name)}" for name in differing) for part in (stored, structure))
             raise CheckpointError(
                 f"{owner} was saved with {was}, but this one has {has}. Build it with the saved values; or, if its "
                 f'tensors are wanted with other values, leave the key "{STRUCTURE}" out of the state_dict.'
             )
-        return found
+        return stored
 
 
 def renew_weights(module: nn.Module) -> None:
-    """Let old-style pruning and norms of torch compute the weights of a module now.
+    """Recompute the weights of a module that are derived by the hooks of torch's old-style pruning and norms.
 
-    They are hooks that run when the module is called. Who reads its weights otherwise calls this first: else they are
-    those of the call before, with a history that has been freed, or of before the last update.
+    These hooks run only when the module is called. Code that reads the weights without a call runs this first:
+    otherwise they are those of the previous call, whose graph has been freed, or those before the last update.
 
     >>> from torch.nn.utils import prune
     >>> layer = prune.l1_unstructured(nn.Linear(2, 1), "weight", 1)
@@ -126,10 +127,10 @@ def renew_weights(module: nn.Module) -> None:
 
 
 def check_values(module: nn.Module) -> None:
-    """Check that the values of all parts of a module are in their ranges: time constants, thresholds and the like.
+    """Check that the values of a module and its submodules (time constants, thresholds, ...) are in their ranges.
 
-    On the CPU every call of a layer checks its own values. On a GPU that would make every call wait for the device, and
-    a compiled graph holds no checks: a training loop calls this function where it reads numbers anyway.
+    On the CPU every call of a layer checks its own values. On a GPU that would synchronise with the device in every
+    call, and a compiled graph holds no checks: a training loop calls this function where it reads values anyway.
 
     Raises:
         ConfigError: a value has left its range; the message names the layer and the value.
@@ -151,7 +152,7 @@ def check_values(module: nn.Module) -> None:
 
 
 class Stateful(Structured, ABC):
-    """A layer that lives in time. Learned things are parameters; whatever moves during a sample is in the state.
+    """Base class of layers with a state over time. Learned values are parameters; what changes in a sample is state.
 
     Shapes: xs [T, B, *N_in] -> [T, B, *N_out]; a slice x is [B, *N_in].
 
@@ -167,37 +168,39 @@ class Stateful(Structured, ABC):
 
     @abstractmethod
     def initial_state(self, x: Tensor) -> State:
-        """The state of a sample that has seen nothing; `x` is one slice [B, *N]."""
+        """Return the state before the first step; `x` is one slice [B, *N]."""
 
     @abstractmethod
     def step(self, x: Tensor, state: State) -> tuple[Any, State]:
-        """One dt: output and the next state. Pure."""
+        """Compute one step of length dt: return the output and the next state, without side effects."""
 
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Any, State]:
-        """The whole sequence: by default `scan(self.step, ...)`; may be faster, never different."""
+        """Process a whole sequence: by default `scan(self.step, ...)`; an override may only be faster."""
         check_steps(type(self).__name__, xs)
         return scan(self.step, xs, self.initial_state(xs[0]) if state is None else state)
 
 
 def constant(value: float, like: Tensor) -> Tensor:
-    """A number as a tensor of the dtype and device of another: an operation with it costs half of one with a number.
+    """Return a number as a tensor of the dtype and device of `like`.
+
+    An operation with this tensor takes half the time of one with a Python number.
 
     >>> constant(0.5, torch.zeros(2, dtype=torch.float64))
     tensor(0.5000, dtype=torch.float64)
     """
-    if type(like) is not Tensor and not isinstance(like, nn.Parameter):  # a fake tensor, say: not to be kept
+    if type(like) is not Tensor and not isinstance(like, nn.Parameter):  # e.g. a fake tensor, which must not be cached
         return torch.tensor(value, dtype=like.dtype, device=like.device)
     return _constant(value, like.dtype, like.device)
 
 
 @lru_cache(maxsize=256)
 def _constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # whoever asks first
+    with torch.inference_mode(False):  # the cached tensor serves later calls outside inference mode, too
         return torch.tensor(value, dtype=dtype, device=device)
 
 
 def scan(step: Step, xs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Call `step` on every slice of `xs` [T, B, *N] in turn and stack what it returns.
+    """Call `step` on every slice of `xs` [T, B, *N] in turn and stack its outputs; return them and the last state.
 
     >>> total, last = scan(lambda x, state: (x + state, x + state), torch.ones(3, 1), torch.zeros(1))
     >>> total[:, 0].tolist(), last.item()
@@ -212,7 +215,7 @@ def scan(step: Step, xs: Tensor, state: State) -> tuple[Tensor, State]:
 
 
 def record(step: Step, xs: Tensor, state: State) -> tuple[Tensor, State]:
-    """As `scan`, but the second result is every state on the way, stacked along time: for figures and tests.
+    """Run `scan`, but return the states of all steps, stacked along time: for figures and tests.
 
     >>> _, states = record(lambda x, state: (x, x + state), torch.ones(3, 1), torch.zeros(1))
     >>> states[:, 0].tolist()
@@ -228,7 +231,7 @@ def record(step: Step, xs: Tensor, state: State) -> tuple[Tensor, State]:
 
 
 def map_state(function: Callable[..., Tensor], *states: State) -> State:
-    """Apply `function` to the tensors that stand in the same place of one or several states.
+    """Apply `function` to the corresponding tensors of one or several states.
 
     >>> map_state(torch.add, (torch.ones(1), ()), (torch.ones(1), ()))
     (tensor([2.]), ())
@@ -241,9 +244,9 @@ def map_state(function: Callable[..., Tensor], *states: State) -> State:
 
 
 def detach(state: State, *, copy: bool = False) -> State:
-    """Return the same state without its history: values are carried on, gradients are not.
+    """Return a state detached from its graph: the same values, but no gradient flows back through them.
 
     Args:
-        copy: share no memory with `state`, which may be a part of a larger tensor.
+        copy: share no memory with `state`, which may be a view of a larger tensor.
     """
     return map_state((lambda tensor: tensor.detach().clone()) if copy else Tensor.detach, state)

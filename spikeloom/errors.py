@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree, and the check that every layer makes of what it is given.
+"""The exceptions of spikeloom, as a tree, and the argument checks that all layers share.
 
     SpikeloomError
         ConfigError      an option, a preset, a combination of arguments
@@ -22,10 +22,10 @@ from torch import Tensor
 
 
 class SpikeloomError(Exception):
-    """Base of everything spikeloom raises on purpose."""
+    """Base class of all errors that spikeloom raises on purpose."""
 
     argument: tuple[str, str] | None = None
-    """Function and argument that are to blame, where an argument is of another kind than its annotation says."""
+    """Function and argument at fault, if an argument does not have the type of its annotation."""
 
 
 class ConfigError(SpikeloomError, ValueError):
@@ -45,15 +45,15 @@ class CheckpointError(SpikeloomError, RuntimeError):
 
 
 class ExportError(SpikeloomError, RuntimeError):
-    """A model cannot be expressed in the wanted format."""
+    """A model cannot be expressed in the requested format."""
 
 
 class TrainingError(SpikeloomError, RuntimeError):
-    """Training cannot go on: a loss or a gradient is not a number."""
+    """Training cannot continue: a loss or a gradient is not a number."""
 
 
 def as_number(owner: str, name: str, value: Any, needs: str, fits: Callable[[float], bool]) -> float:
-    """Return an argument as a float; ConfigError unless it is one number that fits. A bool or a text is no number.
+    """Return an argument as a float; raise ConfigError unless it is one number (no bool, no str) that `fits`.
 
     >>> as_number("LIF", "refractory", 2, ">= 0 and finite", lambda x: 0 <= x < math.inf)
     2.0
@@ -71,7 +71,7 @@ def check_positive(owner: str, **values: Any) -> None:
 
 
 def check_count(owner: str, least: int = 1, **values: Any) -> None:
-    """Raise ConfigError unless every value is a whole number of at least `least`."""
+    """Raise ConfigError unless every value is an integer of at least `least`."""
     for name, value in values.items():
         as_number(owner, name, value, f"as a whole number of at least {least}", lambda x: x >= least and x % 1 == 0)
 
@@ -84,7 +84,7 @@ def check_flag(owner: str, **values: Any) -> None:
 
 
 def check_generator(owner: str, generator: Any) -> None:
-    """Raise ConfigError unless a generator is a torch.Generator or None."""
+    """Raise ConfigError unless `generator` is a torch.Generator or None."""
     if not (generator is None or isinstance(generator, torch.Generator)):
         raise ConfigError(
             f"{owner} needs generator as a torch.Generator or None, but got {generator!r}. Pass "
@@ -94,11 +94,11 @@ def check_generator(owner: str, generator: Any) -> None:
 
 USUAL = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32,
          torch.uint64, torch.float16, torch.bfloat16, torch.float32, torch.float64)  # fmt: skip
-"""Types of real numbers that torch computes with."""
+"""Real dtypes that torch computes with."""
 
 
 def unusual(xs: Tensor) -> str:
-    """What a tensor is, in words, unless it is a dense tensor of real numbers; then nothing.
+    """Return a description of a tensor that is not a dense tensor of real numbers; "" for one that is.
 
     >>> unusual(torch.eye(2)), unusual(torch.eye(2).to_sparse())
     ('', 'torch.float32 of layout torch.sparse_coo')
@@ -110,11 +110,11 @@ def unusual(xs: Tensor) -> str:
 
 def check_dense(owner: str, xs: Tensor, name: str = "") -> None:
     """Raise ShapeError unless `xs` is a dense tensor of real numbers."""
-    found = unusual(xs) if isinstance(xs, Tensor) else type(xs).__name__
-    if found:
+    description = unusual(xs) if isinstance(xs, Tensor) else type(xs).__name__
+    if description:
         raise ShapeError(
-            f"{owner} needs {name}{' as ' * bool(name)}a dense tensor of real numbers, but got {found}. Convert it "
-            "with torch.as_tensor, .to_dense() or .to(torch.float32)."
+            f"{owner} needs {name}{' as ' * bool(name)}a dense tensor of real numbers, but got {description}. Convert "
+            "it with torch.as_tensor, .to_dense() or .to(torch.float32)."
         )
 
 
@@ -145,31 +145,31 @@ def check_steps(owner: str, xs: Tensor) -> None:
     if isinstance(xs, Tensor) and (xs.is_nested or xs.is_mkldnn):
         check_dense(owner, xs)
     if not isinstance(xs, Tensor) or xs.dim() == 0 or len(xs) == 0:
-        found = list(xs.shape) if isinstance(xs, Tensor) else type(xs).__name__
+        actual = list(xs.shape) if isinstance(xs, Tensor) else type(xs).__name__
         raise ShapeError(
-            f"{owner} needs input [T, B, *N], time first, with T >= 1, but got {found}. Leave out empty sequences, or "
+            f"{owner} needs input [T, B, *N], time first, with T >= 1, but got {actual}. Leave out empty sequences, or "
             "use step() for a single slice."
         )
 
 
 def check_state(owner: str, state: Any, kind: type[Any], count: int = 0) -> None:
-    """Raise ShapeError unless a state is of the class that a layer returns: a NamedTuple, or a tuple of `count`."""
+    """Raise ShapeError unless a state has the type that a layer returns: the NamedTuple `kind`, or `count` tensors."""
     fields = getattr(kind, "_fields", None)
     if type(state) is kind and (fields is not None or len(state) == count):
         return
-    wanted = f"a tuple of {count} tensors" if fields is None else f"a state {kind.__name__}({', '.join(fields)})"
-    found = type(state).__name__
+    expected = f"a tuple of {count} tensors" if fields is None else f"a state {kind.__name__}({', '.join(fields)})"
+    actual = type(state).__name__
     if isinstance(state, tuple):
         inside = getattr(state, "_fields", None)
-        found = f"a tuple of {len(state)}" if inside is None else f"{found}({', '.join(inside)})"
+        actual = f"a tuple of {len(state)}" if inside is None else f"{actual}({', '.join(inside)})"
     raise ShapeError(
-        f"{owner} needs {wanted}, but got {found}. Pass state=None to start afresh, or the state that this layer "
+        f"{owner} needs {expected}, but got {actual}. Pass state=None to start afresh, or the state that this layer "
         "returned."
     )
 
 
 def check_like(owner: str, name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
-    """Raise ShapeError unless part `name` of a state has this shape and the dtype and device of `like`."""
+    """Raise ShapeError unless the field `name` of a state has this shape and the dtype and device of `like`."""
     if not isinstance(tensor, Tensor):
         raise ShapeError(
             f"{owner} got a state whose {name} is {type(tensor).__name__}, not a tensor of shape {list(shape)}. Pass "

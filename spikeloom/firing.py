@@ -1,11 +1,11 @@
-"""Random firing: a neuron spikes with a probability that depends on its distance to the threshold.
+"""Stochastic firing: a neuron spikes with a probability that depends on its distance to the threshold.
 
-    forward   s = 1 if probability(x) > U else 0,    U uniform in (0, 1), drawn anew in every step
+    forward   s = 1 if probability(x) > U else 0,    U uniform in (0, 1), sampled anew in every step
     backward  ds/dx = gain * slope(x, U)
 
-A `Firing` takes the place of a surrogate in any neuron: `LIF(surrogate=SigmoidBernoulli())`. The frame around the
-equation draws U from a key and a count of steps that live in the state (`spikeloom.kernels.noise`), so chunks equal the
-whole and every engine draws the same.
+A `Firing` takes the place of a surrogate in any neuron: `LIF(surrogate=SigmoidBernoulli())`. The loop around the
+equation samples U from a key and a step counter in the state (`spikeloom.kernels.noise`), so a sequence in chunks gives
+the same spikes as a whole one, and all engines sample the same numbers.
 Sources: SPSN (SB, GS) and ParaLIF (TRB), Yarga and Wood, 2023; Jang, Gu and Poole, Categorical reparameterization with
 Gumbel-softmax, 2017.
 """
@@ -26,10 +26,10 @@ from .vocabulary import Value, exp, log1p, maximum, minimum, sigmoid, tanh, wher
 
 @dataclass(frozen=True)
 class Firing(Surrogate):
-    """Interface: how likely a spike is, and the slope that replaces its derivative."""
+    """Base class of stochastic firing: the probability of a spike, and the slope that replaces its derivative."""
 
     p_max: float = 1.0
-    """No spike is more likely than this; above, the slope is 0."""
+    """Upper limit of the probability of a spike; above it, the slope is 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,15 +38,15 @@ class Firing(Surrogate):
     @staticmethod
     @abstractmethod
     def probability(x: Value, p_max: Value) -> Value:
-        """The probability of a spike at distance x."""
+        """Return the probability of a spike at distance x."""
 
     @staticmethod
     @abstractmethod
     def slope(x: Value, noise: Value, p_max: Value, *fields: Value) -> Value:
-        """The slope at distance x for the draw that decided; further arguments are fields of the dataclass."""
+        """Return the slope at distance x for the sampled `noise`; further arguments are fields of the dataclass."""
 
     def mean(self, x: Tensor) -> Tensor:
-        """The expected spikes, with their own gradient."""
+        """Return the expected spikes, with the exact gradient of the probability."""
         result: Tensor = self.probability(x, self.p_max)
         return torch.where(x.isnan(), x, result)
 
@@ -54,7 +54,7 @@ class Firing(Surrogate):
 @explained
 @dataclass(frozen=True)
 class SigmoidBernoulli(Firing):
-    """P = sigmoid(x); with w = weighted, ds/dx = P (1 - P) (1 + w (P - 1)).
+    """Bernoulli spikes, P = sigmoid(x); with w = weighted, ds/dx = P (1 - P) (1 + w (P - 1)).
 
     w = 1 is the rule of SPSN, P^2 (1 - P); w = 0 the usual straight-through estimator, P (1 - P).
 
@@ -80,7 +80,7 @@ class SigmoidBernoulli(Firing):
 @explained
 @dataclass(frozen=True)
 class TanhBernoulli(Firing):
-    """P = max(tanh(x), 0); with w = weighted, ds/dx = (1 - P^2) (1 + w (P - 1)) for x > 0.
+    """Bernoulli spikes, P = max(tanh(x), 0); with w = weighted, ds/dx = (1 - P^2) (1 + w (P - 1)) for x > 0.
 
     >>> TanhBernoulli.probability(torch.tensor([-1.0, 0.0]), 1.0).tolist()
     [0.0, 0.0]
@@ -104,9 +104,10 @@ class TanhBernoulli(Firing):
 @explained
 @dataclass(frozen=True)
 class GumbelSoftmax(Firing):
-    """s = [y > 1/2], y = softmax((x + g1) / tau, (-x + g2) / tau)[0] with Gumbel noise and tau = 1; ds/dx = dy/dx.
+    """Straight-through Gumbel-softmax spikes, s = [y > 1/2] with the gradient of y.
 
-    g1 - g2 is logistic, log((1 - U) / U), so one uniform draw replaces two and P = sigmoid(2 x) for every tau:
+    y = softmax((x + g1) / tau, (-x + g2) / tau)[0] with Gumbel noise g1, g2 and tau = 1. As g1 - g2 is logistic,
+    log((1 - U) / U), one uniform sample replaces two, and P = sigmoid(2 x) for every tau:
 
         y = (1 - U) / (1 - U + U exp(-2 x)),   dy/dx = 2 y (1 - y)
 
@@ -128,7 +129,9 @@ class GumbelSoftmax(Firing):
 @explained
 @dataclass(frozen=True)
 class TemperedGumbelSoftmax(Firing):
-    """As `GumbelSoftmax`, with any temperature: y = sigmoid((2 x + log((1 - U) / U)) / tau), dy/dx = 2 y (1 - y) / tau.
+    """`GumbelSoftmax` of any temperature tau.
+
+        y = sigmoid((2 x + log((1 - U) / U)) / tau),   dy/dx = 2 y (1 - y) / tau
 
     >>> round(TemperedGumbelSoftmax.slope(torch.tensor(0.0), torch.tensor(0.5), 1.0, 2.0).item(), 6)
     0.25
@@ -152,7 +155,7 @@ def _check_p_max(firing: Firing) -> None:
 
 
 def _check_weighted(firing: Firing, weighted: float) -> None:
-    """Raise ConfigError unless `weighted` is from 0 to 1 and all else is positive; p_max is at most 1."""
+    """Raise ConfigError unless `weighted` is in [0, 1], `gain` is positive and `p_max` is in (0, 1]."""
     as_number(type(firing).__name__, "weighted", weighted, "from 0 to 1", lambda x: 0.0 <= x <= 1.0)
     check_positive(type(firing).__name__, gain=firing.gain, p_max=firing.p_max)
     _check_p_max(firing)
@@ -185,7 +188,7 @@ def _times_slope(ctx: Any, grad: Tensor) -> Tensor:
 
 
 class _FireForward(_Fire):
-    """The same with a forward-mode derivative, which torch.compile does not trace."""
+    """`_Fire` with a forward-mode derivative, which torch.compile does not trace."""
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
@@ -197,7 +200,7 @@ _fire_forward: Callable[..., Tensor] = _FireForward.apply
 
 
 def fire(distance: Tensor, noise: Tensor, firing: Firing) -> Tensor:
-    """1 where the probability of a spike is above the noise, else 0; backward the slope. NaN stays NaN.
+    """Return 1 where the probability of a spike is above the noise, else 0, with gradient `slope`. NaN stays NaN.
 
     >>> fire(torch.zeros(2), torch.tensor([0.4, 0.6]), SigmoidBernoulli()).tolist()
     [1.0, 0.0]

@@ -1,13 +1,12 @@
-"""What an equation or a slope may say, and what is said about the rest.
+"""The grammar of neuron equations and surrogate slopes, and the errors for everything outside it.
 
     statements   name = number      name, name = number, number      return ...     (the last line, and only there)
-    numbers      arguments, assigned names, finite constants, + - * /, powers 2 and 3, words of the vocabulary
-    conditions   number < number (<= > >=): only where() takes one, first, by itself or by a name
+    numbers      arguments, assigned names, finite constants, + - * /, powers 2 and 3, functions of the vocabulary
+    conditions   number < number (<= > >=): only as the first argument of where(), directly or through a name
 
-`check` reads the syntax tree once, when an equation is bound: no tensor, no SymPy and no compiler is needed to say that
-one of them could not follow. Two things are right in the kernels but not on tensors: numbers between which `where`
-chooses have no precision there, and results that follow from parameters alone no shape. `check` marks the first and
-names the second; `spread` gives them both.
+`check` reads the syntax tree once, when an equation is bound, so an error needs no tensor, no SymPy and no compiler.
+Two cases work in the kernels but not on tensors: `where` between two constants has no dtype there, and a result that
+depends on parameters alone does not have the shape [B, *N]. `check` reports both (`Checked`); `spread` converts them.
 """
 
 import ast
@@ -29,7 +28,7 @@ from .errors import ConfigError
 
 WORDS = {id(word): word.__name__ for word in vocabulary.WORDS}
 LARGEST = 3.4028234663852886e38
-"""Constants end where float32 ends: an equation runs in float32 and in float64."""
+"""Largest constant allowed, the largest float32: an equation runs in float32 and in float64."""
 
 _TAKES = {"where": 3, "minimum": 2, "maximum": 2, "clip": 3}
 _CALCULATE: dict[type[ast.operator], Callable[[float, float], float]] = {
@@ -58,22 +57,23 @@ _HINTS: dict[type[ast.AST], str] = {
 
 
 class Checked(NamedTuple):
-    """What `check` found out about a function."""
+    """Result of `check`: the places where the tensor version of a function needs `spread`."""
 
     loose: frozenset[tuple[int, int]]
     """Line and column of each where() that chooses between constants."""
     flat: tuple[bool, ...]
-    """For each returned value, whether it follows from parameters and constants alone."""
+    """For each returned value, whether it depends on parameters and constants alone."""
 
 
 class _Kind(NamedTuple):
-    """What an expression is."""
+    """Inferred kind of an expression."""
 
     condition: bool = False
+    """Whether it is a comparison, not a number."""
     value: float | None = None
-    """Of a constant."""
+    """Its value if it is a constant."""
     whole: bool = False
-    """It follows from currents or states, so it has one entry per sample and neuron."""
+    """Whether it depends on currents or states, so that it has one entry per sample and neuron."""
 
 
 def check(
@@ -85,22 +85,22 @@ def check(
     flat: frozenset[str],
     plain: bool,
 ) -> Checked:
-    """Raise ConfigError for the first thing in a function that has no derivation.
+    """Check a function; raise ConfigError for the first expression that kernels cannot be derived from.
 
     Args:
-        tree: the function.
-        name: what messages call it.
-        line: where it begins in its file.
+        tree: syntax tree of the function.
+        name: name of the function in messages.
+        line: line of its file in which the function begins.
         choices: values of its keyword-only arguments.
-        scope: what its names mean outside.
+        scope: values of its global and closure variables.
         flat: arguments that have one value, or one per neuron, but none per sample.
-        plain: these are numbers, not tensors.
+        plain: whether these arguments are numbers, not tensors.
     """
     return _Check(tree, name, line, choices, scope, flat, plain).run()
 
 
 def spread(value: Any, like: Any) -> Any:
-    """A number or a parameter in the shape and precision of a tensor; what is symbolic stays as it is."""
+    """Return a number or a parameter in the shape and dtype of the tensor `like`; unchanged if `like` is symbolic."""
     if not isinstance(like, Tensor):
         return value
     zeros = torch.zeros_like(like, requires_grad=False)
@@ -108,6 +108,8 @@ def spread(value: Any, like: Any) -> Any:
 
 
 class _Check:
+    """Visitor that infers the kind of every expression of a function, or refuses it; see `check`."""
+
     def __init__(
         self,
         tree: ast.FunctionDef,
@@ -298,37 +300,41 @@ class _Check:
 
 
 _LINES: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
-"""The source of functions, which Python looks for in their files."""
+"""Cached source of functions, which Python reads from their files."""
 
 
 def check_slope(slope: Callable[..., Any], fields: frozenset[str]) -> Callable[..., Any] | None:
-    """Raise ConfigError unless a slope or a probability is arithmetic that returns one number.
+    """Raise ConfigError unless a slope or a probability is plain arithmetic that returns one number.
 
-    Returns the function to call on tensors, where it is another one: see `_defined`.
+    Returns the function to call on tensors, if it differs from `slope` (see `defined`), else None.
     """
     tree, last = parse(slope), parse(slope).body[-1]
     if isinstance(last, ast.Return) and isinstance(last.value, ast.Tuple):
         raise ConfigError(f"{called(slope)} returns `{ast.unparse(last.value)}`. Return one number.")
     if tree.args.kwonlyargs:
         raise ConfigError(f"{called(slope)} takes ({ast.unparse(tree.args)}). Leave out the `*`.")
-    found = checked(tree, slope, {}, fields, plain=True)._replace(flat=())
-    return defined(slope, found) if found.loose else None
+    result = checked(tree, slope, {}, fields, plain=True)._replace(flat=())
+    return defined(slope, result) if result.loose else None
 
 
 def lines_of(function: Callable[..., Any]) -> str:
-    """The source of a function, not indented."""
+    """Return the source of a function, dedented."""
     if not isinstance(inspect.unwrap(function), FunctionType):
         raise ConfigError(
             f"cannot read {function!r} as an equation, only a plain function: define the equation with `def` in a file."
         )
-    found = _LINES.get(function)
-    if found is None:
-        found = _LINES[function] = textwrap.dedent(inspect.getsource(function))
-    return found
+    source = _LINES.get(function)
+    if source is None:
+        source = _LINES[function] = textwrap.dedent(inspect.getsource(function))
+    return source
 
 
 def parse(function: Callable[..., Any]) -> ast.FunctionDef:
-    """The syntax tree without annotations, decorators and docstring; ConfigError for what is no plain function."""
+    """Return the syntax tree of a function without annotations, decorators and docstring.
+
+    Raises:
+        ConfigError: it is not a plain function, or its source cannot be read.
+    """
     try:
         tree = ast.parse(lines_of(function)).body[0]
     except (RecursionError, MemoryError) as error:
@@ -349,16 +355,16 @@ def parse(function: Callable[..., Any]) -> ast.FunctionDef:
             f"{tree.name} is decorated with @{around[0]}, which the kernels derived from its lines would leave out. "
             "Write what it does into the equation."
         )
-    given = tree.args
-    if given.posonlyargs or given.vararg or given.kwarg:
+    arguments = tree.args
+    if arguments.posonlyargs or arguments.vararg or arguments.kwarg:
         raise ConfigError(
-            f"{called(function)} takes ({ast.unparse(given)}). Give each argument a name, without `/`, `*name` or "
+            f"{called(function)} takes ({ast.unparse(arguments)}). Give each argument a name, without `/`, `*name` or "
             "`**name`."
         )
-    if given.defaults:
+    if arguments.defaults:
         raise ConfigError(
-            f"{called(function)} has a default in ({ast.unparse(given)}), which nothing would read: states begin at "
-            "0, and values are passed where the layer is made. Leave it out."
+            f"{called(function)} has a default in ({ast.unparse(arguments)}), which nothing would read: states begin "
+            "at 0, and values are passed where the layer is made. Leave it out."
         )
     tree.decorator_list, tree.returns = [], None
     for arg in (*tree.args.args, *tree.args.kwonlyargs):
@@ -387,7 +393,7 @@ def checked(
 
 
 def called(function: Callable[..., Any]) -> str:
-    """A function as messages name it: with its class, without the function around it."""
+    """Return the name of a function in messages: with its class, without an enclosing function."""
     return function.__qualname__.rpartition("<locals>.")[2]
 
 
@@ -396,7 +402,7 @@ def too_long(name: str) -> ConfigError:
 
 
 def scope_of(function: Callable[..., Any]) -> Mapping[str, Any]:
-    """What names mean in a function that are not its own."""
+    """Return the global and closure variables of a function, by name."""
     cells = dict[str, Any]()
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -407,9 +413,9 @@ def scope_of(function: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def defined(function: Callable[..., Any], checked: Checked) -> Callable[..., Any]:
-    """A function in which numbers that `where` chooses, and results without a shape, become tensors.
+    """Return a version of a function for tensors, with `spread` applied to the places that `checked` lists.
 
-    They become like `current`, or like the first argument where there is none.
+    They get the shape and dtype of `current`, or of the first argument of a function without `current`.
     """
     tree = _Spread(checked).visit(parse(function))
     names = [arg.arg for arg in tree.args.args]
@@ -428,6 +434,8 @@ def defined(function: Callable[..., Any], checked: Checked) -> Callable[..., Any
 
 
 class _Spread(ast.NodeTransformer):
+    """Wraps the constants of loose where() calls, and flat results, in `spread`; see `Checked`."""
+
     def __init__(self, checked: Checked) -> None:
         self.checked = checked
 

@@ -1,8 +1,8 @@
-"""Parts of HDF5 files that nobody vouches for.
+"""Safe reading of untrusted HDF5 files.
 
-The HDF5 library ends the whole process on some damaged files and never returns from others. So a process of its own
-reads (`hdf5_child`), with little memory and a time limit for every step, and sends what it found; if it dies, the file
-is refused like any other damaged one. Starting it takes a quarter of a second.
+The HDF5 library crashes the whole process on some damaged files and never returns from others. So a child process
+(`hdf5_child`) reads the file, with little memory and a time limit for every step, and sends its data sets; if the child
+dies, the file is refused like any other damaged one. Starting it takes a quarter of a second.
 """
 
 import json
@@ -23,18 +23,18 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 CHILD = Path(__file__).with_name("hdf5_child.py")
 LINE = 1 << 26
-"""Bytes of a line that is believed; a file has far fewer bytes of names."""
+"""Longest line accepted from the child, in bytes; a file has far fewer bytes of names."""
 
 
 class Part(NamedTuple):
-    """A data set to be read.
+    """Request for a data set.
 
     Args:
-        name: with the groups that it is in.
+        name: path of the data set, with its groups.
         kind: "lists" for a list of numbers per sample, "numbers" for one list, "words" for a list of names; "all" reads
             everything below the name, "" for the whole file, and returns none of it.
-        required: whether a file without it is refused.
-        most: bytes that it may take, of lists those of the references to them.
+        required: whether a file without this data set is refused.
+        most: maximum size in bytes; for lists, of the references to them.
     """
 
     name: str
@@ -44,46 +44,46 @@ class Part(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What was found, by name."""
+    """Data sets read from a file, by name."""
 
-    lists: dict[str, tuple[Array, Array]]  # all entries, one list after the other, and where each list begins
+    lists: dict[str, tuple[Array, Array]]  # all lists concatenated, and the offset at which each begins
     numbers: dict[str, Array]
     words: dict[str, list[str]]
 
 
 def read(source: IO[bytes], wanted: Sequence[Part], what: str, advice: str) -> Parts:
-    """The wanted parts of an open file.
+    """Return the requested data sets of an open file.
 
     Args:
-        what: begins every message, mostly the path of the file.
-        advice: ends every message: where to get a good file.
+        what: start of every error message, mostly the path of the file.
+        advice: end of every error message: where to get an intact file.
 
     Raises:
-        DataError: it is no HDF5 file or a damaged one, a part is missing, is no such list or of an absurd size, or is
-            kept outside the file or packed in an unusual way.
+        DataError: the file is damaged or no HDF5 file; or a data set is missing, not of the requested kind, of an
+            absurd size, stored outside the file, or compressed with an unusual filter.
     """
-    found = Parts({}, {}, {})
+    result = Parts({}, {}, {})
     pieces: dict[str, list[Array]] = {}
     kinds = {part.name: part.kind for part in wanted}
-    most = 100 * os.fstat(source.fileno()).st_size + (1 << 26)  # a sound file unpacks to a few times its size
+    most = 100 * os.fstat(source.fileno()).st_size + (1 << 26)  # an intact file unpacks to a few times its size
     for message, content in _messages(source, wanted, most, what, advice):
         if "words" in message:
-            found.words[message["words"]] = message["list"]
+            result.words[message["words"]] = message["list"]
         elif kinds[message["name"]] == "numbers":
-            found.numbers[message["name"]] = content
+            result.numbers[message["name"]] = content
         else:
             pieces.setdefault(message["name"], []).append(content)
     for name, parts in pieces.items():
         lengths = np.concatenate([np.zeros(1, np.int64), *parts[::2]])
-        found.lists[name] = np.concatenate(parts[1::2]), np.cumsum(lengths)
-    return found
+        result.lists[name] = np.concatenate(parts[1::2]), np.cumsum(lengths)
+    return result
 
 
 def check(path: Path, what: str, advice: str, most: int = 1 << 30) -> None:
-    """Read everything in a file in the other process, so that another program may read it in this one.
+    """Read a whole file in the child process, to check that other code can read it safely in this one.
 
     Raises:
-        DataError: as `read`; also where groups contain one another, or data sets take more than `most` bytes.
+        DataError: see `read`; also if groups contain one another, or data sets take more than `most` bytes.
     """
     with path.open("rb") as source:
         read(source, [Part("", "all", most=most)], what, advice)
@@ -92,7 +92,7 @@ def check(path: Path, what: str, advice: str, most: int = 1 << 30) -> None:
 def _messages(
     source: IO[bytes], wanted: Sequence[Part], most: int, what: str, advice: str
 ) -> Iterator[tuple[dict[str, Any], Array]]:
-    """What the process sends, up to the end."""
+    """Yield the messages of the child process and their data, up to its "end" message."""
     environment = {**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     number = source.fileno()
     with (
@@ -124,7 +124,7 @@ def _messages(
                 if process.stdout.readinto(content) < size:  # type: ignore[attr-defined]
                     break
                 yield message, np.frombuffer(content, dtype)
-        except (BrokenPipeError, ValueError):  # it died, or what it wrote is no message
+        except (BrokenPipeError, ValueError):  # the child died, or wrote something that is no message
             pass
         finally:
             process.kill()

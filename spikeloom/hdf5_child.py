@@ -1,8 +1,8 @@
-"""Lists and arrays of an HDF5 file, read in a process of its own: what `hdf5` starts, a script and no module to import.
+"""Child process that reads an HDF5 file: a script that `hdf5` starts, not a module to import.
 
-The HDF5 library ends the process on some damaged files and never returns from others, so this one has little memory
-and little time for every step, and its end costs the caller nothing. Nothing but the file itself is read: no link, no
-storage and no data set elsewhere, no filter from a plugin.
+The HDF5 library crashes the process on some damaged files and never returns from others, so this process has little
+memory and a time limit for every step, and its crash does not affect the caller. Only the file itself is read: no
+links, no external storage or virtual data sets, no filter plugins.
 
     stdin    a line of JSON: [name, kind, required, bytes], ...       kind: lists, numbers, words, all
     stdout   for every array a line of JSON {"name", "dtype", "count"} and its bytes; {"words": name, "list"};
@@ -20,21 +20,21 @@ import h5py
 import numpy as np
 
 BLOCK = 256
-"""Lists that are read at once."""
+"""Number of lists read at once."""
 SECONDS = 5
-"""Of the processor for one step; a sound file takes a small part of one."""
+"""CPU time limit of one step; an intact file takes a small part of a second."""
 MEMORY = 1 << 30
-"""Bytes beyond what the process takes at first."""
+"""Memory limit in bytes beyond what the process uses at its start."""
 FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
-"""Those that cannot be anything else than what h5py brings."""
+"""Accepted filters, by number: those that h5py itself always provides."""
 
 
 class _RefusedError(Exception):
-    """Why a part of the file is not what was asked for."""
+    """The file does not hold a data set as it was requested; the message says why."""
 
 
 def serve(number: int, wanted: list[tuple[str, str, bool, int]], out: IO[bytes]) -> None:
-    """Write the wanted parts of the file with this number."""
+    """Write the requested data sets of the file with descriptor `number` to `out`."""
     size = os.fstat(number).st_size
     _next_step()
     with os.fdopen(number, "rb") as source, h5py.File(source, "r") as file:
@@ -62,7 +62,7 @@ def serve(number: int, wanted: list[tuple[str, str, bool, int]], out: IO[bytes])
 
 
 def _part(file: h5py.File, name: str, size: int, most: int) -> h5py.Dataset | None:
-    """A data set whose bytes are all in this file, at most so many; None if there is none of this name."""
+    """Return a data set whose data are all in this file, at most `most` bytes; None if there is none of this name."""
     part: Any = file
     for step in name.split("/"):
         link = part.get(step, getlink=True) if isinstance(part, h5py.Group) else None
@@ -122,11 +122,11 @@ def _everything(file: h5py.File, size: int, most: int) -> None:
 
 
 def _lists(part: h5py.Dataset, name: str, size: int, out: IO[bytes]) -> None:
-    """A list per sample: for every block of samples the lengths and the entries."""
+    """Write a data set of one list per sample: for every block of samples the lengths, then the entries."""
     base: Any = h5py.check_vlen_dtype(part.dtype)
     if base is None or np.dtype(base).kind not in "iuf" or part.shape is None or part.ndim != 1:
         raise _RefusedError(f"{name} is {_shown(part)}, but one list of numbers per sample was expected")
-    if not np.dtype(base).isnative:  # h5py gives their bytes in the wrong order
+    if not np.dtype(base).isnative:  # h5py does not swap the bytes of lists
         raise _RefusedError(f"{name} is {_shown(part)}, lists in another byte order; write it in that of this machine")
     taken = entries = 0
     for start in range(0, len(part), BLOCK):
@@ -134,7 +134,7 @@ def _lists(part: h5py.Dataset, name: str, size: int, out: IO[bytes]) -> None:
         lists = part[start : start + BLOCK]
         joined = np.concatenate(lists).astype(base, copy=False)
         taken, entries = taken + joined.nbytes, entries + len(joined)
-        if taken > size:  # every entry takes its bytes in the file, too
+        if taken > size:  # intact lists are not compressed: they take as many bytes in the file
             raise _RefusedError(
                 f"the lists of {name} have more than {entries:,} entries, but the file only {size:,} bytes"
             )
@@ -158,7 +158,7 @@ def _shown(part: h5py.Dataset) -> str:
 
 
 def _next_step() -> None:
-    """From now on, the process may use the processor for some seconds more."""
+    """Extend the CPU time limit of the process to SECONDS from now."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     soft = math.ceil(used.ru_utime + used.ru_stime) + SECONDS
@@ -176,9 +176,9 @@ def _limit_memory() -> None:
 
 
 def main() -> None:
-    """Answer the one request."""
+    """Read the request from stdin and write the reply to stdout."""
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # send anything that a library prints to stderr
     _limit_memory()
     try:
         serve(int(sys.argv[1]), json.loads(sys.stdin.readline()), out)
@@ -190,7 +190,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - whatever h5py raises, the file is to blame
         _line({"damaged": f"{type(error).__name__}: {error}"}, out)
     out.flush()
-    os._exit(0)  # closing a damaged file may crash, too
+    os._exit(0)  # skips closing the file: that may crash, too
 
 
 if __name__ == "__main__":

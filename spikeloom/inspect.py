@@ -1,11 +1,11 @@
-"""Which layers of a network fire: mean rate, silent and saturated neurons of each spiking layer.
+"""Firing statistics of a network: mean rate, silent and saturated neurons of each spiking layer.
 
     for layer in activity(net, xs):
         print(layer)
 
-A layer that never fires passes nothing on, and one that fires in every step passes nothing but a constant: in both
-cases nothing is learned through it, while the loss looks like any other. `activity` runs a network once; `Watch`
-observes the calls that are made anyway.
+A layer that never fires outputs zeros, and one that fires in every step outputs a constant: in both cases nothing is
+learned through it, although the loss looks normal. `activity` runs a network once; `Watch` records the calls that are
+made anyway, for example during training.
 """
 
 import contextlib
@@ -25,21 +25,21 @@ from .neurons.neuron import Neuron
 from .neurons.psn import PSN
 
 SATURATED = 0.95
-"""A neuron that spikes in more than this share of the steps is saturated, and so is a layer of this mean rate."""
+"""A neuron that spikes in more than this fraction of the steps is saturated, as is a layer of a higher mean rate."""
 SILENT = 0.99
-"""A layer with at least this share of silent neurons is silent."""
+"""A layer with at least this fraction of silent neurons is silent."""
 
 
 @dataclass(frozen=True)
 class LayerActivity:
-    """How much a layer fired in a batch.
+    """Firing statistics of a layer in a batch.
 
     Args:
-        name: of the layer, as in `named_modules`.
-        neurons: in the layer.
-        rate: spikes per neuron and step.
-        silent: share of the neurons that never spiked.
-        saturated: share of the neurons that spiked in more than 95 % of the steps.
+        name: name of the layer, as in `named_modules`.
+        neurons: number of neurons in the layer.
+        rate: mean spikes per neuron and step.
+        silent: fraction of the neurons that never spiked.
+        saturated: fraction of the neurons that spiked in more than 95 % of the steps.
     """
 
     name: str
@@ -50,14 +50,14 @@ class LayerActivity:
 
     @property
     def state(self) -> str:
-        """ "silent", "saturated", or "" for a layer that works."""
+        """Diagnosis: "silent", "saturated", or "" for a working layer."""
         if self.silent >= SILENT:
             return "silent"
         return "saturated" if self.rate > SATURATED else ""
 
     @property
     def advice(self) -> str:
-        """What is wrong with the layer and what to try; "" for one that works."""
+        """Description of the problem and how to fix it; "" for a working layer."""
         if self.state == "silent":
             never = "none of its" if self.silent == 1.0 else f"only {1 - self.silent:.1%} of its"
             return (
@@ -80,12 +80,12 @@ class LayerActivity:
 
 
 class Watch:
-    """Observes the spiking layers of some modules in the calls that are made anyway.
+    """Recorder of the firing of the spiking layers of some modules, by forward hooks.
 
-    Shapes: a spiking layer returns spikes [T, B, *N]; the neurons are counted over all steps, samples and calls.
+    Shapes: a spiking layer returns spikes [T, B, *N]; they are counted per neuron over all steps, samples and calls.
 
     Args:
-        modules: by name; the name stands before those of their layers unless it is empty.
+        modules: modules by name; a name that is not empty becomes the prefix of the names of their layers.
 
     >>> from spikeloom.neurons import LIF
     >>> from spikeloom.layers import Sequential
@@ -107,7 +107,7 @@ class Watch:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Observe the calls inside this block, and nothing of those before."""
+        """Record the calls inside this block; earlier counts are dropped."""
         self.counts = {}
         hooks = [layer.register_forward_hook(self._see) for layer in self.watched]
         try:
@@ -117,7 +117,7 @@ class Watch:
                 hook.remove()
 
     def layers(self) -> list[LayerActivity]:
-        """What was observed, layer by layer; a layer with several sizes of input has several lines."""
+        """Return the activity of each recorded layer; one entry per number of neurons if a layer had several."""
         several = [name for name, _ in self.counts]
         return [
             of_counts(name if several.count(name) == 1 else f"{name} ({neurons})", fired, cells)
@@ -133,23 +133,23 @@ class Watch:
         if isinstance(layer, RateNeuron):
             if not layer.spikes:
                 return
-            columns = (columns != 0).float()  # its spikes have a height
+            columns = (columns != 0).float()  # spikes of rate neurons have an amplitude
         elif not _spikes(layer) and not _is_binary(columns):
             return
-        fired = (columns.new_ones(len(columns)) @ columns).double()  # a product is faster than a sum
+        fired = (columns.new_ones(len(columns)) @ columns).double()  # a matrix product is faster than a sum
         key = self.watched[layer], columns.shape[1]
         before, cells = self.counts.get(key, (torch.zeros((), device=fired.device), 0))
         self.counts[key] = before + fired, cells + len(columns)
 
 
 def activity(network: nn.Module, *inputs: Any) -> list[LayerActivity]:
-    """Run a network once and return how much each of its spiking layers fired.
+    """Run a network once and return the activity of each of its spiking layers.
 
-    Without gradients; parameters, buffers, generators, hooks and the mode (training or evaluation) are as before.
+    Runs without gradients; parameters, buffers, generators, hooks and the mode (training or evaluation) are unchanged.
 
     Args:
         network: any module with spiking layers, or one that returns spikes itself.
-        inputs: what it is called with, for example a sequence [T, B, *N].
+        inputs: arguments of the network, for example a sequence [T, B, *N].
 
     >>> from spikeloom.neurons import LIF
     >>> from spikeloom.layers import Sequential
@@ -181,24 +181,24 @@ def activity(network: nn.Module, *inputs: Any) -> list[LayerActivity]:
 
 
 def of_counts(name: str, fired: Tensor, cells: int) -> LayerActivity:
-    """The activity of a layer from the spikes of each neuron [N] in so many steps of samples."""
-    share = fired.double() / max(cells, 1)
+    """Return the activity of a layer from the spike count of each neuron [N] over `cells` = steps * samples."""
+    fraction = fired.double() / max(cells, 1)
     return LayerActivity(
         name,
-        share.numel(),
-        float(share.mean()),
-        float((share == 0).double().mean()),
-        float((share > SATURATED).double().mean()),
+        fraction.numel(),
+        float(fraction.mean()),
+        float((fraction == 0).double().mean()),
+        float((fraction > SATURATED).double().mean()),
     )
 
 
 def advice(layers: Iterable[LayerActivity]) -> list[str]:
-    """What is wrong with some layers, a sentence each; empty if they all work."""
+    """Return the problems of these layers and how to fix them, one text per layer; empty if all layers work."""
     return [layer.advice for layer in layers if layer.advice]
 
 
 def _spikes(layer: nn.Module) -> bool:
-    """Whether a layer of the library returns spikes."""
+    """Return whether a layer of the library returns spikes."""
     if isinstance(layer, Neuron):
         return layer.program.equation.fires != "never"
     spiking = (Recurrent, RectifiedRecurrent, HebbianWrite, HebbianRead, PSN, MaskedPSN, SlidingPSN, RateNeuron)
@@ -206,7 +206,7 @@ def _spikes(layer: nn.Module) -> bool:
 
 
 def _may_spike(layer: nn.Module) -> bool:
-    """Whether a layer returns spikes, or is a layer in time of the user's own that might."""
+    """Return whether a layer returns spikes, or is a custom `Stateful` layer that might."""
     own = isinstance(layer, Stateful) and not type(layer).__module__.startswith("spikeloom.")
     return _spikes(layer) or (own and not any(isinstance(part, Stateful) for part in list(layer.modules())[1:]))
 

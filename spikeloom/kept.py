@@ -1,10 +1,10 @@
-"""Files that can be made again: where they lie, and how they are written, whole or not at all.
+"""Cache files: their folder, and atomic reads and writes with a digest.
 
     $SPIKELOOM_CACHE/PART, else $XDG_CACHE_HOME/spikeloom/PART, else ~/.cache/spikeloom/PART
 
-A variable that is empty counts as not set, as does an XDG_CACHE_HOME or a HOME that is no absolute path (XDG Base
-Directory Specification). A file starts with the SHA-256 of its name and content, so one that a power cut, a full disk
-or another program damaged is never used.
+An empty variable counts as not set, as does an XDG_CACHE_HOME or a HOME that is not an absolute path (XDG Base
+Directory Specification). A file starts with the SHA-256 of its name and content, so one that was damaged by a power
+cut, a full disk or another program is never used.
 """
 
 import errno
@@ -22,17 +22,16 @@ from .errors import ConfigError, DataError
 _DIGEST = 67
 """Length of the first line, "# " and the digest."""
 _STALE = 3600.0
-"""Age in seconds of a temporary file whose process is dead, if any ever is."""
+"""Age in seconds after which a temporary file is taken to be left over by a dead process."""
 
 
 def regular(path: Path) -> Path:
-    """This path, if a file can be read from there or written there: a regular file, or nothing yet.
+    """Return the path if it is a regular file or does not exist yet, so that it can be read or written.
 
-    A pipe that nobody writes to would keep its reader waiting for ever, and a rename would put a file in the place of a
-    device.
+    Reading a pipe without a writer would block for ever, and a rename would replace a device by a file.
 
     Raises:
-        OSError: it is a folder, a pipe or a device, or has no name.
+        OSError: the path is a folder, a pipe or a device, or has no name.
     """
     try:
         mode = path.stat().st_mode
@@ -46,10 +45,10 @@ def regular(path: Path) -> Path:
 
 
 def folder(part: str) -> Path:
-    """The folder for one kind of files that can be made again; it need not exist.
+    """Return the cache folder for one kind of files; it need not exist.
 
     Raises:
-        ConfigError: the environment names no folder, and the user has no home.
+        ConfigError: the environment names no folder, and the user has no home directory.
 
     >>> import os
     >>> os.environ["SPIKELOOM_CACHE"] = "/var/cache/loom"
@@ -80,10 +79,10 @@ def _home() -> Path:
 
 
 def check_trusted(path: Path) -> None:
-    """Raise ConfigError if code that lies in this folder may be another user's: it would run with our rights.
+    """Raise ConfigError if another user could have written code into this folder: it would run with our permissions.
 
-    A folder that SPIKELOOM_CACHE names is trusted: whoever sets it vouches for it, for example for one that an
-    administrator filled for all users.
+    The folder in SPIKELOOM_CACHE is always trusted: it was set on purpose, for example to one that an administrator
+    filled for all users.
     """
     if os.environ.get("SPIKELOOM_CACHE"):
         return
@@ -99,11 +98,11 @@ def check_trusted(path: Path) -> None:
 
 
 def read(path: Path) -> bytes:
-    """The content of a file that `write` wrote.
+    """Return the content of a file that `write` wrote.
 
     Raises:
-        OSError: it is not there, or may not be read.
-        DataError: it is damaged.
+        OSError: the file does not exist, or may not be read.
+        DataError: the file is damaged.
     """
     content = path.read_bytes()
     if content[:_DIGEST] != _line(path, content[_DIGEST:]):
@@ -112,10 +111,10 @@ def read(path: Path) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file whole, with the modes that the umask gives, and nothing if that fails.
+    """Write a file atomically, with the permissions of the umask; a failure leaves nothing behind.
 
     Raises:
-        OSError: the folder cannot be made or written, or the disk is full.
+        OSError: the folder cannot be created or written, or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent)
@@ -131,7 +130,7 @@ def write(path: Path, content: bytes) -> None:
 
 @cache
 def _sweep(place: Path) -> None:
-    """Remove temporary files of processes that were killed while they wrote, once in the life of this one."""
+    """Remove temporary files of processes that were killed while writing, once per process and folder."""
     for left in place.glob("*.tmp"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _STALE:
@@ -139,4 +138,5 @@ def _sweep(place: Path) -> None:
 
 
 def _line(path: Path, content: bytes) -> bytes:
+    """Return the first line of a file: the digest of its name and content."""
     return f"# {hashlib.sha256(path.name.encode() + content).hexdigest()}\n".encode()

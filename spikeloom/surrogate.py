@@ -1,11 +1,11 @@
-"""Surrogate slopes: what stands in for the derivative of a spike in the backward pass.
+"""Surrogate gradients, which replace the derivative of a spike in the backward pass.
 
     forward   s = 1 if x > 0 (or x >= 0, as declared) else 0,    x = distance to the threshold
     backward  ds/dx = gain * slope(x)
 
-A surrogate is a frozen dataclass with a `gain` (the dampening factor) and a static `slope`, plain arithmetic of the
-distance and of the other fields. Kernels are derived from it as they are from a neuron: a slope of your own is a
-dataclass of this shape.
+A surrogate is a frozen dataclass with a `gain` (the dampening factor) and a static method `slope`, plain arithmetic of
+the distance and of the other fields. Kernels are derived from it, as they are from a neuron's equation; a custom
+surrogate is a dataclass of this form.
 """
 
 import inspect
@@ -28,10 +28,10 @@ from .vocabulary import Value, abs, exp, maximum, sigmoid
 
 @dataclass(frozen=True)
 class Surrogate(ABC):
-    """Interface: the slope that replaces the derivative of the spike.
+    """Base class of surrogate gradients, gain * slope(x).
 
     Raises:
-        ConfigError: the class of your own does not have this shape, or its slope has no derivation.
+        ConfigError: a subclass does not have this form, or kernels cannot be derived from its slope.
 
     >>> @dataclass(frozen=True)
     ... class Tent(Surrogate):
@@ -45,10 +45,10 @@ class Surrogate(ABC):
     """
 
     gain: float = 1.0
-    """Dampening factor: scales the whole slope, > 0."""
+    """Dampening factor: scales the whole surrogate gradient, > 0."""
 
     _exact: ClassVar[Callable[..., Value] | None] = None
-    """The slope in the precision of a tensor, where `slope` itself is not: numbers that `where` chooses have none."""
+    """`slope` with results in the dtype of its input, if it needs that: `where` of two Python numbers has no dtype."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         _check_class(cls)
@@ -60,17 +60,17 @@ class Surrogate(ABC):
     @staticmethod
     @abstractmethod
     def slope(x: Value, *fields: Value) -> Value:
-        """The slope at distance x; further arguments are fields of the dataclass, by name."""
+        """Return the slope at distance x; further arguments are fields of the dataclass, by name."""
 
     def numbers(self) -> list[float]:
-        """The gain, then what `slope` takes besides the distance, in its order."""
+        """Return the gain, then the arguments of `slope` besides the distance, in order."""
         return [float(self.gain), *(float(getattr(self, name)) for name in fields_of(self.slope))]
 
 
 @explained
 @dataclass(frozen=True)
 class Triangle(Surrogate):
-    """max(0, 1 - |x|): the slope of the LSNN, with its dampening 0.3.
+    """Triangular surrogate gradient, max(0, 1 - |x|), as in the LSNN, with its dampening 0.3.
 
     Source: Bellec et al., Long short-term memory and learning-to-learn in networks of spiking neurons, 2018.
 
@@ -88,7 +88,7 @@ class Triangle(Surrogate):
 @explained
 @dataclass(frozen=True)
 class FastSigmoid(Surrogate):
-    """1 / (1 + steepness |x|)^2.
+    """Fast-sigmoid surrogate gradient, 1 / (1 + steepness |x|)^2.
 
     Source: Zenke and Ganguli, SuperSpike, 2018.
 
@@ -106,7 +106,7 @@ class FastSigmoid(Surrogate):
 @explained
 @dataclass(frozen=True)
 class Arctan(Surrogate):
-    """steepness / 2 / (1 + (pi / 2 steepness x)^2).
+    """Arctangent surrogate gradient, steepness / 2 / (1 + (pi / 2 steepness x)^2).
 
     Source: Fang et al., Incorporating learnable membrane time constant, 2021.
 
@@ -124,7 +124,7 @@ class Arctan(Surrogate):
 @explained
 @dataclass(frozen=True)
 class Sigmoid(Surrogate):
-    """steepness s (1 - s) with s = sigmoid(steepness x).
+    """Sigmoid surrogate gradient, steepness s (1 - s) with s = sigmoid(steepness x).
 
     >>> Sigmoid.slope(torch.tensor(0.0), 4.0).item()
     1.0
@@ -141,7 +141,7 @@ class Sigmoid(Surrogate):
 @explained
 @dataclass(frozen=True)
 class Gaussian(Surrogate):
-    """exp(-x^2 / (2 width^2)) / (width sqrt(2 pi)).
+    """Gaussian surrogate gradient, exp(-x^2 / (2 width^2)) / (width sqrt(2 pi)).
 
     Source: Yin, Corradi and Bohte, Accurate and efficient time-domain classification, 2021.
 
@@ -159,7 +159,7 @@ class Gaussian(Surrogate):
 def check_surrogate(owner: str, surrogate: Any) -> None:
     """Raise ConfigError unless `surrogate` is an instance of `Surrogate`."""
     if isinstance(surrogate, Surrogate):
-        for name in ("gain", *fields_of(surrogate.slope)):  # a __post_init__ of your own may not look at them
+        for name in ("gain", *fields_of(surrogate.slope)):  # a subclass's __post_init__ may not check them
             as_number(type(surrogate).__name__, name, getattr(surrogate, name), "as a finite number", math.isfinite)
         return
     known = {kind.__name__: kind for kind in (Triangle, FastSigmoid, Arctan, Sigmoid, Gaussian)}
@@ -176,14 +176,14 @@ def check_surrogate(owner: str, surrogate: Any) -> None:
 
 
 RESERVED = ("x", "noise", "slope", "probability", "numbers", "mean")
-"""Names that the fields of a surrogate cannot have: an argument of a slope and a field would be mixed up."""
+"""Names that the fields of a surrogate cannot have: they are arguments of `slope` or attributes of the class."""
 
 
 _CHECKED: WeakSet[type[Surrogate]] = WeakSet()
 
 
 def _check_class(kind: type[Surrogate]) -> None:
-    """Raise ConfigError unless a class has the shape of a surrogate, and a slope that kernels can be derived from."""
+    """Raise ConfigError unless a class has the form of a surrogate, and kernels can be derived from its slope."""
     if kind in _CHECKED:
         return
     owner, firing = kind.__name__, hasattr(kind, "probability")
@@ -232,7 +232,7 @@ def _check_part(kind: type[Surrogate], part: str, names: list[str], first: tuple
 
 
 def fields_of(function: Callable[..., Any]) -> list[str]:
-    """Names of the fields that a slope or a probability takes, besides the distance and the noise.
+    """Return the names of the fields that a slope or a probability takes besides the distance and the noise.
 
     >>> fields_of(FastSigmoid.slope)
     ['steepness']
@@ -242,18 +242,18 @@ def fields_of(function: Callable[..., Any]) -> list[str]:
 
 
 class _Spike(torch.autograd.Function):
-    """A Function, not `s.detach() + g - g.detach()`: that would give spikes of 0.9999999.
+    """Heaviside step with a surrogate gradient; `s.detach() + g - g.detach()` would give spikes of 0.9999999.
 
-    It gets the numbers of the surrogate beside it: with dynamic shapes torch.compile takes them for inputs, which the
-    backward pass may not read from an object.
+    The numbers of the surrogate are arguments of their own: with dynamic shapes torch.compile makes them graph inputs,
+    which the backward pass may not read from an object.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(distance: Tensor, surrogate: Surrogate, strict: bool, *numbers: float) -> Tensor:
-        if strict:  # NaN passes through both, as it does not through a comparison
-            return distance.clamp(0.0, 1.0).ceil_().add_(0.0)  # + 0: never -0
+        if strict:  # unlike a comparison, clamp, ceil and floor propagate NaN
+            return distance.clamp(0.0, 1.0).ceil_().add_(0.0)  # + 0.0 turns -0.0 into 0.0
         return distance.clamp(-1.0, 0.0).floor_().add_(1.0)
 
     @staticmethod
@@ -275,7 +275,7 @@ def _times_slope(ctx: Any, grad: Tensor) -> Tensor:
 
 
 class _SpikeForward(_Spike):
-    """The same with a forward-mode derivative, which torch.compile does not trace."""
+    """`_Spike` with a forward-mode derivative, which torch.compile does not trace."""
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
@@ -287,9 +287,9 @@ _spike_forward: Callable[..., Tensor] = _SpikeForward.apply
 
 
 def spike(distance: Tensor, surrogate: Surrogate, strict: bool = True) -> Tensor:
-    """1 where the distance to the threshold is above 0 (`strict`) or not below it, else 0; backward the surrogate.
+    """Return 1 where the distance to the threshold is > 0 (`strict`) or >= 0, else 0; the gradient is the surrogate's.
 
-    What is not a number stays so: it is neither a spike nor none.
+    NaN stays NaN.
 
     >>> x = torch.tensor([-0.5, 0.5], requires_grad=True)
     >>> spike(x, Triangle()).tolist()

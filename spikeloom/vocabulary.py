@@ -1,12 +1,12 @@
-"""The words an equation may use besides `+ - * /`, comparisons and small integer powers.
+"""Functions that an equation may use besides `+ - * /`, comparisons and the powers 2 and 3.
 
     exp expm1 log1p sqrt sigmoid tanh floor      of one argument
-    where minimum maximum clip abs               choices; both branches are always computed
+    where minimum maximum clip abs               selections; both branches are always computed
 
-Each means the same for torch tensors, for SymPy symbols (the adjoint), for numbers, and in the kernels that are derived
-from the equation. `floor` and conditions have derivative 0; `minimum`, `maximum`, `clip` and `abs` are written with
-`where`, so all engines agree at the kinks. `log1p` and `sqrt` pass a zero gradient on as zero, also where their slope
-is infinite: a branch that `where` did not take cannot poison the one that it took.
+Each computes the same for torch tensors, for SymPy symbols (the adjoint), for numbers, and in the kernels derived from
+the equation. `floor` and conditions have derivative 0; `minimum`, `maximum`, `clip` and `abs` are written with `where`,
+so all engines agree at the kinks. `log1p` and `sqrt` pass a zero gradient on as zero even where their derivative is
+infinite: the branch that `where` did not select cannot put NaN into the gradient of the one that it selected.
 """
 
 import math
@@ -21,7 +21,7 @@ Value = Any
 
 
 class _SafeSlope(torch.autograd.Function):
-    """log1p or sqrt whose backward pass keeps zero times infinity at zero."""
+    """log1p or sqrt whose backward pass defines zero times infinity as zero."""
 
     generate_vmap_rule = True
 
@@ -42,17 +42,18 @@ class _SafeSlope(torch.autograd.Function):
 
 
 def _times(grad: Tensor, x: Tensor, name: str) -> Tensor:
-    """A gradient times the slope of log1p or sqrt, and zero where it is zero and the slope infinite or undefined."""
+    """Multiply a gradient by the derivative of log1p or sqrt; zero gradients stay zero where that is inf or NaN."""
     edge = -1 if name == "log1p" else 0
     outside = ~(x > edge)
-    held = torch.where(outside, torch.ones_like(x), x)  # no infinity enters what is not taken, at any derivative
+    held = torch.where(outside, torch.ones_like(x), x)  # keeps inf out of the unselected branch, also when
+    # the result is differentiated again
     slope = 1 / (1 + held) if name == "log1p" else 0.5 / torch.sqrt(held)
     steep = torch.where(x == edge, torch.full_like(x, torch.inf), torch.full_like(x, torch.nan))
     return torch.where(outside, torch.where(grad == 0, torch.zeros_like(grad), grad * steep), grad * slope)
 
 
 class _SafeSlopeForward(_SafeSlope):
-    """The same with a forward-mode derivative, which torch.compile does not trace."""
+    """`_SafeSlope` with a forward-mode derivative, which torch.compile does not trace."""
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
@@ -104,48 +105,48 @@ def _apply(name: str, x: Value) -> Value:
         return _TORCH[name](x)
     if isinstance(x, (int, float)):
         return _MATH[name](x)
-    from .kernels.derive import symbols  # SymPy takes most of a second to load: only a derivation pays for it
+    from .kernels.derive import symbols  # imported only for derivations: SymPy takes most of a second to load
 
     return symbols.FUNCTIONS[name](x)
 
 
 def exp(x: Value) -> Value:
-    """e to the power of x."""
+    """Return e to the power of x."""
     return _apply("exp", x)
 
 
 def expm1(x: Value) -> Value:
-    """exp(x) - 1, exact near 0."""
+    """Return exp(x) - 1, exact near 0."""
     return _apply("expm1", x)
 
 
 def log1p(x: Value) -> Value:
-    """log(1 + x), exact near 0."""
+    """Return log(1 + x), exact near 0."""
     return _apply("log1p", x)
 
 
 def sqrt(x: Value) -> Value:
-    """The square root of x."""
+    """Return the square root of x."""
     return _apply("sqrt", x)
 
 
 def sigmoid(x: Value) -> Value:
-    """1 / (1 + exp(-x))."""
+    """Return 1 / (1 + exp(-x))."""
     return _apply("sigmoid", x)
 
 
 def tanh(x: Value) -> Value:
-    """The hyperbolic tangent of x."""
+    """Return the hyperbolic tangent of x."""
     return _apply("tanh", x)
 
 
 def floor(x: Value) -> Value:
-    """The largest integer not above x; its derivative is 0."""
+    """Return the largest integer not above x; its derivative is 0."""
     return _apply("floor", x)
 
 
 def where(condition: Value, yes: Value, no: Value) -> Value:
-    """`yes` where the condition holds, else `no`. Both are computed.
+    """Return `yes` where the condition is true, else `no`. Both are computed.
 
     >>> where(torch.tensor([1.0, -1.0]) > 0, 2.0, 3.0).tolist()
     [2.0, 3.0]
@@ -160,22 +161,22 @@ def where(condition: Value, yes: Value, no: Value) -> Value:
 
 
 def minimum(a: Value, b: Value) -> Value:
-    """The smaller of two values."""
+    """Return the smaller of two values."""
     return where(a < b, a, b)
 
 
 def maximum(a: Value, b: Value) -> Value:
-    """The larger of two values."""
+    """Return the larger of two values."""
     return where(a > b, a, b)
 
 
 def clip(x: Value, low: Value, high: Value) -> Value:
-    """x, but not below `low` and not above `high`."""
+    """Return x limited to the range from `low` to `high`."""
     return minimum(maximum(x, low), high)
 
 
 def abs(x: Value) -> Value:
-    """The distance of x from 0."""
+    """Return the absolute value of x."""
     return where(x < 0, -x, x)
 
 

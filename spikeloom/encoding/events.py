@@ -1,9 +1,9 @@
-"""Spikes as lists: what a layer without dense inputs is fed with, and the Poisson process that fills them.
+"""Spikes as event lists, the input of layers without dense inputs, and Poisson processes that generate them.
 
     t_0 = 0,   t_k = t_(k-1) - log(U_k) / rate      spike k falls into the step floor(t_k / dt)
 
-Inter-spike intervals are exponential in continuous time, so a step may hold several spikes. The k-th draw of input i of
-a sample is a function of (key, k, i): the same for every batch and however often it is asked.
+Inter-spike intervals are exponential in continuous time, so a step may hold several spikes. The k-th random number of
+input i of a sample is a function of (key, k, i): the same in every batch and call.
 """
 
 from typing import Any, NamedTuple
@@ -16,35 +16,35 @@ from ..errors import ConfigError, ShapeError, check_count, check_dense, check_po
 from ..kernels.noise import later, uniform
 
 MOST = 100_000_000
-"""Spikes that a call may be expected to draw: about 2 GB."""
+"""Limit of the expected number of spikes of a call: about 2 GB."""
 
 
 class Events(NamedTuple):
-    """Spikes, step by step and sample by sample: row t B + b owns first[row] to first[row + 1]."""
+    """Spikes in compressed sparse row format: row t B + b has the events first[row] to first[row + 1] - 1."""
 
     first: Tensor  # int64 [T B + 1]
-    unit: Tensor  # int32 [E], each at most once in a row
-    times: Tensor  # [E], how often
+    unit: Tensor  # int32 [E], input of each event, at most once in a row
+    times: Tensor  # [E], number of spikes of each event
 
 
 def events_of(xs: Tensor) -> Events:
-    """The events of a sequence [T, B, I] of spikes or counts.
+    """Return the events of a sequence [T, B, I] of spikes or counts.
 
     Raises:
-        ShapeError: it is no sequence of real numbers on the CPU, or one with more inputs than an int32 counts.
+        ShapeError: it is not a sequence of real numbers on the CPU, or has more inputs than an int32 can count.
 
     >>> events_of(torch.tensor([[[0.0, 2.0]], [[1.0, 0.0]]]))
     Events(first=tensor([0, 1, 2]), unit=tensor([1, 0], dtype=torch.int32), times=tensor([2., 1.]))
     """
     odd = unusual(xs) if isinstance(xs, Tensor) else type(xs).__name__
     if odd or xs.dim() != 3 or xs.device.type != "cpu":
-        found = odd or f"{xs.dtype} {list(xs.shape)} on {xs.device}"
+        actual = odd or f"{xs.dtype} {list(xs.shape)} on {xs.device}"
         raise ShapeError(
-            f"events_of needs real numbers [T, B, I] on the CPU, but got {found}. Convert or move them first."
+            f"events_of needs real numbers [T, B, I] on the CPU, but got {actual}. Convert or move them first."
         )
     if xs.shape[-1] > 1 << 31:
         raise ShapeError(f"events_of numbers inputs from 0 to {(1 << 31) - 1:,}, but got {xs.shape[-1]:,}. Use fewer.")
-    short = xs.dtype in (torch.float16, torch.bfloat16, torch.bool)  # the compiled loop has no such types
+    short = xs.dtype in (torch.float16, torch.bfloat16, torch.bool)  # dtypes that Numba does not support
     rows = (xs.float() if short else xs).detach().reshape(-1, xs.shape[-1]).contiguous()
     kernels = _kernels()
     many = kernels.count_events(rows.numpy())
@@ -57,7 +57,7 @@ def events_of(xs: Tensor) -> Events:
 
 @explained
 def sequence_of(events: Events, batch: int, size: int) -> Tensor:
-    """The sequence [T, B, I] of some events.
+    """Return the sequence [T, B, I] of events.
 
     Raises:
         ShapeError: the rows are not whole steps of `batch` samples, or a unit is not 0 to size - 1.
@@ -80,7 +80,7 @@ def sequence_of(events: Events, batch: int, size: int) -> Tensor:
 
 @explained
 def poisson_events(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0) -> Events:
-    """Poisson processes of given rates.
+    """Sample Poisson processes of given rates.
 
     Shapes: rates [B, I]; noise int64 [B, 2], a key for each sample and 0 (`kernels.noise.keys`).
     Units: rates in Hz, dt in ms.
@@ -117,10 +117,10 @@ def poisson_events(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0)
 
 @explained
 def poisson_counts(rates: Tensor, steps: int, noise: Tensor, *, dt: float = 1.0) -> Tensor:
-    """The same as a sequence of counts [steps, B, I], by the definition: for any device.
+    """Sample the spikes of `poisson_events` as counts [steps, B, I], on any device; this is the definition.
 
     Raises:
-        ConfigError, ShapeError: as `poisson_events`.
+        ConfigError, ShapeError: see `poisson_events`.
     """
     _check("poisson_counts", rates, steps, noise, dt)
     counts = rates.new_zeros(steps, *rates.shape, dtype=None if rates.is_floating_point() else torch.float32)
@@ -161,7 +161,7 @@ def _check(owner: str, rates: Tensor, steps: int, noise: Tensor, dt: float) -> N
 
 
 def _kernels() -> Any:
-    """The compiled loops; numba takes half a second to load."""
+    """Return the module of compiled loops, imported late: numba takes half a second to load."""
     from ..kernels.synapses import events
 
     return events

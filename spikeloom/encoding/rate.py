@@ -1,4 +1,4 @@
-"""Numbers into spikes."""
+"""Poisson encoding of firing rates as spikes."""
 
 import torch
 from torch import Tensor
@@ -8,23 +8,23 @@ from ..errors import ConfigError, ShapeError, check_count, check_dense, check_po
 from ..kernels.noise import draw
 
 MOST = 1 << 40
-"""Numbers that a call may draw; more than any memory holds."""
+"""Limit of the random numbers of a call; more than any memory holds."""
 
 
 @explained
 def poisson(rates: Tensor, steps: int, *, generator: torch.Generator, dt: float = 1.0) -> Tensor:
-    """Independent spikes with probability rate x dt in each step.
+    """Sample independent spikes with probability rate x dt in each step.
 
     Shapes: rates [B, *N] -> spikes [steps, B, *N], 0 or 1; there may be no samples.
     Units: rates in Hz, dt in ms.
 
     Args:
-        rates: whole numbers, such as the bytes of an image, give spikes of the default dtype; other rates give spikes
+        rates: integer rates, such as the bytes of an image, give spikes of the default dtype; other rates give spikes
             of their own dtype. Probabilities are compared in at least float32.
 
     Raises:
-        ConfigError: a rate is negative, no number or too high for one spike a step, steps < 1, or dt is not positive.
-        ShapeError: rates are no real tensor, or on another kind of device than the generator.
+        ConfigError: a rate is negative, NaN or above one spike per step, steps < 1, or dt is not positive.
+        ShapeError: rates are not a real tensor, or on another type of device than the generator.
 
     >>> spikes = poisson(torch.full((2, 3), 50.0), 1000, generator=torch.Generator().manual_seed(0))
     >>> spikes.shape, bool((spikes.mean() - 0.05).abs() < 0.01)

@@ -1,12 +1,12 @@
-"""From an equation to fast loops. Knows no neuron.
+"""Compiled time loops derived from a neuron's equation. This package knows no specific neuron.
 
-derive     an equation, its typed source and its adjoint; the words of `spikeloom.vocabulary` in SymPy
-program    an equation with its frame: surrogate, refractory steps, what is kept for the backward pass
-plan       what a compiled loop is made for, and the order of its arguments
-loops      the loop over time: the definition in torch, and its source for Numba and for Triton
-engines    which engine runs a loop, tensors into the generated modules and back, modules on disk, torch operators
+derive     an equation, its typed source and its adjoint; the functions of `spikeloom.vocabulary` in SymPy
+program    an equation with its surrogate, refractory steps, and what is saved for the backward pass
+plan       the options of a compiled loop, and the order of its arguments
+loops      the loop over time: the reference in torch ("the definition"), and source templates for Numba and Triton
+engines    choice of the engine, calls of the generated modules, their disk cache, and torch operators
 synapses   products of spikes and weights on the CPU
-noise      draws as a function of counters; draws: the same in compiled loops; repeat: under torch's checkpoint
+noise      counter-based random numbers; draws: the same in Numba; repeat: under torch.utils.checkpoint
 """
 
 from .derive.equation import Equation

@@ -1,4 +1,4 @@
-"""What the loops index with: checked before they start, since compiled code does not look."""
+"""Checks of the indices (delays) that loops use, made before they start: compiled code does not check bounds."""
 
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
@@ -7,15 +7,15 @@ from ..errors import ShapeError
 from .transforms import readable
 
 _seen = WeakIdKeyDictionary()
-"""Delays on a GPU whose range was checked: their version and the slots."""
+"""Delays on a GPU whose range was checked, with their `_version` and the slots at that time."""
 
 
 def check_delays(delays: Tensor | None, weight: Tensor, slots: int) -> None:
     """Raise ShapeError unless every synapse of weight [post, pre] has a delay of 0 .. slots - 1 whole steps.
 
-    On a GPU the values are read again only after a change of the tensor (its version), because reading them waits for
-    the GPU. On the CPU they are read in every call. While torch.compile traces, the loops themselves read them
-    when they run.
+    On a GPU the values are read again only after the tensor has changed (its version), because reading them
+    synchronises with the device. On the CPU they are read in every call. Under torch.compile they are checked when the
+    loops run.
     """
     if delays is None:
         if slots > 1:

@@ -1,11 +1,11 @@
-"""Draws as a function of counters: the same in every engine, in any order, however a sequence is cut.
+"""Counter-based random numbers: the same in every engine, in any order, however a sequence is split.
 
     z = splitmix64(key + (step + 1) 0x9E3779B97F4A7C15)            one 64-bit word a sample and step: its halves a, b
     x = triple32(0x9E3779B9 neuron + a), with b added by xor after the first product
     U = (x // 512 + 1/2) / 2^23                                     uniform in (0, 1), exact in float32
 
 The key and the step of every sample are in the state: int64 [B, 2]. This file is the definition, on torch tensors;
-`draws` is the same for the CPU kernels, `loops.triton_source` for the GPU.
+`draws` implements it for the CPU kernels, `loops.triton_source` for the GPU.
 Sources: Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014 (splitmix64); Wellons, Prospecting
 for hash functions, 2018 (triple32).
 """
@@ -29,23 +29,23 @@ TRIPLE = (0xED5AD4BB, 0xAC4C1B51, 0x31848BAB)
 
 
 def keys(batch: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """A new key for each sample, and the step 0: int64 [batch, 2]."""
+    """Return a new key for each sample, and the step 0: int64 [batch, 2]."""
     drawn = draw("keys", [batch], torch.int64, torch.device("cpu"), generator)
     return torch.stack([drawn, torch.zeros_like(drawn)], 1).to(device)
 
 
 def normal(shape: Sequence[int], dtype: torch.dtype, device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """Independent standard normal numbers."""
+    """Sample independent standard normal numbers."""
     return draw("normal", list(shape), dtype, device, generator)
 
 
 def draw(
     kind: str, shape: list[int], dtype: torch.dtype, device: torch.device, generator: torch.Generator | None
 ) -> Tensor:
-    """Numbers from a generator, or from torch's own: "keys", "normal" or "uniform" in [0, 1).
+    """Sample numbers from a generator, or from torch's default one: "keys", "normal" or "uniform" in [0, 1).
 
-    A layer that draws in its forward pass draws here: `torch.utils.checkpoint` then repeats the draws when it
-    recomputes, and a compiled graph draws what the layer would.
+    Layers that sample in their forward pass use this function: `torch.utils.checkpoint` then repeats the samples when
+    it recomputes, and a compiled graph samples the same numbers as the layer.
     """
     if torch.compiler.is_compiling():
         number = 0 if generator is None else _handle(generator)
@@ -65,7 +65,7 @@ def _drawn(
 
 @custom_op("spikeloom::seeded_uniform", mutates_args=())
 def seeded_uniform(shape: Sequence[int], seed: int) -> Tensor:
-    """Uniform numbers that follow from a seed, float32 on the CPU."""
+    """Sample uniform numbers determined by a seed, float32 on the CPU."""
     return torch.rand(list(shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
 
 
@@ -75,13 +75,13 @@ def _(shape: Sequence[int], seed: int) -> Tensor:
 
 
 _GENERATORS: WeakValueDictionary[int, torch.Generator] = WeakValueDictionary()
-"""Generators that compiled graphs draw from, by their address: operators take numbers, not objects."""
+"""Generators that compiled graphs use, by their address: operators take numbers, not objects."""
 _turn = torch.zeros(1, dtype=torch.int8)
-"""What every draw of a compiled graph changes, so that no optimiser merges, drops or reorders draws."""
+"""Dummy argument that every draw of a compiled graph mutates, so that no optimiser merges, drops or reorders draws."""
 
 
 def _handle(generator: torch.Generator) -> int:
-    """The number of a generator in a graph; the graph holds only as long as the layer has this generator."""
+    """Return the number of a generator in a graph; the graph is valid as long as the layer has this generator."""
     _GENERATORS[id(generator)] = generator
     return id(generator)
 
@@ -93,7 +93,7 @@ _handle._dynamo_marked_constant = True  # type: ignore[attr-defined]  # assume_c
 def _operator(
     turn: Tensor, kind: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device, generator: int
 ) -> Tensor:
-    """`draw`, with the number of a generator (0: torch's own) in its place."""
+    """Operator for `draw`, with the number of a generator (0: torch's default) in its place."""
     return _drawn(kind, list(shape), dtype, device, repeatable(_GENERATORS[generator]) if generator else None)
 
 
@@ -105,20 +105,20 @@ def _(
 
 
 def later(noise: Tensor, steps: int) -> Tensor:
-    """The same keys, `steps` steps on."""
-    if not readable(noise):  # a constant made now would be kept for others
+    """Return the keys advanced by `steps` steps."""
+    if not readable(noise):  # a constant made while tracing must not enter the cache
         return noise + torch.tensor([0, steps], device=noise.device)
     return noise + _increment(steps, noise.device)
 
 
 @lru_cache(maxsize=64)
 def _increment(steps: int, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # whoever asks first
+    with torch.inference_mode(False):  # the cached tensor serves later calls outside inference mode, too
         return torch.tensor([0, steps], device=device)
 
 
 def uniform(noise: Tensor, size: int, dtype: torch.dtype) -> Tensor:
-    """The draws of one step: [B, size], in (0, 1).
+    """Return the uniform numbers of one step: [B, size], in (0, 1).
 
     >>> once = uniform(torch.tensor([[7, 0]]), 2, torch.float64)
     >>> [round(u, 6) for u in once[0].tolist()]
@@ -139,10 +139,10 @@ def uniform(noise: Tensor, size: int, dtype: torch.dtype) -> Tensor:
 
 
 def _signed(word: int) -> int:
-    """A 64-bit word as the signed number with its bits."""
+    """Return a 64-bit word as the signed integer of the same bits: torch has no uint64 arithmetic."""
     return word - 2**64 if word >= 2**63 else word
 
 
 def _right(z: Tensor, bits: int) -> Tensor:
-    """A shift to the right that fills with zeros."""
+    """Shift to the right, filling with zeros."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)

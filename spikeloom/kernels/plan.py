@@ -1,4 +1,8 @@
-"""What a compiled loop is: the plan of a generated module, and the order of its arguments."""
+"""The plan of a generated module, and the order of its arguments.
+
+Prefixes of argument names: `s_` state, `p_` parameter, `kept_` saved for the backward pass, `g_` gradient of a state,
+`gp_` gradient of a parameter, `slope_` field of the surrogate. `loops.numba_source` explains the others, with shapes.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,12 +11,12 @@ from ..surrogate import fields_of
 from .derive.equation import Equation
 
 SEGMENT = 32
-"""Steps that the backward pass prepares at a time; in lean mode also the steps between kept states."""
+"""Steps that the backward pass recomputes at a time; in lean mode also the steps between saved states."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a generated module is made for: an equation in a loop, and what the call wants of it."""
+    """Specification of a generated module: an equation, its loop, and what the backward pass needs."""
 
     equation: Equation
     surrogate: Any
@@ -21,21 +25,22 @@ class Plan:
     dtype: str
     refractory: bool
     loop: str
-    """elementwise or recurrent"""
+    """Kind of loop: "elementwise" or "recurrent"."""
     memory: str
-    """none, fast or lean"""
+    """Memory mode: "none" (no backward pass), "fast" or "lean"; see `Program`."""
     learns: tuple[str, ...] = ()
+    """Parameters that need a gradient."""
     vectors: frozenset[str] = field(default_factory=frozenset)
     """Parameters that have a value per neuron."""
     draws: str = "none"
-    """Where a random neuron takes its noise from: drawn, half or none."""
+    """Noise of a stochastic neuron: "drawn" (sampled), "half" (constant 0.5) or "none" (not stochastic)."""
 
 
 _SYNAPSES = ["history", "dense", "first", "lead", "weight"]
 
 
 def forward_arguments(plan: Plan, keep: str) -> list[str]:
-    """Names of what `forward` takes, in order; the operator fills them by name."""
+    """Return the names of the arguments of `forward`, in order; `keep` is that of `numba_source`."""
     states = plan.equation.states
     kept = {"nothing": [], "distance": ["kept_distance"], "states": [f"kept_{name}" for name in states]}[keep]
     synapses = _SYNAPSES if plan.loop == "recurrent" else []
@@ -47,11 +52,12 @@ def forward_arguments(plan: Plan, keep: str) -> list[str]:
 
 
 def noise_arguments(plan: Plan) -> list[str]:
+    """Return the names of the arguments for sampled noise."""
     return ["noise", "width"] if plan.draws == "drawn" else []
 
 
 def backward_arguments(plan: Plan, keep: str) -> list[str]:
-    """Names of what `backward` takes, in order."""
+    """Return the names of the arguments of `backward`, in order."""
     states = plan.equation.states
     kept = {"nothing": [], "distance": ["kept_distance"], "states": [f"kept_{name}" for name in states]}[keep]
     synapses = [*_SYNAPSES, "line", "grad_history"] if plan.loop == "recurrent" else []
@@ -64,5 +70,5 @@ def backward_arguments(plan: Plan, keep: str) -> list[str]:
 
 
 def surrogate_numbers(plan: Plan) -> list[str]:
-    """Names of the numbers of the surrogate's slope, prefixed."""
+    """Return the names of the numbers of the surrogate's slope, prefixed."""
     return [f"slope_{name}" for name in fields_of(plan.surrogate.slope)]

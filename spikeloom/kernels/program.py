@@ -1,4 +1,4 @@
-"""What a loop runs: an equation with the frame around it, known to the operators by a key."""
+"""The program of a loop: an equation and what the loop does around it, looked up by the operators with a key."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -14,20 +14,21 @@ from .derive.equation import Equation, slope_source
 
 _KNOWN: WeakValueDictionary[str, "Program"] = WeakValueDictionary()
 _TRACED: dict[str, "Program"] = {}
-"""Programs of compiled graphs, which may outlive the layers they were made from."""
+"""Programs of compiled graphs, which may outlive the layers that made them."""
 
 
 @explained
 @dataclass(frozen=True)
 class Program:
-    """An equation, its surrogate, and what the frame does for it.
+    """An equation with its surrogate, refractory period and memory mode: everything that a loop runs.
 
     Args:
-        equation: the neuron.
-        surrogate: slope of its spike; a `Firing` also decides at random whether there is one.
-        refractory: steps that a neuron cannot spike after a spike.
-        detach_reset: no gradient through `reset`.
-        memory: "fast" keeps what the backward pass reads, "lean" one state in 32 steps and computes the rest again.
+        equation: the equation of the neuron.
+        surrogate: surrogate gradient of its spikes; a `Firing` also makes the spikes random.
+        refractory: steps after a spike in which a neuron cannot spike.
+        detach_reset: whether no gradient passes through `reset`.
+        memory: "fast" saves all that the backward pass reads; "lean" saves the states of one step in 32 and recomputes
+            the others.
     """
 
     equation: Equation
@@ -36,15 +37,15 @@ class Program:
     detach_reset: bool = False
     memory: str = "fast"
     still: bool = False
-    """A `Firing` draws nothing: it spikes where a spike is more likely than not."""
+    """Whether a `Firing` is deterministic: it spikes where the probability of a spike is above 1/2."""
 
     draws: str = field(init=False, compare=False, repr=False)
-    """Where a random neuron takes its noise from: "drawn" numbers, "half", or "none"."""
+    """Noise of a stochastic neuron: "drawn" (sampled), "half" (constant 0.5) or "none" (not stochastic)."""
     key: str = field(init=False, compare=False, repr=False)
-    """The name of this program in compiled graphs, whose operators take strings, not objects. It follows from the texts
-    of the equation and the surrogate and from all numbers, never from the address of an object."""
+    """Name of this program in compiled graphs, whose operators take strings, not objects: a hash of the source of the
+    equation and the surrogate and of all numbers, never of the address of an object."""
     known: "Program | None" = field(init=False, compare=False, repr=False)
-    """The first program of this key that is alive, if this is another one: it stays while any of them does."""
+    """The first living program of this key, if it is another object: this reference keeps it alive."""
 
     def __post_init__(self) -> None:
         if self.memory not in ("fast", "lean") or self.refractory < 0:
@@ -69,21 +70,21 @@ class Program:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.__post_init__()  # makes the program known to this process
+        self.__post_init__()  # registers the program in this process
 
 
 def find(program: Program | str) -> Program:
-    """The program with this key; a program is found as it is."""
+    """Return the program with this key; a `Program` is returned as it is."""
     return program if isinstance(program, Program) else _TRACED.get(program) or _KNOWN[program]
 
 
 def trace(key: str) -> Program:
-    """The program with this key, kept for as long as the process lives: a graph names it."""
+    """Return the program with this key and keep it for the life of the process: a compiled graph refers to it."""
     return _TRACED.setdefault(key, find(key))
 
 
 @lru_cache(maxsize=64)
 def slopes_of(surrogate: type[Surrogate], draws: str) -> str:
-    """The functions of a surrogate as source: its slope, and for random spikes their probability."""
+    """Return the source of a surrogate's functions: its slope and, for stochastic firing, its probability."""
     parts = [surrogate.slope, *([surrogate.probability] if issubclass(surrogate, Firing) and draws != "none" else [])]
     return "".join(slope_source(part, repr) for part in parts)

@@ -1,14 +1,14 @@
-"""Draws from a layer's own generator under `torch.utils.checkpoint`.
+"""Random numbers from a layer's own generator under `torch.utils.checkpoint`.
 
-Checkpointing runs a part of a network twice, in the forward pass and again when the backward pass needs it, and puts
-torch's own generator back to where it was in between. It knows nothing of other generators: a layer that has one would
-draw new numbers and get the gradient of another forward pass. So the state of the generator before each draw is noted
-on the object that stands for the checkpointed part, and the recomputation draws from a copy in that state. The
-generator itself moves on once, in the forward pass.
+Checkpointing runs a region of a network twice, in the forward pass and again in the backward pass, and restores torch's
+default generator in between. It does not know other generators: a layer with one would draw new numbers and get the
+gradient of another forward pass. So the state of the generator before each draw is recorded on the object that
+represents the checkpointed region, and the recomputation draws from a copy in that state. The generator itself advances
+once, in the forward pass.
 
-Which part is running is read from the call stack: in the forward pass a function of `torch.utils.checkpoint` is on it
-that holds the part's frame (or the context of its autograd function, with use_reentrant=True), and the same object is
-there when the part is recomputed.
+The region is identified by the call stack: in the forward pass it holds a function of `torch.utils.checkpoint` with the
+frame of the region (or the context of its autograd function, with use_reentrant=True), and the same object is there
+when the region is recomputed.
 """
 
 import sys
@@ -25,17 +25,17 @@ _graph_task: Any = torch._C._current_graph_task_id
 
 
 class _Notes(NamedTuple):
-    """The draws of a checkpointed part."""
+    """Recorded draws of a checkpointed region."""
 
     states: list[tuple[torch.Generator, torch.Tensor]]  # of the forward pass, in order: generator, state before
     repeated: dict[Any, int]  # how many of them each recomputation has repeated
 
 
 def repeatable(generator: torch.Generator) -> torch.Generator:
-    """The generator to draw from: itself or, while a checkpointed part is recomputed, a copy that repeats its draws.
+    """Return the generator to draw from: `generator` or, in a recomputation, a copy that repeats its draws.
 
     Raises:
-        ConfigError: a part is recomputed in a way that cannot be followed, so that it would draw other numbers.
+        ConfigError: a region is recomputed by other means than torch.utils.checkpoint, so it would draw other numbers.
     """
     running: list[Any] = []
     source = generator
@@ -67,22 +67,22 @@ _UNFOLLOWED = (
 
 
 def _part(frame: FrameType) -> tuple[Any, Any]:
-    """What stands for the checkpointed part that a function of torch.utils.checkpoint runs, and, if it recomputes it,
-    a name for this recomputation; None for other functions."""
-    name, found = frame.f_code.co_name, frame.f_locals
-    if name == "checkpoint" and "gen" in found:
-        return found["gen"].gi_frame.f_locals.get("new_frame"), None
-    if name == "forward" and "ctx" in found:
-        return found["ctx"], None
-    if name == "backward" and "ctx" in found:
-        return found["ctx"], _graph_task()
-    if name == "unpack_hook" and "frame" in found:
-        return found["frame"], found.get("gid")
+    """Return the object of the checkpointed region that a frame of torch.utils.checkpoint runs, and an identifier of
+    its recomputation (None in the forward pass); None and None for other frames."""
+    name, variables = frame.f_code.co_name, frame.f_locals
+    if name == "checkpoint" and "gen" in variables:  # use_reentrant=False, forward pass
+        return variables["gen"].gi_frame.f_locals.get("new_frame"), None
+    if name == "forward" and "ctx" in variables:  # use_reentrant=True, forward pass
+        return variables["ctx"], None
+    if name == "backward" and "ctx" in variables:  # use_reentrant=True, recomputation
+        return variables["ctx"], _graph_task()
+    if name == "unpack_hook" and "frame" in variables:  # use_reentrant=False, recomputation
+        return variables["frame"], variables.get("gid")
     return None, None
 
 
 def _repeat(part: Any, recomputation: Any, generator: torch.Generator) -> torch.Generator:
-    """A copy of the generator as it was before the next draw of the forward pass."""
+    """Return a copy of the generator in the state before the next recorded draw of the forward pass."""
     notes: _Notes | None = getattr(part, "spikeloom_draws", None)
     place = 0 if notes is None else notes.repeated.get(recomputation, 0)
     if notes is None or place >= len(notes.states):

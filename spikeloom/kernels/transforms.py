@@ -1,11 +1,11 @@
-"""What PyTorch can ask of a call beyond what compiled loops have, and how the definition answers it.
+"""Fallbacks to the definition for everything that compiled loops do not support.
 
-A compiled loop has a forward pass and a first derivative. PyTorch asks for more in four ways: it differentiates a
-gradient (`create_graph=True`), it transforms a function (`torch.func`, forward-mode derivatives, batched gradients), it
-traces or exports a network (`torch.jit.trace`, `torch.export`, ONNX), or it passes tensors without memory (the meta
-device, fake tensors, subclasses). The definition consists of ordinary operations of torch and has all of these: the
-last three run by it from the start (`beyond_loops`), and a second derivative is that of the definition, computed again
-from the inputs that the loop saved (`definition_gradients`).
+A compiled loop has a forward pass and a first derivative. PyTorch can require more in four ways: differentiate a
+gradient (`create_graph=True`), transform a function (`torch.func`, forward-mode derivatives, batched gradients), trace
+or export a network (`torch.jit.trace`, `torch.export`, ONNX), or pass tensors without memory (the meta device, fake
+tensors, subclasses). The definition consists of ordinary torch operations and supports all of these: the last three run
+by it from the start (`beyond_loops`), and a second derivative is that of the definition, recomputed from the inputs
+that the loop saved (`definition_gradients`).
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ _tracing: Any = torch._C._get_tracing_state
 
 
 def beyond_loops(tensor: Tensor) -> bool:
-    """Whether PyTorch transforms, traces or exports what is computed from this tensor, so no compiled loop can follow.
+    """Return whether PyTorch transforms, traces or exports computations with this tensor, so no compiled loop can run.
 
     >>> torch.func.vmap(lambda x: x * beyond_loops(x))(torch.ones(2)), beyond_loops(torch.ones(2))
     (tensor([1., 1.]), False)
@@ -34,19 +34,19 @@ def beyond_loops(tensor: Tensor) -> bool:
 
 
 def readable(tensor: Tensor) -> bool:
-    """Whether Python may look at the values of this tensor: they are there, and nothing is compiled or transformed."""
+    """Return whether Python may read the values of this tensor: they exist, and nothing is compiled or transformed."""
     return not (torch.compiler.is_compiling() or tensor.is_meta or beyond_loops(tensor))
 
 
 def without_autocast(like: Tensor) -> AbstractContextManager[Any]:
-    """A block in which products have the precision of their inputs, on the device of this tensor."""
+    """Return a context in which products have the precision of their inputs, on the device of this tensor."""
     device = like.device.type
     active = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if active else nullcontext()
 
 
 def beyond_backward(grads: Sequence[Tensor | None]) -> bool:
-    """Whether a backward pass has to be differentiable itself, or its gradients are those of many batches at once."""
+    """Return whether a backward pass must itself be differentiable, or gets batched gradients."""
     if torch.compiler.is_compiling():
         return False
     return torch.is_grad_enabled() or any(type(grad) is Tensor and not _has_storage(grad) for grad in grads)
@@ -55,13 +55,13 @@ def beyond_backward(grads: Sequence[Tensor | None]) -> bool:
 def definition_gradients(
     definition: Callable[..., Sequence[Tensor]], inputs: Sequence[Any], grads: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """The gradients of `inputs`, by differentiating the definition; they have a graph if gradients are enabled.
+    """Return the gradients of `inputs` by differentiating the definition; they have a graph if gradients are enabled.
 
     Args:
-        definition: computes the outputs from the inputs with operations of torch.
-        inputs: as the forward pass saved them, so that they know where they come from; what is no tensor, or needs no
-            gradient, is passed on as it is.
-        grads: of the outputs, None where an output has none.
+        definition: computes the outputs from the inputs with torch operations.
+        inputs: the inputs that the forward pass saved, with their graphs; those that are no tensors, or need no
+            gradient, are passed on unchanged.
+        grads: gradients of the outputs, None for an output without one.
 
     >>> x = torch.tensor(3.0, requires_grad=True)
     >>> (slope,) = definition_gradients(lambda x: [x**3], [x], [torch.tensor(1.0)])
@@ -70,7 +70,7 @@ def definition_gradients(
     """
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        # Views: a gradient must not run on into what an input was itself computed from.
+        # Views, so that autograd.grad stops at the inputs and not in the graph that they were computed by.
         own = [x.view_as(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
         outputs = definition(*own)
         pairs = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if grad is not None]

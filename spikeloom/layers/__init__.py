@@ -1,4 +1,4 @@
-"""What holds weights or wires neurons."""
+"""Layers: synapses with weights, and containers that connect neurons."""
 
 from .answer import ANSWERS, answer, answer_loss
 from .cost import activity_cost, rate_cost

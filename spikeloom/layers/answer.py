@@ -1,4 +1,4 @@
-"""From the readout of every step to one answer per sample. Steps after the end of a sample never count.
+"""Reduction of the readouts of all steps to one row of logits per sample. Steps after the end of a sample are ignored.
 
     last     u[T_b - 1]           max      max over t of u[t]
     mean     mean over t of u[t]  cumsum   sum over t of softmax(u[t])
@@ -21,9 +21,9 @@ ANSWERS: tuple[str, ...] = get_args(Answer)
 
 @explained
 def answer(logits: Tensor, mode: str, valid: Tensor | None = None) -> Tensor:
-    """One row of logits per sample.
+    """Reduce logits over time to one row per sample.
 
-    Shapes: logits [T, B, K]; valid [T, B], true while a sample lasts, from its first step on; -> [B, K].
+    Shapes: logits [T, B, K]; valid [T, B], true from the first step of a sample to its last; -> [B, K].
 
     Raises:
         ConfigError: there is no such mode.
@@ -61,8 +61,8 @@ def answer(logits: Tensor, mode: str, valid: Tensor | None = None) -> Tensor:
 def check_valid(owner: str, valid: Tensor, xs: Tensor) -> None:
     """Raise ShapeError unless `valid` is bool [T, B] for a sequence, true from a sample's first step to its last."""
     if not isinstance(valid, Tensor) or valid.dtype != torch.bool or valid.shape != xs.shape[:2]:
-        found = f"{valid.dtype} {list(valid.shape)}" if isinstance(valid, Tensor) else type(valid).__name__
-        raise ShapeError(f"{owner} needs valid as bool {list(xs.shape[:2])} for {list(xs.shape)}, but got {found}.")
+        actual = f"{valid.dtype} {list(valid.shape)}" if isinstance(valid, Tensor) else type(valid).__name__
+        raise ShapeError(f"{owner} needs valid as bool {list(xs.shape[:2])} for {list(xs.shape)}, but got {actual}.")
     if bool((valid[1:] & ~valid[:-1]).any()):
         raise ShapeError(
             f"{owner} needs valid true from the first step of a sample to its last, but a sample begins or goes on "
@@ -72,20 +72,20 @@ def check_valid(owner: str, valid: Tensor, xs: Tensor) -> None:
 
 @explained
 def answer_loss(logits: Tensor, labels: Tensor, mode: str, valid: Tensor | None = None) -> Tensor:
-    """The cross entropy of the answers, averaged over the samples.
+    """Return the cross entropy of the reduced logits, see `answer`, averaged over the samples.
 
     >>> round(answer_loss(torch.zeros(3, 2, 4), torch.tensor([0, 1]), "mean").item(), 6)
     1.386294
     """
-    found = answer(logits, mode, valid)
+    reduced = answer(logits, mode, valid)
     check_dense("answer_loss: labels", labels)
     whole = not labels.is_floating_point() and labels.dtype != torch.bool
-    fits = tuple(labels.shape) == (len(found),) and whole
+    fits = tuple(labels.shape) == (len(reduced),) and whole
     if fits and labels.device.type == "cpu":
-        fits = bool(((labels >= 0) & (labels < found.shape[1])).all())
+        fits = bool(((labels >= 0) & (labels < reduced.shape[1])).all())
     if not fits:
         raise ShapeError(
-            f"answer_loss needs labels [{len(found)}], whole numbers from 0 to {found.shape[1] - 1}, but got "
+            f"answer_loss needs labels [{len(reduced)}], whole numbers from 0 to {reduced.shape[1] - 1}, but got "
             f"{labels.dtype} {list(labels.shape)}. Pass a class for every sample."
         )
-    return cross_entropy(found, labels.long())
+    return cross_entropy(reduced, labels.long())

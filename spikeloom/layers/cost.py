@@ -1,4 +1,4 @@
-"""Costs of activity, to add to a loss."""
+"""Regularisation terms on firing activity, to add to a loss."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,14 +14,14 @@ from .answer import check_valid
 def rate_cost(
     spikes: Tensor, target: float, dt: float = 1.0, across: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
-    """How far neurons are from a firing rate: sum_j (rate_j - target)^2, rates in kHz, averaged over time and batch.
+    """Return sum_j (rate_j - target)^2, the distance from a target rate; rates are in kHz, means over time and batch.
 
     Shapes: spikes [T, B, *N] -> scalar.
     Units: target in Hz, dt in ms.
 
     Args:
-        across: the mean of a tensor over processes that share a batch, for example `spikeloom.train.ranks.mean_of`;
-            the cost then is that of the whole batch.
+        across: function that averages a tensor over the processes that share a batch, for example
+            `spikeloom.train.ranks.mean_of`; the cost then is that of the whole batch.
 
     Raises:
         ConfigError: dt is not positive.
@@ -43,16 +43,16 @@ def rate_cost(
 
 @explained
 def activity_cost(layers: Sequence[Tensor], allowed: float, valid: Tensor | None = None) -> Tensor:
-    """What a network spikes beyond what is allowed: relu(sum_l sum_i r_li - allowed sum_l N_l)^2.
+    """Return a penalty on activity above a limit: relu(sum_l sum_i r_li - allowed sum_l N_l)^2.
 
     r_li is the mean number of spikes per step of neuron i of layer l, over the valid steps of all samples.
 
-    Shapes: each layer [T, B, N_l]; valid [T, B], true where a sample is not over; -> scalar.
+    Shapes: each layer [T, B, N_l]; valid [T, B], true up to the last step of a sample; -> scalar.
 
     Args:
-        layers: the spikes of the layers that fire.
-        allowed: spikes per step and neuron that cost nothing, > 0.
-        valid: which steps count; None for all.
+        layers: spikes of the spiking layers.
+        allowed: spikes per step and neuron that are free, > 0.
+        valid: mask of the steps that count; None for all.
 
     Raises:
         ConfigError: no layer, or `allowed` is not positive.

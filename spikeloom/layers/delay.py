@@ -2,8 +2,8 @@
 
     current[t, n] = sum_i weight[n, i] x[t - delay[n, i], i],   delay in whole steps, 0 .. delays - 1
 
-Every synapse has a delay of its own, drawn once and frozen. On the CPU sparse inputs cost one addition per spike and
-synapse; the state holds the inputs of the last delays - 1 steps.
+Every synapse has a random, fixed delay of its own. On the CPU sparse inputs cost one addition per spike and synapse;
+the state holds the inputs of the last delays - 1 steps.
 Source: Bellec et al., 2018.
 """
 
@@ -21,18 +21,18 @@ from ..neurons.neuron import full_precision
 
 
 class DelayState(NamedTuple):
-    """What is still on its way."""
+    """State of synapses with delays: the inputs that have not arrived yet."""
 
     past: Tensor  # [D - 1, B, I], inputs of the steps before, oldest first
 
 
 class DelayedSynapses(Stateful):
-    """What all synapses with delays share; a subclass has a `weight` [n_out, n_in], then calls `draw_delays`.
+    """Base class of synapses with delays; a subclass defines `weight` [n_out, n_in], then calls `draw_delays`.
 
-    A `state_dict` with fewer delay slots loads: delays are as they were saved. One with more is an error.
+    A `state_dict` with fewer delay slots can be loaded; one with more is an error.
 
     Raises:
-        CheckpointError: a `state_dict` is loaded whose delays are longer than those of this layer.
+        CheckpointError: a loaded `state_dict` has longer delays than this layer.
     """
 
     delay: Tensor | None
@@ -55,11 +55,11 @@ class DelayedSynapses(Stateful):
 
     @property
     def sparse(self) -> bool:
-        """Whether a weight of zero is a synapse that does not exist."""
+        """Whether synapses of weight zero do not exist."""
         return False
 
     def draw_delays(self, generator: torch.Generator | None) -> None:
-        """A delay for every synapse, uniform in 0 .. delays - 1, frozen."""
+        """Sample a fixed delay for every synapse, uniform in 0 .. delays - 1."""
         shape = self.n_out, self.n_in
         drawn = torch.randint(0, self.delays, shape, generator=generator) if self.delays > 1 else None
         self.register_buffer("delay", drawn)
@@ -78,8 +78,8 @@ class DelayedSynapses(Stateful):
         owner = f"{type(self).__name__}{f' ({prefix[:-1]})' * bool(prefix)}"
         key, structure = prefix + "delay", state_dict.get(prefix + STRUCTURE)
         if structure is not None:
-            found = self._check_structure(owner, structure, self.structure())
-            if found["delays"] == 1 and self.delay is not None:
+            saved = self._check_structure(owner, structure, self.structure())
+            if saved["delays"] == 1 and self.delay is not None:
                 state_dict[key] = torch.zeros_like(self.delay)  # a layer without delays saves none
         delay = state_dict.get(key)
         if isinstance(delay, Tensor) and delay.numel():
@@ -122,16 +122,16 @@ class DelayedSynapses(Stateful):
 
 @explained
 class DelayedLinear(DelayedSynapses):
-    """A linear map whose synapses have delays; also the synapses of `Recurrent`.
+    """Linear layer whose synapses have delays; also usable as the synapses of `Recurrent`.
 
     Shapes: xs [T, B, n_in] -> currents [T, B, n_out]; weight and delay [n_out, n_in].
     Units: delays in steps.
 
     Args:
-        n_in, n_out: neurons before and behind the synapses.
-        delays: number of delay slots; each synapse's delay is uniform in 0 .. delays - 1; 1 means none.
-        bias: whether a constant, learned current is added in every step, at first 0; not in `Recurrent`.
-        generator: draws weights, N(0, 1) / sqrt(n_in), and delays.
+        n_in, n_out: number of presynaptic and postsynaptic neurons.
+        delays: number of delay slots; each synapse's delay is uniform in 0 .. delays - 1; 1 means no delays.
+        bias: whether a constant, learned current is added in every step, initially 0; not in `Recurrent`.
+        generator: random generator of weights, N(0, 1) / sqrt(n_in), and delays.
 
     Raises:
         ConfigError: a size or the number of delays is not positive.
@@ -154,5 +154,5 @@ class DelayedLinear(DelayedSynapses):
 
 
 def _last(past: Tensor, xs: Tensor, count: int) -> Tensor:
-    """The last `count` slices of past and xs together; a copy, for the input may be a buffer that is used again."""
+    """Return the last `count` slices of past and xs together; a copy, as the input may be a reused buffer."""
     return xs[xs.shape[0] - count :].clone() if xs.shape[0] >= count else torch.cat([past[xs.shape[0] :], xs])

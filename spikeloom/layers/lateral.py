@@ -1,9 +1,9 @@
-"""Inhibition among the neurons of a layer: the same for all, or growing with their distance on a grid.
+"""Lateral inhibition among the neurons of a layer: uniform, or growing with their distance on a grid.
 
     som     w_ij = max(most, start scaling sqrt(|position_i - position_j|)),  0 on the diagonal
 
-Neurons stand row by row on a grid of ceil(sqrt(size)) columns. Near neighbours inhibit each other little, so that they
-come to like similar inputs: a self-organising map.
+Neurons are arranged row by row on a grid of ceil(sqrt(size)) columns. Near neighbours inhibit each other little, so
+they learn to respond to similar inputs: a self-organising map.
 Source: Hazan et al., Unsupervised learning with self-organizing spiking neural networks, 2018; sizes from the network
 for N-MNIST by Lopez Gordillo, 2021.
 """
@@ -19,7 +19,7 @@ from ..errors import ConfigError, as_number, check_count
 
 @explained
 def uniform_inhibition(size: int, strength: float) -> Tensor:
-    """Weights [post, pre] in mV: -strength between any two neurons.
+    """Return weights [post, pre] in mV: -strength between any two neurons.
 
     Raises:
         ConfigError: no neurons, or the strength is negative or not finite.
@@ -35,7 +35,7 @@ def uniform_inhibition(size: int, strength: float) -> Tensor:
 
 @explained
 def som_inhibition(size: int, start: float = -5.0, most: float = -17.5, scaling: float = 0.75) -> Tensor:
-    """Weights [post, pre] in mV that grow with the square root of the distance on the grid, up to `most`.
+    """Return weights [post, pre] in mV that grow with the square root of the distance on the grid, up to `most`.
 
     Raises:
         ConfigError: start or most is above 0, or the scaling is not positive.
@@ -57,7 +57,7 @@ def som_inhibition(size: int, start: float = -5.0, most: float = -17.5, scaling:
 
 @explained
 def growing_starts(start: float = -5.0, most: float = -17.5, intervals: int = 60) -> list[float]:
-    """`start` of `som_inhibition` in each interval of training: from weak to strong.
+    """Return `start` of `som_inhibition` for each interval of training, from weak to strong.
 
     >>> growing_starts(intervals=3)
     [-5.0, -11.25, -17.5]

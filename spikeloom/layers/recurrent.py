@@ -1,10 +1,10 @@
-"""Recurrence for any neuron.
+"""Recurrent population of any neuron.
 
     i[t] = x[t] + sum_j weight[:, j] s[t - 1 - delay[:, j], j]
     s[t] = neuron(i[t])
 
-A spike needs one step, and the delay of its synapse, to reach other neurons. On the CPU only spikes cost anything on
-the way forward.
+A spike reaches other neurons after one step and the delay of the synapse. On the CPU the cost of the synapses in the
+forward pass is proportional to the number of spikes.
 """
 
 from typing import Any, NamedTuple
@@ -23,10 +23,10 @@ from .sparse import SignedSparseLinear, SparseDelayedLinear
 
 
 class RecurrentState(NamedTuple):
-    """What moves in a recurrent population."""
+    """State of a `Recurrent` population."""
 
     neuron: State
-    history: Tensor  # [D - 1, B, N], spikes of the steps before the last, oldest first
+    history: Tensor  # [D - 1, B, N], spikes before those in the neuron's state, oldest first
 
 
 def _check_population(neuron: Any, synapse: Any, autapses: bool) -> None:
@@ -58,7 +58,7 @@ def _check_population(neuron: Any, synapse: Any, autapses: bool) -> None:
 
 @explained
 class Recurrent(Stateful):
-    """A population of neurons that hear one another.
+    """Population of neurons that are connected with one another.
 
     Shapes: currents [T, B, N] -> spikes [T, B, N]; synapse weight [N, N].
 
@@ -66,10 +66,11 @@ class Recurrent(Stateful):
         neuron: the population, any `Neuron` that fires.
         synapse: `DelayedLinear(N, N)`, `SparseDelayedLinear(N, N)`, or an `nn.Linear(N, N, bias=False)` without
             delays.
-        autapses: whether a neuron may drive itself; if not, the diagonal of the weight has no effect and no gradient.
+        autapses: whether a neuron may have a synapse with itself; if not, the diagonal of the weight has no effect and
+            no gradient.
 
     Raises:
-        ConfigError: the synapse is not square or has a bias, has autapses that the population has not, or the neuron
+        ConfigError: the synapse is not square, has a bias, or has autapses although `autapses` is False; or the neuron
             never fires.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
@@ -105,14 +106,14 @@ class Recurrent(Stateful):
 
     @property
     def delays(self) -> int:
-        """Delay slots of the synapses."""
+        """Number of delay slots of the synapses."""
         return self.synapse.delays if isinstance(self.synapse, DelayedSynapses) else 1
 
     def structure(self) -> dict[str, float | str | bool | None]:
         return {"autapses": self.autapses}
 
     def weight(self) -> Tensor:
-        """What the synapses weigh in effect [N, N]."""
+        """Return the effective weight [N, N]; without autapses its diagonal is zero."""
         renew_weights(self.synapse)
         weight = self.synapse.weight
         diagonal = self.get_buffer("diagonal")

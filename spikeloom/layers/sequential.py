@@ -1,8 +1,8 @@
-"""Layers one after the other or side by side, those that live in time and those that do not.
+"""Containers for layers in a row or in parallel, stateful ones and ordinary modules.
 
-A `Stateful` layer gets the sequence [T, B, *N] and its state. A module without time, such as nn.Linear or nn.Conv2d,
-gets all steps folded into its batch [T B, *N]: it must not hold anything that lives in time, since samples and steps
-would mix without a word. `check_layer` refuses what does.
+A `Stateful` layer gets the sequence [T, B, *N] and its state. A stateless module, such as nn.Linear or nn.Conv2d, gets
+all steps folded into its batch [T B, *N]: it must not contain a stateful layer, since samples and steps would be mixed
+silently. `check_layer` refuses modules that do.
 """
 
 from collections import OrderedDict
@@ -27,12 +27,13 @@ _NOT_ONE_INPUT = (nn.MultiheadAttention, nn.Bilinear, nn.Transformer, nn.Transfo
 
 
 def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
-    """A module or function without time on sequences: all steps as one batch; what is constant in time, once.
+    """Apply a stateless module or function to sequences: to all steps as one batch, or once if they are constant.
 
-    Shapes: xs [T, B, *N], each constant or not -> [T, B, *M]. What is no tensor, such as a size, comes back as it is.
+    Shapes: xs [T, B, *N] -> [T, B, *M]; an input expanded along time is constant. A result that is not a tensor is
+    returned unchanged.
 
     Raises:
-        ShapeError: an input is no sequence, or the function does not keep the samples apart.
+        ShapeError: an input is not a sequence, or the function does not keep the samples apart.
 
     >>> ys = folded(torch.add, torch.ones(2, 3).expand(5, 2, 3), torch.ones(2, 3).expand(5, 2, 3))
     >>> ys.shape, ys.stride(0)
@@ -51,7 +52,7 @@ def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
         out = function(*(x[0] if once else x.flatten(0, 1) for x in xs))
     except RuntimeError as error:
         if not isinstance(function, nn.Module) or not type(function).__module__.startswith("torch.nn."):
-            raise  # what others write has errors of its own
+            raise  # other modules may raise errors of their own
         own = next((part.dtype for part in function.parameters()), xs[0].dtype)
         if own != xs[0].dtype:
             raise ShapeError(
@@ -72,7 +73,7 @@ def folded(function: Callable[..., Any], *xs: Tensor, place: str = "") -> Any:
 
 
 def _may_draw(function: Any) -> bool:
-    """Whether a module may give something else for the same input: while it trains, or if others wrote it."""
+    """Return whether a module may be random: any in training mode, or one of another package."""
     return isinstance(function, nn.Module) and any(
         part.training or not type(part).__module__.startswith(("torch.nn.", "spikeloom."))
         for part in function.modules()
@@ -80,23 +81,23 @@ def _may_draw(function: Any) -> bool:
 
 
 def _check_samples(place: str, module: nn.Module, xs: Tensor) -> None:
-    """Raise ShapeError where a module of torch would read the batch of all steps [T B, *N] as one sample."""
+    """Raise ShapeError if a module of torch would take the batch of all steps [T B, *N] for one sample."""
     first = module
     while isinstance(first, nn.Sequential) and len(first):
         first = first[0]
     if isinstance(first, nn.TransformerEncoder) and len(first.layers):
         first = first.layers[0]
     if isinstance(first, _ConvNd):
-        wanted, advice = 2 + len(first.kernel_size), "Add the channels' dimension: xs.unsqueeze(2)"
+        dims, advice = 2 + len(first.kernel_size), "Add the channels' dimension: xs.unsqueeze(2)"
     elif isinstance(first, nn.TransformerEncoderLayer):
-        wanted, advice = 3, "It needs [T, B, tokens, features]"
+        dims, advice = 3, "It needs [T, B, tokens, features]"
         if not first.self_attn.batch_first:
             raise ConfigError(f"{place} takes samples second. Build it with batch_first=True.")
     else:
         return
-    if xs.dim() - 1 != wanted:
+    if xs.dim() - 1 != dims:
         raise ShapeError(
-            f"{place} needs a sequence of {wanted + 1} dimensions, but got {list(xs.shape)}, whose steps and samples "
+            f"{place} needs a sequence of {dims + 1} dimensions, but got {list(xs.shape)}, whose steps and samples "
             f"it would mix. {advice}."
         )
 
@@ -115,7 +116,7 @@ def check_timed(owner: str, xs: Tensor) -> None:
 
 
 def check_layer(owner: str, layer: object) -> None:
-    """Raise ConfigError unless a layer is `Stateful` itself, or a module without anything that lives in time.
+    """Raise ConfigError unless a layer is `Stateful` itself, or a module without stateful layers inside.
 
     >>> check_layer("Sequential", nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4)))
     Traceback (most recent call last):
@@ -131,10 +132,10 @@ def check_layer(owner: str, layer: object) -> None:
             f"{owner} needs layers that turn one tensor into one tensor, but got {type(layer).__name__}. Wrap it in a "
             "module whose forward does."
         )
-    found = next(_in_time(layer), None)
-    if found is None:
+    inner = next(_in_time(layer), None)
+    if inner is None:
         return
-    path, part = found
+    path, part = inner
     name, kind = type(layer).__name__, type(part).__name__
     if isinstance(part, PSN):
         how = "A PSN sees its future and has no state: call it outside, or use SlidingPSN or MaskedPSN."
@@ -156,7 +157,7 @@ def check_layer(owner: str, layer: object) -> None:
 
 
 def _in_time(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """What lives in time in a module, by path; in lists, tuples and dicts that it holds, too."""
+    """Yield the stateful modules in a module with their paths, including those in lists, tuples and dicts."""
     for path, module in layer.named_modules():
         if isinstance(module, _IN_TIME):
             yield path, module
@@ -168,29 +169,29 @@ def _in_time(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def start(layer: nn.Module, x: Tensor) -> tuple[Tensor, State]:
-    """What a layer makes of the first slice [B, *N], and its state before it."""
+    """Return the output of a layer for the first slice [B, *N], and its initial state."""
     if isinstance(layer, Stateful):
         state = layer.initial_state(x)
         norms = [part for part in layer.modules() if isinstance(part, _NormBase) and part.training]
         counted = [buffer for norm in norms for buffer in norm.buffers()]
         before = [buffer.clone() for buffer in counted]
         out = layer.step(x, state)[0]
-        for buffer, value in zip(counted, before, strict=True):  # a batch norm counts what it sees, seen again later
+        for buffer, value in zip(counted, before, strict=True):  # undo batch norm statistics: the slice is run again
             buffer.copy_(value)
         return out, state
     buffers = {name: value.clone() for name, value in layer.named_buffers()} if layer.training else {}
-    if buffers:  # a batch norm counts what it sees, and this is seen again
+    if buffers:  # keep batch norm statistics: the slice is run again
         return torch.func.functional_call(layer, buffers, (x,)), ()
     return layer(x), ()
 
 
 def step(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
-    """One step of a layer that lives in time or not."""
+    """Compute one step of a stateful or stateless layer."""
     return layer.step(x, state) if isinstance(layer, Stateful) else (layer(x), ())
 
 
 def run(layer: nn.Module, xs: Tensor, state: State | None) -> tuple[Tensor, State]:
-    """A sequence through a layer that lives in time or not."""
+    """Process a sequence by a stateful or stateless layer."""
     if isinstance(layer, Stateful):
         moved: tuple[Tensor, State] = layer(xs, state)
         return moved
@@ -205,7 +206,7 @@ def run(layer: nn.Module, xs: Tensor, state: State | None) -> tuple[Tensor, Stat
 
 
 def check_parts(owner: str, state: State, layers: Iterable[nn.Module]) -> None:
-    """Raise ShapeError unless a state is a tuple with one part for each layer, `()` for those without time."""
+    """Raise ShapeError unless a state is a tuple with one item per layer, `()` for stateless ones."""
     parts = list(layers)
     if type(state) is not tuple or len(state) != len(parts):
         needed = ", ".join(type(layer).__name__ if isinstance(layer, Stateful) else "()" for layer in parts)
@@ -224,7 +225,7 @@ def check_parts(owner: str, state: State, layers: Iterable[nn.Module]) -> None:
 
 
 def described(thing: object) -> str:
-    """A state or what was passed in its place in a few words, for messages.
+    """Return a short description of a state, or of what was passed in its place, for messages.
 
     >>> described(torch.zeros(2, 3)), described((1, 2)), described(None)
     ('a tensor [2, 3]', 'a tuple of 2 parts', 'NoneType')
@@ -238,7 +239,7 @@ def described(thing: object) -> str:
 
 
 class Layers(nn.Sequential):
-    """The layers of a container, by number or by name; each is checked before it enters."""
+    """Layers of a container, by number or by name; each is checked before it is added."""
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
         check_layer("Sequential", module)
@@ -256,7 +257,7 @@ class Layers(nn.Sequential):
 
 
 class _Container(Stateful):
-    """What `Sequential` and `Branches` share: layers by number or name, in an order."""
+    """Base class of `Sequential` and `Branches`: ordered layers by number or name."""
 
     def __init__(self, layers: tuple[Any, ...]) -> None:
         super().__init__()
@@ -279,21 +280,21 @@ class _Container(Stateful):
 
 
 class Sequential(_Container):
-    """Layers in a row. A module without time, such as nn.Linear or nn.Conv2d, gets all steps folded into its batch.
+    """Layers in a row. A stateless module, such as nn.Linear or nn.Conv2d, gets all steps folded into its batch.
 
-    As with `nn.Sequential`, layers are reached by number, by a slice (a `Sequential` that shares them), by name, and by
-    iteration. A `Sequential` may stand in another one.
+    As with `nn.Sequential`, layers are accessed by number, by a slice (a `Sequential` that shares them), by name, and
+    by iteration. Containers may be nested.
 
-    Shapes: those of the first layer in, those of the last out; the state is a tuple with `()` for modules without time.
+    Shapes: input of the first layer -> output of the last; the state is a tuple with `()` for stateless modules.
 
     Args:
         layers: `Stateful` layers and ordinary modules; or one OrderedDict of them by name.
 
     Raises:
-        ConfigError: a layer is no module, or a module that is not `Stateful` holds one that is, or a recurrent layer of
-            torch: folded into the batch, its samples and steps would mix. Use `Residual`, `Branches` or a `Sequential`
-            inside.
-        ShapeError: the input is no sequence, or the state that of another network.
+        ConfigError: a layer is not a module, or a module that is not `Stateful` contains one that is, or a recurrent
+            layer of torch: folded into the batch, its samples and steps would mix. Use `Residual`, `Branches` or a
+            nested `Sequential`.
+        ShapeError: the input is not a sequence, or the state is that of another network.
 
     >>> from spikeloom.neurons import LIF
     >>> net = Sequential(nn.Linear(4, 8), LIF(), nn.Linear(8, 2))
@@ -322,7 +323,7 @@ class Sequential(_Container):
     def __getitem__(self, place: int | str | slice) -> nn.Module:
         if isinstance(place, slice):
             return Sequential(OrderedDict(self._part(place)))
-        if isinstance(place, str) and "." in place:  # a layer of a layer
+        if isinstance(place, str) and "." in place:  # the path of a nested layer
             try:
                 return self.layers.get_submodule(place)
             except AttributeError as error:
@@ -336,12 +337,12 @@ class Sequential(_Container):
         setattr(self.layers, self._name(place), layer)
 
     def __delitem__(self, place: int | str | slice) -> None:
-        """Take layers out; those without names are numbered again."""
+        """Remove layers; those without names are renumbered."""
         gone = [name for name, _ in self._part(place)] if isinstance(place, slice) else [self._name(place)]
         self._set([(name, layer) for name, layer in self._named() if name not in gone])
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
-        """Add a layer with a name at the end; under the name of a layer, replace it."""
+        """Append a layer with a name, or replace the layer of this name."""
         check_layer("Sequential", module)
         self.layers = Layers(OrderedDict([*self._named()]))
         try:
@@ -350,17 +351,17 @@ class Sequential(_Container):
             raise ConfigError(f"Sequential cannot call a layer so: {error.args[0]}. Choose another name.") from error
 
     def pop(self, place: int | str) -> nn.Module:
-        """Take a layer out, and return it."""
+        """Remove a layer and return it."""
         layer = self[self._name(place)]
         del self[place]
         return layer
 
     def append(self, layer: nn.Module) -> "Sequential":
-        """Add a layer at the end."""
+        """Append a layer."""
         return self.insert(len(self), layer)
 
     def extend(self, layers: Iterable[nn.Module]) -> "Sequential":
-        """Add layers at the end."""
+        """Append layers."""
         if not isinstance(layers, Iterable):
             raise ConfigError(f"Sequential needs layers as a list, but got {described(layers)}. Or use append.")
         for layer in list(layers):
@@ -368,7 +369,7 @@ class Sequential(_Container):
         return self
 
     def insert(self, place: int, layer: nn.Module) -> "Sequential":
-        """Add a layer before the one at `place`; layers without names are numbered again."""
+        """Insert a layer before the one at `place`; layers without names are renumbered."""
         named = self._named()
         if layer is self:
             raise ConfigError("Sequential cannot hold itself. Add another layer.")
@@ -378,17 +379,17 @@ class Sequential(_Container):
         return self
 
     def _named(self) -> list[tuple[str, nn.Module]]:
-        """Layers by name; the same layer may stand in several places."""
+        """Return the layers by name; the same layer may appear several times."""
         return [(name, layer) for name, layer in self.layers._modules.items() if layer is not None]
 
     def _set(self, named: list[tuple[str, nn.Module]]) -> None:
-        """Hold these layers; where none of them had a name, they are numbered again."""
+        """Replace all layers; if no present layer has a name, they are numbered."""
         numbered = all(name.isdigit() for name, _ in self._named())
         named = [(str(number) if numbered else name, layer) for number, (name, layer) in enumerate(named)]
         self.layers = Layers(OrderedDict(named))
 
     def _name(self, place: Any) -> str:
-        """The name of the layer with this number or name."""
+        """Return the name of the layer with this number or name."""
         names = list(self.layers._modules)
         if not isinstance(place, str):
             return names[self._index(place, len(names) - 1)]
@@ -397,20 +398,20 @@ class Sequential(_Container):
         return place
 
     def _index(self, place: Any, last: int) -> int:
-        """A place, which may be counted from the end."""
+        """Return a place as an int, after a check; negative ones count from the end."""
         try:
-            found = index(place)
+            number = index(place)
         except TypeError as error:
             raise ConfigError(
                 f"Sequential needs a place as a whole number, but got {place!r} ({type(place).__name__}). Count the "
                 "layers from 0."
             ) from error
         count = len(self.layers)
-        if not -count <= found <= last:
+        if not -count <= number <= last:
             raise ConfigError(
-                f"Sequential has {count} layers, 0 to {count - 1}, but was asked for place {found}. Count from 0."
+                f"Sequential has {count} layers, 0 to {count - 1}, but was asked for place {number}. Count from 0."
             )
-        return found
+        return number
 
     def _part(self, place: slice) -> list[tuple[str, nn.Module]]:
         try:
@@ -445,10 +446,11 @@ class Sequential(_Container):
 
 
 class Branches(_Container):
-    """Layers side by side: each gets the same input, and their outputs are summed or concatenated.
+    """Parallel layers: each gets the same input, and their outputs are summed or concatenated.
 
-    Shapes: xs [T, B, *N]; every output [T, B, *M] of one shape to be summed; to be concatenated they may differ in the
-    first dimension after the batch (the features, or the channels of an image). The state is a tuple, a part per layer.
+    Shapes: xs [T, B, *N]; outputs [T, B, *M], of one shape to be summed; to be concatenated they may differ in the
+    first dimension after the batch (the features, or the channels of an image). The state is a tuple, an item per
+    layer.
 
     Args:
         layers: `Stateful` layers and ordinary modules; or one OrderedDict of them by name.
@@ -492,7 +494,7 @@ class Branches(_Container):
         return self._joined(outs, 2), new
 
     def _joined(self, outs: tuple[Tensor, ...], dim: int) -> Tensor:
-        """All outputs as one; `dim` is that of the features."""
+        """Return the outputs summed, or concatenated along `dim`, that of the features."""
         add_up = self.reduce == "sum"
         shapes = [out.shape if add_up else (*out.shape[:dim], *out.shape[dim + 1 :]) for out in outs]
         if len(set(shapes)) > 1:
@@ -517,13 +519,13 @@ class ResidualState(NamedTuple):
 
 @explained
 class Residual(Stateful):
-    """A layer around which its input is added: `x + layer(x)`, or `shortcut(x) + layer(x)`.
+    """Layer with a residual connection: `x + layer(x)`, or `shortcut(x) + layer(x)`.
 
     Shapes: xs [T, B, *N] -> [T, B, *M]; without a shortcut M = N.
 
     Args:
         layer: for example `Sequential(conv, LIF())`.
-        shortcut: what the input passes on its way around, for example nn.Conv2d(8, 16, 1); None for nothing.
+        shortcut: module on the residual connection, for example nn.Conv2d(8, 16, 1); None for the identity.
 
     Raises:
         ConfigError: a layer that `Sequential` would refuse.
@@ -583,20 +585,21 @@ class SequenceDropoutState(NamedTuple):
 
 @explained
 class SequenceDropout(Stateful):
-    """Dropout with one mask for the whole sequence: what is dropped in a step is dropped in all of them.
+    """Dropout with one mask for the whole sequence: a value that is dropped in one step is dropped in all.
 
-    nn.Dropout in a `Sequential` draws anew in every step. In train() a sample's mask is drawn with its initial state
-    and travels in it, so that chunks equal the whole; in eval() the input passes as it is.
+    nn.Dropout in a `Sequential` samples a new mask in every step. In training mode a sample's mask is sampled with its
+    initial state and kept there, so a sequence in chunks gives the same output as a whole one; in evaluation mode the
+    input is returned unchanged.
 
     Shapes: xs [T, B, *N] -> [T, B, *N].
 
     Args:
-        p: share of the values that are dropped, in [0, 1); the others are scaled by 1 / (1 - p).
-        generator: draws a key for each sample; by default torch's own.
+        p: probability that a value is dropped, in [0, 1); the others are scaled by 1 / (1 - p).
+        generator: random generator of a key for each sample; by default torch's default one.
 
     Raises:
         ConfigError: p is out of range.
-        ShapeError: the input is no sequence, or the state of another shape, dtype or device.
+        ShapeError: the input is not a sequence, or the state has another shape, dtype or device.
 
     >>> out, _ = SequenceDropout(0.5, generator=torch.Generator().manual_seed(0))(torch.ones(3, 1, 6))
     >>> out[:, 0].tolist()

@@ -1,10 +1,10 @@
-"""Synapses with fixed signs, most of which do not exist: what DEEP R rewires.
+"""Sparse synapses with fixed signs, as they are rewired by DEEP R.
 
     weight = sign * max(theta, 0)
 
 A synapse exists (is active) while its theta is positive; else it is dormant. Dormant synapses get no gradient, and the
-loops of the CPU leave them out where synapses have delays or few exist. `spikeloom.rules.DeepR` moves theta, prunes and
-creates.
+CPU loops skip them if synapses have delays or few exist. `spikeloom.rules.DeepR` updates theta, prunes and creates
+synapses.
 
 Sources: Bellec, Kappel, Maass, Legenstein, Deep rewiring, ICLR 2018; signs of whole neurons (Dale's law) as in Bellec,
 Salaj, Subramoney, Legenstein, Maass, NeurIPS 2018.
@@ -25,7 +25,7 @@ from .delay import DelayedSynapses
 
 
 class Signed(torch.autograd.Function):
-    """sign * max(theta, 0); the gradient of theta is sign times that of the weight, of active synapses or of all."""
+    """Weight sign * max(theta, 0), whose gradient passes to theta times sign, for active synapses or for all."""
 
     generate_vmap_rule = True
 
@@ -50,18 +50,18 @@ signed: Callable[..., Tensor] = Signed.apply
 
 
 class SignedSparse(Structured):
-    """Makes the weight [n_out, n_in] of a layer signed and sparse. Base of the two layers below.
+    """Base class of layers with a signed, sparse weight [n_out, n_in].
 
     Attributes:
         theta: the parameter [n_out, n_in]; a synapse is active where it is positive.
         sign: buffer [n_out, n_in] of -1 and 1.
         allowed: buffer [n_out, n_in], false where a synapse may never exist, or None.
-        connectivity: share of the synapses that exist at first, and the share that DeepR keeps.
-        dormant_gradients: whether theta gets gradients where it is dormant too; then nothing is saved by sparsity.
+        connectivity: fraction of the synapses that exist at first, and that DeepR keeps.
+        dormant_gradients: whether dormant synapses get gradients, too; then sparsity saves no computation.
 
     Raises:
-        CheckpointError: a `state_dict` is loaded of another connectivity, with signs that are not -1 or 1, or with
-            autapses where there must be none.
+        CheckpointError: a loaded `state_dict` has another connectivity, signs that are not -1 or 1, or autapses that
+            this layer must not have.
     """
 
     theta: Tensor
@@ -78,7 +78,7 @@ class SignedSparse(Structured):
         dormant_gradients: bool,
         generator: torch.Generator | None,
     ) -> None:
-        """Draw exactly floor(connectivity * n_out * n_in) active synapses."""
+        """Create exactly floor(connectivity * n_out * n_in) random active synapses."""
         if not 0.0 < connectivity <= 1.0:
             raise ConfigError(f"{type(self).__name__} needs connectivity in (0, 1], but got {connectivity}.")
         if budget(connectivity, n_out * n_in) == 0:
@@ -133,38 +133,39 @@ class SignedSparse(Structured):
 
     @property
     def weight(self) -> Tensor:
-        """What the synapses weigh [n_out, n_in]."""
+        """Weight of the synapses [n_out, n_in]."""
         return signed(self.theta, self.sign, self.dormant_gradients)
 
     @property
     def sparse(self) -> bool:
-        """Whether the loops may leave dormant synapses out."""
+        """Whether the loops may skip dormant synapses."""
         return not self.dormant_gradients
 
     def active(self) -> int:
-        """How many synapses exist."""
+        """Return the number of synapses that exist."""
         return int((self.theta > 0).sum())
 
 
 @explained
 class SignedSparseLinear(SignedSparse):
-    """A linear layer with signed sparse weights, for any network: x [..., n_in] -> [..., n_out].
+    """Linear layer with signed sparse weights, for any network: x [..., n_in] -> [..., n_out].
 
-    It multiplies with the dense weight, which is faster than sparse products of torch at these sizes; what is sparse is
-    the set of its synapses.
+    It multiplies with the dense weight, which is faster than torch's sparse products at these sizes; only the set of
+    its synapses is sparse.
 
     Args:
-        n_in, n_out: sizes.
-        connectivity: share of the synapses that exist.
-        neuron_sign: +1 or -1 for every input [n_in]: all synapses of an input have its sign (Dale's law). Without it
-            every synapse draws its own.
-        bias: whether there is a (dense) bias, zero at first.
-        dormant_gradients: give dormant synapses their gradient, as the authors' code does.
-        generator: draws synapses, signs and sizes.
+        n_in, n_out: number of inputs and outputs.
+        connectivity: fraction of the synapses that exist.
+        neuron_sign: +1 or -1 for every input [n_in]: all synapses of an input have its sign (Dale's law). By default
+            every synapse has a random sign of its own.
+        bias: whether there is a (dense) bias, initially zero.
+        dormant_gradients: whether dormant synapses get gradients, as in the authors' code.
+        generator: random generator of synapses, signs and weights.
 
     Raises:
         ConfigError: connectivity is not in (0, 1].
-        ShapeError: neuron_sign is not a vector of +1 and -1 of length n_in; an input of another width, dtype or device.
+        ShapeError: neuron_sign is not a vector of +1 and -1 of length n_in; or the input has another width, dtype or
+            device.
 
     >>> layer = SignedSparseLinear(100, 20, connectivity=0.1)
     >>> layer.active(), layer(torch.rand(5, 100)).shape
@@ -213,9 +214,9 @@ class SignedSparseLinear(SignedSparse):
 
 @explained
 class SparseDelayedLinear(SignedSparse, DelayedSynapses):
-    """`DelayedLinear` with signed sparse weights; also the synapses of `Recurrent`.
+    """`DelayedLinear` with signed sparse weights; also usable as the synapses of `Recurrent`.
 
-    An input that no synapse reads does not matter, whatever it holds; with `dormant_gradients` all synapses read.
+    An input without synapses has no effect, even if it is NaN; with `dormant_gradients` all inputs have an effect.
 
     Args:
         n_in, n_out, delays: see `DelayedLinear`.
@@ -223,7 +224,7 @@ class SparseDelayedLinear(SignedSparse, DelayedSynapses):
         autapses: whether a neuron may have a synapse with itself; false needs n_in = n_out.
 
     Raises:
-        ConfigError, ShapeError: as the two.
+        ConfigError, ShapeError: see `DelayedLinear` and `SignedSparseLinear`.
 
     >>> layer = SparseDelayedLinear(50, 50, delays=5, connectivity=0.2, autapses=False)
     >>> currents, state = layer(torch.ones(10, 3, 50))
@@ -252,21 +253,21 @@ class SparseDelayedLinear(SignedSparse, DelayedSynapses):
 
 
 def _no_steps(x: Tensor) -> bool:
-    """Whether this is a sequence [T, B, n_in] of no steps; a batch [0, n_in] without samples is fine."""
+    """Return whether this is a sequence [T, B, n_in] of no steps; a batch [0, n_in] without samples is allowed."""
     return x.dim() > 2 and x.shape[0] == 0
 
 
 def draw_mask(allowed: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Exactly `count` of the allowed places, or all of them if there are fewer; bool like `allowed`."""
+    """Return a random mask of `count` of the allowed entries, or of all if there are fewer; bool like `allowed`."""
     places = allowed.flatten().nonzero().flatten()
-    chosen = places[torch.randperm(len(places), generator=generator)[:count]]
+    indices = places[torch.randperm(len(places), generator=generator)[:count]]
     mask = torch.zeros(allowed.numel(), dtype=torch.bool)
-    mask[chosen] = True
+    mask[indices] = True
     return mask.view_as(allowed)
 
 
 def check_signs(owner: str, neuron_sign: Tensor, n_in: int) -> Tensor:
-    """neuron_sign as floats.
+    """Return neuron_sign as floats.
 
     Raises:
         ShapeError: it is not a vector of +1 and -1 of length n_in.
@@ -282,9 +283,9 @@ def check_signs(owner: str, neuron_sign: Tensor, n_in: int) -> Tensor:
 
 
 def balance(size: Tensor, sign: Tensor) -> Tensor:
-    """Sizes [n_out, n_in] such that excitation and inhibition of every neuron cancel, as far as it has both.
+    """Scale weight sizes [n_out, n_in] so that excitation and inhibition of every neuron that has both cancel.
 
-    Inhibitory and excitatory sizes are scaled per neuron, and all sizes by one number that keeps their mean square.
+    Excitatory and inhibitory sizes are scaled per neuron, then all sizes by one factor that keeps their mean square.
     """
     plus, minus = (size * (sign > 0)).sum(1, keepdim=True), (size * (sign < 0)).sum(1, keepdim=True)
     both = (plus > 0) & (minus > 0)

@@ -1,12 +1,12 @@
-"""Recurrence for neurons that want the whole sequence at once: two passes instead of a loop.
+"""Recurrence for neurons that are computed for a whole sequence at once: two passes instead of a loop.
 
     u0 = K(x)                             the membrane of the feed-forward input, K being linear
     h[0] = 0,  h[t] = fire(u0)[t - 1]     hidden spikes, or relu(u0)[t - 1]
     s = fire(u0 + K(x + W h + b)) = fire(K(2 x + W h + b))
 
 So hidden spikes come from the feed-forward membrane, never from s, and the input enters twice. Source: Yarga and Wood,
-2024 (ParaLIF). `RectifiedRecurrent` is what the same code does with its LIF neurons when recurrence is by voltage:
-x[t] + W relu(v'[t - 1]), a true recurrence, step by step.
+2024 (ParaLIF). `RectifiedRecurrent` is the authors' recurrence by voltage for LIF neurons: x[t] + W relu(v'[t - 1]), a
+true recurrence, step by step.
 """
 
 from typing import NamedTuple
@@ -26,15 +26,15 @@ Synapse = nn.Linear | SignedSparseLinear
 
 
 class TwoPassState(NamedTuple):
-    """What moves in a recurrent population of parallel neurons."""
+    """State of a `TwoPass` population."""
 
     hidden: State  # of the neurons in the first pass
-    out: State  # in the second
+    out: State  # of the neurons in the second pass
     last: Tensor  # [B, N], hidden spikes (or voltages) of the step before
 
 
 class Both(NamedTuple):
-    """The spikes of both passes."""
+    """Spikes of both passes."""
 
     hidden: Tensor  # [T, B, N]
     spikes: Tensor  # [T, B, N]
@@ -42,12 +42,13 @@ class Both(NamedTuple):
 
 @explained
 class TwoPass(Stateful):
-    """A recurrent population of parallel neurons.
+    """Recurrent population of parallel neurons, computed in two passes.
 
     Shapes: currents [T, B, N] -> spikes [T, B, N].
 
     Args:
-        neuron: the population; both passes use its time constants, threshold and firing function, and draw anew.
+        neuron: the population; both passes use its time constants, threshold and firing function, with random numbers
+            of their own.
         synapse: Synapse(N, N); its bias enters in every step.
         by_voltage: recurrence by relu(u0) instead of spikes.
 
@@ -84,7 +85,7 @@ class TwoPass(Stateful):
         return both.spikes, state
 
     def passes(self, xs: Tensor, state: TwoPassState | None = None) -> tuple[Both, TwoPassState]:
-        """Hidden and final spikes, for a cost on both."""
+        """Return hidden and final spikes (for a cost on both), and the next state."""
         check_sequence("TwoPass", xs, self.synapse.in_features)
         if xs.dim() != 3:
             raise ShapeError(f"TwoPass needs currents [T, B, N], but got {list(xs.shape)}. Flatten the neurons first.")
@@ -94,7 +95,7 @@ class TwoPass(Stateful):
         check_state("TwoPass", state, TwoPassState)
         check_like("TwoPass", "last", state.last, tuple(xs.shape[1:]), xs)
         if self.by_voltage:
-            self.neuron.moving(xs, state.hidden)  # an error if it does not fit; `integrate` does not look
+            self.neuron.moving(xs, state.hidden)  # checks the state; `integrate` does not
             voltages, (syn_current, voltage) = self.neuron.integrate(xs, state.hidden)
             hidden, moved = torch.relu(voltages), state.hidden._replace(syn_current=syn_current, voltage=voltage)
         else:
@@ -106,7 +107,7 @@ class TwoPass(Stateful):
 
 @explained
 class RectifiedRecurrent(Stateful):
-    """LIF neurons that hear the rectified voltages of one another, step by step.
+    """Recurrent population of LIF neurons that receive one another's rectified voltages, step by step.
 
     Shapes: currents [T, B, N] -> spikes [T, B, N].
 
@@ -152,7 +153,7 @@ class RectifiedRecurrent(Stateful):
 
 
 def check_square(owner: str, synapse: Synapse) -> None:
-    """Raise ConfigError unless a synapse connects a population with itself, by a matrix and nothing else."""
+    """Raise ConfigError unless a synapse is a square linear layer without delays."""
     if not isinstance(synapse, nn.Linear | SignedSparseLinear):
         raise ConfigError(
             f"{owner} needs a synapse without time, nn.Linear or SignedSparseLinear, but got {type(synapse).__name__}."

@@ -1,4 +1,4 @@
-"""Current in, spikes out, elementwise. A neuron is one file: its equation, its state, its class."""
+"""Neurons: elementwise layers from currents to spikes. A neuron is one file: its equation, its state, its class."""
 
 from .alif import ALIF, DYNAMICS, ALIFState, Dynamics
 from .curves import Curve, LeakyReLUCurve, LIFCurve, QCFSCurve, ReLUCurve, SigmoidCurve, TanhCurve

@@ -5,9 +5,10 @@
     v[t] = d v[t-1] + (1 - d) i[t] - A[t-1] s[t-1],      d = exp(-dt / tau_mem)
     s[t] = 1 if v[t] > A[t] else 0,                      distance (v[t] - A[t]) / A[t]
 
-These are the `standard` dynamics, those of the paper. `legacy` is what the code published with the paper computes: it
-compares the voltage of the step before, and takes the threshold of the step after the spike away. `eprop` is the cell
-of the later e-prop code: baseline threshold taken away, distance in units of it, no factors (1 - d) and (1 - r).
+These are the `standard` dynamics, those of the paper. `legacy` are those of the code published with the paper: it
+compares the voltage of the step before, and subtracts the threshold of the step after the spike. `eprop` is the cell of
+the later e-prop code: it subtracts the baseline threshold, the unit of the distance, and has no factors (1 - d) and
+(1 - r).
 Source: Bellec, Salaj, Subramoney, Legenstein, Maass, Long short-term memory and learning-to-learn in networks of
 spiking neurons, NeurIPS 2018; LSNN-official at commit a9158a3.
 """
@@ -28,29 +29,29 @@ from .values import Learn, Number
 
 
 class ALIFState(NamedTuple):
-    """What moves in an ALIF neuron."""
+    """State of an ALIF layer."""
 
     voltage: Tensor  # [B, *N]
     adaptation: Tensor  # [B, *N], low-passed spikes per step
     spikes: Tensor  # [B, *N], of the step before
-    refractory: Tensor  # [B, *N], steps left without spiking
-    noise: Any = ()  # int64 [B, 2], key and step of each sample, if the surrogate is a random `Firing`
+    refractory: Tensor  # [B, *N], refractory steps left
+    noise: Any = ()  # int64 [B, 2], key and step of each sample, if the surrogate is a `Firing`
 
 
 @explained
 @dataclass(frozen=True)
 class Dynamics:
-    """Where published versions of the neuron differ.
+    """Options in which published versions of the neuron differ.
 
     Args:
-        spike_from: the "new" voltage is compared with the threshold, or the "old" one.
-        reset_by: a spike takes away the "threshold_at_spike", the "current_threshold" a step later, or the "baseline".
-        normalise_by: the distance is in units of the moving threshold ("adaptive") or of the "baseline".
-        current_gain: the current enters with the factor 1 - d, or 1.
-        adaptation_gain: a spike enters the adaptation with the factor 1 - r, or 1.
+        spike_from: voltage that is compared with the threshold, "new" or "old".
+        reset_by: amount that a spike subtracts: "threshold_at_spike", "current_threshold" (a step later) or "baseline".
+        normalise_by: unit of the distance: the moving threshold ("adaptive") or the "baseline".
+        current_gain: whether the current enters with the factor 1 - d, else 1.
+        adaptation_gain: whether a spike enters the adaptation with the factor 1 - r, else 1.
 
     Raises:
-        ConfigError: an unknown word.
+        ConfigError: an option has an unknown value.
     """
 
     spike_from: str = "new"
@@ -76,7 +77,7 @@ DYNAMICS = {
     "legacy": Dynamics(spike_from="old", reset_by="current_threshold"),
     "eprop": Dynamics(reset_by="baseline", normalise_by="baseline", current_gain=False, adaptation_gain=False),
 }
-"""The presets of `ALIF(dynamics=...)`."""
+"""Presets of `ALIF(dynamics=...)`."""
 
 
 def alif(
@@ -85,7 +86,7 @@ def alif(
     from_new: bool, by_baseline: bool, by_current: bool, adaptive_unit: bool,
     current_gain: bool, adaptation_gain: bool,
 ) -> Value:  # fmt: skip
-    """One step of the equations above; the keyword-only arguments choose between the published versions."""
+    """Compute one step of the equations above; the keyword-only arguments select the published version."""
     before = threshold + adapt_strength * adaptation
     adaptation = decay_adapt * adaptation + where(adaptation_gain, 1 - decay_adapt, 1.0) * spikes
     now = threshold + adapt_strength * adaptation
@@ -97,7 +98,7 @@ def alif(
 
 @explained
 class ALIF(Neuron):
-    """A population of ALIF neurons; one whose adapt_strength is 0 is a LIF neuron.
+    """Layer of adaptive LIF (ALIF) neurons; one whose adapt_strength is 0 is a LIF neuron.
 
     Shapes: currents [T, B, *N] -> spikes [T, B, *N], 0 or 1.
     Units: time constants, refractory and dt in ms; current, voltage and threshold in one unit; adapt_strength in that
@@ -106,21 +107,21 @@ class ALIF(Neuron):
     Args:
         tau_mem: membrane time constant, > 0.
         tau_adapt: time constant of the adaptation, > 0.
-        adapt_strength: rise of the threshold per kHz of recent firing; a number or one per neuron. Not negative where
-            the distance to the threshold is in units of the moving threshold, which could then reach 0.
+        adapt_strength: rise of the threshold per kHz of recent firing; a number or one per neuron. It must not be
+            negative if the distance is in units of the moving threshold, which could then reach 0.
         threshold: baseline threshold, > 0.
-        learn: which of these four are learned, such as ("tau_adapt", "adapt_strength"): they start at the values given
+        learn: names of the values to learn, such as ("tau_adapt", "adapt_strength"): they start at the given values
             and stay in their range. A strength of 0 stays 0.
         dynamics: "standard", "legacy", "eprop", or a `Dynamics`.
         refractory: time without spikes after a spike.
-        detach_reset: no gradient through the reset; the one through the adaptation stays.
-        surrogate: slope of the spike used in the backward pass, or a random `Firing`.
+        detach_reset: whether no gradient passes through the reset; the one through the adaptation stays.
+        surrogate: surrogate gradient of the spikes, or a `Firing` for stochastic ones.
         dt: length of one step.
-        memory: "fast" keeps 8 bytes a step, sample and neuron for the backward pass, "lean" 0.25.
-        generator: draws for a random `Firing`; by default torch's own.
+        memory: "fast" saves 8 bytes per step, sample and neuron for the backward pass, "lean" 0.25.
+        generator: random generator of a `Firing`; by default torch's default one.
 
     Raises:
-        ConfigError: a value is out of range, also at a call, or an option is unknown.
+        ConfigError: a value is out of range (also checked in calls), or an option is unknown.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> import torch
@@ -184,6 +185,6 @@ class ALIF(Neuron):
         return result
 
     def moving_threshold(self, adaptation: Tensor) -> Tensor:
-        """A = threshold + adapt_strength b / dt, for an adaptation [..., *N]."""
+        """Return A = threshold + adapt_strength b / dt for an adaptation [..., *N]."""
         constants = self.constants()
         return constants["threshold"] + constants["adapt_strength"] * adaptation

@@ -1,4 +1,4 @@
-"""Rate curves: how often a neuron fires for a constant current, and how to set its gain and bias.
+"""Rate curves: firing rates of neurons for constant currents, and the gain and bias for a given tuning.
 
     LIF       r = 1000 / (refractory + tau_mem log(1 + 1 / rho)),   rho = max(J - 1, 0), or smoothed:
               rho = sigma log(1 + exp((J - 1) / sigma))
@@ -6,8 +6,9 @@
     Sigmoid   r = 1000 sigmoid(J) / refractory                      Tanh: likewise
     QCFS      r = threshold clip(floor(L J / threshold + 1/2) / L, 0, 1)
 
-Rates in Hz; J is the current in units of the LIF threshold. A smoothed LIF curve leaks: at J = 0 it says 4.0 Hz for
-sigma 0.1, 2.2 for 0.05, 0.9 for 0.02, where a spiking neuron is silent; the hard one has an infinite slope at J = 1.
+Rates in Hz; J is the current in units of the LIF threshold. A smoothed LIF curve is not zero below the threshold: at
+J = 0 it is 4.0 Hz for sigma 0.1, 2.2 for 0.05, 0.9 for 0.02, where a spiking neuron is silent; without smoothing it has
+an infinite slope at J = 1.
 Sources: Hunsberger and Eliasmith, Spiking deep networks with LIF neurons, 2015 (smoothed LIF); Eliasmith and Anderson,
 Neural Engineering, 2003 (gain and bias); Bu et al., Optimal ANN-SNN conversion, ICLR 2022 (QCFS).
 """
@@ -31,22 +32,24 @@ Number = float | Tensor
 
 @dataclass(frozen=True)
 class Curve(ABC):
-    """Interface: a rate [Hz] for every current, with a gradient that is never NaN."""
+    """Base class of rate curves: a rate [Hz] for every current, with a gradient that is never NaN."""
 
     partner: ClassVar[str] = "regular"
-    """The spiking neuron that has this curve; see `RateNeuron`."""
+    """Spiking neuron with this curve; see `RateNeuron`."""
 
     @abstractmethod
     def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
-        """The rate; only a staircase has use for the threshold."""
+        """Return the rate; only `QCFSCurve` uses the threshold."""
 
     def tune(self, max_rate: Number, intercept: Number) -> tuple[Number, Number]:
-        """Gain and bias such that the input 1 gives `max_rate` [Hz] and firing starts at the input `intercept`.
+        """Return the gain and bias of a tuning: J = gain x + bias.
 
-        J = gain x + bias.
+        Args:
+            max_rate: rate [Hz] for the input x = 1.
+            intercept: input at which firing starts.
 
         Raises:
-            ConfigError: no gain and bias can do that.
+            ConfigError: there are no such gain and bias.
         """
         raise ConfigError(
             f"{type(self).__name__} has no onset of firing to tune. Set gain and bias yourself, or use LIF or ReLU."
@@ -56,7 +59,7 @@ class Curve(ABC):
 @explained
 @dataclass(frozen=True)
 class LIFCurve(Curve):
-    """The rate of a leaky integrate-and-fire neuron, smoothed for training.
+    """Rate of a leaky integrate-and-fire neuron, smoothed for training.
 
     Units: tau_mem and refractory in ms, smoothing in units of the threshold.
 
@@ -74,7 +77,7 @@ class LIFCurve(Curve):
     tau_mem: float = 20.0
     refractory: float = 2.0
     smoothing: float = 0.05
-    """Width of the rounded corner at the threshold; 0: none, as the spiking neuron."""
+    """Width of the rounded corner at the threshold; 0: none, as in the spiking neuron."""
 
     def __post_init__(self) -> None:
         check_positive("LIFCurve", tau_mem=self.tau_mem)
@@ -89,7 +92,7 @@ class LIFCurve(Curve):
         return _lif_definition(current, *numbers) if beyond_loops(current) else _lif_rate(current, *numbers)
 
     def tune(self, max_rate: Number, intercept: Number) -> tuple[Number, Number]:
-        """As for all curves, of the curve without smoothing."""
+        """Return gain and bias of the curve without smoothing; see `Curve.tune`."""
         _check_tuning(max_rate, intercept)
         ceiling = 1000 / self.refractory if self.refractory else math.inf
         if bool((torch.as_tensor(max_rate) >= ceiling).any()):
@@ -106,7 +109,7 @@ class LIFCurve(Curve):
 @explained
 @dataclass(frozen=True)
 class ReLUCurve(Curve):
-    """max(J, 0).
+    """Rectified linear rate, max(J, 0).
 
     >>> ReLUCurve().rate(torch.tensor([-1.0, 2.0])).tolist(), ReLUCurve().tune(100.0, 0.5)
     ([0.0, 2.0], (200.0, -100.0))
@@ -124,7 +127,7 @@ class ReLUCurve(Curve):
 @explained
 @dataclass(frozen=True)
 class LeakyReLUCurve(Curve):
-    """J above 0, `slope` J below; negative rates are spikes with a minus sign.
+    """Leaky ReLU: J above 0, `slope` J below; negative rates are spikes with a minus sign.
 
     >>> LeakyReLUCurve().rate(torch.tensor([-1.0, 2.0])).tolist()
     [-0.30000001192092896, 2.0]
@@ -146,7 +149,7 @@ class LeakyReLUCurve(Curve):
 @explained
 @dataclass(frozen=True)
 class SigmoidCurve(Curve):
-    """1000 sigmoid(J) / refractory.
+    """Sigmoid rate, 1000 sigmoid(J) / refractory.
 
     >>> SigmoidCurve().rate(torch.tensor(0.0)).item()
     200.0
@@ -164,7 +167,7 @@ class SigmoidCurve(Curve):
 @explained
 @dataclass(frozen=True)
 class TanhCurve(Curve):
-    """1000 tanh(J) / refractory; negative rates are spikes with a minus sign.
+    """Tanh rate, 1000 tanh(J) / refractory; negative rates are spikes with a minus sign.
 
     >>> round(TanhCurve().rate(torch.tensor(-1.0)).item(), 4)
     -304.6377
@@ -182,9 +185,9 @@ class TanhCurve(Curve):
 @explained
 @dataclass(frozen=True)
 class QCFSCurve(Curve):
-    """Quantised, clipped at the threshold: what an integrate-and-fire neuron says after `levels` steps.
+    """Quantised rate clipped at the threshold: the output of an integrate-and-fire neuron after `levels` steps.
 
-    The gradient goes through the steps as if there were none; the threshold may be learned.
+    The gradient is straight-through, as without quantisation; the threshold may be learned.
 
     >>> QCFSCurve(4).rate(torch.tensor([-0.1, 0.1, 0.12, 0.13, 0.37, 0.38, 0.9, 1.2])).tolist()
     [0.0, 0.0, 0.0, 0.25, 0.25, 0.5, 1.0, 1.0]
@@ -197,14 +200,14 @@ class QCFSCurve(Curve):
         check_count("QCFSCurve", levels=self.levels)
 
     def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
-        share = (current / threshold).clamp(0.0, 1.0)
-        return share.add(_staircase(share, self.levels)) * threshold
+        level = (current / threshold).clamp(0.0, 1.0)
+        return level.add(_staircase(level, self.levels)) * threshold
 
 
-def _staircase(share: Tensor, levels: int) -> Tensor:
-    """What the quantisation adds; no gradient."""
+def _staircase(level: Tensor, levels: int) -> Tensor:
+    """Return the rounding of the quantisation, without a gradient."""
     with torch.no_grad():
-        return torch.floor(share * levels + 0.5) / levels - share
+        return torch.floor(level * levels + 0.5) / levels - level
 
 
 def _check_tuning(max_rate: Number, intercept: Number) -> None:
@@ -220,25 +223,25 @@ def _check_tuning(max_rate: Number, intercept: Number) -> None:
 
 
 def _like(one: Number, other: Number, value: Tensor) -> Number:
-    """A number if both were numbers, else a tensor of the default type."""
+    """Return a float if both arguments are numbers, else a tensor of the dtype of the first tensor."""
     tensors = [number for number in (one, other) if isinstance(number, Tensor)]
     return value.to(tensors[0].dtype) if tensors else float(value)
 
 
 BLOCK = 1 << 16
-"""Currents whose rate and slope are found together: few enough to stay in the cache."""
+"""Currents whose rate and slope are computed together: few enough to stay in the cache."""
 
 
 class _LIFRate(torch.autograd.Function):
-    """The curve and its slope, block by block: r^2 tau / (1000 (rho + 1)) times d log(rho) / dJ."""
+    """LIF curve and its slope, block by block: r^2 tau / (1000 (rho + 1)) times d log(rho) / dJ."""
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, tau_mem: float, refractory: float, sigma: float) -> Tensor:
         rate = torch.empty_like(current, memory_format=torch.contiguous_format)
         slope = torch.empty_like(rate) if ctx.needs_input_grad[0] else rate.new_empty(0)
         blocks = [torch.split(part.flatten(), BLOCK) for part in (current, rate, slope)]
-        for drive, found, steep in zip_longest(*blocks):
-            _lif_block(drive, found, steep, tau_mem, refractory, sigma)
+        for drive, rate_block, slope_block in zip_longest(*blocks):
+            _lif_block(drive, rate_block, slope_block, tau_mem, refractory, sigma)
         ctx.save_for_backward(current, slope)
         ctx.numbers = tau_mem, refractory, sigma
         return rate
@@ -247,8 +250,8 @@ class _LIFRate(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
         current, slope = ctx.saved_tensors
         if beyond_backward(grads):
-            (found,) = definition_gradients(lambda own: [_lif_definition(own, *ctx.numbers)], [current], grads)
-            return found, None, None, None
+            (grad,) = definition_gradients(lambda own: [_lif_definition(own, *ctx.numbers)], [current], grads)
+            return grad, None, None, None
         return grads[0] * slope, None, None, None
 
 
@@ -256,7 +259,7 @@ _lif_rate: Callable[..., Tensor] = _LIFRate.apply
 
 
 def _lif_definition(current: Tensor, tau_mem: float, refractory: float, sigma: float) -> Tensor:
-    """The curve by operations of torch, for second derivatives; in both branches nothing is infinite."""
+    """Compute the LIF curve with torch operations, for second derivatives; both branches are finite everywhere."""
     above = current - 1
     if sigma == 0.0:
         fires = above > 0

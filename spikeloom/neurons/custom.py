@@ -1,4 +1,4 @@
-"""A neuron of your own: one function, and it is fast everywhere."""
+"""Neurons from a custom equation, which runs in compiled loops on every engine."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,37 +16,37 @@ from .values import Learn, Number
 
 TAKEN = ("function", "fires", "surrogate", "refractory", "detach_reset", "dt", "memory", "generator", "learn", "values",
          "starts", "program", "training", "self")  # fmt: skip
-"""Names that a value cannot have: arguments of the layer, and what it keeps under these names."""
+"""Names that a value cannot have: arguments and attributes of the layer."""
 
 
 @explained
 class FromEquation(Neuron):
-    """A population whose step is the function you pass.
+    """Layer of neurons whose step is a custom function.
 
-    The function takes `current`, its states, `spikes` and `reset` (both the spikes of the step before, if it wants
-    them) and its parameters; it returns the distance to its threshold and its states, by name. It may use + - * /,
-    comparisons and `spikeloom.vocabulary`. A parameter `decay_x` is made from the value `tau_x`.
+    The function takes `current`, its states, optionally `spikes` and `reset` (both the spikes of the step before), and
+    its parameters; it returns the distance to its threshold and its states, by name. It may use + - * /, comparisons
+    and `spikeloom.vocabulary`. A parameter `decay_x` is computed from the value `tau_x`.
 
-    Shapes: currents [T, B, *N] -> spikes [T, B, *N]; the state is a tuple: the states, spikes, steps left without them.
+    Shapes: currents [T, B, *N] -> spikes [T, B, *N]; the state is a tuple: the states, spikes, refractory steps left.
     Units: time constants, refractory and dt in ms.
 
     Args:
         function: the equation, a `def` in a file.
-        fires: "above" the threshold, also "at" it, or "never" (then the first value is the output).
-        surrogate: slope of the spike used in the backward pass, or a random `Firing`.
+        fires: "above" the threshold, also "at" it, or "never" (then the first returned value is the output).
+        surrogate: surrogate gradient of the spikes, or a `Firing` for stochastic ones.
         refractory: time without spikes after a spike.
-        detach_reset: no gradient through `reset`.
+        detach_reset: whether no gradient passes through `reset`.
         dt: length of one step.
         memory: "fast" or "lean"; see `LIF`.
-        generator: draws for a random `Firing`; by default torch's own.
-        learn: names of values to be learned, in coordinates that keep them in their range: `tau_x` stays positive,
-            `threshold` and names that end with `_strength` keep their sign and are learned in proportion to where
-            they start, others are real numbers. A dictionary such as {"slope": "positive", "rest": "real"} says it.
+        generator: random generator of a `Firing`; by default torch's default one.
+        learn: names of values to be learned, reparametrised to stay in their range: `tau_x` stays positive,
+            `threshold` and names that end with `_strength` keep their sign and are learned relative to their start,
+            others are real numbers. A dictionary such as {"slope": "positive", "rest": "real"} sets this.
         values: numbers, or tensors with one entry per neuron.
 
     Raises:
-        ConfigError: the function cannot be derived, or a value is missing, unknown, or out of range (time constants
-            and `threshold` are positive, also at a call).
+        ConfigError: kernels cannot be derived from the function, or a value is missing, unknown, or out of range (time
+            constants and `threshold` must be positive, also checked in calls).
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> import torch

@@ -1,17 +1,17 @@
-"""Neurons of the unsupervised networks of Diehl & Cook: a threshold that every spike raises, and one winner a step.
+"""Neurons of the unsupervised networks of Diehl & Cook: adaptive thresholds (homeostasis), and one winner per step.
 
     v <- rest + d (v - rest),   d = exp(-dt / tau_mem)
     h <- h exp(-dt / tau_homeostasis)                          while learning
     v <- v + i   where r <= dt / 2;   r <- r - dt
     crossed = v >= threshold + h:   v <- reset,   r <- refractory
     h <- h + homeostasis_step * (samples in which it crossed)  while learning
-    spikes: one of those that crossed, drawn uniformly in each sample; or all of them
+    spikes: one of those that crossed, chosen uniformly at random in each sample; or all of them
 
 The homeostasis h is shared by the samples of a batch and outlives them. A current is a jump of the voltage: it is not
-scaled by 1 - d. In a refractory step every current is lost, inhibition too. Half a step is less than any step that is
-left and more than what rounding leaves: a refractory time is the nearest whole number of steps.
-`MembraneLIF` has no h and one more step in another order: r <- r - dt comes before the current is added, which is the
-same. Sources: Diehl and Cook, Unsupervised learning of digit recognition using STDP, 2015; parameters of the network
+scaled by 1 - d. In a refractory step every current is lost, inhibition too. The comparison with half a step tolerates
+rounding: a refractory time is the nearest whole number of steps. `MembraneLIF` has no h; its equations have
+r <- r - dt before the current is added, which is equivalent.
+Sources: Diehl and Cook, Unsupervised learning of digit recognition using STDP, 2015; parameters of the network
 for N-MNIST by Lopez Gordillo, 2021.
 """
 
@@ -41,28 +41,29 @@ from .neuron import check_noise
 
 
 class DiehlCookState(NamedTuple):
-    """What moves in a population with homeostasis."""
+    """State of a `DiehlCook` layer."""
 
     voltage: Tensor  # [B, N], mV
-    refractory: Tensor  # [B, N], ms left
+    refractory: Tensor  # [B, N], refractory time left in ms
     homeostasis: Tensor  # [N], mV
-    noise: Tensor  # int64 [B, 2], a key and the step
+    noise: Tensor  # int64 [B, 2], key and step of each sample
 
 
 @explained
 class DiehlCook(Stateful):
-    """Excitatory neurons with an adaptive threshold; at most one of a sample spikes in a step.
+    """Layer of excitatory neurons with an adaptive threshold; at most one per sample spikes in a step.
 
-    In train() the homeostasis moves, in eval() it stays. `consolidate(state)` keeps it for the next samples.
+    The homeostasis changes in training mode and is constant in evaluation mode. `consolidate(state)` stores it for the
+    next samples.
     Shapes: currents [T, B, N] -> spikes [T, B, N], 0 or 1.
     Units: times in ms, voltages, currents and homeostasis in mV.
 
     Args:
-        size: N.
-        one_winner: False: all that cross spike (an adaptive LIF neuron).
-        lowest: the voltage never falls below it; -inf: no bound.
-        homeostasis_step: what a spike adds to the own threshold.
-        generator: draws the keys of the samples, from which winners are drawn.
+        size: number of neurons N.
+        one_winner: whether only one neuron per sample and step spikes; False: all that cross (adaptive LIF neurons).
+        lowest: lower limit of the voltage; -inf: none.
+        homeostasis_step: increase of a neuron's threshold by each of its spikes.
+        generator: random generator of the keys of the samples, which determine the winners.
 
     Raises:
         ConfigError: a time is not positive, the refractory time negative, or the reset not below the threshold.
@@ -137,7 +138,7 @@ class DiehlCook(Stateful):
         voltage = _membrane(self, x, state)
         level = homeostasis + constant(self.threshold, x)
         spikes, refractory = torch.zeros_like(x), state.refractory - constant(self.dt, x)
-        if number := _crossing(voltage, level):  # in most steps none crosses
+        if number := _crossing(voltage, level):  # in most steps no neuron crosses its threshold
             crossed = voltage >= level
             spikes = torch.where(voltage.isnan(), voltage, crossed.to(x.dtype))
             refractory = refractory.masked_fill(crossed, self.refractory)
@@ -150,35 +151,35 @@ class DiehlCook(Stateful):
         return spikes, DiehlCookState(voltage, refractory, homeostasis, later(state.noise, 1))
 
     def _winners(self, crossed: Tensor, noise: Tensor) -> Tensor:
-        """One of those that crossed, in each sample."""
+        """Return a mask of one of the neurons that crossed, chosen at random in each sample."""
         rank = crossed.cumsum(1)
         count = rank[:, -1:]
-        chosen = (uniform(noise, 1, torch.float32) * count).long()
-        return rank == chosen + 1
+        winner = (uniform(noise, 1, torch.float32) * count).long()
+        return rank == winner + 1
 
     @torch.no_grad()
     def consolidate(self, state: DiehlCookState) -> None:
-        """Keep the homeostasis of a state."""
+        """Store the homeostasis of a state in the layer."""
         self.homeostasis.copy_(state.homeostasis)
 
 
 class MembraneState(NamedTuple):
-    """What moves in a population of `MembraneLIF`."""
+    """State of a `MembraneLIF` layer."""
 
     voltage: Tensor  # [B, N], mV
-    refractory: Tensor  # [B, N], ms left
+    refractory: Tensor  # [B, N], refractory time left in ms
 
 
 @explained
 class MembraneLIF(Stateful):
-    """Leaky integrate-and-fire neurons in mV, whose currents are jumps of the voltage: the inhibitory layer.
+    """Layer of LIF neurons in mV, whose currents are jumps of the voltage: the inhibitory layer.
 
     Shapes: currents [T, B, N] -> spikes [T, B, N], 0 or 1.
     Units: times in ms, voltages and currents in mV.
 
     Args:
-        size: N.
-        lowest: the voltage never falls below it; -inf: no bound.
+        size: number of neurons N.
+        lowest: lower limit of the voltage; -inf: none.
 
     Raises:
         ConfigError: a time is not positive, the refractory time negative, or the reset not below the threshold.
@@ -235,12 +236,12 @@ class MembraneLIF(Stateful):
 
 
 def _crossing(voltage: Tensor, level: Tensor) -> int:
-    """How many neurons are not below their threshold; 2, as if several were, where no values may be read."""
+    """Return the number of neurons not below their threshold; 2 (several) if values cannot be read, as in tracing."""
     return voltage.numel() - int((voltage < level).count_nonzero()) if readable(voltage) else 2
 
 
 def _membrane(neurons: DiehlCook | MembraneLIF, x: Tensor, state: DiehlCookState | MembraneState) -> Tensor:
-    """The voltage after the leak and the currents."""
+    """Return the voltage after the leak and the currents."""
     rest, decay = constant(neurons.rest, x), constant(math.exp(-neurons.dt / neurons.tau_mem), x)
     voltage = (state.voltage - rest).mul_(decay).add_(rest)
     return torch.where(state.refractory <= constant(neurons.dt / 2, x), voltage + x, voltage)
@@ -257,13 +258,13 @@ def check_slice(owner: str, x: Tensor, size: int) -> None:
 
 
 def membrane_numbers(neurons: DiehlCook | MembraneLIF) -> dict[str, float | str | bool | None]:
-    """What both have in common of their structure."""
+    """Return the entries of `structure()` that both layers have."""
     names = ("rest", "reset", "threshold", "refractory", "tau_mem", "lowest", "dt")
     return {name: float(getattr(neurons, name)) for name in names}
 
 
 def check_membrane(owner: str, neurons: DiehlCook | MembraneLIF) -> None:
-    """Raise ConfigError where the values of a membrane make no sense."""
+    """Raise ConfigError unless the values of a membrane are valid."""
     check_count(owner, size=neurons.size)
     check_positive(owner, tau_mem=neurons.tau_mem, dt=neurons.dt)
     as_number(owner, "refractory", neurons.refractory, ">= 0 and finite", lambda x: 0.0 <= x < math.inf)

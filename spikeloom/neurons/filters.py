@@ -1,4 +1,4 @@
-"""Linear membranes over a whole sequence: two leaky integrators in a row, without reset.
+"""Linear membranes over a whole sequence: two leaky integrators in series, without reset.
 
     i[t] = a i[t-1] + x[t],              a = decay_syn = exp(-dt / tau_syn)
     v[t] = b v[t-1] + (1 - b) i[t],      b = decay_mem = exp(-dt / tau_mem)
@@ -7,10 +7,10 @@ From the state before the first step this is
 
     v[n] = b^(n+1) v[-1] + a h[n] i[-1] + sum_j h[n-j] x[j],    h[n] = (1 - b) sum_j a^(n-j) b^j,    n = 0 .. T-1
 
-which four methods compute: "loop" is the definition. "scan" cuts time into chunks, sums inside a chunk by a triangular
-Toeplitz matrix of h and carries the state from chunk to chunk, O(T chunk). "toeplitz" is the same with one chunk,
-O(T^2), for short sequences. "fft" convolves with h in at least 2 T - 1 points, so that nothing wraps around. In "scan"
-and "toeplitz" the future adds exact zeros to the past; in "fft" it adds rounding errors.
+which four methods compute: "loop" is the definition. "scan" splits time into chunks, sums inside a chunk by a
+triangular Toeplitz matrix of h and carries the state from chunk to chunk, O(T chunk). "toeplitz" is "scan" with one
+chunk, O(T^2), for short sequences. "fft" convolves with h in at least 2 T - 1 points, so that nothing wraps around. In
+"scan" and "toeplitz" later inputs add exact zeros to earlier steps; in "fft" they add rounding errors.
 Source: Yarga and Wood, Accelerating SNN training with stochastic parallelizable spiking neurons, 2023.
 """
 
@@ -38,13 +38,13 @@ def integrate(
     method: str = "scan",
     chunk: int = 50,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """The voltages of all steps, and the synaptic current and voltage after the last.
+    """Return the voltages of all steps, and the synaptic current and voltage after the last.
 
     Shapes: currents [T, B, *N], syn_current and voltage [B, *N] -> voltages [T, B, *N]; decays broadcast to [*N].
 
     Args:
-        currents: what enters the synapse.
-        syn_current, voltage: the state before the first step.
+        currents: input of the synapse.
+        syn_current, voltage: state before the first step.
         decay_mem, decay_syn: 0 to 1, one for all neurons or one each; 0 means no filter. They get gradients.
         method: "scan", "toeplitz", "fft" or "loop".
         chunk: steps per chunk of "scan".
@@ -87,7 +87,7 @@ def integrate(
 def _loop(
     currents: Tensor, syn_current: Tensor, voltage: Tensor, decay_mem: Tensor, decay_syn: Tensor
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """The definition."""
+    """Compute `integrate` step by step; this is the definition."""
 
     def step(current: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         syn_current = decay_syn * state[0] + current
@@ -98,7 +98,7 @@ def _loop(
 
 
 class _Response(NamedTuple):
-    """What a unit of input, synaptic current and voltage becomes in n = 0 .. T-1 further steps; all [G, T]."""
+    """Responses to a unit of input, synaptic current or voltage after n = 0 .. T-1 further steps; all [G, T]."""
 
     current: Tensor  # a^n, of the input in the synaptic current
     input: Tensor  # h[n], of the input in the voltage
@@ -107,8 +107,10 @@ class _Response(NamedTuple):
 
 
 def _response(syn: Tensor, mem: Tensor, steps: int) -> _Response:
-    """By doubling, g[m+n] = a^m g[n] + b^(n+1) g[m-1] with h = (1 - b) g: no difference and no division, so
-    decays may be equal, nearly equal or zero."""
+    """Return the responses, computed by doubling: g[m+n] = a^m g[n] + b^(n+1) g[m-1] with h = (1 - b) g.
+
+    This needs no difference and no division, so decays may be equal, nearly equal or zero.
+    """
     a, b = syn[:, None], mem[:, None]
     exponents = torch.arange(steps + 1, dtype=syn.dtype, device=syn.device)
     powers, leaks = a**exponents, b ** exponents[1:]
@@ -122,7 +124,7 @@ def _response(syn: Tensor, mem: Tensor, steps: int) -> _Response:
 
 
 def _chunked(xs: Tensor, state: Tensor, syn: Tensor, mem: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-    """xs [T, B, G, R] and state [2, B, G, R]; what does not fill a chunk is one more, shorter chunk."""
+    """Integrate xs [T, B, G, R] from state [2, B, G, R] in chunks; the last may be shorter."""
     steps = len(xs)
     chunk = min(chunk, steps)
     left = steps % chunk
@@ -158,7 +160,7 @@ def _chunked(xs: Tensor, state: Tensor, syn: Tensor, mem: Tensor, chunk: int) ->
 
 
 def _fft(xs: Tensor, state: Tensor, syn: Tensor, mem: Tensor) -> tuple[Tensor, Tensor]:
-    """xs [T, B, G, R] and state [2, B, G, R]; the state's part of the voltage is added in closed form."""
+    """Integrate xs [T, B, G, R] by FFT; the response to the state [2, B, G, R] is added in closed form."""
     steps, points = len(xs), _fast_length(2 * len(xs) - 1)
     response = _response(syn, mem, steps)
     inputs = xs.permute(2, 1, 3, 0).contiguous()  # [G, B, R, T]: transforms want time last
@@ -171,7 +173,7 @@ def _fft(xs: Tensor, state: Tensor, syn: Tensor, mem: Tensor) -> tuple[Tensor, T
 
 
 def _fast_length(least: int) -> int:
-    """The smallest 2^i 3^j 5^k that is at least this.
+    """Return the smallest 2^i 3^j 5^k that is at least `least`: a fast length for an FFT.
 
     >>> _fast_length(2739)
     2880
@@ -201,7 +203,7 @@ def _check_decay(name: str, decay: Tensor, currents: Tensor) -> None:
 
 
 def _groups(syn: Tensor, mem: Tensor, neurons: torch.Size) -> tuple[Tensor, Tensor, int]:
-    """Both decays [G], and how many neurons R behind each share them: [*N] is [G, R] in memory."""
+    """Return both decays [G], and the number R of adjacent neurons that share them: [*N] is [G, R] in memory."""
     own = [len(neurons) - i for decay in (syn, mem) for i, size in enumerate(reversed(decay.shape)) if size > 1]
     cut = max([0, *own])
     expanded = [*neurons[:cut], *[1] * (len(neurons) - cut)]

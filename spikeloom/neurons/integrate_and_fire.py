@@ -4,7 +4,7 @@
     v[t] = v[t-1] (1 - s[t-1]) + i[t]                reset "zero"
     s[t] = 1 if v[t] > threshold else 0
 
-A current is charge per step: it enters without a factor. What a neuron gets while it is refractory it keeps.
+A current is charge per step: it enters without a factor. A neuron also integrates its input while it is refractory.
 Source: Diehl et al., Fast-classifying, high-accuracy spiking deep networks through weight and threshold balancing,
 2015.
 """
@@ -23,7 +23,7 @@ from .values import Learn, Number
 
 
 def integrate(current: Value, voltage: Value, reset: Value, threshold: Value, *, subtract: bool = True) -> Value:
-    """One step of the equations above: plain arithmetic, for tensors, numba, triton and SymPy alike."""
+    """Compute one step of the equations above: plain arithmetic, for tensors, numba, triton and SymPy alike."""
     held = where(subtract, voltage, voltage - voltage * reset)
     taken = where(subtract, threshold * reset, 0.0)
     voltage = held + current - taken
@@ -32,24 +32,24 @@ def integrate(current: Value, voltage: Value, reset: Value, threshold: Value, *,
 
 @explained
 class IntegrateAndFire(Neuron):
-    """A population of integrate-and-fire neurons, the spiking partner of ReLU with a gradient through its spikes.
+    """Layer of integrate-and-fire neurons, the spiking partner of ReLU with a gradient through its spikes.
 
     Shapes: currents [T, B, *N] -> spikes [T, B, *N], 0 or 1.
     Units: refractory and dt in ms; voltage and threshold in one unit, current in that unit per step.
 
     Args:
         threshold: voltage above which a neuron spikes, > 0; a number, or a tensor with one entry per neuron.
-        learn: "threshold" if it is learned: it starts at the value given and stays positive.
+        learn: "threshold" to learn it: it starts at the given value and stays positive.
         refractory: time without spikes after a spike.
-        reset: what a spike does to the voltage: "subtract" the threshold, or set it to "zero".
-        detach_reset: no gradient through the reset.
-        surrogate: slope of the spike used in the backward pass, or a random `Firing`.
+        reset: reset by a spike: "subtract" the threshold from the voltage, or set it to "zero".
+        detach_reset: whether no gradient passes through the reset.
+        surrogate: surrogate gradient of the spikes, or a `Firing` for stochastic ones.
         dt: length of one step.
-        memory: "fast" keeps 4 bytes a step, sample and neuron for the backward pass, "lean" 0.125.
-        generator: draws for a random `Firing`; by default torch's own.
+        memory: "fast" saves 4 bytes per step, sample and neuron for the backward pass, "lean" 0.125.
+        generator: random generator of a `Firing`; by default torch's default one.
 
     Raises:
-        ConfigError: the threshold is not positive, also at a call, or an option is unknown.
+        ConfigError: the threshold is not positive (also checked in calls), or an option is unknown.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> spikes, state = IntegrateAndFire()(torch.full((10, 2, 3), 0.5))

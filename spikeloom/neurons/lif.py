@@ -4,7 +4,7 @@
     v[t] = d v[t-1] (1 - s[t-1]) + (1 - d) i[t]                                      reset "zero"
     s[t] = 1 if v[t] > threshold else 0
 
-The voltage leaks, the current charges it, and a spike takes `threshold` away (or empties it) one step later.
+The voltage leaks, the current charges it, and a spike subtracts `threshold` (or resets it to zero) one step later.
 Exact for a current that is constant within a step.
 Source: Gerstner et al., Neuronal Dynamics, 2014, section 1.3.
 """
@@ -24,18 +24,18 @@ from .values import Learn, Number
 
 
 class LIFState(NamedTuple):
-    """What moves in a LIF neuron."""
+    """State of a LIF layer."""
 
     voltage: Tensor  # [B, *N]
     spikes: Tensor  # [B, *N], of the step before
-    refractory: Tensor  # [B, *N], steps left without spiking
-    noise: Any = ()  # int64 [B, 2], key and step of each sample, if the surrogate is a random `Firing`
+    refractory: Tensor  # [B, *N], refractory steps left
+    noise: Any = ()  # int64 [B, 2], key and step of each sample, if the surrogate is a `Firing`
 
 
 def lif(
     current: Value, voltage: Value, reset: Value, decay_mem: Value, threshold: Value, *, subtract: bool = True
 ) -> Value:
-    """One step of the equations above: plain arithmetic, for tensors, numba, triton and SymPy alike."""
+    """Compute one step of the equations above: plain arithmetic, for tensors, numba, triton and SymPy alike."""
     held = where(subtract, voltage, voltage - voltage * reset)
     taken = where(subtract, threshold * reset, 0.0)
     voltage = decay_mem * held + (1 - decay_mem) * current - taken
@@ -44,7 +44,7 @@ def lif(
 
 @explained
 class LIF(Neuron):
-    """A population of LIF neurons.
+    """Layer of leaky integrate-and-fire (LIF) neurons.
 
     Shapes: currents [T, B, *N] -> spikes [T, B, *N], 0 or 1.
     Units: tau_mem, refractory and dt in ms; current, voltage and threshold in units of the threshold.
@@ -52,18 +52,18 @@ class LIF(Neuron):
     Args:
         tau_mem: membrane time constant, > 0; a number, or a tensor with one entry per neuron.
         threshold: voltage above which a neuron spikes, > 0; likewise.
-        learn: which of the two are learned, such as "tau_mem" or ("tau_mem", "threshold"): they start at the values
-            given and stay in their range. `layer.tau_mem` is the value at present.
+        learn: names of the values to learn, such as "tau_mem" or ("tau_mem", "threshold"): they start at the given
+            values and stay in their range. `layer.tau_mem` is the current value.
         refractory: time without spikes after a spike.
-        reset: what a spike does to the voltage: "subtract" the threshold, or set it to "zero".
-        detach_reset: no gradient through the reset.
-        surrogate: slope of the spike used in the backward pass, or a random `Firing`.
+        reset: reset by a spike: "subtract" the threshold from the voltage, or set it to "zero".
+        detach_reset: whether no gradient passes through the reset.
+        surrogate: surrogate gradient of the spikes, or a `Firing` for stochastic ones.
         dt: length of one step.
-        memory: "fast" keeps 4 bytes a step, sample and neuron for the backward pass, "lean" 0.125.
-        generator: draws for a random `Firing`; by default torch's own.
+        memory: "fast" saves 4 bytes per step, sample and neuron for the backward pass, "lean" 0.125.
+        generator: random generator of a `Firing`; by default torch's default one.
 
     Raises:
-        ConfigError: a time constant or the threshold is not positive, also at a call, or an option is unknown.
+        ConfigError: a time constant or the threshold is not positive (also checked in calls), or an option is unknown.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> import torch

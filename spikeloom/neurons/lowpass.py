@@ -1,11 +1,11 @@
-"""A first-order low-pass: the synapse between neurons, and the filter of a probe.
+"""First-order low-pass filter: the synapse between neurons, and the filter of a probe.
 
     z[t] = a z[t-1] + (1 - a) x[t],    a = exp(-dt / tau_syn), or 0 for tau_syn <= 0.03 dt
     y[t] = z[t-1] with the delay of one step (y[1] = 0), z[t] without
-    debiased: y[t] / (1 - a^k), k the number of inputs that y has seen
+    debiased: y[t] / (1 - a^k), k the number of inputs that contribute to y
 
 Exact for an input that is constant within a step. With the delay, a filter of 100 ms has reached 25 % of a constant
-input after 30 steps of 1 ms: an argmax does not mind, a softmax starts near uniform. `debias` divides it out.
+input after 30 steps of 1 ms: an argmax is not affected, but a softmax starts near uniform. `debias` corrects this.
 Source: Bekolay et al., Nengo, 2014 (the synapse and its delay); Kingma and Ba, Adam, 2015 (the same correction).
 """
 
@@ -26,16 +26,16 @@ from .neuron import full_precision
 
 
 class LowpassState(NamedTuple):
-    """What moves in a low-pass."""
+    """State of a `Lowpass`."""
 
     filtered: Tensor  # [B, *N]
-    unseen: Tensor  # [B, *N], a^k: what the start still weighs
+    unseen: Tensor  # [B, *N], a^k: weight of the initial zero in `filtered`
 
 
 def lowpass(
     current: Value, filtered: Value, unseen: Value, decay: Value, *, delay: bool, debias: bool
 ) -> Value:  # fmt: skip
-    """One step of the equations above."""
+    """Compute one step of the equations above."""
     before = where(debias, where(unseen < 1, filtered / where(unseen < 1, 1 - unseen, 1.0), 0.0), filtered)
     filtered = decay * filtered + (1 - decay) * current
     unseen = decay * unseen
@@ -45,15 +45,15 @@ def lowpass(
 
 @explained
 class Lowpass(Stateful):
-    """A low-pass of every signal.
+    """Low-pass filter of every signal.
 
     Shapes: [T, B, *N] -> [T, B, *N].
     Units: tau_syn and dt in ms.
 
     Args:
-        tau_syn: time constant, >= 0 and finite; up to 0.03 dt it is no filter.
-        delay: give what was there before this step, as synapses do.
-        debias: divide by the weight of what was seen.
+        tau_syn: time constant, >= 0 and finite; up to 0.03 dt nothing is filtered.
+        delay: whether the output is the filtered value before this step, as in synapses.
+        debias: whether to divide by the weight of the inputs so far, as Adam does.
         dt: length of one step.
 
     Raises:
@@ -81,7 +81,7 @@ class Lowpass(Stateful):
 
     @property
     def decay(self) -> float:
-        """exp(-dt / tau_syn), or 0 for no filter."""
+        """Decay of the filter in a step: exp(-dt / tau_syn), or 0 for no filter."""
         return math.exp(-self.dt / self.tau_syn) if self.tau_syn > 0.03 * self.dt else 0.0
 
     def initial_state(self, x: Tensor) -> LowpassState:

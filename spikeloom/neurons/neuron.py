@@ -1,8 +1,8 @@
-"""What all neurons written as an equation share: values, states, and the way into the kernels.
+"""Base class of all neurons that are written as an equation: values, states, and calls of the kernels.
 
-A value is a number, a tensor with one entry per neuron, or an nn.Parameter; what `learn` names is learned in a
-coordinate that keeps it in its range (see `values`). Time constants are passed and decays derived: the equation's
-`decay_mem` is exp(-dt / tau_mem).
+A value is a number, a tensor with one entry per neuron, or an nn.Parameter; values named in `learn` are reparametrised
+to stay in their range (see `values`). Time constants are passed and decays derived: the equation's `decay_mem` is
+exp(-dt / tau_mem).
 """
 
 from abc import ABC, abstractmethod
@@ -32,22 +32,22 @@ from .values import Learn, Number, Valued
 
 
 class Neuron(Valued, ABC):
-    """Interface and frame of a population that an equation describes; the leaves name its values and its state.
+    """Base class of neurons described by an equation; subclasses define their values and their state.
 
     Shapes: currents [T, B, *N] -> spikes [T, B, *N], 0 or 1 (for an equation that never fires, its output).
     Units: time constants, `dt` and `refractory` in ms.
 
     Args:
         equation: the step; see `spikeloom.kernels.Equation`.
-        surrogate: slope of the spike used in the backward pass.
+        surrogate: surrogate gradient of the spikes.
         refractory: time without spikes after a spike, a whole number of steps.
-        detach_reset: no gradient through the reset (the one through the adaptation stays).
+        detach_reset: whether no gradient passes through the reset (the one through the adaptation stays).
         dt: length of one step.
-        memory: "fast" keeps what the backward pass reads, "lean" one state in 32 steps.
-        generator: draws a key per sample where the surrogate is a random `Firing`; by default torch's own.
+        memory: "fast" saves all that the backward pass reads, "lean" the states of one step in 32.
+        generator: random generator of a key per sample if the surrogate is a `Firing`; by default torch's default one.
         learn: names of values to be learned, such as ("tau_mem", "threshold"); they stay in their ranges.
         fixed: names of values that cannot be learned.
-        values: what the equation's parameters are made of, `tau_x` for a parameter `decay_x`.
+        values: values of the equation's parameters; `tau_x` for a parameter `decay_x`.
 
     Raises:
         ConfigError: a value is missing, unknown, or out of range.
@@ -78,19 +78,19 @@ class Neuron(Valued, ABC):
         check_generator(owner, generator)
         if memory not in ("fast", "lean"):
             raise ConfigError(f'{owner} needs memory "fast" or "lean", but got {memory!r}.')
-        wanted = {"tau_" + name[6:] if name.startswith("decay_") else name for name in equation.parameters}
-        if wanted != set(values):
-            raise ConfigError(f"{owner} needs values for {sorted(wanted)} but got {sorted(values)}.")
+        expected = {"tau_" + name[6:] if name.startswith("decay_") else name for name in equation.parameters}
+        if expected != set(values):
+            raise ConfigError(f"{owner} needs values for {sorted(expected)} but got {sorted(values)}.")
         self.dt, self.generator = dt, generator
         self.program = kernels.Program(equation, surrogate, steps, detach_reset, memory)
         self._hold(values, learn, fixed)
 
     @abstractmethod
     def pack(self, *parts: Tensor) -> State:
-        """The state: the equation's states, the spikes of the step before, the steps left without, key and step."""
+        """Return the state: states of the equation, spikes of the step before, refractory steps left, key and step."""
 
     def constants(self) -> dict[str, Number]:
-        """What the equation reads, by name: values, and decays made of time constants.
+        """Return the parameters of the equation by name: values, and decays computed from time constants.
 
         Raises:
             ConfigError: a value has left its range; see `spikeloom.core.check_values` for values on a GPU.
@@ -110,7 +110,7 @@ class Neuron(Valued, ABC):
         return {**self._numbers(), "dt": self.dt, "refractory": self.program.refractory * self.dt, "firing": firing}
 
     def structure_fits(self, name: str, saved: Any, own: Any) -> bool:
-        """Whether a saved entry serves; versions before this one did not save all."""
+        """Return whether a saved entry fits; earlier versions did not save all of them."""
         return (name in ("firing", "equation") and saved is None) or super().structure_fits(name, saved, own)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -150,11 +150,11 @@ class Neuron(Valued, ABC):
         return out.reshape(xs.shape), self.settle(moving, xs.shape[1:])
 
     def running(self) -> kernels.Program:
-        """The program of the next call."""
+        """Return the program of the next call."""
         return self.program
 
     def moving(self, xs: Tensor, state: State) -> kernels.Moving:
-        """A state as the kernels take it, [B, N]; ShapeError if it does not fit the input."""
+        """Return a state in the form of the kernels, [B, N]; raise ShapeError if it does not fit the input."""
         names = self.program.equation.states
         fires = self.program.equation.fires != "never"
         count = len(names) + 2 * fires + (self.program.draws == "drawn")
@@ -172,14 +172,14 @@ class Neuron(Valued, ABC):
         return kernels.Moving(tuple(parts[:count]), parts[count], parts[count + 1], noise=noise)
 
     def settle(self, moving: kernels.Moving, shape: torch.Size) -> State:
-        """The way back."""
+        """Return the layer's state from that of the kernels, the inverse of `moving`."""
         fires = self.program.equation.fires != "never"
         parts = (*moving.states, moving.spikes, moving.left) if fires else moving.states
         noise = [moving.noise] if self.program.draws == "drawn" else []
         return self.pack(*(part.reshape(shape) for part in parts), *noise)
 
     def parameters_for(self, xs: Tensor) -> dict[str, Tensor]:
-        """The equation's parameters in the dtype and on the device of the input: scalars, or one entry per neuron."""
+        """Return the equation's parameters in the dtype and on the device of the input: scalars, or one per neuron."""
         shape = xs.shape[2:]
         result = {}
         for name, value in self.constants().items():
@@ -206,7 +206,7 @@ class Neuron(Valued, ABC):
 
 
 def refractory_steps(owner: str, refractory: float, dt: float) -> int:
-    """A refractory time in steps; ConfigError unless it is a whole number of them."""
+    """Return a refractory time in steps; raise ConfigError unless it is a whole number of them."""
 
     def whole(time: float) -> bool:
         return 0.0 <= time < 2**31 * dt and abs(round(time / dt) * dt - time) <= 1e-6 * dt
@@ -215,17 +215,17 @@ def refractory_steps(owner: str, refractory: float, dt: float) -> int:
 
 
 def check_noise(owner: str, noise: Any, xs: Tensor) -> None:
-    """Raise ShapeError unless `noise` is what a neuron that draws keeps of its draws."""
-    found = (list(noise.shape), noise.dtype, noise.device) if isinstance(noise, Tensor) else "nothing"
-    if found != ([xs.shape[1], 2], torch.int64, xs.device):
+    """Raise ShapeError unless `noise` has the form of the key and step in the state of a stochastic neuron."""
+    actual = (list(noise.shape), noise.dtype, noise.device) if isinstance(noise, Tensor) else "nothing"
+    if actual != ([xs.shape[1], 2], torch.int64, xs.device):
         raise ShapeError(
             f"{owner} draws, so its state needs noise: int64 [{xs.shape[1]}, 2] on {xs.device}, key and step of every "
-            f"sample, but got {found}. Pass state=None to start afresh, or the state of these samples."
+            f"sample, but got {actual}. Pass state=None to start afresh, or the state of these samples."
         )
 
 
 def full_precision(owner: str, xs: Tensor) -> Tensor:
-    """Currents that autocast made short become float32 again: membranes are never shorter."""
+    """Cast currents that autocast made float16 or bfloat16 back to float32, in which membranes are computed."""
     if xs.dtype in (torch.float32, torch.float64):
         return xs
     if not torch.is_autocast_enabled(xs.device.type):

@@ -9,8 +9,8 @@
     T ST TT TRT     u, sigmoid, tanh, relu tanh   v > threshold
     D SD TD TRD     u, sigmoid, tanh, relu tanh   v[t] - v[t-1] > threshold, with v[-1] = 0
 
-Spikes reach nothing in the neuron itself. What is linear can be summed in any way: `integration` names four, which
-agree; see `filters`.
+Spikes do not affect the neuron itself, so the linear part can be summed in any order: `integration` selects one of four
+methods with equal results; see `filters`.
 Sources: Yarga and Wood, Accelerating SNN training with stochastic parallelizable spiking neurons, IJCNN 2023 (SPSN:
 SB, GS); Yarga and Wood, Accelerating spiking neural networks with parallelizable leaky integrate-and-fire neurons,
 2024 (ParaLIF: the others).
@@ -44,17 +44,17 @@ EVALUATION = ("sample", "mean", "threshold")
 
 
 class ParaLIFState(NamedTuple):
-    """What moves in a parallel neuron."""
+    """State of a `ParaLIF`."""
 
     syn_current: Tensor  # [B, *N]
     voltage: Tensor  # [B, *N]
     spikes: Tensor  # [B, *N], of the step before
-    refractory: Tensor  # [B, *N], unused: nothing follows from a spike
+    refractory: Tensor  # [B, *N], unused: a spike has no after-effects
     noise: Any = ()  # int64 [B, 2], key and step of each sample, if spikes are random
 
 
 class DifferenceState(NamedTuple):
-    """What moves in a parallel neuron that compares differences."""
+    """State of a `ParaLIF` that compares differences (D, SD, TD, TRD)."""
 
     syn_current: Tensor
     voltage: Tensor
@@ -68,7 +68,7 @@ def level(
     current: Value, syn_current: Value, voltage: Value, decay_mem: Value, decay_syn: Value, threshold: Value, *,
     given: bool, by_sigmoid: bool, by_tanh: bool, rectified: bool,
 ) -> Value:  # fmt: skip
-    """T, ST, TT, TRT: the value of the membrane against a threshold; if `given`, the current is the voltage already."""
+    """Compute one step of T, ST, TT and TRT: value minus threshold; if `given`, the current is the voltage itself."""
     syn_current = where(given, syn_current, decay_syn * syn_current + current)
     voltage = where(given, current, decay_mem * voltage + (1 - decay_mem) * syn_current)
     value = where(by_sigmoid, sigmoid(voltage), where(by_tanh, tanh(voltage), voltage))
@@ -80,7 +80,7 @@ def difference(
     current: Value, syn_current: Value, voltage: Value, previous: Value, decay_mem: Value, decay_syn: Value,
     threshold: Value, *, given: bool, by_sigmoid: bool, by_tanh: bool, rectified: bool,
 ) -> Value:  # fmt: skip
-    """D, SD, TD, TRD: the change of that value since the step before."""
+    """Compute one step of D, SD, TD and TRD: change of the value since the step before, minus the threshold."""
     syn_current = where(given, syn_current, decay_syn * syn_current + current)
     voltage = where(given, current, decay_mem * voltage + (1 - decay_mem) * syn_current)
     value = where(by_sigmoid, sigmoid(voltage), where(by_tanh, tanh(voltage), voltage))
@@ -92,7 +92,7 @@ def difference(
 
 @explained
 class ParaLIF(SynapticNeuron):
-    """Parallel spiking neurons (SPSN, ParaLIF).
+    """Layer of parallel spiking neurons (SPSN, ParaLIF).
 
     Shapes: currents [T, B, *N] -> spikes [T, B, *N], 0 or 1.
     Units: tau_mem, tau_syn and dt in ms; current and voltage in one unit, threshold in that of the value.
@@ -100,26 +100,26 @@ class ParaLIF(SynapticNeuron):
     Args:
         firing: one of the names in the table above.
         tau_mem, tau_syn: time constants of membrane and synapse, > 0; None for no filter.
-        threshold: by default 1.0, or 0.1 for differences; SB, TRB and GS have none. An nn.Parameter is learned as it
-            is and counts as 0 where it becomes negative; with `learn` it stays positive.
-        learn: which of these three are learned: they start at the values given and stay in their range.
-        learn_tau: learn both time constants.
+        threshold: by default 1.0, or 0.1 for differences; SB, TRB and GS have none. An nn.Parameter is learned directly
+            and counts as 0 where it becomes negative; with `learn` it stays positive.
+        learn: names of those of these three to learn: they start at the given values and stay in their range.
+        learn_tau: whether to learn both time constants.
         integration: "kernel" integrates and fires in one pass over time, "scan" in chunks, "toeplitz" by one triangular
             matrix, "fft" by a fast convolution.
-        evaluation: what random neurons do in eval mode: draw a "sample", give the "mean" (the probability), or spike
-            above a probability of one half ("threshold").
-        p_max: no spike is more likely than this.
-        temperature: of the Gumbel-softmax; shapes the gradient only.
+        evaluation: output of random neurons in evaluation mode: a random "sample", the "mean" (the probability), or a
+            spike above a probability of one half ("threshold").
+        p_max: upper limit of the probability of a spike.
+        temperature: temperature of the Gumbel-softmax; it affects the gradient only.
         weighted: 1 for the gradient of SB and TRB that SPSN uses, 0 for the straight-through one; see
             `spikeloom.firing`.
-        surrogate: slope of the other spikes, at value - threshold.
+        surrogate: surrogate gradient of the other spikes, at value - threshold.
         dt: length of one step.
-        memory: "fast" keeps 4 bytes a step, sample and neuron for the backward pass (8 to 12 with sigmoid or tanh
-            before a threshold), "lean" one state in 32 steps.
-        generator: draws a key per sample where spikes are random; by default torch's own.
+        memory: "fast" saves 4 bytes per step, sample and neuron for the backward pass (8 to 12 with sigmoid or tanh
+            before a threshold), "lean" the states of one step in 32.
+        generator: random generator of a key per sample if spikes are random; by default torch's default one.
 
     Raises:
-        ConfigError: a value is out of range, also at a call, an option unknown or without meaning for this firing.
+        ConfigError: a value is out of range (also checked in calls), an option is unknown or unused by this firing.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> xs = torch.tensor([1.0, 0, 0, 2, 0, 0, -1, 0]).reshape(8, 1, 1)
@@ -178,7 +178,7 @@ class ParaLIF(SynapticNeuron):
             generator=generator, **values,
         )  # fmt: skip
         self.firing, self.integration, self.evaluation = firing, integration, evaluation
-        # All programs it may run, by whether spikes are drawn: torch.compile makes none.
+        # All programs that may run, by whether spikes are deterministic: torch.compile cannot create them.
         self._programs = {
             still: replace(self.program, still=still) for still in ((False, True) if random else (False,))
         }
@@ -190,7 +190,7 @@ class ParaLIF(SynapticNeuron):
 
     @property
     def _still(self) -> bool:
-        """Whether random spikes are not drawn."""
+        """Whether stochastic spikes are replaced by a deterministic threshold."""
         return self.firing in RANDOM and not self.training and self.evaluation == "threshold"
 
     def structure(self) -> dict[str, float | str | bool | None]:
@@ -222,7 +222,7 @@ class ParaLIF(SynapticNeuron):
         return spikes.reshape(xs.shape), settled._replace(syn_current=syn_current, voltage=voltage)
 
     def integrate(self, xs: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The voltages u [T, B, *N], and the synaptic current and voltage after the last step."""
+        """Return the voltages u [T, B, *N], and the synaptic current and voltage after the last step."""
         parameters = self.parameters_for(xs)
         start = state.syn_current, state.voltage
         if self.integration != "kernel":

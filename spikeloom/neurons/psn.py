@@ -4,9 +4,10 @@
     W[t, j] (m M[t, j] + 1 - m) instead of W[t, j],         M[t, j] = 1 if t - k < j <= t      masked PSN
     h[t] = sum_d w[k - 1 - d] x[t - d] + bias, d < k                                           sliding PSN
 
-Nothing is reset, so nothing waits for the step before. A PSN has one weight for every pair of steps: its length is
-fixed and a step sees its future. Masking m, raised from 0 to 1 in training, takes future and far past away: at 1 a step
-sees the last k inputs, k the order. A sliding PSN shares k weights among all steps and takes any length.
+There is no reset, so no step depends on the spikes before it. A PSN has one weight for every pair of steps: its length
+is fixed, and a step receives later inputs, too. Masking m, raised from 0 to 1 in training, removes later and distant
+inputs: at 1 a step receives the last k inputs, k being the order. A sliding PSN shares k weights among all steps and
+accepts any length.
 Source: Fang et al., Parallel spiking neurons with high efficiency and ability to learn long-term dependencies, NeurIPS
 2023 (arXiv 2304.12760).
 """
@@ -37,19 +38,19 @@ from .neuron import full_precision
 
 ARCTAN = Arctan()
 CHUNK = 50
-"""Steps of a sliding PSN that one matrix product computes."""
+"""Steps of a sliding PSN per matrix product."""
 
 
 @explained
 class PSN(Structured):
-    """Neurons in which every step sees all steps; not `Stateful`, since it cannot go step by step.
+    """Parallel spiking neurons whose steps all receive the whole sequence; not `Stateful`, as there is no single step.
 
     Shapes: xs [T, B, *N] -> spikes [T, B, *N], 0 or 1; T = steps. weight [T, T], bias [T], shared by all neurons.
 
     Args:
         steps: length of every sequence.
-        surrogate: slope of the spike used in the backward pass.
-        generator: draws the weights, uniform within +-1 / sqrt(T); the bias starts at -1.
+        surrogate: surrogate gradient of the spikes.
+        generator: random generator of the weights, uniform within +-1 / sqrt(T); the bias starts at -1.
 
     Raises:
         ConfigError: `steps` is below 1.
@@ -78,25 +79,25 @@ class PSN(Structured):
 
 
 class MaskedPSNState(NamedTuple):
-    """What a masked PSN remembers."""
+    """State of a `MaskedPSN`."""
 
-    past: Tensor  # [k - 1, B, *N], inputs of the steps before, oldest first
-    seen: Tensor  # int64 [], steps so far
+    past: Tensor  # [k - 1, B, *N], inputs of the last steps, oldest first
+    seen: Tensor  # int64 [], number of steps so far
 
 
 @explained
 class MaskedPSN(Stateful):
-    """Neurons in which a step sees the last `order` inputs, each step with weights of its own.
+    """Parallel spiking neurons whose steps receive the last `order` inputs, each step with weights of its own.
 
     Shapes: xs [T, B, *N] -> spikes [T, B, *N], 0 or 1; T <= steps in all. weight [steps, steps], bias [steps].
 
     Args:
-        steps: most steps of a sequence.
-        order: inputs that a step sees, its own included; 1 to `steps`.
-        masking: how far the other weights are taken away, 0 to 1. Below 1 a step sees its future: then only
-            `forward` of all `steps` at once is defined. `set_masking` changes it in training.
-        surrogate: slope of the spike used in the backward pass.
-        generator: draws the weights, uniform within +-1 / sqrt(steps); the bias starts at -1.
+        steps: maximum length of a sequence.
+        order: number of inputs that a step receives, its own included; 1 to `steps`.
+        masking: degree to which the other weights are removed, 0 to 1. Below 1 a step receives later inputs: then only
+            `forward` of all `steps` at once is defined. `set_masking` changes it during training.
+        surrogate: surrogate gradient of the spikes.
+        generator: random generator of the weights, uniform within +-1 / sqrt(steps); the bias starts at -1.
 
     Raises:
         ConfigError: a count or `masking` is out of range, or a sequence is continued with masking below 1.
@@ -132,7 +133,7 @@ class MaskedPSN(Stateful):
         self.set_masking(masking)
 
     def set_masking(self, masking: float) -> None:
-        """Take the weights outside the last `order` inputs away: not at all (0), or wholly (1)."""
+        """Set the degree to which weights outside the last `order` inputs are removed: 0 (kept) to 1 (removed)."""
         self.masking.fill_(as_number("MaskedPSN", "masking", masking, "from 0 to 1", lambda x: 0.0 <= x <= 1.0))
 
     def structure(self) -> dict[str, float | str | bool | None]:
@@ -145,7 +146,7 @@ class MaskedPSN(Stateful):
         self._masking()
 
     def _masking(self) -> float:
-        """The masking; in a graph, which may not read it, 1, and whether it is gets asserted when the graph runs."""
+        """Return the masking; while tracing, when it cannot be read, return 1 and assert this when the graph runs."""
         if not readable(self.masking):
             torch._assert_async(self.masking == 1, "MaskedPSN needs masking 1 for part of a sequence, or to carry on.")
             return 1.0
@@ -155,7 +156,7 @@ class MaskedPSN(Stateful):
         return masking
 
     def masked(self) -> Tensor:
-        """The weights as masking leaves them, [steps, steps]."""
+        """Return the weights after masking, [steps, steps]."""
         return self.weight * (self.masking * self.band + 1 - self.masking)
 
     def initial_state(self, x: Tensor) -> MaskedPSNState:
@@ -169,7 +170,7 @@ class MaskedPSN(Stateful):
 
     def forward(self, xs: Tensor, state: MaskedPSNState | None = None) -> tuple[Tensor, MaskedPSNState]:
         xs = _prepared("MaskedPSN", xs, self.weight)
-        whole = state is None and len(xs) == self.steps  # then any masking will do
+        whole = state is None and len(xs) == self.steps  # then any masking is allowed
         masking = 1.0 if whole and not readable(self.masking) else self._masking()
         if masking < 1.0:
             if state is not None:
@@ -197,9 +198,9 @@ class MaskedPSN(Stateful):
         if state is None:
             distance = _product(weight[:end, :end], xs, self.bias[:end])
         else:
-            rows = seen + torch.arange(len(xs), device=xs.device)  # no Python number: a graph may not read `seen`
+            rows = seen + torch.arange(len(xs), device=xs.device)  # tensors, since `seen` cannot be read while tracing
             columns = seen + torch.arange(len(window), device=xs.device)
-            weight = functional.pad(weight, (self.order - 1, 0))  # of the steps before the first
+            weight = functional.pad(weight, (self.order - 1, 0))  # zeros for the steps before the first
             weight = weight.index_select(0, rows).index_select(1, columns)
             distance = _product(weight, window, self.bias.index_select(0, rows))
         spikes = spike(distance, self.surrogate, strict=False)
@@ -210,20 +211,21 @@ class MaskedPSN(Stateful):
 
 
 class SlidingPSNState(NamedTuple):
-    """What a sliding PSN remembers."""
+    """State of a `SlidingPSN`."""
 
-    past: Tensor  # [k - 1, B, *N], inputs of the steps before, oldest first
+    past: Tensor  # [k - 1, B, *N], inputs of the last steps, oldest first
 
 
 @explained
 class SlidingPSN(Stateful):
-    """Neurons in which every step weighs the last `order` inputs alike.
+    """Parallel spiking neurons whose steps share the weights of the last `order` inputs.
 
     Shapes: xs [T, B, *N] -> spikes [T, B, *N], 0 or 1. weight [order], oldest first; bias [].
 
     Args:
-        order: inputs that a step sees, its own included. Their weights start at ... 1/4, 1/2, 1; the bias at -1.
-        surrogate: slope of the spike used in the backward pass.
+        order: number of inputs that a step receives, its own included. Their weights start at ... 1/4, 1/2, 1, the bias
+            at -1.
+        surrogate: surrogate gradient of the spikes.
 
     Raises:
         ConfigError: `order` is below 1.
@@ -266,7 +268,7 @@ class SlidingPSN(Stateful):
         return spikes, SlidingPSNState(window[steps : steps + self.order - 1])
 
     def _weighed(self, window: Tensor, chunk: int) -> Tensor:
-        """The weighted sums, `chunk` steps in one product of a banded matrix and the inputs they read."""
+        """Return the weighted sums; a product of a banded matrix and the inputs it reads computes `chunk` steps."""
         width = chunk + self.order - 1
         reads = window.unfold(0, width, chunk).transpose(1, 2)  # [n, width, B N], a view
         rows = functional.pad(self.weight, (chunk - 1, chunk - 1)).unfold(0, width, 1).flip(0)  # [chunk, width]
@@ -277,19 +279,19 @@ class SlidingPSN(Stateful):
 
 
 def _matrix(steps: int, generator: torch.Generator | None) -> tuple[nn.Parameter, nn.Parameter]:
-    """Weights [T, T] and bias [T] as they start."""
+    """Return initial weights [T, T] and bias [T]."""
     weight = nn.init.kaiming_uniform_(torch.empty(steps, steps), a=math.sqrt(5), generator=generator)
     return nn.Parameter(weight), nn.Parameter(torch.full((steps,), -1.0))
 
 
 def _product(weight: Tensor, xs: Tensor, bias: Tensor) -> Tensor:
-    """weight [T, S] times xs [S, B, *N] plus bias [T], never in short precision."""
+    """Return weight [T, S] times xs [S, B, *N] plus bias [T], without autocast."""
     with without_autocast(xs):
         return torch.addmm(bias[:, None], weight, xs.flatten(1)).reshape(len(weight), *xs.shape[1:])
 
 
 def _prepared(owner: str, xs: Tensor, weight: Tensor) -> Tensor:
-    """The input in full precision, checked against the weights."""
+    """Return the input in full precision, checked against the weights."""
     check_sequence(owner, xs)
     xs = full_precision(owner, xs)
     check_like(owner, "weight", weight, tuple(weight.shape), xs)
@@ -297,7 +299,7 @@ def _prepared(owner: str, xs: Tensor, weight: Tensor) -> Tensor:
 
 
 def _check_arguments(owner: str, surrogate: Surrogate, generator: torch.Generator | None, **counts: int) -> None:
-    """Raise ConfigError unless every count is at least 1 and whole, and the surrogate is one that draws nothing."""
+    """Raise ConfigError unless every count is an integer of at least 1, and the surrogate is not stochastic."""
     check_count(owner, **counts)
     check_surrogate(owner, surrogate)
     check_generator(owner, generator)

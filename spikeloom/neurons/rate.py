@@ -1,25 +1,25 @@
-"""Neurons that are trained as rates and run as spikes.
+"""Rate neurons, which are trained as rates and run as spikes at inference.
 
     J = gain x + bias
     rate       y = amplitude r(J)                                              r: a curve, see `curves`
-    spiking    y[t] = amplitude 1000 / dt n[t],   n[t] spikes in step t        on average the same
+    spiking    y[t] = amplitude 1000 / dt n[t],   n[t] spikes in step t        equal to the rate on average
     hybrid     forward as spiking, backward as rate
 
     lif         d = the part of the step that is not refractory
                 v = J + (v - J) exp(-d / tau_mem);   if v > 1: n = 1, v = 0, and refractory from the moment of crossing,
                 dt + tau_mem log((J - v) / (J - 1)) after the step began;   else n = 0, v = max(v, min_voltage)
     regular     v += r(J) dt / 1000;   n = floor(v);   v -= n
-    signed      the same with n = floor(v) + [v < 0], so that negative rates spike with a minus sign
+    signed      as regular, with n = floor(v) + [v < 0]: negative rates are spikes with a minus sign
     integrate_and_fire   v = max(v + J / threshold, min_voltage);  n = min(floor(v), max_spikes), not below 0;  v -= n
                          y = threshold n: the neuron of most converters, without a rate in Hz
     stochastic  n = floor(|r| dt / 1000) + 1 with the remainder's probability, times the sign of r;  no state
     poisson     n from the Poisson distribution of mean |r| dt / 1000, times the sign of r;  no state
 
-The moment of crossing keeps the long-run rate of `lif` equal to the curve for any dt up to the refractory period (a
-neuron that could charge again within the same step loses what is left of it). Its state holds
-exp(wait / tau_mem) in place of the time to wait: a step needs no exponential and no logarithm, and is still exact.
-A scale s multiplies the firing rates and divides the weight of a spike: finer answers for more spikes. It is no
-parameter and in no checkpoint. Curves of LIF neurons it distorts (J becomes s J), others not.
+The exact time of the crossing keeps the long-run rate of `lif` equal to the curve for any dt up to the refractory
+period (a neuron that could charge again within the same step loses the rest of it). Its state holds exp(wait / tau_mem)
+in place of the waiting time: a step needs no exponential and no logarithm, and is still exact. A scale s multiplies the
+firing rates and divides the weight of a spike: finer outputs for more spikes. It is not a parameter and not saved in
+checkpoints. It distorts the curves of LIF neurons (J becomes s J), but no others.
 Sources: Hunsberger and Eliasmith, 2015; Rasmussen, NengoDL, 2019; Bekolay et al., Nengo, 2014 (the neuron types).
 """
 
@@ -58,24 +58,24 @@ PARTNERS = ("lif", "regular", "signed", "integrate_and_fire", "stochastic", "poi
 RANDOM = ("stochastic", "poisson")
 SMOOTHED_LIF = LIFCurve()
 NORMAL = 1e10
-"""Mean above which a Poisson distribution is taken as normal: beyond, scipy's quantile is not a number."""
+"""Mean above which a Poisson distribution is approximated as normal: scipy's quantile is NaN there."""
 
 
 class SpikingLIFState(NamedTuple):
-    """What moves in a LIF neuron with spike times inside the step."""
+    """State of the `lif` partner, with spike times inside the step."""
 
     voltage: Tensor  # [B, *N]
-    wait: Tensor  # [B, *N], exp(time to wait / tau_mem)
+    wait: Tensor  # [B, *N], exp(refractory time left / tau_mem)
 
 
 class IntegratorState(NamedTuple):
-    """What moves in a neuron that integrates its rate or its current."""
+    """State of partners that integrate their rate or current."""
 
     voltage: Tensor  # [B, *N]
 
 
 class RandomState(NamedTuple):
-    """What a neuron without memory draws from."""
+    """State of stochastic partners, which have no voltage."""
 
     noise: Tensor  # int64 [B, 2], key and step of each sample
 
@@ -84,9 +84,9 @@ def spiking_lif(
     current: Value, voltage: Value, wait: Value, gain: Value, bias: Value, decay: Value, after: Value, height: Value,
     lowest: Value,
 ) -> Value:  # fmt: skip
-    """`lif` above; decay = exp(-dt / tau_mem), after = exp((dt + refractory) / tau_mem)."""
+    """Compute one step of `lif` above; decay = exp(-dt / tau_mem), after = exp((dt + refractory) / tau_mem)."""
     drive = gain * current + bias
-    wait = maximum(decay * wait, decay)  # below, what is not a number stays so: it is neither above nor below
+    wait = maximum(decay * wait, decay)  # the comparisons below are written so that NaN propagates
     charged = drive + (voltage - drive) * clip(decay * wait, decay, 1.0)
     wait = where(charged > 1, after * (drive - charged) / (drive - 1), wait)
     voltage = where(charged > 1, 0.0, where(charged <= lowest, lowest, charged))
@@ -97,7 +97,7 @@ def integrator(
     current: Value, voltage: Value, gain: Value, bias: Value, share: Value, height: Value, lowest: Value,
     most: Value, *, rectified: bool, signed: bool, limited: bool,
 ) -> Value:  # fmt: skip
-    """`regular`, `signed` and `integrate_and_fire` above; share = dt / 1000, or 1 / threshold."""
+    """Compute one step of `regular`, `signed` or `integrate_and_fire` above; share = dt / 1000, or 1 / threshold."""
     drive = gain * current + bias
     voltage = voltage + where(rectified, where(drive <= 0, 0.0, drive), drive) * share
     voltage = where(limited, where(voltage <= lowest, lowest, voltage), voltage)
@@ -110,31 +110,31 @@ def integrator(
 
 @explained
 class RateNeuron(Valued):
-    """A population with a rate curve for training and a spiking partner for inference.
+    """Layer of neurons with a rate curve for training and a spiking partner for inference.
 
     Shapes: inputs [T, B, *N] -> outputs [T, B, *N]. State: () as rate, else that of the partner.
     Units: rates in Hz, dt in ms, currents in units of the threshold; output in amplitude x Hz.
 
     Args:
         curve: the rate curve; `LIFCurve()`, `ReLUCurve()` and others in `spikeloom.neurons.curves`.
-        partner: how it spikes, by default as its curve says: lif, regular, signed, integrate_and_fire, stochastic,
-            poisson, or "none": the rate also at inference.
-        amplitude: of a spike; the output for a rate of 1 Hz.
+        partner: spiking model: lif, regular, signed, integrate_and_fire, stochastic or poisson (by default that of the
+            curve), or "none" for rates also at inference.
+        amplitude: amplitude of a spike; the output for a rate of 1 Hz.
         gain, bias: J = gain x + bias, numbers or one per neuron; an nn.Parameter is learned.
         threshold: integrate_and_fire: input per spike; a QCFS curve also trains with it. > 0.
-        learn: which of these three are learned, from where they start: the threshold stays positive, the others are
-            real numbers ({"gain": "positive"} keeps the sign of a gain).
-        scale: times as many spikes, each with 1 / scale of the weight.
-        v_init: voltage of a sample that has seen nothing, in thresholds; "uniform": drawn once for every neuron.
-        v_seed: of that draw.
-        min_voltage: the voltage of `lif` (default 0) and integrate_and_fire (default: none) stays above.
-        max_spikes: integrate_and_fire: most spikes in a step, `scale` or more; 0: any number.
-        mode: "auto": rate in train(), spiking in eval(); or "rate", "spiking", "hybrid" always.
+        learn: names of those of these three to learn, from the given values: the threshold stays positive, the others
+            are real numbers ({"gain": "positive"} keeps the sign of a gain).
+        scale: factor on the number of spikes, each with 1 / scale of the weight.
+        v_init: initial voltage, in thresholds; "uniform": sampled once for every neuron.
+        v_seed: seed of these samples.
+        min_voltage: lower limit of the voltage of `lif` (default 0) and integrate_and_fire (default: none).
+        max_spikes: integrate_and_fire: maximum number of spikes in a step, `scale` or more; 0: no limit.
+        mode: "auto": rate in training mode, spiking in evaluation mode; or "rate", "spiking", "hybrid" always.
         dt: length of one step.
-        generator: draws for stochastic and poisson; by default torch's own.
+        generator: random generator of stochastic and poisson; by default torch's default one.
 
     Raises:
-        ConfigError: a value is out of range, an option unknown, or curve and partner do not fit.
+        ConfigError: a value is out of range, an option is unknown, or curve and partner do not fit together.
         ShapeError: inputs or state of a wrong shape, dtype or device.
 
     >>> neuron = RateNeuron(LIFCurve(smoothing=0.0), mode="rate")
@@ -217,19 +217,20 @@ class RateNeuron(Valued):
         learn_bias: bool = True,
         **rest: Any,
     ) -> "RateNeuron":
-        """Neurons that fire `max_rate` at input 1 and start at `intercept`, with a bias per neuron.
+        """Return neurons that fire at `max_rate` for input 1 and start to fire at `intercept`, with a bias per neuron.
 
-        Gain and bias are in checkpoints, so that what was trained at one tuning answers alike in a model of another.
+        Gain and bias are saved in checkpoints, so a trained model gives the same outputs when it is loaded into one
+        that was created with another tuning.
 
         >>> RateNeuron.tuned(LIFCurve(), 3, max_rate=100.0, intercept=0.0).bias.tolist()
         [1.0, 1.0, 1.0]
         """
         if not isinstance(curve, Curve):
             raise ConfigError(f"RateNeuron needs curve as a Curve, but got {curve!r}. Pass LIFCurve(), for example.")
-        wanted = {"max_rate": max_rate, "intercept": intercept}
+        options = {"max_rate": max_rate, "intercept": intercept}
         plain = [
             value if isinstance(value, Tensor) else as_number("RateNeuron", name, value, "as a number", lambda _: True)
-            for name, value in wanted.items()
+            for name, value in options.items()
         ]
         gain, bias = curve.tune(*plain)
         shape = (size,) if isinstance(size, int) else size
@@ -239,12 +240,12 @@ class RateNeuron(Valued):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         if isinstance(self._buffers.get("gain"), Tensor) and torch.as_tensor(self.gain).dim() == 0:
-            state_dict.setdefault(prefix + "gain", self.gain)  # for checkpoints from before it was saved
+            state_dict.setdefault(prefix + "gain", self.gain)  # older checkpoints lack it
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @property
     def scale(self) -> float:
-        """Firing-rate scale."""
+        """Scale of the firing rates."""
         return self._scale
 
     @scale.setter
@@ -253,7 +254,7 @@ class RateNeuron(Valued):
         self._scale = float(value)
 
     def check_scale(self, value: float) -> None:
-        """Raise ConfigError for a scale at which the neuron cannot say what it says as a rate."""
+        """Raise ConfigError for a scale at which the spiking neuron could not represent its rate."""
         check_positive("RateNeuron", scale=value)
         if 0 < self.max_spikes < value:
             raise ConfigError(
@@ -264,7 +265,7 @@ class RateNeuron(Valued):
 
     @property
     def mode(self) -> str:
-        """auto, rate, spiking or hybrid."""
+        """Current mode: "auto", "rate", "spiking" or "hybrid"."""
         return self._mode
 
     @mode.setter
@@ -275,7 +276,7 @@ class RateNeuron(Valued):
 
     @property
     def spikes(self) -> bool:
-        """Whether the next call makes spikes."""
+        """Whether the next call returns spikes."""
         spiking = self.mode in ("spiking", "hybrid") or (self.mode == "auto" and not self.training)
         return spiking and self.partner != "none"
 
@@ -288,7 +289,7 @@ class RateNeuron(Valued):
 
     @property
     def _kind(self) -> type[tuple[Any, ...]]:
-        """The class of the state."""
+        """Class of the state."""
         if not self.spikes:
             return tuple
         return RandomState if self.partner in RANDOM else SpikingLIFState if self.partner == "lif" else IntegratorState
@@ -324,7 +325,7 @@ class RateNeuron(Valued):
         return out, state
 
     def drive(self, xs: Tensor) -> Tensor:
-        """J, without the scale."""
+        """Return J, without the scale."""
         gain, bias = (self._as(self.value(name), name, xs) for name in ("gain", "bias"))
         plain = isinstance(gain, float) and gain == 1.0
         silent = isinstance(bias, float) and bias == 0.0
@@ -333,7 +334,7 @@ class RateNeuron(Valued):
         return (xs if plain else xs * gain) + (0.0 if silent else bias) if not (plain and silent) else xs
 
     def rates(self, xs: Tensor) -> Tensor:
-        """The output as a rate: amplitude x Hz."""
+        """Return the output as a rate: amplitude x Hz."""
         current = self.drive(xs)
         threshold = self._as(self.value("threshold"), "threshold", xs)
         if self.partner != "lif" or self.scale == 1.0:
@@ -342,7 +343,7 @@ class RateNeuron(Valued):
         return self.curve.rate(current * self.scale) * (self.amplitude / self.scale)
 
     def hertz(self, out: Tensor) -> Tensor:
-        """Firing rates [Hz] of outputs [T, B, *N], mean over the steps; by the length of a step."""
+        """Return the firing rates [Hz] of outputs [T, B, *N], averaged over the steps."""
         height = self._as(self.height, "threshold", out)
         return out.mean(0) / height * (1000 / self.dt)
 
@@ -390,7 +391,7 @@ class RateNeuron(Valued):
         return out, RandomState(later(state.noise, len(xs)))
 
     def _as(self, value: Number, name: str, xs: Tensor) -> Number:
-        """A number as it is; a tensor checked against the input."""
+        """Return a value, after a check against the input if it is a tensor."""
         if not isinstance(value, Tensor):
             return value
         if value.dim() and tuple(value.shape) != tuple(xs.shape[2:]):
@@ -406,7 +407,7 @@ class RateNeuron(Valued):
         return value
 
     def _parameter(self, name: str, value: Number, xs: Tensor) -> Tensor:
-        """A scalar or [N], as the kernels take it."""
+        """Return a value in the form of the kernels: a scalar tensor or [N]."""
         if not isinstance(value, Tensor):
             return torch.tensor(value, dtype=xs.dtype, device=xs.device)
         self._as(value, name, xs)
@@ -417,7 +418,7 @@ class RateNeuron(Valued):
 
 
 class _Hybrid(torch.autograd.Function):
-    """A Function, not `spikes + (rate - rate.detach())`: that would round the spikes."""
+    """Spikes with the gradient of rates; `spikes + (rate - rate.detach())` would round the spikes."""
 
     generate_vmap_rule = True
 
@@ -439,12 +440,12 @@ _hybrid: Callable[..., Tensor] = _Hybrid.apply
 
 @custom_op("spikeloom::poisson_quantile", mutates_args=())
 def _poisson(u: Tensor, mean: Tensor) -> Tensor:
-    """The quantile of the Poisson distribution: the smallest count whose cumulative probability is above u."""
+    """Return the quantile of the Poisson distribution: the smallest count whose cumulative probability is above u."""
     from scipy.stats import poisson  # scipy.stats takes a while to import
 
-    found = torch.from_numpy(poisson.ppf(u.cpu().numpy(), mean.clamp(max=NORMAL).cpu().numpy())).to(u.device)
+    quantile = torch.from_numpy(poisson.ppf(u.cpu().numpy(), mean.clamp(max=NORMAL).cpu().numpy())).to(u.device)
     normal = torch.floor(mean + mean.sqrt() * torch.special.ndtri(u))
-    return torch.where(mean > NORMAL, torch.where(mean.isinf(), mean, normal), found)
+    return torch.where(mean > NORMAL, torch.where(mean.isinf(), mean, normal), quantile)
 
 
 @_poisson.register_fake
@@ -467,12 +468,12 @@ for _relu in (False, True):
 
 @explained
 def rate_neurons(model: nn.Module) -> dict[str, RateNeuron]:
-    """All rate neurons of a model, by name, in the order of its modules.
+    """Return all rate neurons of a model, by name, in the order of its modules.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: the model has none.
     """
-    found = {name: module for name, module in model.named_modules() if isinstance(module, RateNeuron)}
-    if not found:
+    neurons = {name: module for name, module in model.named_modules() if isinstance(module, RateNeuron)}
+    if not neurons:
         raise ConfigError("The model has no RateNeuron: there is nothing to switch. Convert it first.")
-    return found
+    return neurons

@@ -1,4 +1,4 @@
-"""The leaky readout: a low-pass filter, a neuron that never fires.
+"""Leaky readout: a low-pass filter, a neuron that never fires.
 
     y[t] = k y[t-1] + (1 - k) x[t],   k = exp(-dt / tau_mem)
 
@@ -19,32 +19,32 @@ from .values import Learn, Number
 
 
 class LeakyState(NamedTuple):
-    """What moves in a leaky readout."""
+    """State of a `LeakyReadout`."""
 
     voltage: Tensor  # [B, *N]
 
 
 def leak(current: Value, voltage: Value, decay_mem: Value) -> Value:
-    """One step of the equation above."""
+    """Compute one step of the equation above."""
     voltage = decay_mem * voltage + (1 - decay_mem) * current
     return voltage, voltage
 
 
 @explained
 class LeakyReadout(Neuron):
-    """A low-pass filter on every channel.
+    """Low-pass filter of every channel.
 
     Shapes: currents [T, B, *N] -> voltages [T, B, *N].
     Units: tau_mem and dt in ms.
 
     Args:
         tau_mem: time constant of the filter, > 0; a number, or a tensor with one entry per channel.
-        learn: "tau_mem" if it is learned: it starts at the value given and stays positive.
+        learn: "tau_mem" to learn it: it starts at the given value and stays positive.
         dt: length of one step.
-        memory: see `LIF`; with a fixed time constant nothing is kept.
+        memory: see `LIF`; with a fixed time constant nothing is saved for the backward pass.
 
     Raises:
-        ConfigError: a time constant is not positive, also at a call.
+        ConfigError: a time constant is not positive (also checked in calls).
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> import torch

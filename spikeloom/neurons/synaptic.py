@@ -4,7 +4,7 @@
     v[t] = b v'[t-1] + (1 - b) i[t],        b = exp(-dt / tau_mem)
     s[t] = 1 if v[t] > threshold else 0,    v'[t] = v[t] (1 - s[t])        (the readout never spikes: v' = v)
 
-The synaptic current is not reset. Within `refractory` after a spike the membrane stays empty while x still enters i.
+The synaptic current is not reset. Within `refractory` after a spike the voltage stays 0 while x still enters i.
 Source: Yarga and Wood, Accelerating SNN training with stochastic parallelizable spiking neurons, 2023, whose baseline
 this LIF neuron is; refractory period and learned values as in their ParaLIF code.
 """
@@ -23,13 +23,13 @@ from .neuron import Neuron, refractory_steps
 from .values import Learn, Number, names_of
 
 STEEP = FastSigmoid(steepness=100.0)
-"""The slope of the originals."""
+"""Surrogate of the authors' code."""
 
 
 class SynapticNeuron(Neuron):
-    """What neurons with a synaptic current share: time constants that may be absent.
+    """Base class of neurons with a synaptic current; a time constant of None means no filter.
 
-    `learn_tau` is short for `learn` with the names of all time constants that are present.
+    `learn_tau` is short for `learn` with the names of all time constants that are not None.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SynapticNeuron(Neuron):
 
     def _range(self, name: str) -> tuple[str, str]:
         if isinstance(self._parameters.get(name), nn.Parameter) and name == "threshold":
-            return "", ""  # learned as it is, it counts as 0 where it becomes negative: the rule of the originals
+            return "", ""  # learned directly; a negative one counts as 0, as in the authors' code
         return super()._range(name)
 
     def constants(self) -> dict[str, Number]:
@@ -67,12 +67,12 @@ class SynapticNeuron(Neuron):
         return result
 
     def time_constants(self) -> dict[str, float | list[float]]:
-        """tau_mem and tau_syn [ms] as they are now."""
+        """Return the current values of tau_mem and tau_syn [ms]."""
         return {name: torch.as_tensor(self.value(name)).detach().tolist() for name in ("tau_mem", "tau_syn")}
 
 
 class MembraneState(NamedTuple):
-    """What moves in a membrane behind a synapse."""
+    """State of a `SynapticReadout`."""
 
     syn_current: Tensor  # [B, *N]
     voltage: Tensor  # [B, *N]
@@ -81,7 +81,7 @@ class MembraneState(NamedTuple):
 def membrane(
     current: Value, syn_current: Value, voltage: Value, decay_mem: Value, decay_syn: Value, *, given: bool
 ) -> Value:
-    """One step of the equations above without spikes; if `given`, the current is the voltage already."""
+    """Compute one step of the equations above without spikes; if `given`, the current is the voltage itself."""
     syn_current = where(given, syn_current, decay_syn * syn_current + current)
     voltage = where(given, current, decay_mem * voltage + (1 - decay_mem) * syn_current)
     return voltage, syn_current, voltage
@@ -89,20 +89,20 @@ def membrane(
 
 @explained
 class SynapticReadout(SynapticNeuron):
-    """A membrane behind a synapse that never fires: its output is its voltage.
+    """Layer of membranes behind synapses that never fire: the output is the voltage.
 
     Shapes: currents [T, B, *N] -> voltages [T, B, *N].
     Units: time constants and dt in ms.
 
     Args:
         tau_mem, tau_syn: time constants of membrane and synapse, > 0; None for no filter.
-        learn: which of them are learned: they start at the values given and stay positive.
-        learn_tau: learn both.
+        learn: names of those to learn: they start at the given values and stay positive.
+        learn_tau: whether to learn both.
         dt: length of one step.
-        memory: see `LIF`; with fixed time constants nothing is kept.
+        memory: see `LIF`; with fixed time constants nothing is saved for the backward pass.
 
     Raises:
-        ConfigError: a time constant is not positive, also at a call.
+        ConfigError: a time constant is not positive (also checked in calls).
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> xs = torch.tensor([1.0, 0.0, 0.0, 2.0]).reshape(4, 1, 1)
@@ -131,21 +131,21 @@ class SynapticReadout(SynapticNeuron):
 
 
 class SynapticLIFState(NamedTuple):
-    """What moves in a LIF neuron behind a synapse."""
+    """State of a `SynapticLIF` without a refractory period."""
 
     syn_current: Tensor  # [B, *N]
     voltage: Tensor  # [B, *N], before the reset
     spikes: Tensor  # [B, *N], of the step before
-    refractory: Tensor  # [B, *N], unused: the membrane waits instead
-    noise: Any = ()  # int64 [B, 2], if the surrogate is a random `Firing`
+    refractory: Tensor  # [B, *N], unused: `wait` takes its place
+    noise: Any = ()  # int64 [B, 2], if the surrogate is a `Firing`
 
 
 class WaitingLIFState(NamedTuple):
-    """The same with a refractory period."""
+    """State of a `SynapticLIF` with a refractory period."""
 
     syn_current: Tensor
     voltage: Tensor
-    wait: Tensor  # [B, *N], steps that the membrane stays empty
+    wait: Tensor  # [B, *N], steps for which the voltage stays 0
     spikes: Tensor
     refractory: Tensor
     noise: Any = ()
@@ -155,7 +155,7 @@ def synaptic_lif(
     current: Value, syn_current: Value, voltage: Value, reset: Value, decay_mem: Value, decay_syn: Value,
     threshold: Value,
 ) -> Value:  # fmt: skip
-    """One step of the equations above, without a refractory period."""
+    """Compute one step of the equations above, without a refractory period."""
     syn_current = decay_syn * syn_current + current
     voltage = decay_mem * (voltage - voltage * reset) + (1 - decay_mem) * syn_current
     return voltage - threshold, syn_current, voltage
@@ -165,7 +165,7 @@ def waiting_lif(
     current: Value, syn_current: Value, voltage: Value, wait: Value, spikes: Value, reset: Value,
     decay_mem: Value, decay_syn: Value, threshold: Value, steps: Value,
 ) -> Value:  # fmt: skip
-    """The same with a refractory period of `steps`."""
+    """Compute one step of the equations above, with a refractory period of `steps`."""
     syn_current = decay_syn * syn_current + current
     wait = where(spikes > 0, steps, wait)
     held = voltage - voltage * reset
@@ -176,27 +176,27 @@ def waiting_lif(
 
 @explained
 class SynapticLIF(SynapticNeuron):
-    """LIF neurons behind a synapse, reset to zero: the baseline of the parallel neurons.
+    """Layer of LIF neurons behind synapses, reset to zero: the baseline of the parallel neurons.
 
     Shapes: currents [T, B, *N] -> spikes [T, B, *N], 0 or 1.
     Units: tau_mem, tau_syn, refractory and dt in ms; current, voltage and threshold in one unit.
 
     Args:
         tau_mem, tau_syn: time constants of membrane and synapse, > 0; None for no filter.
-        threshold: voltage above which a neuron spikes, > 0; a number or one per neuron. An nn.Parameter is learned as
-            it is and counts as 0 where it becomes negative; with `learn` it stays positive.
-        learn: which of these three are learned: they start at the values given and stay in their range.
-        learn_tau: learn both time constants.
-        refractory: time after a spike in which the membrane stays empty.
-        detach_reset: no gradient through the reset.
-        surrogate: slope of the spike used in the backward pass, at v - threshold; or a random `Firing`.
+        threshold: voltage above which a neuron spikes, > 0; a number or one per neuron. An nn.Parameter is learned
+            directly and counts as 0 where it becomes negative; with `learn` it stays positive.
+        learn: names of those of these three to learn: they start at the given values and stay in their range.
+        learn_tau: whether to learn both time constants.
+        refractory: time after a spike in which the voltage stays 0.
+        detach_reset: whether no gradient passes through the reset.
+        surrogate: surrogate gradient of the spikes, at v - threshold; or a `Firing` for stochastic ones.
         dt: length of one step.
-        memory: "fast" keeps 4 bytes a step, sample and neuron for the backward pass (12 with a refractory period or a
-            gradient through the reset), "lean" one state in 32 steps.
-        generator: draws for a random `Firing`; by default torch's own.
+        memory: "fast" saves 4 bytes per step, sample and neuron for the backward pass (12 with a refractory period or a
+            gradient through the reset), "lean" the states of one step in 32.
+        generator: random generator of a `Firing`; by default torch's default one.
 
     Raises:
-        ConfigError: a value is out of range, also at a call, or an option is unknown.
+        ConfigError: a value is out of range (also checked in calls), or an option is unknown.
         ShapeError: currents or state of a wrong shape, dtype or device.
 
     >>> xs = torch.tensor([0.0, 0, 6, 6, 6, 6]).reshape(6, 1, 1)

@@ -1,14 +1,14 @@
-"""The values of neurons: numbers, tensors with one entry per neuron, and what is learned of them.
+"""Values of neurons (time constants, thresholds, ...): numbers, tensors with one entry per neuron, or learned.
 
-    learned as     value =                             parameter, 0 where training starts
+    learned as     value =                             parameter, initially 0
     time constant  start exp(log_tau_mem)              log_tau_mem
     positive       start (2^-10 + (1 - 2^-10) softplus(raw_threshold ln 2) / ln 2)      raw_threshold
     real           start + shift_bias                  shift_bias
 
-A value that `learn` names is kept in one of these coordinates. It cannot leave its range, a step of an optimiser
-changes it by a share of itself, and it begins exactly where the user said: at 0 every factor is 1, to the last bit. A
-positive value grows in proportion to its parameter and never falls below a thousandth of its start, where a distance
-divided by it would overflow.
+A value named in `learn` is reparametrised in one of these ways. It cannot leave its range, the step of an optimiser is
+relative to its size, and it starts at exactly the given value: at 0 every factor is 1, to the last bit. A positive
+value grows in proportion to its parameter and never falls below a thousandth of its start, where a distance divided by
+it would overflow.
 """
 
 import math
@@ -28,22 +28,22 @@ Number = float | Tensor
 """A number, a tensor that has one entry per neuron, or an nn.Parameter to be learned."""
 
 Learn = str | Iterable[str] | Mapping[str, str]
-"""Names of values to be learned; a mapping also says which are "positive" and which "real"."""
+"""Names of values to be learned; a mapping also gives their kind, "positive" or "real"."""
 
 FLOOR = 2.0**-10
-"""Share of its start below which a positive learned value never falls; 1 - FLOOR is exact."""
+"""Fraction of its start below which a positive learned value never falls; 1 - FLOOR is exact."""
 LN2 = math.log(2.0)
 
 
 class Valued(Stateful, ABC):
-    """A layer that has values by name. `layer.tau_mem` is the value at present, learned or not."""
+    """Base class of layers with named values. `layer.tau_mem` is the current value, learned or not."""
 
     values: list[str]
     starts: dict[str, tuple[str, float | None]]
-    """For each learned value its parameter, and the number that it starts from; None: the buffer `<name>_start`."""
+    """For each learned value the name of its parameter and its start; None: the start is the buffer `<name>_start`."""
 
     def _hold(self, values: Mapping[str, Any], learn: Learn = (), fixed: Iterable[str] = ()) -> None:
-        """Keep values: numbers as they are, tensors as buffers, nn.Parameters and what `learn` names to be learned."""
+        """Register values: numbers as attributes, tensors as buffers, nn.Parameter and learned values as parameters."""
         self.values, self.starts = list(values), {}
         kinds = self._kinds(values, learn, fixed)
         for name, value in values.items():
@@ -58,17 +58,17 @@ class Valued(Stateful, ABC):
                 setattr(self, name, value)
 
     def _kinds(self, values: Mapping[str, Any], learn: Learn, fixed: Iterable[str]) -> dict[str, str]:
-        """How each learned value is kept: as the logarithm of a time constant ("log"), "positive" or "real"."""
+        """Return the parametrisation of each learned value: "log" for a time constant, else "positive" or "real"."""
         owner, known = type(self).__name__, [name for name in values if name not in fixed]
         names = names_of(owner, learn)
-        wanted = learn if isinstance(learn, Mapping) else {}
+        requested = learn if isinstance(learn, Mapping) else {}
         kinds = dict[str, str]()
         for name in names:
             if name not in known:
                 raise ConfigError(f"{owner} can learn {', '.join(known) or 'nothing'}, but got learn={name!r}.")
             usual = "positive" if name == "threshold" or name.endswith("_strength") else "real"
             usual = "log" if name.startswith("tau_") else usual
-            kind = wanted.get(name, usual)
+            kind = requested.get(name, usual)
             if kind not in ("positive", "real") and kind != usual:
                 raise ConfigError(f'{owner} learns values as "positive" or "real", but got {name}={kind!r}.')
             if kind == "real" and self._range(name)[0]:
@@ -80,7 +80,7 @@ class Valued(Stateful, ABC):
         return kinds
 
     def _checked(self, name: str, value: Any) -> Number:
-        """A value as a float or a tensor; ConfigError if it is out of range."""
+        """Return a value as a float or a tensor; raise ConfigError if it is out of range."""
         owner = type(self).__name__
         if not isinstance(value, Tensor) and (isinstance(value, bool) or not isinstance(value, Real)):
             raise ConfigError(
@@ -94,7 +94,7 @@ class Valued(Stateful, ABC):
             )
         held: Number = value if isinstance(value, Tensor) else float(value)
         numbers = held.detach() if isinstance(held, Tensor) else torch.tensor(held)
-        if numbers.is_meta or type(numbers) is not Tensor:  # on the meta device, or fake: there are no numbers
+        if numbers.is_meta or type(numbers) is not Tensor:  # on the meta device, or fake: without values
             return held
         if not bool(torch.isfinite(numbers).all()):
             raise ConfigError(f"{owner} needs {name} finite, but got {value}. Pass a finite number.")
@@ -104,6 +104,7 @@ class Valued(Stateful, ABC):
         return held
 
     def _learn(self, name: str, value: Number, kind: str) -> None:
+        """Register the parameter of a learned value, and its start."""
         owner = type(self).__name__
         if isinstance(value, nn.Parameter):
             raise ConfigError(
@@ -133,7 +134,7 @@ class Valued(Stateful, ABC):
         return super().__getattr__(name)
 
     def value(self, name: str, per: float = 1.0) -> Number:
-        """The value at present, divided by `per`."""
+        """Return the current value, divided by `per`."""
         if name not in self.starts:
             value: Number = getattr(self, name)
             return value if per == 1.0 else value / per
@@ -150,21 +151,21 @@ class Valued(Stateful, ABC):
         return start * (FLOOR + (1 - FLOOR) * functional.softplus(parameter, beta=LN2))
 
     def decay(self, name: str, dt: float) -> Number:
-        """exp(-dt / tau) of the time constant with this name."""
+        """Return exp(-dt / tau) of the time constant with this name."""
         if name not in self.starts:
             tau: Number = getattr(self, name)
             return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
         held, number = self.starts[name]
         parameter, start = self._parameters[held], self._buffers.get(name + "_start")
         assert parameter is not None
-        ratio = torch.exp(-parameter)  # a power is exact at ratio 1
+        ratio = torch.exp(-parameter)  # exp(-dt / start) to this power, which is exact at ratio 1
         if number is None:
             assert start is not None
             return torch.exp(-dt / start) ** ratio
         return torch.full_like(ratio, math.exp(-dt / number)) ** ratio
 
     def _range(self, name: str) -> tuple[str, str]:
-        """Where a value must lie, "> 0", ">= 0" or "", and what to do about one that does not."""
+        """Return the valid range of a value, "> 0", ">= 0" or "", and the advice for one outside it."""
         return ("> 0", "Pass a positive number.") if name.startswith("tau_") or name == "threshold" else ("", "")
 
     def check(self) -> None:
@@ -173,7 +174,7 @@ class Valued(Stateful, ABC):
             self._check_value(name, everywhere=True)
 
     def _check_call(self) -> None:
-        """The same at a call, for numbers and for tensors on the CPU: nothing waits for another device."""
+        """Check values in a call: numbers and CPU tensors only, since reading others synchronises with their device."""
         if not torch.compiler.is_compiling():
             for name in self.values:
                 self._check_value(name, everywhere=False)
@@ -221,18 +222,20 @@ class Valued(Stateful, ABC):
         raise ConfigError(f"{owner} needs {shown} {needs}, but it is {bad} now. {remedy}")
 
     def _numbers(self) -> dict[str, float | str | bool | None]:
-        """The values that are numbers, and where learned ones start: what no tensor of a `state_dict` says."""
-        found = {name: self.starts[name][1] if name in self.starts else self.__dict__.get(name) for name in self.values}
+        """Return the values and starts that are numbers, and so not in the tensors of a `state_dict`."""
+        current = {
+            name: self.starts[name][1] if name in self.starts else self.__dict__.get(name) for name in self.values
+        }
         numbers: dict[str, float | str | bool | None]
-        numbers = {name: float(value) for name, value in found.items() if isinstance(value, Real)}
+        numbers = {name: float(value) for name, value in current.items() if isinstance(value, Real)}
         return {**numbers, "learn": ", ".join(self.starts)} if self.starts else numbers
 
     def structure_fits(self, name: str, saved: Any, own: Any) -> bool:
-        """A value that was fixed may be learned from now on; one that was learned is never taken for its start."""
+        """Return whether a saved entry fits; a value that was saved as fixed may be learned now, but not vice versa."""
         return (name == "learn" and saved is None) or super().structure_fits(name, saved, own)
 
     def _shown(self) -> list[str]:
-        """The values for `repr`."""
+        """Return the values for `repr`."""
         parts = []
         for name in self.values:
             value = torch.as_tensor(self.value(name)).detach()
@@ -242,7 +245,7 @@ class Valued(Stateful, ABC):
 
 
 def names_of(owner: str, learn: Learn) -> list[str]:
-    """The names in `learn`."""
+    """Return the names in `learn`."""
     names = [learn] if isinstance(learn, str) else list(learn) if isinstance(learn, Iterable) else [learn]
     if not all(isinstance(name, str) for name in names):
         raise ConfigError(f'{owner} needs learn as names, such as "tau_mem" or ("tau_mem",), but got {learn!r}.')
@@ -250,6 +253,6 @@ def names_of(owner: str, learn: Learn) -> list[str]:
 
 
 def _readable(tensor: Tensor) -> bool:
-    """Whether to look at numbers costs nothing: on the CPU, in no trace and under no transform of torch.func."""
+    """Return whether reading values is free: on the CPU, not traced, and not transformed by torch.func."""
     plain = type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu"
     return plain and torch._C._get_tracing_state() is None and not torch._C._are_functorch_transforms_active()

@@ -1,4 +1,4 @@
-"""How connections change."""
+"""Learning rules of synapses: rewiring, STDP, and Hebbian fast weights."""
 
 from .deep_r import Counts, DeepR, SignedSynapses
 from .fast_weights import Hebbian, hebb, inverted_oja, oja

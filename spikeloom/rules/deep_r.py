@@ -1,14 +1,14 @@
-"""DEEP R: a network learns while only a fixed number of its synapses exist.
+"""DEEP R: training with a fixed number of synapses, which are rewired after each step of the optimiser.
 
-Of every layer, weight = sign * max(theta, 0); a synapse is active while theta > 0. After each step of an optimiser:
+In every layer weight = sign * max(theta, 0); a synapse is active while theta > 0. After each step of an optimiser:
 
-    1. dormant synapses go back to where they were: 0 (hard) or their theta (soft)
+    1. dormant synapses are restored: theta = 0 (hard) or the theta before the step (soft)
     2. active ones:    theta -= lr l1;  theta += sqrt(2 lr temperature) N(0, 1)
     3. hard: as many dormant synapses as are missing from the budget are created at theta = 1e-12, uniformly at random
-       soft: dormant ones move by the noise alone, not below theta_min, and come to life by themselves
+       soft: dormant ones move by the noise alone, not below theta_min, and become active when theta exceeds 0
 
-The budget is floor(sum over layers of connectivity * size), shared by all layers: missing synapses are distributed by a
-multinomial draw with the layers' shares. Or every layer keeps its own.
+The budget is floor(sum over layers of connectivity * size), shared by all layers: missing synapses are distributed by
+multinomial sampling, in proportion to the layers' numbers of synapses. Alternatively every layer has its own budget.
 
 Sources: Bellec, Kappel, Maass, Legenstein, Deep rewiring, ICLR 2018; the order of the steps as in the authors' LSNN
 code, where L1 and noise act after Adam and outside its moments.
@@ -31,17 +31,17 @@ NEWBORN = 1e-12
 
 
 class SignedSynapses(Protocol):
-    """What `DeepR` needs of a layer."""
+    """Protocol of the layers that `DeepR` rewires."""
 
     connectivity: float
 
     @property
     def theta(self) -> Tensor:
-        """Its parameter; a synapse is active where it is positive."""
+        """Parameter of the layer; a synapse is active where it is positive."""
 
     @property
     def sign(self) -> Tensor:
-        """The fixed signs, like theta."""
+        """Fixed signs, -1 or 1, in the shape of theta."""
 
     @property
     def allowed(self) -> Tensor | None:
@@ -49,7 +49,7 @@ class SignedSynapses(Protocol):
 
 
 class Counts(NamedTuple):
-    """What one step did to one layer."""
+    """Numbers of synapses of a layer that a step pruned and created, and that are active after it."""
 
     pruned: int
     created: int
@@ -57,7 +57,7 @@ class Counts(NamedTuple):
 
 
 def budget(connectivity: float, pairs: float) -> int:
-    """How many of `pairs` synapses exist: connectivity * pairs, rounded down (after rounding off its 1e-6).
+    """Return the number of synapses that exist: connectivity * pairs + 1e-6, rounded down.
 
     >>> budget(0.12, 17_600), budget(0.29, 100)
     (2112, 29)
@@ -67,6 +67,8 @@ def budget(connectivity: float, pairs: float) -> int:
 
 @dataclass(frozen=True)
 class _Layer:
+    """Named layer that is rewired."""
+
     name: str
     module: Any
 
@@ -77,42 +79,41 @@ class _Layer:
 
     @property
     def wanted(self) -> float:
-        """Synapses it should have on average."""
+        """Number of synapses by its connectivity, not rounded."""
         return float(self.module.connectivity) * self.theta.numel()
 
     def active(self) -> int:
         return int((self.theta > 0).sum())
 
     def candidates(self) -> tuple[Tensor, ...]:
-        """Indices of dormant synapses that may exist."""
+        """Return the indices of dormant synapses that may exist."""
         dormant = self.theta <= 0
         return (dormant if self.module.allowed is None else dormant & self.module.allowed).nonzero(as_tuple=True)
 
 
 @explained
 class DeepR:
-    """Rewires layers after each step of their optimiser: `optimizer.step(); rewire.step()`.
+    """Rewiring of layers after each step of their optimiser: `optimizer.step(); rewire.step()`.
 
     Args:
-        optimizer: any optimiser that holds the theta of every layer; its learning rate is the one of the equations.
+        optimizer: any optimiser of the theta of every layer; its current learning rate for theta is lr above.
         layers: layers with `theta`, `sign`, `allowed` and `connectivity`, by name or in order. For example
             `SignedSparseLinear`.
-        l1: strength of the shrinkage; each step shrinks active theta by lr * l1.
-        temperature: of the noise.
-        budget: "global", the number of synapses of all layers together is kept; or "per_matrix". Hard DEEP R only.
-        soft: no hard budget: dormant synapses walk at random above theta_min and re-activate themselves. Theta_min is
-            -(1 - p) / p * temperature / l1 of each layer's connectivity p. In the first step those at zero are spread
-            evenly above theta_min.
-        resample_sign: a created synapse draws a new sign. Hard DEEP R only, and not with signs of whole neurons.
-        reset_moments: a created synapse starts with moments of zero in the optimiser. Hard DEEP R only.
-        generator: draws noise, places and signs; on the CPU. Ranks that train together must use equal ones. By default
-            one that is seeded by torch's.
-
-    The learning rate is the one that the optimiser has for theta at that moment.
+        l1: strength of L1 regularisation; each step shrinks active theta by lr * l1.
+        temperature: temperature of the noise.
+        budget: fixed number of synapses: "global" (of all layers together) or "per_matrix". Hard DEEP R only.
+        soft: whether there is no hard budget: dormant theta perform a random walk above theta_min and may become active
+            again. Theta_min is -(1 - p) / p * temperature / l1 with each layer's connectivity p. In the first step
+            theta of zero are distributed uniformly above theta_min.
+        resample_sign: whether a created synapse gets a new random sign. Hard DEEP R only, and not with signs of whole
+            neurons.
+        reset_moments: whether a created synapse starts with moments of zero in the optimiser. Hard DEEP R only.
+        generator: random generator of noise, positions and signs, on the CPU. Ranks that train together must use equal
+            ones. By default one that is seeded by torch's.
 
     Raises:
-        ConfigError: a layer that the optimiser does not hold, that is over budget or has nothing to rewire, options
-            that exclude each other, or values out of range.
+        ConfigError: a layer is not in the optimiser, over budget or without synapses, options exclude each other, or
+            values are out of range.
 
     >>> from torch import nn
     >>> from torch.optim import SGD
@@ -173,7 +174,7 @@ class DeepR:
         self.pruned = 0
 
     def _lr(self, layer: _Layer) -> float | None:
-        """The present learning rate of a layer; None if the optimiser does not hold it."""
+        """Return the current learning rate of a layer; None if the optimiser does not hold it."""
         groups = self.optimizer.param_groups
         return next((float(group["lr"]) for group in groups if any(p is layer.theta for p in group["params"])), None)
 
@@ -236,11 +237,12 @@ class DeepR:
                 )
 
     def _budgets(self) -> list[tuple[list[_Layer], int]]:
-        """Layers that share a budget, and how many synapses it has."""
+        """Return the groups of layers that share a budget, with the number of synapses of each."""
         groups = [self.layers] if self.budget == "global" else [[layer] for layer in self.layers]
         return [(group, budget(1.0, sum(layer.wanted for layer in group))) for group in groups]
 
     def _remember(self) -> None:
+        """Save theta before the step of the optimiser."""
         if self._before is not None:
             raise TrainingError(
                 "optimizer.step() ran again without DeepR.step() after the last one, which would bring dormant "
@@ -250,11 +252,11 @@ class DeepR:
 
     @torch.no_grad()
     def step(self) -> dict[str, Counts]:
-        """Rewire once; what happened to each layer.
+        """Rewire once; return the numbers of changed synapses of each layer.
 
         Raises:
-            TrainingError: the optimiser has not moved since the last call, theta is no longer a number, or the learning
-            rate is negative or not a number.
+            TrainingError: the optimiser made no step since the last call, theta is not finite, or the learning rate is
+                negative or not finite.
         """
         before, self._before = self._before, None
         if before is None:
@@ -292,9 +294,9 @@ class DeepR:
         return counts
 
     def _move(self, layer: _Layer, old: Tensor) -> None:
-        """Undo what the optimiser did to dormant synapses; shrink and shake the active ones."""
+        """Undo the optimiser's changes of dormant synapses; apply L1 and noise to the active ones."""
         theta, lr = layer.theta, self._lr(layer)
-        assert lr is not None  # seen when DeepR was made
+        assert lr is not None  # checked by `step`
         dormant = old <= 0
         if self.soft and self.updates == 0:
             spread = torch.rand(theta.shape, generator=self.generator, dtype=theta.dtype).to(theta.device)
@@ -314,12 +316,12 @@ class DeepR:
         theta.copy_(torch.where(live, moved, theta))
 
     def lowest(self, layer: _Layer) -> float:
-        """theta_min of soft DEEP R."""
-        share = float(layer.module.connectivity)
-        return -(1.0 - share) / share * self.temperature / self.l1
+        """Return theta_min of soft DEEP R."""
+        p = float(layer.module.connectivity)
+        return -(1.0 - p) / p * self.temperature / self.l1
 
     def _create(self, group: list[_Layer], room: int) -> None:
-        """Fill a budget up again; what does not fit into one layer goes to those that have places left."""
+        """Create the synapses missing from a budget; those that do not fit into a layer go to others with room."""
         missing = room - sum(layer.active() for layer in group)
         while missing > 0:
             candidates = [layer.candidates() for layer in group]
@@ -334,18 +336,19 @@ class DeepR:
                 self._bring_to_life(layer, tuple(index[order] for index in places))
             missing -= int(counts.sum())
 
-    def _bring_to_life(self, layer: _Layer, chosen: tuple[Tensor, ...]) -> None:
-        layer.theta[chosen] = NEWBORN
+    def _bring_to_life(self, layer: _Layer, indices: tuple[Tensor, ...]) -> None:
+        """Create the synapses at these indices."""
+        layer.theta[indices] = NEWBORN
         if self.resample_sign:
-            drawn = 2 * torch.randint(0, 2, (len(chosen[0]),), generator=self.generator) - 1
-            layer.module.sign[chosen] = drawn.to(layer.module.sign)
+            drawn = 2 * torch.randint(0, 2, (len(indices[0]),), generator=self.generator) - 1
+            layer.module.sign[indices] = drawn.to(layer.module.sign)
         if self.reset_moments:
             for value in self.optimizer.state.get(layer.theta, {}).values():
                 if isinstance(value, Tensor) and value.shape == layer.theta.shape:
-                    value[chosen] = 0.0
+                    value[indices] = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Generator, counters, budgets, and which synapses exist: to be compared with the layers' theta."""
+        """Return generator, counters, budgets, and masks of active synapses, to be compared with the layers' theta."""
         return {
             "budgets": self._saved_budgets(),
             "generator": self.generator.get_state(),
@@ -354,11 +357,11 @@ class DeepR:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken; load the layers first.
+        """Restore a state; load the layers first.
 
         Raises:
-            ConfigError: the layers, their budgets or their synapses are others than those of `state`.
-            CheckpointError: it is no state of DeepR.
+            ConfigError: layers, budgets or synapses differ from those of `state`.
+            CheckpointError: `state` is not one of DeepR.
         """
         if missing := [part for part in ("generator", "counters", "active") if part not in state]:
             raise CheckpointError(f"This is no state of DeepR: it has no {', '.join(missing)}. Load what it saved.")
@@ -383,12 +386,12 @@ class DeepR:
         self.updates, self.created, self.pruned = state["counters"]
 
     def _saved_budgets(self) -> dict[str, int]:
-        """How many synapses each group of layers has, by their names; soft DEEP R keeps none."""
+        """Return the budget of each group of layers by their names; none for soft DEEP R."""
         return {} if self.soft else {" ".join(layer.name for layer in part): room for part, room in self._budgets()}
 
 
 def _named(layers: Any) -> dict[str, Any]:
-    """Layers by name; those without a name are numbered."""
+    """Return the layers by name; those without a name are numbered."""
     if isinstance(layers, nn.Module) and not isinstance(layers, nn.ModuleDict | nn.ModuleList | nn.Sequential):
         raise ConfigError(
             f"DeepR needs several layers, by name or in order, but got one {type(layers).__name__}: [it]."

@@ -1,4 +1,4 @@
-"""Hebbian rules of fast weights: a memory of its own for every sample, written while the sample lasts.
+"""Hebbian rules of fast weights: a memory per sample, written while the sample is processed.
 
     traces    x <- (1 - d) s + d x,   d = exp(-dt / tau_trace)                  of both sides; tau_trace 0: x = s
     gain      a_ij = min(potentiation y_i x_j, 1)                               x pre- and y postsynaptic trace
@@ -6,9 +6,9 @@
     step      w_ij <- w_ij (1 - a_ij - b_ij) + w_max a_ij                       soft bound
               w_ij <- w_ij (1 - b_ij) + a_ij                                    no bound
 
-With forgetting by the presynaptic side a key that is used again loses what it had meant, and one that is not used keeps
-it (an inverted Oja rule); by the postsynaptic side it is Oja's rule, without forgetting Hebb's. With the soft bound
-weights stay between 0 and w_max; the two minima only matter for activity that is not bounded, such as ReLU.
+With presynaptic forgetting, a key that is used again loses its old association, and one that is not used keeps it (an
+inverted Oja rule); postsynaptic forgetting gives Oja's rule, no forgetting Hebb's. With the soft bound weights stay
+between 0 and w_max; the two minima only matter for unbounded activity, such as ReLU.
 Sources: Limbacher, Özdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
 Hebbian plasticity, 2022 (inverted Oja); Oja, 1982.
 """
@@ -29,7 +29,7 @@ FORGETS: tuple[Forgets, ...] = ("pre", "post", "never")
 
 
 class HebbianTraces(NamedTuple):
-    """Low-passed activity of both sides."""
+    """Traces of a `Hebbian` rule: low-passed presynaptic and postsynaptic activity."""
 
     pre: Tensor  # [B, I]
     post: Tensor  # [B, N]
@@ -38,20 +38,20 @@ class HebbianTraces(NamedTuple):
 @explained
 @dataclass(frozen=True, kw_only=True)
 class Hebbian:
-    """The equation above; see `inverted_oja`, `oja` and `hebb`.
+    """Hebbian rule with the equation above; see `inverted_oja`, `oja` and `hebb`.
 
     Shapes: weight [B, N, I], spikes [B, I] and [B, N].
     Units: tau_trace and dt in ms.
 
     Args:
         potentiation, depression: the two learning rates.
-        w_max: the soft bound; without `soft_bound` of no use.
-        forgets: by which side's activity a synapse forgets.
-        tau_trace: time constant of both traces; 0: they are the activity.
+        w_max: the soft bound; unused without `soft_bound`.
+        forgets: activity by which a synapse forgets: "pre", "post" or "never".
+        tau_trace: time constant of both traces; 0: the traces are the activity itself.
 
     Raises:
         ConfigError: a value is out of range.
-        ShapeError: weight and spikes do not fit.
+        ShapeError: weight and spikes do not fit together.
 
     >>> rule = Hebbian(potentiation=0.1, depression=0.1, tau_trace=0.0)
     >>> keys, values = torch.tensor([[2.0, 0.5]]), torch.tensor([[1.0, 3.0]])
@@ -81,15 +81,15 @@ class Hebbian:
 
     @property
     def decay_trace(self) -> float:
-        """d of the traces."""
+        """Decay d of the traces."""
         return math.exp(-self.dt / self.tau_trace) if self.tau_trace else 0.0
 
     def initial_traces(self, pre: Tensor, post: Tensor) -> HebbianTraces:
-        """Traces of samples that have seen nothing."""
+        """Return traces of zeros."""
         return HebbianTraces(*zeros(pre, post))
 
     def update(self, weight: Tensor, pre: Tensor, post: Tensor, traces: HebbianTraces) -> tuple[Tensor, HebbianTraces]:
-        """One step of all synapses, in the dtype of the weight; the activity may be of any real type."""
+        """Return weight and traces after one step, in the dtype of the weight; spikes may have any real dtype."""
         for name, part in (("weight", weight), ("pre", pre), ("post", post)):
             check_dense("Hebbian", part, name)
         two = pre.dim() == post.dim() == 2
@@ -116,7 +116,9 @@ class Hebbian:
 
 @explained
 def inverted_oja(**options: Any) -> Hebbian:
-    """What a key stood for is overwritten when the key is used again; see `Hebbian` for options, shapes and errors.
+    """Return the rule with presynaptic forgetting: using a key again overwrites its old association.
+
+    See `Hebbian` for options, shapes and errors.
 
     w += potentiation (w_max - w) y x - depression x^2 w
 
@@ -128,7 +130,7 @@ def inverted_oja(**options: Any) -> Hebbian:
 
 @explained
 def oja(**options: Any) -> Hebbian:
-    """Weights onto a neuron compete for its activity; see `Hebbian` for options, shapes and errors.
+    """Return Oja's rule: the weights of a neuron compete; see `Hebbian` for options, shapes and errors.
 
     w += potentiation y x - depression y^2 w
 
@@ -140,7 +142,7 @@ def oja(**options: Any) -> Hebbian:
 
 @explained
 def hebb(**options: Any) -> Hebbian:
-    """Nothing is forgotten; see `Hebbian` for options, shapes and errors.
+    """Return Hebb's rule without forgetting; see `Hebbian` for options, shapes and errors.
 
     w += potentiation (w_max - w) y x
 

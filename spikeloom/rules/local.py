@@ -1,4 +1,4 @@
-"""The contract of every rule that changes weights by what happens at the synapse, without labels or gradients."""
+"""Interface of local learning rules: they change weights by activity at the synapse, without labels or gradients."""
 
 from typing import Any, Protocol
 
@@ -8,21 +8,21 @@ from torch import Tensor
 from ..errors import ShapeError, check_dense
 
 Traces = Any
-"""A NamedTuple of tensors: what a rule remembers of the spikes of both sides."""
+"""A NamedTuple of tensors: low-passed spikes of the presynaptic and postsynaptic neurons."""
 
 
 class LocalRule(Protocol):
-    """How a synapse changes by what its two sides do. Pure: state in, state out."""
+    """Protocol of a local learning rule, a pair of functions without side effects."""
 
     def initial_traces(self, pre: Tensor, post: Tensor) -> Traces:
-        """Traces of samples that have seen nothing; `pre` [B, I] and `post` [B, N] are slices of the spikes."""
+        """Return the traces before the first step; `pre` [B, I] and `post` [B, N] are slices of the spikes."""
 
     def update(self, weight: Tensor, pre: Tensor, post: Tensor, traces: Traces) -> tuple[Tensor, Traces]:
-        """One step: weight [N, I] and the spikes of this step, [B, I] and [B, N]; the new weight and traces."""
+        """Return weight [N, I] and traces after one step with spikes `pre` [B, I] and `post` [B, N]."""
 
 
 def zeros(*spikes: Tensor) -> tuple[Tensor, ...]:
-    """Traces of nothing: like the spikes, but real numbers, also of whole-number or boolean spikes.
+    """Return traces of zeros like the spikes, of a floating point dtype also for integer or boolean spikes.
 
     >>> zeros(torch.ones(1, 2, dtype=torch.int64))
     (tensor([[0., 0.]]),)
@@ -34,13 +34,13 @@ def zeros(*spikes: Tensor) -> tuple[Tensor, ...]:
 
 
 def like_weight(owner: str, weight: Tensor, spikes: dict[str, Tensor], traces: dict[str, Tensor]) -> list[Tensor]:
-    """Spikes and traces in the dtype of the weight, in their order: a rule computes in that.
+    """Return spikes and traces in the dtype of the weight, in which a rule computes, in their order.
 
-    `spikes` are "pre" [B, I] and "post" [B, N]; each trace belongs to the one whose name its own begins with, `slow` to
-    "post".
+    `spikes` are "pre" [B, I] and "post" [B, N]; a trace whose name ends with "pre" has the shape of "pre", any other
+    that of "post".
 
     Raises:
-        ShapeError: the weight holds no real numbers, or something is of another shape or on another device.
+        ShapeError: the weight is not of a floating point dtype, or a tensor has another shape or device.
     """
     check_dense(owner, weight, "weight")
     if not weight.is_floating_point():

@@ -1,19 +1,19 @@
-"""Spike-timing dependent plasticity: one equation, of which the rules of the field are special cases.
+"""Spike-timing dependent plasticity (STDP): one equation, of which the rules of the field are special cases.
 
-    traces   x <- x exp(-dt / tau), then x = 1 where a spike came ("set"), or x += 1 ("add")
+    traces   x <- x exp(-dt / tau), then at each spike x = 1 ("set"), or x += 1 ("add")
     change   g = sum_b [ lr s_j (x_i - target) y_j - lr_pre s_i x_j ]        of the synapse from i onto j
     step     w <- clip((w + f(w) g) (1 - decay), w_min, w_max)
 
-s is 1 in the step of a spike; b runs over the samples of a batch, and all see the w before the step. x of this step
-counts its spikes: an input that spikes together with j has x_i = 1 although it had no part in it. y_j is 1, or the slow
-trace of j before the spike (triplet; x_j is then the trace before the spike too). f weighs potentiation and depression
-each on its own:
+s is 1 in the step of a spike; b runs over the samples of a batch, which all use the w before the step. x includes the
+spikes of this step: an input that spikes together with j has x_i = 1 although it did not contribute to the spike. y_j
+is 1, or the slow trace of j before the spike (triplet; x_j is then also the trace before the spike). f scales
+potentiation and depression separately:
 
     soft_bound   potentiation            depression
     none         1                       1
     post         (w_max - w)^power       1
     both         (w_max - w)^power       (w - w_min)^power
-    original     (w_max - w)^power       (w_max - w)^power      what reaches w_max stays there for ever
+    original     (w_max - w)^power       (w_max - w)^power      a weight at w_max stays there for ever
 
 Sources: Diehl and Cook, Unsupervised learning of digit recognition using STDP, 2015, and their released code (triplet);
 Lopez Gordillo, 2021 (target and soft bound of the network for N-MNIST); BindsNET (pair, weight-dependent, Hebbian).
@@ -38,42 +38,42 @@ SOFT_BOUNDS = ("none", "post", "both", "original")
 
 
 ROUNDING = 1e-6
-"""Of a bound in float32, as a share of it: weights may be that far outside."""
+"""Tolerance for weights outside the bounds, relative to the largest bound: the rounding of float32."""
 
 
 class STDPTraces(NamedTuple):
-    """Low-passed spikes of both sides; `slow` is a second trace of the postsynaptic side."""
+    """Traces of an `STDP` rule: low-passed spikes; `slow` is a second postsynaptic trace."""
 
     pre: Tensor  # [B, I]
     post: Tensor  # [B, N]
-    slow: Tensor  # [B, N], moves with triplet only
+    slow: Tensor  # [B, N], constant unless `triplet`
 
 
 @explained
 @dataclass(frozen=True, kw_only=True)
 class STDP:
-    """The equation above; see `post_stdp`, `pair_stdp`, `weight_dependent_stdp`, `triplet_stdp` and `hebbian_stdp`.
+    """STDP rule with the equation above; see `post_stdp`, `pair_stdp`, `triplet_stdp` and other special cases.
 
     Shapes: weight [N, I], spikes [B, I] and [B, N].
     Units: time constants and dt in ms.
 
     Args:
-        lr: step at a postsynaptic spike, >= 0.
-        lr_pre: step down at a presynaptic one; negative: up.
+        lr: learning rate at a postsynaptic spike, >= 0.
+        lr_pre: learning rate of the depression at a presynaptic spike; if negative, of a potentiation.
         target: trace of the input above which a postsynaptic spike strengthens the synapse.
-        soft_bound, power: f(w).
+        soft_bound, power: see f(w) above.
         w_min, w_max: hard bounds.
-        decay: share of every weight that is lost in a step.
+        decay: fraction of every weight that is lost in a step.
         tau_pre, tau_post, tau_slow: time constants of the traces.
-        trace: "set" or "add".
-        triplet: y_j is the slow trace of j.
-        trace_delay: 1: a postsynaptic spike sees the traces of inputs without the spikes of its own step.
-        reduction: "sum" over the samples of a batch, their "mean", or the change of the sample in which it is largest
-            in size, for each synapse ("max").
+        trace: effect of a spike on its trace, "set" or "add".
+        triplet: whether y_j is the slow trace of j.
+        trace_delay: 1: a postsynaptic spike uses the traces of inputs without the spikes of its own step.
+        reduction: "sum" over the samples of a batch, their "mean", or for each synapse the change of largest magnitude
+            ("max").
 
     Raises:
-        ConfigError: a value is out of range, a weight out of bounds, or a spike negative or NaN.
-        ShapeError: weight, spikes and traces do not fit, or the weight is of whole numbers.
+        ConfigError: a value is out of range, a weight is out of bounds, or a spike is negative or NaN.
+        ShapeError: weight, spikes and traces do not fit together, or the weight is of an integer dtype.
 
     >>> rule = post_stdp(lr=0.05, target=0.4, power=0.2, soft_bound="original")
     >>> pre, post, weight = torch.ones(1, 1), torch.ones(1, 1), torch.full((1, 1), 0.3)
@@ -120,11 +120,11 @@ class STDP:
                 raise ConfigError(f"STDP needs {name} from {', '.join(map(str, known))}, but got {value!r}.")
 
     def initial_traces(self, pre: Tensor, post: Tensor) -> STDPTraces:
-        """Traces of samples without a spike so far."""
+        """Return traces of zeros."""
         return STDPTraces(*zeros(pre, post, post))
 
     def update(self, weight: Tensor, pre: Tensor, post: Tensor, traces: STDPTraces) -> tuple[Tensor, STDPTraces]:
-        """One step of all synapses, in the dtype of the weight; spikes may be of any real type."""
+        """Return weight and traces after one step, in the dtype of the weight; spikes may have any real dtype."""
         self._check_kinds(weight, pre, post)
         for name, spikes in (("pre", pre), ("post", post)):
             if spikes.dtype.is_signed and not bool((spikes >= 0).all()):  # nor NaN
@@ -160,7 +160,7 @@ class STDP:
             )
 
     def update_(self, weight: Tensor, pre: Tensor, post: Tensor, traces: STDPTraces) -> STDPTraces:
-        """The same, with the new weight in place of the old one; values are not looked at."""
+        """Update the weight in place and return the traces, without checking values; see `update`."""
         self._check_kinds(weight, pre, post)
         if weight.requires_grad and weight.is_leaf and torch.is_grad_enabled():
             raise ConfigError(
@@ -188,7 +188,7 @@ class STDP:
         x_post = traces.post * constant(math.exp(-self.dt / self.tau_post), post)
         slow = traces.slow * constant(math.exp(-self.dt / self.tau_slow), post) if self.triplet else traces.slow
         came, fired = pre > constant(0.0, pre), bool(post.count_nonzero())  # in most steps no neuron spikes
-        if self.trace == "set" and not self.trace_delay:  # nobody needs what it was before
+        if self.trace == "set" and not self.trace_delay:  # in place: the trace before is not used again
             after = STDPTraces(x_pre.masked_fill_(came, 1.0), x_post, slow)
         else:
             after = STDPTraces(self._raised(x_pre, came), x_post, slow)
@@ -208,7 +208,7 @@ class STDP:
         return trace.masked_fill(spikes, 1.0) if self.trace == "set" else trace + spikes
 
     def _change_(self, weight: Tensor, pre: Tensor, post: Tensor, x_pre: Tensor, x_post: Tensor, slow: Tensor) -> None:
-        """w + f(w) g within bounds; neurons to which nothing happens are left out."""
+        """Compute w + f(w) g within bounds in place; neurons whose synapses do not change are skipped."""
         happens = post
         if self.lr_pre:
             happens = happens | ((x_post > 0) & pre.any(1, keepdim=True))
@@ -224,7 +224,7 @@ class STDP:
         weight.index_copy_(0, rows, (w + self._reduced(w, ups, downs)).clamp_(self.w_min, self.w_max))
 
     def _reduced(self, w: Tensor, ups: list[tuple[Tensor, Tensor]], downs: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """f(w) g for some neurons, their samples taken together; `ups` and `downs` are factors [B, rows] and [B, I]."""
+        """Return f(w) g reduced over samples; `ups` and `downs` are pairs of factors [B, rows] and [B, I]."""
         samples = len(ups[0][0])
         if self.reduction != "max":
             change = self._change(w, ups, downs)
@@ -236,12 +236,12 @@ class STDP:
         return largest
 
     def _change(self, w: Tensor, ups: list[tuple[Tensor, Tensor]], downs: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """f(w) g, summed over samples."""
+        """Return f(w) g, summed over samples."""
         up, down = self._bounds(w)
         return up * _added(ups) - down * _added(downs)
 
     def _bounds(self, w: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """f(w) for potentiation and for depression."""
+        """Return f(w) for potentiation and for depression."""
         if self.soft_bound == "none":
             return 1.0, 1.0
         up = (self.w_max - w).clamp(min=0) ** self.power
@@ -251,7 +251,7 @@ class STDP:
 
 
 def _added(factors: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """sum of j^T i."""
+    """Return the sum of j^T i over pairs of factors."""
     first, *others = (j.T @ i for j, i in factors)
     for other in others:
         first = first + other
@@ -262,7 +262,7 @@ def _added(factors: list[tuple[Tensor, Tensor]]) -> Tensor:
 def post_stdp(
     lr: float = 0.05, target: float = 0.4, power: float = 0.2, soft_bound: SoftBound = "both", **options: Any
 ) -> STDP:
-    """Weights change when the postsynaptic neuron spikes: up for inputs with a high trace, down for the others.
+    """Return a rule for postsynaptic spikes: inputs with a trace above `target` are strengthened, others weakened.
 
     w += lr s_j (x_i - target) f(w); see `STDP` for the other options, shapes, units and errors.
 
@@ -274,7 +274,7 @@ def post_stdp(
 
 @explained
 def pair_stdp(lr: float = 0.01, lr_pre: float = 1e-4, **options: Any) -> STDP:
-    """Every spike looks at the trace of the other side: up at a postsynaptic one, down at a presynaptic one.
+    """Return pair-based STDP: potentiation at postsynaptic spikes, depression at presynaptic ones, by trace.
 
     w += lr s_j x_i - lr_pre s_i x_j; see `STDP` for the other options, shapes, units and errors.
 
@@ -286,7 +286,7 @@ def pair_stdp(lr: float = 0.01, lr_pre: float = 1e-4, **options: Any) -> STDP:
 
 @explained
 def weight_dependent_stdp(lr: float = 0.01, lr_pre: float = 1e-4, power: float = 1.0, **options: Any) -> STDP:
-    """`pair_stdp` with steps that vanish at both bounds.
+    """Return `pair_stdp` with changes that vanish at both bounds.
 
     w += lr s_j x_i (w_max - w)^power - lr_pre s_i x_j (w - w_min)^power; see `STDP` for the rest.
 
@@ -298,7 +298,7 @@ def weight_dependent_stdp(lr: float = 0.01, lr_pre: float = 1e-4, power: float =
 
 @explained
 def triplet_stdp(lr: float = 0.01, lr_pre: float = 1e-4, **options: Any) -> STDP:
-    """The rule of Diehl & Cook's released code: potentiation only for a neuron that spiked a while ago too.
+    """Return the rule of Diehl & Cook's released code: potentiation only if the neuron also spiked some time before.
 
     w += lr s_j x_i y_j - lr_pre s_i x_j, y_j a slow trace of j before the spike; see `STDP` for the rest.
 
@@ -310,7 +310,7 @@ def triplet_stdp(lr: float = 0.01, lr_pre: float = 1e-4, **options: Any) -> STDP
 
 @explained
 def hebbian_stdp(lr: float = 0.01, lr_pre: float = 0.01, **options: Any) -> STDP:
-    """Both orders strengthen.
+    """Return Hebbian STDP: spikes of either order strengthen the synapse.
 
     w += lr s_j x_i + lr_pre s_i x_j; see `STDP` for the rest.
 
@@ -322,9 +322,10 @@ def hebbian_stdp(lr: float = 0.01, lr_pre: float = 0.01, **options: Any) -> STDP
 
 @explained
 def normalise(weight: Tensor, total: float, w_min: float = -math.inf, w_max: float = math.inf) -> Tensor:
-    """Weights [N, I] scaled so that those of each neuron have the sum `total` in size, within bounds.
+    """Scale weights [N, I] so that the absolute values of each neuron's weights sum to `total`, within bounds.
 
-    What would pass `w_max` stays there, and the others make up for it. A neuron without weights stays so.
+    Weights that would exceed `w_max` are set to it, and the others compensate. A neuron whose weights are all zero is
+    unchanged.
 
     Raises:
         ConfigError: the total is not positive, or more than all weights at `w_max`; a weight is not finite.
@@ -359,7 +360,7 @@ def normalise(weight: Tensor, total: float, w_min: float = -math.inf, w_max: flo
 
 
 def check_total(owner: str, total: float, inputs: int, w_max: float) -> None:
-    """Raise ConfigError unless the weights of a neuron can have this sum."""
+    """Raise ConfigError unless `inputs` weights of at most `w_max` can have this sum."""
     check_positive(owner, total=total)
     if total > inputs * w_max:
         raise ConfigError(

@@ -10,7 +10,7 @@ import torch
 from examples.own_neuron import shunted
 from spikeloom.errors import ConfigError
 from spikeloom.kernels import Equation
-from spikeloom.kernels.derive.equation.equation import derive_adjoint, slope_source
+from spikeloom.kernels.derive.equation import derive_adjoint, slope_source
 from spikeloom.neurons.lif import lif
 from spikeloom.surrogate import Arctan
 from spikeloom.vocabulary import (

@@ -15,7 +15,7 @@ from spikeloom import kernels
 from spikeloom.errors import ConfigError
 from spikeloom.firing import Firing
 from spikeloom.kernels import Equation
-from spikeloom.kernels.derive.equation.equation import derive_adjoint
+from spikeloom.kernels.derive.equation import derive_adjoint
 from spikeloom.neurons import LIF, FromEquation
 from spikeloom.neurons.readout import leak
 from spikeloom.surrogate import Sigmoid, Surrogate

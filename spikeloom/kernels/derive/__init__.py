@@ -1,1 +1,1 @@
-"""From an equation to its gradient: `equation` reads it and derives the adjoint, `symbols` are its words in SymPy."""
+"""Derivation of gradients: `equation` parses an equation and derives its adjoint, by the SymPy words of `symbols`."""

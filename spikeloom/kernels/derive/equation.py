@@ -1,17 +1,17 @@
-"""From one function to everything that is derived from it.
+"""Equation of a neuron, and the kernel source and adjoint that are derived from it.
 
-An equation is plain arithmetic in the words of `spikeloom.vocabulary`:
+An equation is plain arithmetic with the functions of `spikeloom.vocabulary`:
 
     def lif(current, voltage, reset, decay_mem, threshold):
         voltage = decay_mem * voltage + (1 - decay_mem) * current - threshold * reset
         return (voltage - threshold) / threshold, voltage
 
 It returns the distance to the threshold, then its states by name. `current` is its input; `spikes` and `reset` are both
-the spikes of the step before (detaching the reset drops only the gradient through `reset`); what is neither of these
-nor a state is a parameter; what stands behind `*` is a choice, fixed when the equation is bound.
+the spikes of the step before (detaching the reset drops only the gradient through `reset`); all other arguments that
+are not states are parameters; keyword-only arguments are choices, fixed when the equation is bound.
 
-From it come its source with typed numbers (forward kernels) and the source of its vector-Jacobian product, by SymPy
-(backward kernels).
+The forward kernels use its source with typed numbers, the backward kernels the source of its vector-Jacobian product,
+which SymPy derives.
 """
 
 import ast
@@ -26,22 +26,22 @@ from ...errors import ConfigError
 from ...grammar import WORDS, checked, defined, parse, scope_of, too_long
 
 FRAME = ("current", "spikes", "reset")
-"""Names that the frame around every equation gives it."""
+"""Arguments that the loop provides to every equation."""
 
 
 @explained
 @dataclass(frozen=True, eq=False)
 class Equation:
-    """A neuron's equation, its choices bound. Two of the same text are equal, whatever function objects they hold.
+    """Equation of a neuron with its choices bound. Equations of equal text compare equal.
 
     Args:
         function: plain arithmetic, as in the module's docstring.
-        fires: a neuron spikes "above" its threshold, also "at" it, or "never": then the first value that the function
-            returns is no distance but its output, a real number with a gradient.
+        fires: whether a neuron spikes "above" its threshold, also "at" it, or "never": then the first returned value
+            is not a distance but the output, a real number with a gradient.
         choices: values of the keyword-only arguments.
 
     Raises:
-        ConfigError: the function uses something that cannot be derived, or a choice is missing or unknown.
+        ConfigError: the function uses an expression that cannot be derived, or a choice is missing or unknown.
 
     >>> from spikeloom.neurons.lif import lif
     >>> equation = Equation(lif, choices=(("subtract", True),))
@@ -56,7 +56,7 @@ class Equation:
     states: tuple[str, ...] = field(init=False, repr=False)
     parameters: tuple[str, ...] = field(init=False, repr=False)
     defined: Callable[..., Any] = field(init=False, repr=False)
-    """The function as it is called: what has no shape or precision of its own has that of `current`."""
+    """The function as it is called on tensors: results without shape or dtype get those of `current`."""
 
     def __post_init__(self) -> None:
         self._keep("arguments", tuple(arg.arg for arg in self.tree.args.args))
@@ -86,7 +86,7 @@ class Equation:
             raise too_long(self.name) from error
 
     def _keep(self, name: str, value: Any) -> None:
-        """Set an attribute once and for all; torch.compile cannot read a cached property."""
+        """Set an attribute of this frozen class; torch.compile cannot read a cached property."""
         object.__setattr__(self, name, value)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Equation:
 
     @cached_property
     def text(self) -> str:
-        """All that anything derived from it follows from: nothing the function could read elsewhere is allowed."""
+        """Source that determines everything derived from the equation: it may not read anything else."""
         return f"# {self.name} fires {self.fires}\n{self.source(repr)}"
 
     @property
@@ -116,9 +116,9 @@ class Equation:
         return parse(self.function)
 
     def _returned(self) -> tuple[str, ...]:
-        """The names of the states."""
+        """Return the names of the states, from the return statement."""
         last = self.tree.body[-1]
-        assert isinstance(last, ast.Return)  # as _parse demands
+        assert isinstance(last, ast.Return)  # checked by `parse`
         assert last.value is not None
         value = last.value
         names = [part.id if isinstance(part, ast.Name) else None for part in getattr(value, "elts", [])[1:]]
@@ -132,12 +132,12 @@ class Equation:
         return tuple(str(name) for name in names)
 
     def __call__(self, values: dict[str, Any]) -> tuple[Any, ...]:
-        """Evaluate on tensors, numbers or symbols; `values` may hold more than the equation asks for."""
+        """Evaluate on tensors, numbers or symbols; `values` may hold more than the arguments."""
         result: tuple[Any, ...] = self.defined(*(values[name] for name in self.arguments), **dict(self.choices))
         return result
 
     def source(self, literal: Callable[[float], str]) -> str:
-        """The step as source: `def step(<arguments>)`, words with a leading underscore, numbers by `literal`."""
+        """Return the source of `def step(<arguments>)`; functions get a leading underscore, numbers are `literal`s."""
         function = _Typed(scope_of(self.function), dict(self.choices), literal).visit(parse(self.function))
         function.name, function.args.kwonlyargs, function.args.kw_defaults = "step", [], []
         return ast.unparse(ast.fix_missing_locations(function)) + "\n"
@@ -145,7 +145,7 @@ class Equation:
 
 @dataclass(frozen=True)
 class Adjoint:
-    """The vector-Jacobian product of one step.
+    """Vector-Jacobian product of one step.
 
     `source` defines `adjoint(<arguments>, _through, _g_<state>...)`, which returns the gradients named in `returns`;
     `reads` names the arguments whose values it needs.
@@ -159,10 +159,10 @@ class Adjoint:
 def derive_adjoint(
     equation: Equation, learns: Iterable[str], detach_reset: bool, literal: Callable[[float], str]
 ) -> Adjoint:
-    """Differentiate the equation on SymPy symbols: by current, states, spikes of the step before, and parameters.
+    """Differentiate the equation with SymPy: by current, states, spikes of the step before, and parameters `learns`.
 
     Raises:
-        ConfigError: SymPy finds no derivative, as of a division by what it knows to be zero.
+        ConfigError: SymPy finds no derivative, for example of a division by an expression that is always zero.
     """
     try:
         return _derive(equation, tuple(learns), detach_reset, literal)
@@ -188,6 +188,7 @@ def _derive(
     }
 
     def pull(name: str) -> Any:
+        """Return the gradient of an argument: sum over outputs of (gradient of output) * d output / d argument."""
         if name not in symbols:
             return sympy.Integer(0)
         return sum(sympy.Symbol(grad, real=True) * value.diff(symbols[name]) for grad, value in outputs.items())
@@ -206,15 +207,15 @@ def _derive(
 
 
 def slope_source(slope: Callable[..., Any], literal: Callable[[float], str]) -> str:
-    """The slope of a surrogate as source, `def slope(x, <fields>)`; or the probability of a random spike."""
+    """Return the source of a surrogate's `def slope(x, <fields>)`, or of the `probability` of a `Firing`."""
     function = _Typed(scope_of(slope), {}, literal).visit(parse(slope))
     return ast.unparse(ast.fix_missing_locations(function)) + "\n"
 
 
 class _Typed(ast.NodeTransformer):
-    """Numbers become typed literals, words get their kernel names, choices become constants, small powers products.
+    """Rewrites an equation for kernels: typed literals, kernel names of functions, bound choices, powers as products.
 
-    The tree is one that `check` let pass.
+    The tree must have passed `grammar.check`.
     """
 
     def __init__(self, scope: Mapping[str, Any], choices: dict[str, Any], literal: Callable[[float], str]) -> None:
@@ -226,7 +227,7 @@ class _Typed(ast.NodeTransformer):
         return node
 
     def visit_Assign(self, node: ast.Assign) -> Any:
-        """One assignment a line: Triton knows no other."""
+        """Split `a = b = value` into one assignment per line: Triton supports no other."""
         first, *others = node.targets
         again = ast.Name(first.id, ast.Load()) if isinstance(first, ast.Name) else first
         return [ast.Assign([first], self.visit(node.value)), *(ast.Assign([target], again) for target in others)]
@@ -251,6 +252,6 @@ class _Typed(ast.NodeTransformer):
         assert isinstance(node.func, ast.Name)
         word, first = WORDS[id(self.scope[node.func.id])], node.args[0]
         if word == "where" and isinstance(first, ast.Name) and isinstance(self.choices.get(first.id), bool):
-            chosen: ast.AST = self.visit(node.args[1] if self.choices[first.id] else node.args[2])
-            return chosen
+            branch: ast.AST = self.visit(node.args[1] if self.choices[first.id] else node.args[2])
+            return branch
         return ast.Call(ast.Name(f"_{word}", ast.Load()), [self.visit(arg) for arg in node.args], [])

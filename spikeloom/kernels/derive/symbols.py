@@ -1,7 +1,8 @@
-"""The vocabulary as SymPy functions, with derivatives that stay in the vocabulary, and the printer of expressions.
+"""The vocabulary as SymPy functions, with derivatives within the vocabulary, and a printer of expressions.
 
-SymPy's own `Piecewise`, `exp` and `log` rewrite themselves; these do not, so what is printed is what was derived.
-A derivative of `where` is a `where` of derivatives: the branch that was not taken never enters, not even times zero.
+SymPy's own `Piecewise`, `exp` and `log` are rewritten automatically; these are not, so expressions are printed as they
+were derived. A derivative of `where` is a `where` of derivatives: the branch that is not selected never contributes,
+not even as NaN or inf times zero.
 """
 
 import math
@@ -15,7 +16,7 @@ Expr = Any
 
 
 class _Word(sympy.Function):
-    """A function of one argument of the vocabulary."""
+    """Base class of the functions of one argument; `fdiff` is the derivative."""
 
     nargs = 1
 
@@ -59,7 +60,7 @@ class floor(_Word):
 
 
 class less(sympy.Function):
-    """1 if the first argument is below the second: a comparison as an expression, so that `where` nests freely."""
+    """Comparison a < b as an expression (not a SymPy relation), so that `where` nests freely."""
 
     nargs = 2
 
@@ -68,11 +69,11 @@ class less(sympy.Function):
 
 
 class less_equal(less):
-    pass
+    """Comparison a <= b as an expression."""
 
 
 class choose(sympy.Function):
-    """where(condition, yes, no)."""
+    """Selection where(condition, yes, no) as an expression."""
 
     nargs = 3
 
@@ -91,7 +92,7 @@ FUNCTIONS: dict[str, Callable[[Expr], Expr]] = {
 
 
 def where(condition: Expr, yes: Expr, no: Expr) -> Expr:
-    """`choose`, of a SymPy relation."""
+    """Return `choose` with a SymPy relation as its condition."""
     if condition in (sympy.true, sympy.false):
         return yes if condition == sympy.true else no
     if not isinstance(condition, Relational):
@@ -108,14 +109,14 @@ def where(condition: Expr, yes: Expr, no: Expr) -> Expr:
 
 
 def whole_powers(expr: Expr) -> Expr:
-    """An expression whose powers are whole numbers, also where they were written as 2.0."""
+    """Return an expression with float powers such as 2.0 replaced by integers."""
     return expr.replace(
         lambda part: bool(part.is_Pow and part.args[1].is_Float), lambda part: part.args[0] ** int(part.args[1])
     )
 
 
 def to_source(expr: Expr, literal: Callable[[float], str]) -> str:
-    """An expression as Python source in the vocabulary, its numbers written by `literal`."""
+    """Return an expression as Python source in the vocabulary, with numbers written by `literal`."""
 
     def show(part: Expr) -> str:
         return to_source(part, literal)
@@ -148,5 +149,5 @@ def to_source(expr: Expr, literal: Callable[[float], str]) -> str:
 
 
 def _is_inverse(expr: Expr) -> bool:
-    """Whether a factor belongs below the fraction bar."""
+    """Return whether a factor is a denominator."""
     return bool(expr.is_Pow and expr.args[1].is_Integer and expr.args[1] < 0)

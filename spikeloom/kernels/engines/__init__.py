@@ -1,1 +1,1 @@
-"""Where a loop runs: `choose` picks the engine, `cpu` and `gpu` call its modules, `operators` are what torch sees."""
+"""Execution of the loops: `choose` selects the engine, `cpu` and `gpu` call its modules, `operators` wrap them."""

@@ -1,8 +1,8 @@
-"""Generated modules on disk: written once, found by every later process, and their machine code with them.
+"""Disk cache of generated modules: written once, reused by later processes together with their machine code.
 
-A module is named by the hash of all that its source follows from (the equation's text, the plan, the generators, the
-version of Numba), so a hit needs neither SymPy nor a compiler. It runs from its text, which carries a digest, and is
-known to `sys.modules` before it runs. Nothing here needs a disk: see `spikeloom.compiled`.
+A module is named by the hash of all that its source depends on (the equation's text, the plan, the generators, the
+version of Numba), so a hit needs neither SymPy nor a compiler. It is executed from its text, which carries a digest,
+after it was entered in `sys.modules`. Everything also works without a disk: see `spikeloom.compiled`.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from ..program import slopes_of
 
 @cache
 def load(plan: Plan, write: Callable[[Plan], str]) -> ModuleType:
-    """The module that `write` makes for this plan."""
+    """Return the module of the source that `write` generates for this plan."""
     equation = plan.equation
     text = equation.text + slopes_of(plan.surrogate, plan.draws)
     options = (

@@ -1,4 +1,4 @@
-"""Which engine runs a loop: the definition, the CPU kernels, or the GPU kernels.
+"""Selection of the engine of a loop: the definition, the CPU kernels, or the GPU kernels.
 
     with kernels.use("torch"):      # the definition, anywhere
     with kernels.use("triton"):     # the GPU kernels; on CPU tensors in Triton's interpreter (TRITON_INTERPRET=1)
@@ -23,7 +23,7 @@ from ..transforms import beyond_loops
 
 ENGINES = ("numba", "torch", "triton")
 _chosen = threading.local()
-"""Of this thread: `engine`, where one is chosen. Not a ContextVar, which torch.compile cannot read."""
+"""`engine` of this thread, if one was selected by `use`. Not a ContextVar, which torch.compile cannot read."""
 
 
 @contextmanager
@@ -48,18 +48,18 @@ def use(engine: str) -> Iterator[None]:
 
 
 def engine_for(tensor: Tensor) -> str:
-    """The engine that will run a loop over this tensor.
+    """Return the engine that will run a loop over this tensor.
 
-    It is the definition, whatever was chosen, where PyTorch transforms, traces or exports the call; see `transforms`.
+    It is the definition, whatever was selected, if PyTorch transforms, traces or exports the call; see `transforms`.
     """
     if beyond_loops(tensor):
         return "torch"
-    chosen: str = getattr(_chosen, "engine", "")
-    return chosen or ("triton" if tensor.is_cuda else "numba" if tensor.device.type == "cpu" else "torch")
+    selected: str = getattr(_chosen, "engine", "")
+    return selected or ("triton" if tensor.is_cuda else "numba" if tensor.device.type == "cpu" else "torch")
 
 
 def neurons(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> tuple[Tensor, Moving]:
-    """Run a program over currents xs [T, B, N]; parameters are scalars or [N]. See `definition` for the definition."""
+    """Run an elementwise program over currents xs [T, B, N]; parameters are scalars or [N]. See `definition`."""
     _check_kinds(program, xs, moving, parameters)
     if engine_for(xs) == "torch":
         return definition.neurons(program, xs, moving, parameters)
@@ -75,9 +75,9 @@ def recurrent(
     delays: Tensor | None,
     sparse: bool = False,
 ) -> tuple[Tensor, Moving]:
-    """The same with recurrent weight and delays [post, pre]; `moving.history` holds the D - 1 older spikes.
+    """Run a recurrent program, with weight and delays [post, pre]; `moving.history` holds the D - 1 older spikes.
 
-    If `sparse`, nobody asks for the gradient of a weight that is zero, and the CPU leaves these synapses out.
+    With `sparse`, weights of zero are synapses that do not exist: they get no gradient, and the CPU skips them.
     """
     _check_kinds(program, xs, moving, parameters, weight=weight, delays=delays)
     check_delays(delays, weight, 1 + len(moving.history))
@@ -87,10 +87,10 @@ def recurrent(
 
 
 def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Tensor:
-    """Currents of input synapses with delays; see `definition.project`, and `recurrent` for `sparse`.
+    """Compute the currents of input synapses with delays; see `definition.project`, and `recurrent` for `sparse`.
 
-    On the CPU sparse inputs go event by event, others through dense products: both sum in another order, and in the
-    precision of the inputs, also under autocast.
+    On the CPU, inputs with few non-zero values are processed event by event, others by dense products: both sum in
+    another order than the definition, and in the precision of the inputs, also under autocast.
     """
     _check_tensors(xs=xs, past=past, weight=weight, delays=delays)
     check_flag("A projection", sparse=sparse)
@@ -109,7 +109,7 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, spa
     check_like("A projection", "past", past, (len(past), *xs.shape[1:]), xs)
     from . import operators
 
-    compiling = torch.compiler.is_compiling()  # then the operator looks at the inputs, when it runs
+    compiling = torch.compiler.is_compiling()  # then the operator inspects the inputs when it runs
     if delays is None and not compiling and operators.dense(xs):
         return definition.project(xs, past, weight, None, sparse)
     result: Tensor = operators.project(xs, past, weight, delays, sparse, not compiling)
@@ -119,7 +119,7 @@ def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, spa
 def _check_kinds(
     program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor], **more: Tensor | None
 ) -> None:
-    """Raise ConfigError or ShapeError unless every argument is of its kind."""
+    """Raise ConfigError or ShapeError unless every argument has the right type."""
     kinds = {"program": (program, Program), "moving": (moving, Moving), "parameters": (parameters, dict)}
     for name, (value, kind) in kinds.items():
         if not isinstance(value, kind):
@@ -142,7 +142,7 @@ def _check_tensors(**tensors: Tensor | None) -> None:
 
 
 def _check(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> None:
-    """Raise ShapeError unless everything has the shape and type that a compiled loop takes for granted."""
+    """Raise ShapeError unless all tensors have the shape, dtype and device that a compiled loop relies on."""
     owner = f"The loop of {program.equation.name}"
     if xs.dim() != 3 or not len(xs):
         raise ShapeError(
@@ -164,7 +164,7 @@ def _check(program: Program, xs: Tensor, moving: Moving, parameters: dict[str, T
 
 
 def _check_device(xs: Tensor) -> None:
-    """Raise ShapeError where an engine was chosen for a tensor that is elsewhere."""
+    """Raise ShapeError if the selected engine does not run on the device of the tensor."""
     engine = engine_for(xs)
     if xs.is_meta or (engine == "numba" and xs.device.type != "cpu"):
         raise ShapeError(
@@ -182,6 +182,7 @@ def _operate(
     delays: Tensor | None,
     sparse: bool = False,
 ) -> tuple[Tensor, Moving]:
+    """Run a compiled loop by its operator; recurrent if there is a weight."""
     from . import operators
 
     if not torch.compiler.is_compiling():
@@ -192,18 +193,18 @@ def _operate(
 
     values = [parameters[name] for name in program.equation.parameters]
     inputs = [xs, *moving.states, moving.spikes, *moving.history, *values, *([] if weight is None else [weight])]
-    wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-    learns = [name for name in program.equation.parameters if wanted and parameters[name].requires_grad]
+    needs_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    learns = [name for name in program.equation.parameters if needs_grad and parameters[name].requires_grad]
     history = None if weight is None else torch.stack([*moving.history, moving.spikes])
     past = moving.spikes.detach() if weight is not None else moving.spikes
     out, left, *rest = operators.run(
         xs, list(moving.states), past, moving.left, values, history, weight, delays,
         moving.noise if program.draws == "drawn" else None, sparse,
-        program.memory if wanted else "none", " ".join(learns), program, engine_for(xs),
+        program.memory if needs_grad else "none", " ".join(learns), program, engine_for(xs),
     )  # fmt: skip
     older = (
         tuple([*moving.history, moving.spikes, *out.unbind(0)][-1 - len(moving.history) : -1]) if moving.history else ()
     )
     noise = later(moving.noise, len(xs)) if program.draws == "drawn" else moving.noise
-    last = out[-1].clone()  # no view: whoever changes the output in place leaves the state alone
+    last = out[-1].clone()  # no view: in-place changes of the output must not change the state
     return out, Moving(tuple(rest[: len(moving.states)]), last, left, older, noise)

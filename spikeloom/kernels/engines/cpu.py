@@ -1,4 +1,4 @@
-"""The loops on the CPU: arrays into the generated modules, and what they return back into tensors."""
+"""CPU engine: calls the generated Numba modules with the memory of tensors, and returns tensors."""
 
 from typing import Any, NamedTuple
 
@@ -18,35 +18,35 @@ Array = Any
 
 
 _FEW = 0.3
-"""Share of synapses above which a product without delays is faster dense."""
+"""Fraction of existing synapses above which a product without delays is faster dense."""
 
 
 class Lists(NamedTuple):
-    """Synapses sorted by the neuron before them; see synapses.py."""
+    """Synapses sorted by presynaptic neuron, in compressed sparse row format; see `synapses.products`."""
 
-    dense: bool
-    first: Array  # [pre + 1]
-    post: Array  # [synapses]
-    delay: Array  # [synapses], in steps
-    weight: Array  # [synapses]
-    pairs: Array | None = None  # [synapses], places in weight [pre, post] flattened; None: all of them
+    dense: bool  # all pairs exist and have no delay; then first, post and delay are empty
+    first: Array  # [pre + 1], start of the synapses of each presynaptic neuron
+    post: Array  # [S], postsynaptic neuron of each synapse
+    delay: Array  # [S], in steps
+    weight: Array  # [S]
+    pairs: Array | None = None  # [S], flat indices into weight [pre, post]; None if all pairs exist
 
     def places(self, stride: int) -> Array:
-        """Where each synapse leads, in an array with `stride` elements a step."""
+        """Return the flat offset from a spike to the target of each synapse, with `stride` elements per step."""
         return self.delay * stride + self.post
 
     def check(self, slots: int) -> None:
-        """Raise ShapeError if a synapse leads beyond `slots` steps."""
+        """Raise ShapeError unless every delay is in 0 .. slots - 1."""
         check_range(torch.from_numpy(self.delay), slots)
 
 
 def array(tensor: Tensor) -> Array:
-    """The memory of a tensor, contiguous."""
+    """Return the memory of a tensor as a contiguous array."""
     return tensor.detach().contiguous().numpy()
 
 
 def lists(weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Lists:
-    """All pairs of weight [post, pre]; if `sparse`, only those whose weight is not zero, where that is less work."""
+    """Return the synapses of weight [post, pre]: all pairs or, if `sparse` and faster, those with non-zero weight."""
     post, pre = weight.shape
     weights = array(weight.t()).reshape(-1)
     if sparse:
@@ -65,7 +65,7 @@ def lists(weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Lists:
 def plan(
     program: Program, parameters: list[Tensor], dtype: torch.dtype, recurrent: bool, memory: str, learns: str
 ) -> Plan:
-    """The plan of the module for this call."""
+    """Return the plan of the module for this call."""
     names = program.equation.parameters
     return Plan(
         program.equation,
@@ -82,7 +82,7 @@ def plan(
 
 
 def _parameters(plan: Plan, parameters: list[Tensor], rows: int) -> dict[str, Any]:
-    """Scalars of the kernel's type; values per neuron repeated for each of `rows` samples."""
+    """Return scalars in the kernel's dtype, and values per neuron repeated for each of `rows` samples."""
     kind = np.dtype(plan.dtype).type
     values = zip(plan.equation.parameters, parameters, strict=True)
     return {f"p_{name}": kind(p.item()) if p.dim() == 0 else np.tile(array(p), rows) for name, p in values}
@@ -92,7 +92,7 @@ def forward(
     program: Program, plan: Plan, current: Tensor, states: list[Tensor], spikes: Tensor, left: Tensor,
     parameters: list[Tensor], history: Tensor | None, synapse: Lists | None, noise: Tensor | None,
 ) -> list[Tensor]:  # fmt: skip
-    """[spikes out, steps left, *final states, *kept]."""
+    """Run the forward pass; return [output spikes, refractory steps left, *final states, *kept]."""
     module = cache.load(plan, numba_source.write)
     steps, batch, size = current.shape
     recurrent = history is not None
@@ -128,7 +128,8 @@ def backward(
     spikes: Tensor, left: Tensor, parameters: list[Tensor], kept: list[Tensor], history: Tensor | None,
     synapse: Lists | None, noise: Tensor | None, weight_learns: bool,
 ) -> list[Tensor]:  # fmt: skip
-    """[current, *states, spikes, *learnt parameters, history and weight if recurrent]: the gradients."""
+    """Run the backward pass; return the gradients [current, *states, spikes, *learned parameters] and, if recurrent,
+    those of the history and (if `weight_learns`) of the weight."""
     module = cache.load(plan, numba_source.write)
     steps, batch, size = current.shape
     recurrent = history is not None
@@ -136,6 +137,7 @@ def backward(
     grad_current = torch.empty_like(current, memory_format=torch.contiguous_format)
     grads = [grad.clone(memory_format=torch.contiguous_format) for grad in grad_states]
     grad_spikes = torch.zeros_like(spikes, memory_format=torch.contiguous_format)
+    # one float64 sum per element (or per block and lane): independent of the number of threads
     sums = {name: np.zeros((blocks, LANES * size) if recurrent else batch * size) for name in plan.learns}
     values: dict[str, Any] = {
         "grad_out": array(grad_out).reshape(steps, -1),
@@ -168,15 +170,20 @@ def backward(
     if history is not None and synapse is not None:
         result.append(grad_history)
         if weight_learns:
+            # a spike of step t arrives at t + 1 + delay; those of the history were fired in steps -D .. -1
             inputs = [(history, 1 - history.shape[0]), (out, 1)]
             result.append(weight_gradient(inputs, grad_current, synapse, history.shape[0]))
     return result
 
 
 def weight_gradient(inputs: list[tuple[Tensor, int]], grad: Tensor, synapse: Lists, slots: int) -> Tensor:
-    """Sum over samples and time of input [t] times gradient [t + offset + delay], per pair [pre * post].
+    """Return the sum over samples and time of input[t] * grad[t + offset + delay], per pair [pre * post].
 
-    Delays are below `slots`. Zero for pairs that are not in the lists.
+    Args:
+        inputs: pairs of an input [T, B, pre] and its offset in steps.
+        slots: upper limit of the delays.
+
+    Pairs that are not in the lists get zero.
     """
     synapse.check(slots)
     blocks = -(-grad.shape[1] // LANES)
@@ -193,7 +200,7 @@ def weight_gradient(inputs: list[tuple[Tensor, int]], grad: Tensor, synapse: Lis
 
 
 def project(xs: Tensor, past: Tensor, width: int, synapse: Lists) -> Tensor:
-    """Currents [T, B, width] of input synapses; `past` are the inputs of the steps before."""
+    """Compute the currents [T, B, width] of input synapses; `past` [D - 1, B, I] are the inputs before `xs`."""
     out = torch.empty(*xs.shape[:2], width, dtype=xs.dtype)
     slots = past.shape[0] + 1
     synapse.check(slots)
@@ -203,7 +210,7 @@ def project(xs: Tensor, past: Tensor, width: int, synapse: Lists) -> Tensor:
 
 
 def keep_like(keep: str, current: Tensor, states: int, every: int) -> list[Tensor]:
-    """Room for what the backward pass reads."""
+    """Allocate the tensors that the forward pass saves for the backward pass."""
     steps, batch, size = current.shape
     if keep == "distance":
         return [current.new_empty(steps, batch * size)]
@@ -216,7 +223,7 @@ def _kept(plan: Plan, keep: str, kept: list[Tensor]) -> dict[str, Array]:
 
 
 def _numbers(program: Program, plan: Plan) -> dict[str, Any]:
-    """Gain and numbers of the surrogate, of the kernel's type."""
+    """Return gain and numbers of the surrogate in the kernel's dtype."""
     names = ["gain", *surrogate_numbers(plan)]
     return dict(zip(names, map(np.dtype(plan.dtype).type, program.surrogate.numbers()), strict=True))
 
@@ -226,10 +233,12 @@ def _noise(noise: Tensor | None, width: int) -> dict[str, Any]:
 
 
 def _synapses(history: Tensor | None, synapse: Lists | None) -> dict[str, Any]:
+    """Return the arguments of a recurrent loop for its synapses."""
     if history is None or synapse is None:
         return {}
     size = history.shape[2]
     synapse.check(history.shape[0])
+    # push writes rows [LANES samples, size]; pull reads rows [size, LANES] neuron by neuron
     lead, line = (synapse.places(stride) for stride in (LANES * size, size))
     return {
         "history": array(history),
@@ -242,6 +251,7 @@ def _synapses(history: Tensor | None, synapse: Lists | None) -> dict[str, Any]:
 
 
 def _run(kernel: Any, arguments: list[Any], recurrent: bool, blocks: int, work: int, elements: int) -> None:
+    """Run a loop in threads: a recurrent one over blocks of samples, an elementwise one over elements."""
     if recurrent:
         threads.run(kernel, arguments, blocks, work)
     else:

@@ -1,7 +1,7 @@
-"""The loops on the GPU: tensors into the generated modules. On CPU tensors, in Triton's interpreter.
+"""GPU engine: calls the generated Triton modules. CPU tensors run in Triton's interpreter.
 
-Same functions and results as `cpu`. What sums over all steps, the gradients of weight and history, is a few matrix
-products of torch.
+It has the functions of `cpu`, with the same results. The gradients of weight and history, sums over all steps, are a
+few matrix products of torch.
 """
 
 from collections.abc import Iterator
@@ -22,48 +22,49 @@ from . import cache as modules
 from .cpu import keep_like
 
 BLOCK = 128
-"""Threads of a program of the elementwise loop: each has an element, or two where there are MANY."""
+"""Threads of a program of the elementwise loop: each processes one element, or two from MANY elements on."""
 MANY = 2**20
 OLDEST = (3, 6)
-"""Version of Triton that multiplies float64."""
+"""Oldest supported version of Triton: the first whose tl.dot takes float64."""
 PROGRAMS = 64
-"""Programs of the recurrent loop that are wanted at least, as far as there are samples."""
+"""Minimum number of programs of the recurrent loop, if there are as many samples."""
 CHUNK = 16
-"""Neurons before the synapses that are multiplied at a time: fewer are no product for Triton's compiler before 3.9."""
+"""Minimum number of presynaptic neurons multiplied at a time: Triton before 3.9 compiles no smaller tl.dot."""
 TILE = 2**17
-"""Bytes of weights at most that a program holds at a time."""
+"""Maximum bytes of weights that a program holds at a time."""
 
 
 class Synapses(NamedTuple):
-    """Recurrent weight and delays [post, pre]."""
+    """Recurrent synapses: weight and delays [post, pre]."""
 
     weight: Tensor
     delays: Tensor | None
 
     def slots(self, count: int) -> list[Tensor]:
-        """One weight [post, pre] for each of `count` delays."""
+        """Return one weight [post, pre] for each of `count` delays."""
         if self.delays is None:
             return [self.weight]
         return [torch.where(self.delays == d, self.weight, torch.zeros_like(self.weight)) for d in range(count)]
 
 
 class Shape(NamedTuple):
-    """How a kernel is compiled: its constants, and the options of the compiler."""
+    """Compile-time constants of a kernel, and options of the compiler."""
 
     constants: dict[str, int]
     options: dict[str, Any]
 
 
 def shape(loop: str, size: int, dtype: torch.dtype, batch: int) -> Shape:
-    """The shape of a loop over `size` neurons of `batch` samples.
+    """Return the shape of a loop over `size` neurons of `batch` samples.
 
-    A recurrent program owns ROWS samples and all neurons, padded to COLS; it multiplies CHUNK neurons at a time. Few
-    samples are few to a program: each reads all weights in every step, but only then is there work for the whole GPU.
+    A recurrent program owns ROWS samples and all neurons, padded to COLS; it multiplies CHUNK neurons at a time. Small
+    batches get few samples per program: every program reads all weights in every step, but only many programs occupy
+    the whole GPU.
     """
     options = {"num_warps": BLOCK // 32, "num_stages": 1, "enable_fp_fusion": False}
     if loop == "elementwise":
         return Shape({"BLOCK": BLOCK if batch * size < MANY else 2 * BLOCK}, options)
-    cols = max(16, 1 << (size - 1).bit_length())
+    cols = max(16, 1 << (size - 1).bit_length())  # Triton's blocks have powers of two as sizes
     rows = min(16, 16384 // cols, 1 << max(batch // PROGRAMS, 1).bit_length() - 1)
     chunk = min(max(32768 // (cols * dtype.itemsize), CHUNK), 32, cols)
     options |= {"num_warps": min(max(rows * cols // 128, 1), 16), "num_stages": 2}
@@ -71,10 +72,10 @@ def shape(loop: str, size: int, dtype: torch.dtype, batch: int) -> Shape:
 
 
 def lists(weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Synapses:
-    """The synapses, as `forward` and `backward` take them; all pairs, also if `sparse`.
+    """Return the synapses as `forward` and `backward` take them; all pairs, even if `sparse`.
 
     Raises:
-        ConfigError: more neurons than one program can hold.
+        ConfigError: there are more neurons than one program can hold.
     """
     largest = TILE // (CHUNK * weight.dtype.itemsize)
     if len(weight) > largest:
@@ -87,12 +88,12 @@ def lists(weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Synaps
 
 @cache
 def release() -> str:
-    """Version of Triton."""
+    """Return the installed version of Triton."""
     return version("triton")
 
 
 def check_installed() -> None:
-    """Raise ConfigError unless Triton is there, and new enough."""
+    """Raise ConfigError unless Triton is installed and recent enough."""
     if find_spec("triton") is None:
         raise ConfigError(
             "the triton engine needs Triton, which is not installed. Run pip install 'spikeloom[triton]', or choose "
@@ -106,7 +107,7 @@ def check_installed() -> None:
 
 
 def check_device(like: Tensor, interpreted: bool) -> None:
-    """Raise ConfigError if a tensor like this one is on the CPU and Triton is a compiler."""
+    """Raise ConfigError if tensors are on the CPU and Triton does not run in its interpreter."""
     if like.device.type == "cpu" and not interpreted:
         raise ConfigError(
             'the triton engine got tensors on the CPU. Move them to CUDA, or leave out kernels.use("triton"); only '
@@ -115,7 +116,7 @@ def check_device(like: Tensor, interpreted: bool) -> None:
 
 
 def module_for(plan: Plan, like: Tensor) -> Any:
-    """The module for this plan, if Triton can run it on tensors like this one.
+    """Return the module for this plan, if Triton can run it on tensors like this one.
 
     Raises:
         ConfigError: Triton is missing or too old, or the tensor is on the CPU outside Triton's interpreter.
@@ -130,7 +131,7 @@ def forward(
     program: Program, plan: Plan, current: Tensor, states: list[Tensor], spikes: Tensor, left: Tensor,
     parameters: list[Tensor], history: Tensor | None, synapse: Synapses | None, noise: Tensor | None,
 ) -> list[Tensor]:  # fmt: skip
-    """[spikes out, steps left, *final states, *kept]."""
+    """Run the forward pass; return [output spikes, refractory steps left, *final states, *kept]."""
     module = module_for(plan, current)
     out = _empty(current)
     left, *finals = (tensor.clone(memory_format=torch.contiguous_format) for tensor in (left, *states))
@@ -144,7 +145,7 @@ def forward(
     if history is not None and synapse is not None:
         slots = len(history)
         whole = current.new_empty(len(current) + slots, *current.shape[1:])
-        out, whole[len(current) :] = whole[: len(current)], history  # older spikes stand behind those of the last step
+        out, whole[len(current) :] = whole[: len(current)], history  # steps -D .. -1 are stored behind the last step
         values |= {"slots": slots, "weights": _padded([weight.t() for weight in synapse.slots(slots)])}
     _launch(
         module.forward, plan, current,
@@ -164,7 +165,8 @@ def backward(
     spikes: Tensor, left: Tensor, parameters: list[Tensor], kept: list[Tensor], history: Tensor | None,
     synapse: Synapses | None, noise: Tensor | None, weight_learns: bool,
 ) -> list[Tensor]:  # fmt: skip
-    """[current, *states, spikes, *learnt parameters, history and weight if recurrent]: the gradients."""
+    """Run the backward pass; return the gradients [current, *states, spikes, *learned parameters] and, if recurrent,
+    those of the history and (if `weight_learns`) of the weight."""
     module = module_for(plan, current)
     states = plan.equation.states
     grad_current, grad_spikes = _empty(current), torch.zeros_like(spikes, memory_format=torch.contiguous_format)
@@ -201,7 +203,7 @@ def backward(
     if history is not None and synapse is not None:
         grad_history = torch.zeros_like(history, memory_format=torch.contiguous_format)
         grad_history[-1] = grad_spikes
-        for d, weight in enumerate(weights):
+        for d, weight in enumerate(weights):  # spikes of the history arrive with delay d in the first d + 1 steps
             early = grad_current[: d + 1]
             grad_history[len(history) - 1 - d :][: len(early)] += early @ weight
         grad_spikes.copy_(grad_history[-1])
@@ -221,12 +223,12 @@ def _named(prefix: str, names: tuple[str, ...] | list[str], tensors: list[Tensor
 
 @lru_cache(maxsize=256)
 def _numbers(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Gain and numbers of the surrogate."""
+    """Return gain and numbers of the surrogate as a tensor."""
     return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 def _padded(weights: list[Tensor]) -> Tensor:
-    """Weights as the recurrent loop reads them, [slots, COLS, COLS]."""
+    """Return weights as the recurrent loop reads them, padded to [slots, COLS, COLS]."""
     size = len(weights[0])
     room = shape("recurrent", size, weights[0].dtype, 1).constants["COLS"] - size
     return torch.nn.functional.pad(torch.stack(weights), (0, room, 0, room))
@@ -245,14 +247,14 @@ def _launch(kernel: Any, plan: Plan, like: Tensor, values: dict[str, Any]) -> No
 
 
 def _arriving(history: Tensor, out: Tensor, d: int) -> Iterator[tuple[Tensor, slice]]:
-    """The spikes that arrive with delay d, and in which steps they do."""
+    """Yield the spikes that arrive with delay d, first those of the history, and the steps in which they arrive."""
     early = min(d + 1, len(out))
     yield history[len(history) - 1 - d :][:early], slice(0, early)
     yield out[: len(out) - early], slice(early, len(out))
 
 
 def _whole_current(total: Tensor, current: Tensor, history: Tensor, out: Tensor, weights: list[Tensor]) -> None:
-    """total = current plus what recurrent synapses added to it."""
+    """total = current plus the currents of the recurrent synapses."""
     size = current.shape[-1]
     total.copy_(current)
     for d, weight in enumerate(weights):
@@ -261,7 +263,7 @@ def _whole_current(total: Tensor, current: Tensor, history: Tensor, out: Tensor,
 
 
 def _weight_gradient(grad_current: Tensor, history: Tensor, out: Tensor, synapse: Synapses) -> Tensor:
-    """Sum over samples and steps of spike times gradient, per synapse [pre * post]."""
+    """Return the sum over samples and steps of spike times gradient, per pair [pre * post]."""
     size = out.shape[-1]
     total = torch.zeros(size, size, dtype=out.dtype, device=out.device)
     for d in range(1 if synapse.delays is None else len(history)):

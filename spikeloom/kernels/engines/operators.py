@@ -1,12 +1,12 @@
-"""The loops as operators of torch, so that autograd, torch.compile, autocast and DDP see ordinary operators.
+"""Torch operators for the loops, so that autograd, torch.compile, autocast and DDP see ordinary operators.
 
 spikeloom::spikes           (current, states, ..., synapses) -> [spikes, left, *states, *kept]
 spikeloom::spikes_backward  -> gradients
 spikeloom::project          input synapses with delays, event by event
 
-Operators that take lists cost half a millisecond of Python a call. So `run` uses `spikes` only while something is
-compiled, and the same two functions in an ordinary autograd function otherwise. A backward pass that must itself be
-differentiable goes through the definition; see `transforms`.
+Operators that take lists cost half a millisecond of Python per call. So `run` uses `spikes` only under torch.compile,
+and the same two functions in an ordinary autograd function otherwise. A backward pass that must itself be
+differentiable uses the definition; see `transforms`.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,11 @@ def _spikes(
     weight: Tensor | None, delays: Tensor | None, noise: Tensor | None, sparse: bool, memory: str, learns: str,
     key: str, engine: str,
 ) -> list[Tensor]:  # fmt: skip
-    """Run a program over current [T, B, N]; recurrent if it has a weight [post, pre] and a history [D, B, N]."""
+    """Run a program over current [T, B, N]; recurrent if there are a weight [post, pre] and a history [D, B, N].
+
+    `past` [B, N] are the spikes and `left` [B, N] the refractory steps left before the first step; `learns` names the
+    parameters that need a gradient, separated by spaces; `key` is that of the program.
+    """
     program = find(key)
     plan = cpu.plan(program, parameters, current.dtype, weight is not None, memory, learns)
     synapse = None if weight is None else _lists(engine, weight, delays, sparse)
@@ -75,7 +79,7 @@ def _spikes_backward(
     parameters: list[Tensor], kept: list[Tensor], history: Tensor | None, weight: Tensor | None, delays: Tensor | None,
     noise: Tensor | None, sparse: bool, weight_learns: bool, memory: str, learns: str, key: str, engine: str,
 ) -> list[Tensor]:  # fmt: skip
-    """Gradients of `spikes`: [current, *states, past, *learnt, history, weight]; the last two only if recurrent."""
+    """Return the gradients [current, *states, past, *learned, history, weight]; the last two only if recurrent."""
     program = find(key)
     plan = cpu.plan(program, parameters, current.dtype, weight is not None, memory, learns)
     synapse = None if weight is None else _lists(engine, weight, delays, sparse)
@@ -95,7 +99,7 @@ def _spikes_backward(
         noise,
         weight_learns,
     )
-    if weight is not None and weight_learns:
+    if weight is not None and weight_learns:  # [pre * post] -> [post, pre]
         result[-1] = result[-1].reshape(weight.shape[1], weight.shape[0]).t().contiguous()
     return result
 
@@ -118,6 +122,7 @@ def _(
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    """Save the inputs and outputs of `spikes` for the backward pass."""
     current, states, past, left, parameters, history, weight, delays, noise, sparse, memory, learns, key, engine = (
         inputs
     )
@@ -132,15 +137,18 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 
 
 def _pull(ctx: Any, grads: Sequence[Tensor | None], backward: Any = spikes_backward) -> tuple[Any, ...]:
+    """Return the gradients of all arguments of `spikes`, None for those without one."""
     current, past, left, history, weight, delays, noise, out, *rest = ctx.saved_tensors
     states, parameters, kept = rest[: ctx.states], rest[ctx.states :][: ctx.parameters], rest[ctx.states :]
     kept = kept[ctx.parameters :]
-    ways = grads[: 2 + ctx.states]
-    if beyond_backward(ways):
-        return _differentiable(ctx, ways, current, states, past, left, parameters, history, weight, delays, noise)
+    output_grads = grads[: 2 + ctx.states]
+    if beyond_backward(output_grads):
+        return _differentiable(
+            ctx, output_grads, current, states, past, left, parameters, history, weight, delays, noise
+        )
     grad_out = torch.zeros_like(out) if grads[0] is None else grads[0]
     grad_states = [
-        torch.zeros_like(state) if grad is None else grad for state, grad in zip(states, ways[2:], strict=True)
+        torch.zeros_like(state) if grad is None else grad for state, grad in zip(states, output_grads[2:], strict=True)
     ]
     pulled = backward(
         grad_out, grad_states, current, out, past, left, parameters, kept, history, weight, delays, noise, ctx.sparse,
@@ -160,7 +168,7 @@ def _differentiable(
     parameters: list[Tensor], history: Tensor | None, weight: Tensor | None, delays: Tensor | None,
     noise: Tensor | None,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """What `_pull` returns, as a function that can be differentiated."""
+    """Return the gradients of `_pull` by the definition, so that they can be differentiated again."""
     program, many = find(ctx.key), ctx.states
 
     def in_torch(
@@ -186,7 +194,7 @@ spikes.register_autograd(_pull, setup_context=_keep)
 
 
 class _Spikes(torch.autograd.Function):
-    """The same without lists: rest is (number of states, *what is no tensor), then the tensors of `spikes`."""
+    """Autograd function for `spikes` without lists: (number of states, *non-tensor arguments), then the tensors."""
 
     @staticmethod
     def forward(rest: tuple[Any, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -204,7 +212,7 @@ class _Spikes(torch.autograd.Function):
 
 
 def _listed(rest: tuple[Any, ...], tensors: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments of `spikes`."""
+    """Return the arguments of `spikes` from those of `_Spikes`."""
     states, *others = rest
     current, past, left, history, weight, delays, noise, *lists = tensors
     return current, lists[:states], past, left, lists[states:], history, weight, delays, noise, *others
@@ -215,28 +223,28 @@ def run(
     weight: Tensor | None, delays: Tensor | None, noise: Tensor | None, sparse: bool, memory: str, learns: str,
     program: Program, engine: str,
 ) -> list[Tensor]:  # fmt: skip
-    """`spikes`, as fast as it goes."""
+    """Run `spikes` as an operator under torch.compile, else as an autograd function, which is faster."""
     if torch.compiler.is_compiling():
-        found: list[Tensor] = spikes(
+        outputs: list[Tensor] = spikes(
             current, states, past, left, parameters, history, weight, delays, noise, sparse, memory, learns,
             program.key, engine,
         )  # fmt: skip
-        return [found[0], found[1].detach(), *found[2:]]
+        return [outputs[0], outputs[1].detach(), *outputs[2:]]
     rest = (len(states), sparse, memory, learns, program, engine)
     return list(_Spikes.apply(rest, current, past, left, history, weight, delays, noise, *states, *parameters))
 
 
 _SPARSE = 0.15
-"""Inputs with a larger share of non-zero values go through a dense matrix product."""
+"""Inputs with a larger fraction of non-zero values use a dense matrix product."""
 
 
 @custom_op("spikeloom::project", mutates_args=())
 def project(
     xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool, events: bool = False
 ) -> Tensor:
-    """Currents [T, B, post] that inputs xs [T, B, pre] send through weight [post, pre] with delays.
+    """Compute the currents [T, B, post] of inputs xs [T, B, pre] through weight [post, pre] with delays.
 
-    Event by event if `events`, or if there are delays, or if few inputs are not zero; else as a dense product.
+    Event by event if `events`, or if there are delays, or if few inputs are non-zero; else as a dense product.
     """
     if delays is None and not events and dense(xs):
         return definition.project(xs, past, weight, None, sparse)
@@ -246,7 +254,7 @@ def project(
 
 
 def dense(xs: Tensor) -> bool:
-    """Whether many inputs are not zero, seen on at most 16 steps."""
+    """Return whether many inputs are non-zero, judged by about 16 of the steps."""
     return float((xs.detach()[:: max(1, xs.shape[0] // 16)] != 0).float().mean()) > _SPARSE
 
 
@@ -259,7 +267,7 @@ def _(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: b
 def project_backward(
     grad: Tensor, xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool
 ) -> Tensor:
-    """The gradient of the weight of `project`."""
+    """Return the gradient of the weight of `project`."""
     if delays is None and dense(xs):
         with without_autocast(xs):
             xs = definition.heard(xs, weight) if sparse else xs
@@ -295,7 +303,7 @@ def _project_pull(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None,
         rows, ahead = past.shape[0] + xs.shape[0], past.shape[0]
         whole = torch.zeros(rows, *xs.shape[1:], dtype=xs.dtype, device=xs.device)
         with without_autocast(xs):
-            for d in range(ahead + 1):
+            for d in range(ahead + 1):  # input t acted on current t + d
                 part = weight if delays is None else torch.where(delays == d, weight, torch.zeros_like(weight))
                 whole[ahead - d : rows - d] += grad @ part
         grad_past, grad_xs = whole[:ahead], whole[ahead:].clone()

@@ -1,7 +1,7 @@
-"""A kernel over a range, cut into one piece per thread.
+"""Parallel execution of a kernel over a range, one piece per thread.
 
-Kernels release the interpreter's lock, so plain threads do: no second OpenMP runtime beside torch's, and nothing that
-breaks when a process forks. The number of threads is torch's. No result depends on it.
+Kernels release the GIL, so ordinary Python threads suffice: no second OpenMP runtime beside torch's, and nothing that
+breaks when a process forks. The number of threads is torch's; no result depends on it.
 """
 
 import os
@@ -12,10 +12,12 @@ from typing import Any
 import torch
 
 _SMALL = 100_000
+"""Work in element steps up to which threads cost more than they save."""
 _pool: list[ThreadPoolExecutor] = []
 
 
 def _forget() -> None:
+    """Drop the pool in a forked child, where its threads do not exist."""
     _pool.clear()
 
 
@@ -23,9 +25,9 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def run(kernel: Callable[..., None], arguments: list[Any], total: int, work: int, grain: int = 1) -> None:
-    """Call kernel(*arguments, start, stop) so that all of range(total) is done; `work` is its size in element steps.
+    """Call kernel(*arguments, start, stop) on pieces that cover range(total), whose lengths are multiples of `grain`.
 
-    An error of any piece is raised here, after the other pieces are done.
+    `work` is the size of the whole in element steps. An error of any piece is raised after the other pieces are done.
     """
     count = min(torch.get_num_threads(), -(-total // grain)) if work > _SMALL else 1
     if count == 1:
@@ -33,12 +35,12 @@ def run(kernel: Callable[..., None], arguments: list[Any], total: int, work: int
         return
     if not _pool:
         _pool.append(ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="spikeloom"))
-    share = -(-total // (count * grain)) * grain
-    starts = range(share, total, share)
-    waiting = [_pool[0].submit(kernel, *arguments, start, min(start + share, total)) for start in starts]
+    piece = -(-total // (count * grain)) * grain
+    starts = range(piece, total, piece)
+    waiting = [_pool[0].submit(kernel, *arguments, start, min(start + piece, total)) for start in starts]
     try:
-        kernel(*arguments, 0, min(share, total))
+        kernel(*arguments, 0, min(piece, total))
     finally:
-        wait(waiting)  # whatever happens: while one runs, it writes into these arrays
+        wait(waiting)  # also after an error: a running thread still writes into these arrays
     for future in waiting:
         future.result()

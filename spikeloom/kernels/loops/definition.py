@@ -1,4 +1,4 @@
-"""The definition: the equation on tensors, step by step, with autograd doing the rest.
+"""The definition: the reference implementation of the loops, step by step with torch operations and autograd.
 
 i[t] = current[t] + sum_d W_d s[t - 1 - d]                       recurrent loops only
 distance, states = equation(i[t], states, spikes = reset = s[t - 1], parameters)
@@ -18,17 +18,17 @@ from ..transforms import without_autocast
 
 
 class Moving(NamedTuple):
-    """What a loop carries from step to step."""
+    """State of a loop, carried from step to step."""
 
-    states: tuple[Tensor, ...]  # [B, N] each
+    states: tuple[Tensor, ...]  # [B, N] each, of the equation
     spikes: Tensor  # [B, N], of the step before
-    left: Tensor  # [B, N], steps left without spiking
+    left: Tensor  # [B, N], refractory steps left
     history: tuple[Tensor, ...] = ()  # [B, N] each, spikes of the steps before that, oldest first
-    noise: Any = ()  # int64 [B, 2], key and step of a neuron that draws
+    noise: Any = ()  # int64 [B, 2], key and step of a stochastic neuron
 
 
 def advance(program: Any, x: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> tuple[Tensor, Moving]:
-    """One step of a neuron that receives the current `x`."""
+    """Compute one step of neurons that receive the current `x`; return their output and the next state."""
     equation, spikes = program.equation, moving.spikes
     values = dict(zip(equation.states, moving.states, strict=True))
     reset = spikes.detach() if program.detach_reset else spikes
@@ -50,21 +50,21 @@ def advance(program: Any, x: Tensor, moving: Moving, parameters: dict[str, Tenso
 
 
 def neurons(program: Any, xs: Tensor, moving: Moving, parameters: dict[str, Tensor]) -> tuple[Tensor, Moving]:
-    """Elementwise over time: xs [T, B, N]."""
+    """Run an elementwise loop over currents xs [T, B, N]; return outputs and the last state."""
     return scan(lambda x, state: advance(program, x, state, parameters), xs, moving)
 
 
 def recurrent(
     program: Any, xs: Tensor, moving: Moving, parameters: dict[str, Tensor], weight: Tensor, delays: Tensor | None
 ) -> tuple[Tensor, Moving]:
-    """Recurrent over time: weight and delays [post, pre]."""
-    slots = 1 + len(moving.history)
+    """Run a recurrent loop over currents xs [T, B, N]; weight and delays [post, pre]."""
+    slots = 1 + len(moving.history)  # number of different delays, D
     weights = [
         weight if delays is None else torch.where(delays == d, weight, torch.zeros_like(weight)) for d in range(slots)
     ]
 
     def step(x: Tensor, state: Moving) -> tuple[Tensor, Moving]:
-        past = (*state.history, state.spikes)
+        past = (*state.history, state.spikes)  # past[-1 - d]: spikes that arrive now with delay d
         for d, part in enumerate(weights):
             x = x + past[-1 - d] @ part.t()
         out, new = advance(program, x, state, parameters)
@@ -75,7 +75,7 @@ def recurrent(
 
 
 def heard(xs: Tensor, weight: Tensor) -> Tensor:
-    """Inputs without those that no synapse of a sparse weight reads: what they are, even NaN, does not matter.
+    """Set inputs that no synapse of a sparse weight reads to zero, so that even NaN in them has no effect.
 
     >>> heard(torch.tensor([[[1.0, float("nan")]]]), torch.tensor([[2.0, 0.0]])).tolist()
     [[[1.0, 0.0]]]
@@ -84,7 +84,9 @@ def heard(xs: Tensor, weight: Tensor) -> Tensor:
 
 
 def project(xs: Tensor, past: Tensor, weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Tensor:
-    """Currents of input synapses: current[t] = sum_d W_d x[t - d], past [D - 1, B, I] standing before xs [T, B, I].
+    """Compute the currents of input synapses: current[t] = sum_d W_d x[t - d].
+
+    Shapes: past [D - 1, B, I], the inputs before xs [T, B, I]; weight and delays [N, I]; -> [T, B, N].
 
     With `sparse` a weight of zero is a synapse that does not exist.
     """

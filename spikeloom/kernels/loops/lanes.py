@@ -1,12 +1,20 @@
-"""The innermost loops, with 16 lanes: the one place where LLVM is told what to do.
+"""The innermost loops over vectors of 16 lanes, written directly in LLVM instructions.
 
-    nonzero_lanes the numbers of the lanes of 16 values that are not zero, as bits
+    nonzero_lanes bit mask of the lanes of 16 values that are not zero
     dense_rows    out[r, :]  = sum_k weight[r, k] * source[k, :]              a few rows at once
     listed_rows   out[:]     = sum_k weight[k] * source[line[k], :]
 
 Numba cannot know that these arrays do not overlap, and then does not use vector instructions: as plain loops these sums
 run at 4 GFLOP/s, written like this at 110 (dense) and 45 (listed) on one AVX-512 core, the rates of BLAS. Only backward
-passes use them: the multiply and the add may be contracted.
+passes use them: the multiply and the add may be contracted into one fused instruction.
+
+Names: an intrinsic returns its Numba signature and `generate`, which emits its instructions with
+
+    builder, args   llvmlite's IRBuilder, and the LLVM values of the arguments; signature.args: their Numba types
+    data            pointer to the first element of an array; gep: address of an element (LLVM's getelementptr)
+    emit            instructions shared by both sums: vectors of LANES elements, addresses, accumulation
+    slot, sums      stack variables [LANES] for the partial sums; LLVM keeps them in registers
+    loop.index      the counter of a loop that is emitted; Python loops unroll
 """
 
 from collections.abc import Callable
@@ -21,40 +29,46 @@ LANES = 16
 ROWS = 8
 """Rows of the result that dense_rows holds in registers."""
 _CHAINS = 4
-"""Independent sums that listed_rows keeps, to hide the latency of an addition."""
+"""Independent partial sums of listed_rows, which hide the latency of an addition."""
 
 
 class _Emit:
-    """The instructions both sums need, for one builder and element type."""
+    """Emits the instructions that both sums use, for one builder and element type."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
         self.builder = builder
         self.index = context.get_value_type(types.intp)
         self.vector = ir.VectorType(context.get_value_type(dtype), LANES)
-        self.align = dtype.bitwidth // 8
+        self.align = dtype.bitwidth // 8  # NumPy's arrays are aligned to elements only, not to vectors
         self.undefined = ir.Constant(self.vector, ir.Undefined)
-        self.first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        self.first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)  # shuffle mask: lane 0, LANES times
 
     def pointer(self, data: Any, row: Any) -> Any:
+        """Emit the address of row `row` of an array [rows, LANES], as a pointer to a vector."""
         address = self.builder.gep(data, [self.builder.mul(row, ir.Constant(self.index, LANES))])
         return self.builder.bitcast(address, self.vector.as_pointer())
 
     def broadcast(self, address: Any) -> Any:
+        """Emit the load of one element into all lanes of a vector."""
         value = self.builder.insert_element(self.undefined, self.builder.load(address), ir.Constant(ir.IntType(32), 0))
         return self.builder.shuffle_vector(value, self.undefined, self.first)
 
     def sums(self, count: int) -> list[Any]:
+        """Emit `count` sums of LANES zeros."""
         slots = [cgutils.alloca_once(self.builder, self.vector) for _ in range(count)]
         for slot in slots:
             self.builder.store(ir.Constant(self.vector, [0.0] * LANES), slot)
         return slots
 
     def accumulate(self, slot: Any, weight: Any, source: Any) -> None:
+        """Emit slot += weight * source; the flag "contract" allows a fused multiply-add."""
         product = self.builder.fmul(weight, source, flags=("contract",))
         self.builder.store(self.builder.fadd(self.builder.load(slot), product, flags=("contract",)), slot)
 
 
 def _dense(rows: int) -> Callable[..., Any]:
+    """Return `dense_rows` for this number of rows."""
+
     @intrinsic
     def dense(typing: Any, out: Any, weight: Any, source: Any, size: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -79,14 +93,14 @@ def _dense(rows: int) -> Callable[..., Any]:
 
 
 dense_rows = _dense(ROWS)
-"""dense_rows(out[ROWS * LANES], weight[ROWS * n], source[n * LANES], n)"""
+"""dense_rows(out [ROWS * LANES], weight [ROWS * n], source [n * LANES], n): out = weight @ source."""
 dense_row = _dense(1)
-"""The same for one row."""
+"""dense_row(out [LANES], weight [n], source [n * LANES], n): out = weight @ source."""
 
 
 @intrinsic
 def listed_rows(typing: Any, out: Any, weight: Any, line: Any, start: Any, stop: Any, source: Any) -> Any:
-    """listed_rows(out[LANES], weight, line, start, stop, source): the synapses start..stop of the lists."""
+    """out [LANES] = sum over k in start .. stop - 1 of weight[k] * source[line[k]]; source [rows * LANES]."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emit(context, builder, signature.args[0].dtype)
@@ -100,6 +114,7 @@ def listed_rows(typing: Any, out: Any, weight: Any, line: Any, start: Any, stop:
             source = builder.load(emit.pointer(data[5], row), align=emit.align)
             emit.accumulate(slot, emit.broadcast(builder.gep(data[1], [k])), source)
 
+        # k = start + 4 * index + chain in the main loop, then the remaining 0 to 3 synapses
         whole = builder.sdiv(builder.sub(stop, start), chains)
         with cgutils.for_range(builder, whole, intp=emit.index) as loop:
             base = builder.add(start, builder.mul(loop.index, chains))
@@ -119,7 +134,7 @@ def listed_rows(typing: Any, out: Any, weight: Any, line: Any, start: Any, stop:
 
 @intrinsic
 def nonzero_lanes(typing: Any, values: Any, start: Any) -> Any:
-    """Bit k of the result is set if values[start + k] is not zero, k < LANES."""
+    """Return an integer whose bit k < LANES is set if values[start + k] is not zero (NaN counts as non-zero)."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emit(context, builder, signature.args[0].dtype)
@@ -135,7 +150,7 @@ def nonzero_lanes(typing: Any, values: Any, start: Any) -> Any:
 
 @intrinsic
 def lowest_bit(typing: Any, bits: Any) -> Any:
-    """The number of the lowest bit that is set; `bits` is not zero."""
+    """Return the index of the lowest set bit; `bits` is not zero."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))

@@ -1,14 +1,50 @@
-"""The two generic time loops of the CPU, as source: elementwise, and recurrent over blocks of 16 samples.
+"""Source templates of the two generic time loops of the CPU: elementwise, and recurrent over blocks of 16 samples.
 
-Only the step, its adjoint and the slope of the surrogate differ from neuron to neuron; this module writes the loops
-around them once. What the backward pass reads is kept in one of three ways:
+Only the step, its adjoint and the slope of the surrogate differ from neuron to neuron; these templates are the loops
+around them. Values for the backward pass are saved in one of three ways (`keep`):
 
-    nothing    no gradient is wanted, or none needs a value (a filter with fixed time constants)
-    distance   4 bytes a step and neuron: the adjoint reads no state, as in a linear neuron with fixed parameters
-    states     each state every `every` steps: 1 (fast) or 32 (lean; the steps between are computed again from the
-               stored spikes, never by comparing with the threshold again)
+    nothing    no gradient is needed, or none depends on a value (a filter with fixed time constants)
+    distance   4 bytes per step and neuron: the adjoint reads no state, as in a linear neuron with fixed parameters
+    states     each state every `every` steps: 1 (fast) or 32 (lean; the steps between are recomputed from the stored
+               spikes, never by comparing with the threshold again)
 
 Rows of a step are contiguous, [B * N] elementwise and [16 * N] for a block, so the arithmetic is vectorised over them.
+With E = B * N elements, D delay slots and n = hi - lo elements of a block, the generated code has these arguments:
+
+    current, out [T, E]            input currents, output spikes; grad_current, grad_out [T, E]: their gradients
+    spikes, left [E]               spikes of the step before the first, refractory steps left at the start (and end)
+    s_<state> [E]                  state, overwritten by the final one
+    g_<state>, g_spikes [E]        gradient of the final state, overwritten by that of the initial state and `spikes`
+    p_<parameter>                  scalar, or [E] elementwise and [16 * N] recurrent; gain, slope_<field>: scalars
+    gp_<parameter>                 gradient sums of a parameter per element, [E] or [blocks, 16 * N], float64
+    kept_distance [T, E], kept_<state> [T / every, E]       saved for the backward pass
+    count [E]                      scratch for C
+    noise int64 [B, 2], width      key and step of each sample, and N
+    history, grad_history [D, B, N]  spikes of the last D steps, oldest first, the last being `spikes`; their gradient
+    dense, first, weight, lead, line   synapses, see `synapses.products`
+
+views of one step and block, [n], upper case:
+
+    I  current                      O  spikes of this step (forward) or of the step before (backward)
+    X  recurrent current            Z  spikes of the step before (forward)
+    S_<state>  state before the step    T_<state>  state after it (recomputation)     P_<parameter>  parameter
+    L  refractory steps left        K  kept distance              U  uniform noise
+    G  gradient of the output       R  gradient of the current    Q  gradient of this step's spikes by later steps
+    V_<state>  gradient of a state, of this step's result and then of the step's input    A_<parameter>  row of gp_
+    C  number of steps, from this one backward, in which an earlier spike blocks           B  1 if not blocked, else 0
+
+and buffers and locals:
+
+    buffer [2 D, 16 N]   recurrent currents of this step (row `row`) and the next ones, see `products.make_room`
+    future [2 D, 16 N]   gradients of the current of this step and later ones, neuron by neuron (16 lanes each)
+    lanes [16 N]         gradients of the spikes of a step by the synapses, neuron by neuron
+    total [32, 16 N]     whole current (input and recurrent) of the steps of a segment
+    R_<state> [32, n]    recomputed states of a segment (lean)
+    t, i, h, k           step, element of a row, row of the history, step within a segment
+    lo, hi, block        range of elements of a pass over time; 16 samples
+    distance, spike, new_<state>     results of a step
+    through              gradient of the distance, by the surrogate gradient of the spike
+    grad_in, in_<state>, in_spikes, into_<parameter>   gradients of the inputs of a step, from the adjoint
 """
 
 from collections.abc import Iterable
@@ -18,8 +54,9 @@ from ..derive.equation import Adjoint, derive_adjoint, slope_source
 from ..plan import SEGMENT, Plan, backward_arguments, forward_arguments, noise_arguments, surrogate_numbers
 
 BLOCK = 16384
-"""Elements of a row that one pass over time takes: small enough that the states stay in the second-level cache."""
+"""Elements of a row processed in one pass over time: few enough that the states stay in the second-level cache."""
 LEAN_BLOCK = 2048
+"""BLOCK of a lean backward pass, which also holds the recomputed states of a segment."""
 
 _HEADER = '''"""Generated by spikeloom from {name}; do not edit."""
 import math
@@ -76,6 +113,7 @@ def differentiate({row}):
 _ROWS_BLOCKED = """
 @njit
 def count_down(C, out, lo, refractory):
+    # C at the last step: a spike in step s blocks steps s + 1 .. s + refractory, of which steps - 1 - s are left
     steps = out.shape[0]
     C[:] = ZERO
     for s in range(max(0, steps - refractory), steps - 1):
@@ -85,7 +123,7 @@ def count_down(C, out, lo, refractory):
 
 @njit
 def mark_blocked(t, out, lo, refractory, L, C, B):
-    # a spike refractory steps ago blocks this step and those between; B is 1 where this step may spike, else 0
+    # called backward in time: a spike in step t - refractory blocks the steps from there to t; L those from the start
     if t >= refractory:
         past = out[t - refractory, lo : lo + len(C)]
         for i in range(len(C)):
@@ -111,6 +149,7 @@ def forward({arguments}, start, stop):
         {views}
         for t in range(current.shape[0]):
             I, O = current[t, lo:hi], out[t, lo:hi]
+            # save what the backward pass reads, before the step overwrites it
             {keep}
             advance(refractory, L, {row})
 """
@@ -125,6 +164,7 @@ def backward({arguments}, start, stop):
         n = hi - lo
         {views}
         {count}
+        # segments from last to first; a lean one is recomputed before its steps are differentiated
         for first_step in range((steps - 1) // {segment} * {segment}, -1, -{segment}):
             last_step = min(first_step + {segment}, steps)
             {recompute}
@@ -146,6 +186,7 @@ def forward({arguments}, start, stop):
         lo, hi = block * 16 * size, min((block + 1) * 16, batch) * size
         buffer = np.zeros((2 * delays, 16 * size), F)
         {views}
+        # history[h] was fired in step h - delays and arrives one step and the delay later
         for h in range(delays):
             past = history[h].reshape(-1)
             push(past[lo:hi], size, buffer, h - delays + 1, dense, first, lead, weight)
@@ -155,6 +196,7 @@ def forward({arguments}, start, stop):
             I, O, X = current[t, lo:hi], out[t, lo:hi], buffer[row]
             {keep}
             advance(refractory, L, {row})
+            # these spikes arrive in the next step at the earliest
             push(O, size, buffer, row + 1, dense, first, lead, weight)
             row += 1
 """
@@ -182,10 +224,12 @@ def backward({arguments}, start, stop):
                 {kept}
                 {blocked}
                 differentiate({row})
+                # the spikes of step t - 1 act on the currents of steps t + delay, whose gradients start at `row`
                 row = make_room_before(future, row)
                 to_lanes(R, future[row], size)
                 pull(lanes, size, future, row, dense, first, line, weight)
                 add_from_lanes(lanes, Q, size)
+        # Q is now the gradient of the newest spikes of the history; older ones act on later currents by delays only
         for h in range(delays - 1, -1, -1):
             past = grad_history[h].reshape(-1)
             if h == delays - 1:
@@ -199,6 +243,7 @@ def backward({arguments}, start, stop):
 """
 
 _RECURRENT_CURRENT = """
+            # recompute `total` of a segment from the stored spikes of its steps and of the D steps before
             buffer[:, :] = ZERO
             for s in range(first_step - delays, first_step):
                 past = out[s, lo:hi] if s >= 0 else history[s + delays].reshape(-1)[lo:hi]
@@ -213,12 +258,12 @@ _RECURRENT_CURRENT = """
 
 
 def literal(value: float) -> str:
-    """A number of the module's dtype; no argument of an equation begins with an underscore."""
+    """Return the source of a number in the module's dtype; names with underscores are free in equations."""
     return f"_F({value!r})"
 
 
 def write(plan: Plan) -> str:
-    """The source of the module for this plan."""
+    """Return the source of the module for this plan."""
     equation = plan.equation
     adjoint = None
     if plan.memory != "none":
@@ -239,19 +284,21 @@ def write(plan: Plan) -> str:
 
 
 def _keep(plan: Plan, adjoint: Adjoint | None) -> str:
+    """Return what is saved for the backward pass: "nothing", "distance" or "states"."""
     if adjoint is None:
         return "nothing"
-    reads = adjoint.reads & {"current", *plan.equation.states}  # spikes of the step before are in the output
+    reads = adjoint.reads & {"current", *plan.equation.states}  # `spikes` is read from the output of the step before
     spiking = plan.equation.fires != "never"
     return "states" if reads or (spiking and plan.memory == "lean") else "distance" if spiking else "nothing"
 
 
 def _lines(lines: Iterable[str], indent: int) -> str:
+    """Return lines joined at an indentation, or "pass"."""
     return ("\n" + " " * indent).join(lines) or "pass"
 
 
 def _call(plan: Plan, current: str, spikes: str, state: str) -> str:
-    """step(...) with every argument indexed as the loop needs it."""
+    """Return the arguments of step(...), as the loop names them; `state` is a format string."""
     value = {"current": current, "spikes": spikes, "reset": spikes}
     value |= {name: state.format(name) for name in plan.equation.states}
     value |= {name: _parameter(plan, name) for name in plan.equation.parameters}
@@ -267,19 +314,19 @@ def _parameter_names(plan: Plan) -> list[str]:
 
 
 def _parameter_views(plan: Plan) -> list[str]:
-    """Values per neuron: whole rows elementwise, one block's row (the same for all blocks) in the recurrent loop."""
+    """Return views of values per neuron: of a block's elements, or (recurrent) of a row that all blocks share."""
     where = "lo:hi" if plan.loop == "elementwise" else "0 : hi - lo"
     return [f"P_{name} = p_{name}[{where}]" for name in plan.equation.parameters if name in plan.vectors]
 
 
 def probability(plan: Plan) -> str:
-    """How likely a random spike is, as the loops call it."""
+    """Return the call of the probability of a stochastic spike."""
     numbers = (f"slope_{name}" for name in fields_of(plan.surrogate.probability))
     return f"probability({', '.join(['distance', *numbers])})"
 
 
 def slope(plan: Plan, noise: str) -> str:
-    """The slope of the spike, as the loops call it."""
+    """Return the call of the surrogate's slope."""
     return f"slope({', '.join(['distance', *([] if plan.draws == 'none' else [noise]), *surrogate_numbers(plan)])})"
 
 
@@ -288,11 +335,12 @@ def _forward(plan: Plan, keep: str) -> str:
     recurrent = plan.loop == "recurrent"
     views = [f"S_{name} = s_{name}[lo:hi]" for name in states]
     views += ["Z, L = spikes[lo:hi], left[lo:hi]", *_parameter_views(plan)]
-    keeps = []
+    keeps = []  # what is saved before the step
     if keep == "states":
         keeps = ["if t % every == 0:"] + [f"    copy(S_{name}, kept_{name}[t // every, lo:hi])" for name in states]
     elif keep == "distance":
         keeps = ["K = kept_distance[t, lo:hi]"]
+    # arguments of `advance`
     row = ["I", "O", "Z", *(["X"] if recurrent else []), *(["K"] if keep == "distance" else [])]
     row += [*(f"S_{name}" for name in states), *_parameter_names(plan)]
     if plan.draws != "none":
@@ -308,7 +356,7 @@ def _forward(plan: Plan, keep: str) -> str:
     test = "distance > ZERO" if plan.equation.fires == "above" else "distance >= ZERO"
     if plan.draws != "none":
         test = f"{probability(plan)} > {_draw(plan)}"
-    carried = "spike = distance if distance != distance else spike"  # not a number is neither 0 nor 1
+    carried = "spike = distance if distance != distance else spike"  # NaN propagates
     free = [f"spike = ONE if {test} else ZERO", carried]
     if plan.equation.fires == "never":
         free = ["spike = distance"]
@@ -341,6 +389,7 @@ def _backward(plan: Plan, keep: str) -> str:
         views.append(f"A_{name} = gp_{name}[block]" if recurrent else f"A_{name} = gp_{name}[lo:hi]")
     spiking = plan.equation.fires != "never"
     lean = plan.memory == "lean" and keep == "states"
+    # arguments of `differentiate`
     row = ["G", "R", "Q", *(f"V_{name}" for name in states), *(f"A_{name}" for name in plan.learns)]
     if keep == "states":
         stored = "R_{}[t - first_step, 0:n]" if lean else "kept_{}[t, lo:hi]"
@@ -359,9 +408,9 @@ def _backward(plan: Plan, keep: str) -> str:
         kept.append(f"draw(noise, t, lo, hi, {'size' if recurrent else 'width'}, U)")
         row.append("U")
     row += [*(["B"] if plan.refractory else []), *_parameter_names(plan), "gain", *surrogate_numbers(plan)]
-    steep = f" * (gain * {slope(plan, _draw(plan))})" if spiking else ""
-    may = " * B[i]" if plan.refractory else ""
-    pulls = [f"through = (G[i] + Q[i]){may}{steep}"]
+    surrogate = f" * (gain * {slope(plan, _draw(plan))})" if spiking else ""
+    unblocked = " * B[i]" if plan.refractory else ""
+    pulls = [f"through = (G[i] + Q[i]){unblocked}{surrogate}"]
     results = ["grad_in", *(f"in_{name}" for name in states), "in_spikes", *(f"into_{name}" for name in plan.learns)]
     grads = ", ".join(["through", *(f"V_{name}[i]" for name in states)])
     after = [f"{', '.join(results)}, = adjoint({arguments}, {grads})", "R[i] = grad_in", "Q[i] = in_spikes"]
@@ -400,11 +449,12 @@ def _backward(plan: Plan, keep: str) -> str:
 
 
 def _draw(plan: Plan) -> str:
+    """Return the noise of an element."""
     return "U[i]" if plan.draws == "drawn" else literal(0.5)
 
 
 def _again(plan: Plan) -> list[str]:
-    """One step once more, with the spikes that were stored."""
+    """Return the lines that recompute the states after a step, with the stored spikes."""
     states = plan.equation.states
     call = _call(plan, "I[i]", "O[i]", "S_{}[i]")
     return [f"_, {', '.join(f'new_{name}' for name in states)} = step({call})"] + [
@@ -413,7 +463,7 @@ def _again(plan: Plan) -> list[str]:
 
 
 def _recompute(plan: Plan, row: list[str]) -> list[str]:
-    """The states of a segment from the one kept at its start."""
+    """Return the lines that recompute the states of a segment from those saved at its start."""
     states = plan.equation.states
     lines = [f"R_{name}[0, 0:n] = kept_{name}[first_step // {SEGMENT}, lo:hi]" for name in states]
     lines += [

@@ -11,7 +11,10 @@ Array = Any
 
 @njit
 def list_events(xs: Array, first: Array, unit: Array, count: Array) -> None:
-    """The non-zero values of xs [R, I] row by row; row r owns first[r] to first[r + 1]."""
+    """Write the non-zero values of xs [R, I] (count) and their columns (unit), those of row r from first[r] on.
+
+    Shapes: first [R + 1], unit and count [E].
+    """
     found = 0
     for r in range(xs.shape[0]):
         first[r] = found
@@ -26,7 +29,7 @@ def list_events(xs: Array, first: Array, unit: Array, count: Array) -> None:
 
 @njit
 def count_events(xs: Array) -> int:
-    """How many values of xs [R, I] are not zero."""
+    """Return the number of non-zero values of xs [R, I]."""
     found = 0
     for r in range(xs.shape[0]):
         row = xs[r]
@@ -37,9 +40,9 @@ def count_events(xs: Array) -> int:
 
 @njit
 def poisson(rates: Array, steps: int, dt: float, noise: Array, rows: Array, units: Array, first: Array) -> int:
-    """Spikes of Poisson processes as (row t B + b, unit), and in first[row + 1] how many a row has; -1: no room.
+    """Sample Poisson processes: write their spikes as (row t B + b, unit), and the spikes per row to first[row + 1].
 
-    `layers.events` is the definition.
+    Returns the number of spikes, or -1 if they do not fit into `rows`. `layers.events` is the definition.
     """
     batch, size = rates.shape
     first[:] = 0
@@ -49,7 +52,7 @@ def poisson(rates: Array, steps: int, dt: float, noise: Array, rows: Array, unit
         for i in range(size):
             if rates[b, i] <= 0.0:
                 continue
-            when, number, mean = 0.0, 0, 1000.0 / rates[b, i]
+            when, number, mean = 0.0, 0, 1000.0 / rates[b, i]  # time in ms, spikes so far, mean interval in ms
             while True:
                 draw(noise[b : b + 1], number, i, i + 1, size, uniform)
                 when = when - np.log(uniform[0]) * mean
@@ -68,17 +71,17 @@ def poisson(rates: Array, steps: int, dt: float, noise: Array, rows: Array, unit
 
 @njit
 def sort_rows(rows: Array, units: Array, first: Array, unit: Array, times: Array) -> int:
-    """Units in the order of their rows, each once with how often it came; returns how many there are.
+    """Sort units by row, merging equal units of a row into one with a count (`times`); return their number.
 
-    `units` come in ascending order within a row. Counts in `first` become starts.
+    `units` are in ascending order within a row. The counts in `first` become the starts of the rows.
     """
     for row in range(1, len(first)):
         first[row] += first[row - 1]
-    place = first[:-1].copy()
+    place = first[:-1].copy()  # next free index of each row (counting sort)
     for k in range(len(rows)):
         unit[place[rows[k]]] = units[k]
         place[rows[k]] += 1
-    found, start = 0, 0
+    found, start = 0, 0  # merge in place: `found` never overtakes `k`
     for row in range(len(first) - 1):
         stop = first[row + 1]
         begin = found

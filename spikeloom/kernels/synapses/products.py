@@ -1,9 +1,21 @@
-"""Synapses on the CPU: only neurons that fired cost anything on the way forward.
+"""Event-driven synapses on the CPU: the cost of the forward pass is proportional to the number of spikes.
 
-A set of synapses is sorted by the neuron before them: `first[i] .. first[i + 1]` are the synapses of neuron i. Each has
-a `weight` and a place relative to the spike, made of its delay in steps and of the neuron behind it. A set that holds
-every pair without delay is `dense` and takes the contiguous path. A spike in step t reaches row t + delay of the
-current at inputs, and t + 1 + delay in recurrence.
+Synapses are in compressed sparse row format, sorted by presynaptic neuron. A set that holds every pair without delay is
+`dense` and takes a contiguous path. A spike in step t reaches row t + delay of the current in input synapses, and row
+t + 1 + delay in recurrent ones.
+
+Names (S synapses, D = `slots` delays, N = `width` postsynaptic and `size` presynaptic neurons, LANES = 16 samples):
+
+    first [size + 1]   the synapses of presynaptic neuron i are first[i] .. first[i + 1] - 1
+    weight [S]         weights in this order; if `dense`, [size * N], row i being those of neuron i
+    line, lead [S]     flat offset from a spike to the target of a synapse: delay * N + post, for one sample or for
+                       neurons with LANES samples each; delay * LANES * N + post, for rows of LANES samples
+    buffer [2 D, ...]  sliding window over the currents of the next steps, see `make_room`; flat: the same as a vector
+    row, there, here   index of a step in a buffer, and the flat index where it (or the row of a sample) begins
+    found [size]       indices of the non-zero values of a row, by `find`
+    i, k, e            presynaptic neuron, synapse, event (non-zero value)
+    b, t, h            sample, step, step of the past before the first one
+    lanes [size, 16]   values neuron by neuron, 16 samples side by side: one vector register per neuron
 """
 
 from typing import Any
@@ -15,14 +27,14 @@ from numba.core import config
 from ... import compiled
 from ..loops.lanes import LANES, ROWS, dense_row, dense_rows, listed_rows, lowest_bit, nonzero_lanes
 
-# LLVM gives up on vector instructions when it must compare more than 8 pairs of arrays for overlap. Ours never do.
+# LLVM does not vectorise a loop that needs more than 8 run-time checks for overlap of arrays. Ours never overlap.
 llvmlite.binding.set_option("spikeloom", "-runtime-memory-check-threshold=1000")
 
 TILE = 256
-"""Rows (steps times samples) whose events `dense_gradient` sorts at once."""
+"""Number of rows (steps times samples) whose events `dense_gradient` sorts at once."""
 
 CHECKED = bool(config.BOUNDSCHECK)
-"""Whether NUMBA_BOUNDSCHECK=1: numba then checks every index, but for those inside the instructions of `lanes`."""
+"""Whether NUMBA_BOUNDSCHECK=1: numba then checks every index except those in the intrinsics of `lanes`."""
 
 njit = compiled.njit()
 Array = Any
@@ -30,16 +42,16 @@ Array = Any
 
 @njit
 def find(values: Array, found: Array) -> int:
-    """Write the places of the non-zero values to `found`; return how many there are."""
+    """Write the indices of the non-zero values to `found`; return their number."""
     count, i = 0, 0
     while i + LANES <= len(values):
         bits = nonzero_lanes(values, i)
         while bits != 0:
             found[count] = i + lowest_bit(bits)
             count += 1
-            bits &= bits - 1
+            bits &= bits - 1  # clears the lowest bit
         i += LANES
-    while i < len(values):
+    while i < len(values):  # the rest, fewer than LANES
         if values[i] != 0:
             found[count] = i
             count += 1
@@ -51,9 +63,9 @@ def find(values: Array, found: Array) -> int:
 def push(
     values: Array, size: int, buffer: Array, row: int, dense: bool, first: Array, lead: Array, weight: Array
 ) -> None:
-    """Add what `values` [samples * size] send to the rows `row + delay` of the buffer, each [LANES * post neurons].
+    """Add weight * value to rows `row + delay` of the buffer [2 D, LANES * N], for all values [samples * size].
 
-    lead = delay * LANES * (post neurons) + post. Rows before the first are left out.
+    lead = delay * LANES * N + post. Targets in rows before the first are skipped (`row` may be negative).
     """
     width = buffer.shape[1] // LANES
     flat = buffer.reshape(-1)
@@ -66,27 +78,27 @@ def push(
         else:
             for k in range(first[i], first[i + 1]):
                 place = there + lead[k]
-                if place >= 0:
+                if place >= 0:  # else it arrived before the first step
                     flat[place] += value * weight[k]
 
 
 @njit
 def axpy(value: float, xs: Array, ys: Array) -> None:
-    """ys += value * xs"""
+    """ys += value * xs, elementwise."""
     for i in range(len(ys)):
         ys[i] += value * xs[i]
 
 
 @njit
 def axpy4(a: float, us: Array, b: float, vs: Array, c: float, ws: Array, d: float, xs: Array, ys: Array) -> None:
-    """Four axpy at once, in this order."""
+    """Four `axpy` in one pass over ys, added in this order."""
     for i in range(len(ys)):
         ys[i] = (((ys[i] + a * us[i]) + b * vs[i]) + c * ws[i]) + d * xs[i]
 
 
 @njit
 def add_rows(values: Array, rows: Array, start: int, stop: int, table: Array, width: int, out: Array) -> None:
-    """out += values[e] * table[rows[e]] for e from start to stop; the rows of the table are `width` long."""
+    """out += values[e] * table[rows[e]] for e from start to stop; `table` is flat, its rows are `width` long."""
     e = start
     while e + 4 <= stop:
         a, b, c, d = rows[e] * width, rows[e + 1] * width, rows[e + 2] * width, rows[e + 3] * width
@@ -103,7 +115,7 @@ def add_rows(values: Array, rows: Array, start: int, stop: int, table: Array, wi
 
 @njit
 def add(xs: Array, ys: Array, out: Array) -> None:
-    """out = xs + ys, as long as xs."""
+    """out[: len(xs)] = xs + ys[: len(xs)]"""
     for i in range(len(xs)):
         out[i] = xs[i] + ys[i]
 
@@ -117,7 +129,10 @@ def copy(xs: Array, out: Array) -> None:
 
 @njit
 def make_room(buffer: Array, row: int) -> int:
-    """In a buffer of 2 D rows, the row of this step: when D are used up, the later ones move to the front."""
+    """Return the row of this step in a buffer of 2 D rows that holds it and the D - 1 steps after it.
+
+    Rows advance by one per step. When D of them are used up, the later half moves to the front: one copy in D steps.
+    """
     half: int = buffer.shape[0] // 2
     if row < half:
         return row
@@ -129,7 +144,7 @@ def make_room(buffer: Array, row: int) -> int:
 
 @njit
 def make_room_before(buffer: Array, row: int) -> int:
-    """The same backwards in time: the row before `row`, with the D - 1 rows after it in place."""
+    """Return the row before `row` in a buffer that is filled backward in time; the D - 1 rows after it are valid."""
     half: int = buffer.shape[0] // 2
     if row > 0:
         return row - 1
@@ -140,9 +155,9 @@ def make_room_before(buffer: Array, row: int) -> int:
 
 @njit
 def pull(out: Array, size: int, source: Array, row: int, dense: bool, first: Array, line: Array, weight: Array) -> None:
-    """The transpose of push: out[i * LANES :] = sum of the weights of i times the rows of `source`, neuron by neuron.
+    """Transpose of `push`: out[i] = sum over the synapses of i of weight * source[row + delay, post].
 
-    line = delay * (post neurons) + post.
+    Shapes: out [size * LANES], source [2 D, N * LANES], both neuron by neuron; line = delay * N + post.
     """
     width = source.shape[1] // LANES
     flat = source.reshape(-1)[row * width * LANES :]
@@ -165,14 +180,14 @@ def pull(out: Array, size: int, source: Array, row: int, dense: bool, first: Arr
 def touch(
     out: Array, size: int, flat: Array, width: int, dense: bool, first: Array, line: Array, weight: Array
 ) -> None:
-    """Read the ends of all that `pull` reads and writes, with indices that numba checks."""
+    """Access the bounds of all arrays of `pull` with indices that numba checks."""
     total = out[size * LANES - 1]
     if dense:
         total += weight[size * width - 1] + flat[width * LANES - 1]
     else:
         for k in range(first[0], first[size]):
             total += weight[k] + flat[line[k] * LANES] + flat[line[k] * LANES + LANES - 1]
-    out[0] = total  # `pull` overwrites it
+    out[0] = total  # a use of `total`, so that the reads are not optimised away; `pull` overwrites it
 
 
 @njit
@@ -180,10 +195,9 @@ def project(
     past: Array, xs: Array, out: Array, slots: int, dense: bool, first: Array, line: Array, weight: Array,
     start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Currents out [T, B, N] of input synapses: inputs xs [T, B, I] arrive after their delay, the earlier `past` too.
+    """Compute the currents out [T, B, N] of inputs xs [T, B, I] and past [D - 1, B, I], for samples start to stop.
 
-    line = delay * N + post, delay < slots. Samples start to stop, each with what is on its way in a buffer of its own,
-    which stays in the first-level cache.
+    line = delay * N + post, delay < slots. A sample's buffer of coming currents stays in the first-level cache.
     """
     steps, _, size = xs.shape
     width = out.shape[2]
@@ -215,7 +229,7 @@ def project(
 
 @njit
 def scatter(row: Array, found: Array, flat: Array, there: int, first: Array, line: Array, weight: Array) -> None:
-    """Add what the values of a row send to places `there + line`; places before the first are left out."""
+    """Add weight * value to flat[there + line] for all values of a row; targets before the first are skipped."""
     for e in range(find(row, found)):
         i = found[e]
         value = row[i]
@@ -232,8 +246,8 @@ def weight_gradient(
 ) -> None:  # fmt: skip
     """out[block] += sum over the samples of a block and over time of xs[t, b, i] grad[t + offset + delay, b, post].
 
-    Rows of `grad` before its first and after its last count as zero; line as in `project`. Blocks of LANES samples have
-    sums of their own, so the result does not depend on the number of threads.
+    Steps outside `grad` count as zero; line as in `project`. Each block of LANES samples has a sum of its own, so the
+    result does not depend on the number of threads.
     """
     steps, batch, size = xs.shape
     width = grad.shape[2]
@@ -242,15 +256,15 @@ def weight_gradient(
         for block in range(start, stop):
             dense_gradient(xs, grad, offset, block * LANES, min((block + 1) * LANES, batch), found, out[block])
         return
-    window = np.empty((2 * slots, width), grad.dtype)  # rows base, base + 1, ... of the gradient
+    window = np.empty((2 * slots, width), grad.dtype)  # steps base, base + 1, ... of one sample's gradient, contiguous
     flat = window.reshape(-1)
     for block in range(start, stop):
         total = out[block]
         for b in range(block * LANES, min((block + 1) * LANES, batch)):
-            base = offset - slots
+            base = offset - slots  # makes the first step fill the window
             for t in range(steps):
                 row, when = xs[t, b], t + offset
-                if when - base == slots:
+                if when - base == slots:  # the window ends before when + slots: move it on
                     base = when
                     for r in range(2 * slots):
                         if t > 0 and r < slots:
@@ -269,9 +283,10 @@ def weight_gradient(
 
 @njit
 def dense_gradient(xs: Array, grad: Array, offset: int, first: int, last: int, found: Array, total: Array) -> None:
-    """The same for samples first to last without delays: the events of a tile of steps, sorted by their input.
+    """`weight_gradient` without delays, for samples first to last: total[i] += sum of the rows of grad for events of i.
 
-    The rows of the gradient that a tile reads stay in the second-level cache, the row they are added to in the first.
+    The events of a tile of steps are sorted by input. The rows of the gradient that a tile reads stay in the second-
+    level cache, the row of `total` that they are added to in the first.
     """
     steps, batch, size = xs.shape
     width = grad.shape[2]
@@ -280,7 +295,7 @@ def dense_gradient(xs: Array, grad: Array, offset: int, first: int, last: int, f
     room = tile * (last - first) * size
     inputs, rows, values = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, xs.dtype)
     sorted_rows, sorted_values = np.empty_like(rows), np.empty_like(values)
-    begin = np.empty(size + 1, np.int64)
+    begin = np.empty(size + 1, np.int64)  # counting sort: events per input, then where those of each input begin
     for top in range(max(0, -offset), min(steps, grad.shape[0] - offset), tile):
         count = 0
         begin[:] = 0
@@ -293,7 +308,7 @@ def dense_gradient(xs: Array, grad: Array, offset: int, first: int, last: int, f
                     count += 1
         for i in range(size):
             begin[i + 1] += begin[i]
-        for e in range(count):
+        for e in range(count):  # afterwards begin[i] is where the events of i end
             i = inputs[e]
             sorted_rows[begin[i]], sorted_values[begin[i]] = rows[e], values[e]
             begin[i] += 1
@@ -305,7 +320,7 @@ def dense_gradient(xs: Array, grad: Array, offset: int, first: int, last: int, f
 
 @njit
 def to_lanes(rows: Array, lanes: Array, size: int) -> None:
-    """[samples * size] -> [size * LANES]; lanes without a sample keep their value."""
+    """Transpose rows [samples, size] into lanes [size, LANES]; lanes without a sample keep their value."""
     for sample in range(rows.shape[0] // size):
         row = rows[sample * size : (sample + 1) * size]
         for i in range(size):
@@ -314,7 +329,7 @@ def to_lanes(rows: Array, lanes: Array, size: int) -> None:
 
 @njit
 def add_from_lanes(lanes: Array, rows: Array, size: int) -> None:
-    """The way back, added."""
+    """rows += lanes, the transpose of `to_lanes`."""
     for sample in range(rows.shape[0] // size):
         row = rows[sample * size : (sample + 1) * size]
         for i in range(size):

@@ -1,4 +1,4 @@
-"""A memory in fast weights, written by a Hebbian rule and read by spikes: `layer`, and its loops for CPU and GPU."""
+"""Hebbian memory in fast weights, written and read by spikes: `layer`, and its loops for CPU and GPU."""
 
 from .layer import HebbianRead, HebbianWrite, ReadState, WriteState, align_, memory_neuron, xavier_
 

@@ -1,4 +1,4 @@
-"""The loops of the memory as functions with a gradient, on the engine that is in use."""
+"""Autograd functions for the memory loops, on the selected engine."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +14,10 @@ from .plan import Constants, Loops
 
 
 def loops_for(like: Tensor) -> Loops:
-    """The loops of the engine that runs tensors like this one.
+    """Return the loops of the engine that runs tensors like this one.
 
     Raises:
-        ConfigError: it is Triton, and Triton cannot run here; see `gpu`.
+        ConfigError: the engine is Triton, which cannot run here; see `gpu`.
     """
     if engine_for(like) != "triton":
         return CPU
@@ -29,10 +29,11 @@ def loops_for(like: Tensor) -> Loops:
 
 
 Definition = Callable[..., list[Tensor]]
-"""Computes what a loop does by operations of torch, for second derivatives."""
+"""Computes the same as a loop with torch operations, for second derivatives."""
 
 
 def _own(tensor: Tensor) -> Tensor:
+    """Return a contiguous copy, which a loop may overwrite."""
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
@@ -55,8 +56,8 @@ class _Write(torch.autograd.Function):
         if beyond_backward(grads):
             return *definition_gradients(ctx.definition, [current, memory, state], grads), None, None, None, None
         grad_memory, grad_state = _own(grad_memory), _own(grad_state)
-        given = (saved, ctx.constants, grad_out.contiguous(), grad_memory, grad_state)
-        return ctx.loops.back_write(*given), grad_memory, grad_state, None, None, None, None
+        arguments = (saved, ctx.constants, grad_out.contiguous(), grad_memory, grad_state)
+        return ctx.loops.back_write(*arguments), grad_memory, grad_state, None, None, None, None
 
 
 class _Read(torch.autograd.Function):
@@ -67,8 +68,8 @@ class _Read(torch.autograd.Function):
     ) -> Any:  # fmt: skip
         inputs = current, feedback, memory, state, history
         state, history = _own(state), history.contiguous()
-        given = (current.contiguous(), feedback.T.contiguous(), memory.contiguous(), state, history)
-        out, saved = loops.read(*given, constants, learns)
+        arguments = (current.contiguous(), feedback.T.contiguous(), memory.contiguous(), state, history)
+        out, saved = loops.read(*arguments, constants, learns)
         ctx.save_for_backward(*inputs, out, *saved)
         ctx.constants, ctx.loops, ctx.definition = constants, loops, definition
         return out, state
@@ -80,19 +81,20 @@ class _Read(torch.autograd.Function):
             inputs = [current, feedback, memory, state, history]
             return *definition_gradients(ctx.definition, inputs, [grad_out, grad_state]), None, None, None, None
         grad_state = _own(grad_state)
-        to_current, to_memory, to_history = ctx.loops.back_read(saved, ctx.constants, grad_out.contiguous(), grad_state)
-        heard = torch.cat([history, out[..., out.shape[2] // 2 :]])[: len(out)]
-        to_feedback = to_current.flatten(0, 1).T @ heard.flatten(0, 1)
-        return to_current, to_feedback, to_memory, grad_state, to_history, None, None, None, None
+        grads = ctx.loops.back_read(saved, ctx.constants, grad_out.contiguous(), grad_state)
+        grad_current, grad_memory, grad_history = grads
+        fed_back = torch.cat([history, out[..., out.shape[2] // 2 :]])[: len(out)]
+        grad_feedback = grad_current.flatten(0, 1).T @ fed_back.flatten(0, 1)
+        return grad_current, grad_feedback, grad_memory, grad_state, grad_history, None, None, None, None
 
 
 def write_sequence(
     current: Tensor, memory: Tensor, parts: list[Tensor], neuron: Any, rule: Any, recall: float, definition: Definition
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """`HebbianWrite` over currents [T, B, 2 N]: spikes, memory, and the parts of the next state.
+    """Run `HebbianWrite` over currents [T, B, 2 N]; return spikes, memory, and the parts of the next state.
 
-    `parts` [B, N] are voltage, spikes and steps left of keys, of values, and both traces. `definition` computes
-    spikes, memory and stacked parts from current, memory and stacked parts.
+    `parts` [B, N] are voltage, spikes and refractory steps left of keys, the same of values, and both traces.
+    `definition` computes spikes, memory and stacked parts from current, memory and stacked parts.
     """
     state = torch.stack(parts, 1)
     learns = torch.is_grad_enabled() and any(part.requires_grad for part in (current, memory, state))
@@ -105,11 +107,11 @@ def read_sequence(
     current: Tensor, feedback: Tensor, memory: Tensor, parts: list[Tensor], history: Tensor, neuron: Any,
     definition: Definition,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
-    """`HebbianRead` over currents [T, B, N]: spikes and the parts of the next state; parts as above, without traces.
+    """Run `HebbianRead` over currents [T, B, N]; return spikes and the parts of the next state (without traces).
 
     `definition` computes spikes and stacked parts from current, feedback, memory, stacked parts and history.
     """
-    given = (current, feedback, memory, torch.stack(parts, 1), history)
-    learns = torch.is_grad_enabled() and any(part.requires_grad for part in given)
-    out, after = _Read.apply(*given, Constants.of(neuron, current.dtype), learns, loops_for(current), definition)
+    arguments = (current, feedback, memory, torch.stack(parts, 1), history)
+    learns = torch.is_grad_enabled() and any(part.requires_grad for part in arguments)
+    out, after = _Read.apply(*arguments, Constants.of(neuron, current.dtype), learns, loops_for(current), definition)
     return out, after.unbind(1)

@@ -1,4 +1,4 @@
-"""A memory in fast weights: one layer writes it with Hebb's rule, another reads it, through spikes.
+"""Hebbian memory in fast weights: one layer writes it with a Hebbian rule, another reads it, both by spikes.
 
     write    key[t]   = LIF(i_key[t])                       i = weight x[t], keys first, then values
              value[t] = LIF(i_value[t] + recall W[t-1] key[t])
@@ -6,9 +6,9 @@
     read     key[t]   = LIF(weight x[t] + feedback value[t - delay])
              value[t] = LIF(W key[t])
 
-Every sample has a memory W [size, size] of its own, from keys to values; it is in the state, starts at zero and is
-learned through. While something is read it does not change. A sequence runs in one loop that keeps a sample's memory in
-the cache of a CPU or in the registers of a GPU, and so does its exact adjoint; step by step in torch is the definition.
+Every sample has a memory W [size, size] of its own, from keys to values; it is in the state, starts at zero, and
+gradients pass through it. Reading does not change it. A sequence runs in one loop that keeps a sample's memory in the
+cache of a CPU or in the registers of a GPU, and so does its exact adjoint; the definition runs step by step in torch.
 Source: Limbacher, Özdenizci, Legenstein, Memory-enriched computation and learning in spiking neural networks through
 Hebbian plasticity, 2022 (arXiv:2205.11276); the constants are those of the authors' code.
 """
@@ -35,14 +35,14 @@ from ...surrogate import Triangle
 RULE = inverted_oja()
 """The rule of the paper."""
 LARGEST = 128
-"""Keys of a memory that the loops of the GPU take at most; a larger one runs there by the definition."""
+"""Maximum size of a memory for the GPU loops; a larger one runs there by the definition."""
 
 
 @explained
 def memory_neuron(
     tau_mem: float = 20.0, threshold: float = 0.1, refractory: float = 3.0, slope: float = 1.0, **options: Any
 ) -> LIF:
-    """LIF neurons with the constants of the paper: threshold 0.1, 20 ms, 3 ms refractory, slope 1.
+    """Return LIF neurons with the constants of the paper: threshold 0.1, 20 ms, 3 ms refractory, slope 1.
 
     >>> memory_neuron().threshold
     0.1
@@ -52,7 +52,7 @@ def memory_neuron(
 
 @explained
 def xavier_(weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw weights [post, pre] uniformly up to sqrt(2) sqrt(6 / (pre + post)), in place."""
+    """Fill a weight [post, pre] in place with uniform numbers in +-sqrt(2) sqrt(6 / (pre + post))."""
     if weight.dim() != 2 or not sum(weight.shape) or not weight.is_floating_point():
         raise ShapeError(f"xavier_ needs a weight [post, pre], but got {weight.dtype} {list(weight.shape)}.")
     bound = math.sqrt(2.0) * math.sqrt(6.0 / sum(weight.shape))
@@ -61,7 +61,7 @@ def xavier_(weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 
 class WriteState(NamedTuple):
-    """What moves in a `HebbianWrite`."""
+    """State of a `HebbianWrite`."""
 
     memory: Tensor  # [B, N, N], value neurons by key neurons
     key: LIFState
@@ -70,16 +70,16 @@ class WriteState(NamedTuple):
 
 
 class ReadState(NamedTuple):
-    """What moves in a `HebbianRead`."""
+    """State of a `HebbianRead`."""
 
     memory: Tensor  # [B, N, N], does not change
     key: LIFState
     value: LIFState
-    history: Tensor  # [delay, B, N], value spikes of the steps before, oldest first
+    history: Tensor  # [delay, B, N], value spikes of the last steps, oldest first
 
 
 class _MemoryLayer(Stateful):
-    """What the two layers share: a neuron of which there are keys and values, and a weight."""
+    """Base class of both layers: a neuron model for keys and values, and an input weight."""
 
     def __init__(self, n_in: int, size: int, neuron: LIF | None, rows: int, columns: int, generator: Any) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class _MemoryLayer(Stateful):
         self.weight = nn.Parameter(xavier_(torch.empty(rows, columns), generator))
 
     def _prepared(self, xs: Tensor) -> Tensor:
-        """The input, checked."""
+        """Return the input after a check, in full precision."""
         name = type(self).__name__
         check_sequence(name, xs, self.n_in)
         if xs.dim() != 3:
@@ -104,48 +104,48 @@ class _MemoryLayer(Stateful):
         """Raise ShapeError unless a state is of this kind and its memory and neurons fit input [T, B, n_in]."""
         name = type(self).__name__
         check_state(name, state, kind)
-        memory, wanted = state.memory, (xs.shape[1], self.size, self.size)
-        if not isinstance(memory, Tensor) or tuple(memory.shape) != wanted or memory.dtype != xs.dtype:
-            found = f"{list(memory.shape)} of {memory.dtype}" if isinstance(memory, Tensor) else type(memory).__name__
+        memory, expected = state.memory, (xs.shape[1], self.size, self.size)
+        if not isinstance(memory, Tensor) or tuple(memory.shape) != expected or memory.dtype != xs.dtype:
+            actual = f"{list(memory.shape)} of {memory.dtype}" if isinstance(memory, Tensor) else type(memory).__name__
             raise ShapeError(
-                f"{name} got a memory {found}, but its input {list(xs.shape)} of {xs.dtype} needs {list(wanted)}. "
+                f"{name} got a memory {actual}, but its input {list(xs.shape)} of {xs.dtype} needs {list(expected)}. "
                 "Every sample has a memory of its own."
             )
-        check_like(name, "memory", memory, wanted, xs)
+        check_like(name, "memory", memory, expected, xs)
         for population, cells in (("key", state.key), ("value", state.value)):
             check_state(f"{name} ({population})", cells, LIFState)
             for part in ("voltage", "spikes", "refractory"):
-                check_like(name, f"{population}.{part}", getattr(cells, part), wanted[:2], xs)
+                check_like(name, f"{population}.{part}", getattr(cells, part), expected[:2], xs)
 
     def _currents(self, xs: Tensor, weight: Tensor) -> Tensor:
-        """All currents at once, [T, B, rows of the weight]."""
+        """Return the currents of all steps, [T, B, rows of the weight]."""
         current = xs.flatten(0, 1) @ weight.T
         return full_precision(type(self).__name__, current.view(*xs.shape[:2], len(weight)))
 
     def _split(self, state: Tensor) -> tuple[LIFState, LIFState, tuple[Tensor, ...]]:
-        """Keys, values and what is left of stacked parts [B, parts, N]."""
+        """Split stacked parts [B, parts, N] into the states of keys and values, and the rest."""
         parts = state.unbind(1)
         return self.neuron.pack(*parts[:3]), self.neuron.pack(*parts[3:6]), parts[6:]
 
     def _cells(self, parts: tuple[Tensor, ...]) -> tuple[LIFState, LIFState]:
-        """Keys and values from what the compiled loops return; steps left have no gradient."""
+        """Return the states of keys and values from the results of a compiled loop; steps left have no gradient."""
         pack = self.neuron.pack
         return pack(*parts[:2], parts[2].detach()), pack(*parts[3:5], parts[5].detach())
 
 
 @explained
 class HebbianWrite(_MemoryLayer):
-    """Writes a memory: keys and values spike, and the rule binds them.
+    """Layer that writes a memory: the rule associates the spikes of its keys with those of its values.
 
     Shapes: spikes [T, B, n_in] -> spikes [T, B, 2 size], keys first; weight [2 size, n_in]; memory [B, size, size].
 
     Args:
-        n_in: inputs.
-        size: key neurons, and as many value neurons.
-        neuron: their `LIF`; by default `memory_neuron()`.
-        rule: a `LocalRule` for weights of each sample; by default `inverted_oja()`. None: the memory stays as it is.
-        recall: how strongly what a key already means drives the values.
-        generator: draws the weight.
+        n_in: number of inputs.
+        size: number of key neurons, and of value neurons.
+        neuron: `LIF` model of both; by default `memory_neuron()`.
+        rule: a `LocalRule` for weights of each sample; by default `inverted_oja()`. With None the memory is constant.
+        recall: strength of the current into values that the memory recalls for the present key.
+        generator: random generator of the weight.
 
     Raises:
         ConfigError: a size is not positive, or time steps of neuron and rule differ.
@@ -177,7 +177,7 @@ class HebbianWrite(_MemoryLayer):
         self.rule, self.recall = rule, recall
 
     def initial_state(self, x: Tensor) -> WriteState:
-        """A memory of zeros, and neurons at rest."""
+        """Return a state with a memory of zeros and neurons at rest."""
         silent = x.new_zeros(len(x), self.size)
         traces = () if self.rule is None else self.rule.initial_traces(silent, silent)
         memory = x.new_zeros(len(x), self.size, self.size)
@@ -195,10 +195,10 @@ class HebbianWrite(_MemoryLayer):
         return self._step(x @ self.weight.T, state)
 
     def _step(self, current: Tensor, state: WriteState) -> tuple[Tensor, WriteState]:
-        to_keys, to_values = current.chunk(2, -1)
-        keys, key = self.neuron.step(to_keys, state.key)
+        key_current, value_current = current.chunk(2, -1)
+        keys, key = self.neuron.step(key_current, state.key)
         recalled = (state.memory @ keys.unsqueeze(2)).squeeze(2)
-        values, value = self.neuron.step(to_values + self.recall * recalled, state.value)
+        values, value = self.neuron.step(value_current + self.recall * recalled, state.value)
         memory, traces = state.memory, state.traces
         if self.rule is not None:
             memory, traces = self.rule.update(memory, keys, values, traces)
@@ -227,12 +227,12 @@ class HebbianWrite(_MemoryLayer):
         return out, WriteState(memory, key, value, () if self.rule is None else HebbianTraces(*after[6:]))
 
     def _scan(self, current: Tensor, state: WriteState) -> tuple[Tensor, WriteState]:
-        """The definition, of currents."""
+        """Run the definition over currents."""
         with without_autocast(current):
             return scan(self._step, current, state)
 
     def _definition(self, current: Tensor, memory: Tensor, parts: Tensor) -> list[Tensor]:
-        """What the compiled loop computes."""
+        """Compute the results of the compiled loop by the definition."""
         key, value, traces = self._split(parts)
         held = () if self.rule is None else HebbianTraces(*traces)
         with kernels.use("torch"):
@@ -241,7 +241,7 @@ class HebbianWrite(_MemoryLayer):
         return [out, after.memory, torch.stack([*after.key[:3], *after.value[:3], *traces], 1)]
 
     def _fused(self, xs: Tensor) -> bool:
-        """Whether the compiled loop knows the rule and the neuron, and no minimum of the rule can act on spikes."""
+        """Return whether the compiled loop supports rule and neuron, and the rule's minima have no effect on spikes."""
         rule = self.rule
         known = rule is None or (isinstance(rule, Hebbian) and rule.potentiation + rule.depression <= 1.0)
         return known and compiled(self.neuron, xs, self.size)
@@ -249,16 +249,16 @@ class HebbianWrite(_MemoryLayer):
 
 @explained
 class HebbianRead(_MemoryLayer):
-    """Reads a memory; value spikes come back to the keys after a delay.
+    """Layer that reads a memory; value spikes are fed back to the keys after a delay.
 
     Shapes: spikes [T, B, n_in] -> spikes [T, B, 2 size], keys first; weight [size, n_in + size], feedback last.
 
     Args:
-        n_in: inputs.
-        size: key neurons, and as many value neurons.
-        neuron: their `LIF`; by default `memory_neuron()`.
+        n_in: number of inputs.
+        size: number of key neurons, and of value neurons.
+        neuron: `LIF` model of both; by default `memory_neuron()`.
         delay: steps from a value spike to its effect on keys, >= 1.
-        generator: draws the weight.
+        generator: random generator of the weight.
 
     Raises:
         ConfigError: a size or the delay is not positive.
@@ -285,7 +285,7 @@ class HebbianRead(_MemoryLayer):
         self.delay = delay
 
     def begin(self, memory: Tensor) -> ReadState:
-        """Neurons at rest before a memory [B, size, size]."""
+        """Return a state with this memory [B, size, size] and neurons at rest."""
         if memory.dim() != 3 or tuple(memory.shape[1:]) != (self.size, self.size):
             raise ShapeError(
                 f"HebbianRead of size {self.size} reads a memory [B, {self.size}, {self.size}], but got "
@@ -296,7 +296,7 @@ class HebbianRead(_MemoryLayer):
         return ReadState(memory, self.neuron.initial_state(silent), self.neuron.initial_state(silent), history)
 
     def initial_state(self, x: Tensor) -> ReadState:
-        """An empty memory; use `begin` for one that was written."""
+        """Return a state with an empty memory; use `begin` for one that was written."""
         return self.begin(x.new_zeros(len(x), self.size, self.size))
 
     def structure(self) -> dict[str, float | str | bool | None]:
@@ -309,8 +309,8 @@ class HebbianRead(_MemoryLayer):
         return self._step(x @ self.weight[:, : self.n_in].T, self.weight[:, self.n_in :], state)
 
     def _step(self, current: Tensor, feedback: Tensor, state: ReadState) -> tuple[Tensor, ReadState]:
-        heard = state.history[0] @ feedback.T
-        keys, key = self.neuron.step(current + heard, state.key)
+        fed_back = state.history[0] @ feedback.T
+        keys, key = self.neuron.step(current + fed_back, state.key)
         recalled = (state.memory @ keys.unsqueeze(2)).squeeze(2)
         values, value = self.neuron.step(recalled, state.value)
         history = torch.cat([state.history[1:], values.unsqueeze(0)])
@@ -318,11 +318,11 @@ class HebbianRead(_MemoryLayer):
 
     def _check_read(self, xs: Tensor, state: ReadState) -> None:
         self._check_state(xs, state, ReadState)
-        found = list(state.history.shape) if isinstance(state.history, Tensor) else type(state.history).__name__
-        if found != [self.delay, xs.shape[1], self.size]:
+        actual = list(state.history.shape) if isinstance(state.history, Tensor) else type(state.history).__name__
+        if actual != [self.delay, xs.shape[1], self.size]:
             raise ShapeError(
                 f"HebbianRead with a delay of {self.delay} needs a history [{self.delay}, {xs.shape[1]}, {self.size}], "
-                f"but got {found}. Begin with `begin(memory)`."
+                f"but got {actual}. Begin with `begin(memory)`."
             )
         check_like("HebbianRead", "history", state.history, tuple(state.history.shape), xs)
 
@@ -341,14 +341,14 @@ class HebbianRead(_MemoryLayer):
         return out, ReadState(state.memory, *self._cells(after), history)
 
     def _scan(self, current: Tensor, feedback: Tensor, state: ReadState) -> tuple[Tensor, ReadState]:
-        """The definition, of currents and the weight of the feedback."""
+        """Run the definition over currents, with the weight of the feedback."""
         with without_autocast(current):
             return scan(lambda x, state: self._step(x, feedback, state), current, state)
 
     def _definition(
         self, current: Tensor, feedback: Tensor, memory: Tensor, parts: Tensor, history: Tensor
     ) -> list[Tensor]:
-        """What the compiled loop computes."""
+        """Compute the results of the compiled loop by the definition."""
         key, value, _ = self._split(parts)
         with kernels.use("torch"):
             out, after = self._scan(current, feedback, ReadState(memory, key, value, history))
@@ -356,7 +356,7 @@ class HebbianRead(_MemoryLayer):
 
 
 def compiled(neuron: LIF, xs: Tensor, size: int) -> bool:
-    """Whether a loop knows this neuron (numbers, not learned, and a triangle as slope) and has room for the memory."""
+    """Return whether a loop supports this neuron (constant values, surrogate `Triangle`) and the size of the memory."""
     numbers = all(isinstance(getattr(neuron, name), float) for name in neuron.values)
     room = {"numba": True, "triton": size <= LARGEST, "torch": False}[kernels.engine_for(xs)]
     return room and numbers and not torch.compiler.is_compiling() and isinstance(neuron.program.surrogate, Triangle)
@@ -364,14 +364,15 @@ def compiled(neuron: LIF, xs: Tensor, size: int) -> bool:
 
 @explained
 def align_(write: HebbianWrite, read: HebbianRead, features: int) -> None:
-    """Start with keys that agree: the first `features` inputs reach the keys of both layers by the same weights.
+    """Initialise both layers with aligned keys: the first `features` inputs get the same weights to the keys of both.
 
-    Other inputs do not reach the keys of `write`, the features not its values (unless there are no other inputs), and
-    values not the keys of `read`; all of it can still be learned. Reading has `features` inputs. Without it training
-    must first discover that the two have to agree, which takes hundreds of updates where this takes tens.
+    The weights from other inputs to the keys of `write`, from the features to its values (unless there are no other
+    inputs), and from values to the keys of `read` are set to zero; all can still be learned. `read` has `features`
+    inputs. Without this, training must first discover that the keys have to agree, which takes hundreds of updates
+    instead of tens.
 
     Raises:
-        ShapeError: the layers do not fit.
+        ShapeError: the layers do not fit together.
 
     >>> write, read = HebbianWrite(6, 3), HebbianRead(4, 3)
     >>> align_(write, read, 4)
@@ -388,7 +389,7 @@ def align_(write: HebbianWrite, read: HebbianRead, features: int) -> None:
 
 @torch.no_grad()
 def align_weights_(write: Tensor, read: Tensor, features: int) -> None:
-    """What `align_` does, for the weights of spikes and rates alike: [2 M, I], keys first, and [M, features + any].
+    """Align weights as `align_` does, of spiking or rate layers: write [2 M, I], keys first; read [M, features + any].
 
     >>> write, read = torch.rand(6, 5), torch.rand(3, 4)
     >>> align_weights_(write, read, 4)
@@ -405,8 +406,8 @@ def align_weights_(write: Tensor, read: Tensor, features: int) -> None:
 
 @torch.no_grad()
 def centre_(*weights: Tensor) -> None:
-    """Start with neurons that hear what differs: the weights [N, I] of each add up to zero, and what all inputs have in
-    common has no effect. Patterns of spikes are all positive, so that keys made of them are alike without it.
+    """Centre the weights [N, I] of every neuron in place: they sum to zero, so that activity common to all inputs has
+    no effect. Spike patterns are all positive, so without it the keys of different patterns are similar.
 
     >>> weight = torch.tensor([[1.0, 3.0], [0.0, 4.0]])
     >>> centre_(weight)
@@ -418,7 +419,7 @@ def centre_(*weights: Tensor) -> None:
 
 
 def _kernels() -> Any:
-    """The compiled loops; numba takes half a second to load."""
+    """Return the module of compiled loops, imported late: numba takes half a second to load."""
     from . import autograd
 
     return autograd

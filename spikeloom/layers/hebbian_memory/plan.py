@@ -1,4 +1,4 @@
-"""What the loops of the memory are given: constants by their place in arrays, and what an engine has."""
+"""Constants of the memory loops, by their index in arrays, and the interface of an engine."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,26 +9,27 @@ from torch import Tensor
 
 Array = Any
 
-# Places in the array of numbers; its dtype is that of the voltages.
+# Indices into the array of numbers, whose dtype is that of the voltages. CHARGE is 1 - DECAY, RISE_TRACE is
+# 1 - DECAY_TRACE; SOFT is 1 with a soft bound, whose value is TOP.
 (
     DECAY, CHARGE, THRESHOLD, GAIN, RECALL, DECAY_TRACE, RISE_TRACE, POTENTIATION, DEPRESSION_PRE, DEPRESSION_POST,
     SOFT, TOP,
 ) = range(12)  # fmt: skip
-# Places in the array of choices.
+# Indices into the array of choices.
 REFRACTORY, SUBTRACT, DETACH = range(3)
-# Rows of a state.
-KEY, VALUE, PRE, POST = 0, 3, 6, 7  # voltage, spikes and steps left of each population, then the two traces
+# First rows in a stacked state: 3 each for keys and values (voltage, spikes, refractory steps left), then the traces.
+KEY, VALUE, PRE, POST = 0, 3, 6, 7
 
 
 class Constants(NamedTuple):
-    """What both loops are told."""
+    """Constants of neurons and rule, for the loops of both engines."""
 
     numbers: Array
     choices: Array
 
     @classmethod
     def of(cls, neuron: Any, dtype: torch.dtype, rule: Any = None, recall: float = 0.0) -> "Constants":
-        """Of neurons and, where something is written, a `Hebbian` rule; without one the memory stays as it is."""
+        """Return the constants of neurons and, for writing, of a `Hebbian` rule; without one the memory is constant."""
         kind = np.dtype(str(dtype).removeprefix("torch.")).type
         decay = kind(neuron.constants()["decay_mem"])
         values = [decay, kind(1) - decay, neuron.threshold, neuron.program.surrogate.gain, recall]
@@ -46,7 +47,7 @@ class Constants(NamedTuple):
 
 
 class Loops(NamedTuple):
-    """What an engine has: `write_all` and the like, or those of the GPU."""
+    """Functions of an engine; on the CPU these are `write_all`, `back_write_all`, `read_all` and `back_read_all`."""
 
     write: Callable[..., tuple[Tensor, list[Tensor]]]
     back_write: Callable[..., Tensor]

@@ -1,12 +1,24 @@
-"""The loop of a memory of rates for the CPU, and its exact adjoint: at each step written, then read.
+"""CPU loop of a memory of rates, and its exact adjoint: at each step it is written, then read.
 
     a = min(potentiation y_i x_j, 1)      b = min(fx_j + fy_i, 1 - a)      w <- w (1 - soft a - b) + top a
     recalled_i = sum_j w_ij q_j
 
-Keys x, values y and queries q are rectified: what is 0 has no gradient, and a key of 0 changes nothing unless there is
-forgetting by values. So the memory lies in rows of one key, and only rows whose key or query is above 0 are touched.
-Activity has no bound here, so both minima act; a row that neither can reach is computed without them. A thread takes
-one sample through all steps: its memory stays in the cache. The way back computes the rows again and keeps each.
+Keys x, values y and queries q are rectified: a zero has no gradient, and a key of 0 changes nothing unless there is
+forgetting by values. So the memory is stored transposed, a row per key, and only rows whose key or query is above 0 are
+touched. Activity is unbounded here, so both minima can act; a row that neither can reach is computed without them. A
+thread takes one sample through all steps: its memory stays in the cache. The backward pass recomputes all versions of
+all rows and keeps each.
+
+Names (N = size; a name with grad_ is the gradient of that value):
+
+    x, y, q [N]          keys, values and queries of a step;  i: value neuron, j: key neuron
+    rows [R, N]          rows of the transposed memory, in the backward pass in all their versions
+    place [N]            index of the present row of each key;  before, after: at the begin and end of a step
+    nowhere [N]          `place` of an emptied memory: every key has the row of zeros, `size`
+    begins [T, B]        whether the memory is emptied before a step
+    fx, f                forgetting by the key, and by key and value
+    numbers              constants, by the indices below
+    lost, asked          gradient of a row times the row; query of a key
 """
 
 from typing import Any
@@ -20,21 +32,21 @@ from ...kernels.transforms import beyond_backward, definition_gradients
 from .cpu import run, sums
 
 Array = Any
-# Places in the array of numbers; its dtype is that of the memory.
+# Indices into the array of numbers, whose dtype is that of the memory.
 POTENTIATION, FORGET_PRE, FORGET_POST, SOFT, TOP = range(5)
 
 
 @njit
 def free(x: float, largest: float, numbers: Array) -> bool:
-    """Whether no minimum can act on the row of a key, where no value is above `largest`."""
+    """Return whether no minimum can act on the row of a key x if no value is above `largest`."""
     forgotten = numbers[FORGET_PRE] * (x * x) + numbers[FORGET_POST] * (largest * largest)
-    found: bool = numbers[POTENTIATION] * x * largest + forgotten < numbers.dtype.type(1)
-    return found
+    unaffected: bool = numbers[POTENTIATION] * x * largest + forgotten < numbers.dtype.type(1)
+    return unaffected
 
 
 @njit
 def write(rows: Array, place: Array, x: Array, y: Array, numbers: Array) -> None:
-    """Change the rows of the keys x in place; that of key j is rows[place[j]]."""
+    """Update the rows of the keys x in place; that of key j is rows[place[j]]."""
     one, soft, top, post = numbers.dtype.type(1), numbers[SOFT], numbers[TOP], numbers[FORGET_POST]
     largest = y.max()
     for j in range(len(x)):
@@ -53,7 +65,7 @@ def write(rows: Array, place: Array, x: Array, y: Array, numbers: Array) -> None
 
 @njit
 def read(rows: Array, place: Array, q: Array, out: Array) -> None:
-    """out = the sum of the rows, each times its query."""
+    """out = sum of the rows, each times its query."""
     out[:] = 0
     for j in range(len(q)):
         if q[j] != 0:
@@ -64,63 +76,66 @@ def read(rows: Array, place: Array, q: Array, out: Array) -> None:
 
 @sums
 def back(
-    rows: Array, before: Array, after: Array, x: Array, y: Array, q: Array, numbers: Array, to_out: Array, g: Array,
-    to_x: Array, to_y: Array, to_q: Array,
+    rows: Array, before: Array, after: Array, x: Array, y: Array, q: Array, numbers: Array, grad_out: Array,
+    grad_rows: Array, grad_x: Array, grad_y: Array, grad_q: Array,
 ) -> None:  # fmt: skip
-    """Back through `write` and `read` of a step.
+    """Backward pass of `write` and `read` of a step.
 
-    The row of a key was rows[before[j]] and became rows[after[j]]; its gradient g[j] is that after the step, then that
-    before it; to_y is added to. The gradient of q has a loop of its own: with one more array, the other would not be
-    vectorised.
+    The row of a key was rows[before[j]] and became rows[after[j]]; its gradient grad_rows[j], after the step, becomes
+    that before it; grad_y is added to. The gradient of q has a loop of its own: with one more array, the other would
+    not be vectorised.
     """
     zero, one, two = numbers.dtype.type(0), numbers.dtype.type(1), numbers.dtype.type(2)
     soft, top, post = numbers[SOFT], numbers[TOP], numbers[FORGET_POST]
     largest = y.max()
     for j in range(len(x)):
-        to_x[j], total = zero, zero
+        grad_x[j], total = zero, zero
         if q[j] != 0:
             k = after[j]
             for i in range(len(y)):
-                total += to_out[i] * rows[k, i]
-        to_q[j] = total
+                total += grad_out[i] * rows[k, i]
+        grad_q[j] = total
         k, asked = before[j], q[j]
         if post != 0 or x[j] != 0:
             strength, fx = numbers[POTENTIATION] * x[j], numbers[FORGET_PRE] * (x[j] * x[j])
-            to_strength, to_fx = zero, zero
+            grad_strength, grad_fx = zero, zero
             if free(x[j], largest, numbers):
                 for i in range(len(y)):
-                    to_w = g[j, i] + to_out[i] * asked
-                    a, lost = strength * y[i], to_w * rows[k, i]
-                    to_a = to_w * top - soft * lost
-                    to_strength += to_a * y[i]
-                    to_fx -= lost
-                    to_y[i] += to_a * strength - two * post * y[i] * lost
-                    g[j, i] = to_w * (one - soft * a - (fx + post * (y[i] * y[i])))
+                    grad_w = grad_rows[j, i] + grad_out[i] * asked
+                    a, lost = strength * y[i], grad_w * rows[k, i]
+                    grad_a = grad_w * top - soft * lost
+                    grad_strength += grad_a * y[i]
+                    grad_fx -= lost
+                    grad_y[i] += grad_a * strength - two * post * y[i] * lost
+                    grad_rows[j, i] = grad_w * (one - soft * a - (fx + post * (y[i] * y[i])))
             else:
                 for i in range(len(y)):
-                    to_w = g[j, i] + to_out[i] * asked
-                    raw, lost = strength * y[i], to_w * rows[k, i]
+                    grad_w = grad_rows[j, i] + grad_out[i] * asked
+                    raw, lost = strength * y[i], grad_w * rows[k, i]
                     a, f = min(raw, one), fx + post * (y[i] * y[i])
-                    less = f < one - a
+                    less = f < one - a  # which argument of the second minimum got the gradient
                     b = f if less else one - a
-                    to_f = -lost if less else zero
-                    to_a = to_w * top - soft * lost + (zero if less else lost)
-                    to_raw = to_a if raw <= one else zero
-                    to_strength += to_raw * y[i]
-                    to_fx += to_f
-                    to_y[i] += to_raw * strength + two * post * y[i] * to_f
-                    g[j, i] = to_w * (one - soft * a - b)
-            to_x[j] = numbers[POTENTIATION] * to_strength + two * numbers[FORGET_PRE] * x[j] * to_fx
+                    grad_f = -lost if less else zero
+                    grad_a = grad_w * top - soft * lost + (zero if less else lost)
+                    grad_raw = grad_a if raw <= one else zero
+                    grad_strength += grad_raw * y[i]
+                    grad_fx += grad_f
+                    grad_y[i] += grad_raw * strength + two * post * y[i] * grad_f
+                    grad_rows[j, i] = grad_w * (one - soft * a - b)
+            grad_x[j] = numbers[POTENTIATION] * grad_strength + two * numbers[FORGET_PRE] * x[j] * grad_fx
         elif asked != 0:
             for i in range(len(y)):
-                g[j, i] += to_out[i] * asked
+                grad_rows[j, i] += grad_out[i] * asked
 
 
 @njit
 def forward(
     xs: Array, begins: Array, first: Array, numbers: Array, memory: Array, out: Array, start: int, stop: int
 ) -> None:
-    """Samples start to stop: xs [T, B, 3 N], begins [T, B], first and last memory [B, key, value], out [T, B, N]."""
+    """Run samples start to stop: xs [T, B, 3 N], begins [T, B], out [T, B, N].
+
+    `first` and `memory` [B, key, value] are the initial and the final memory.
+    """
     size = memory.shape[1]
     place = np.arange(size)
     for b in range(start, stop):
@@ -135,16 +150,16 @@ def forward(
 
 @njit
 def backward(
-    xs: Array, begins: Array, memory: Array, numbers: Array, to_out: Array, to_memory: Array, to_xs: Array, start: int,
-    stop: int,
+    xs: Array, begins: Array, memory: Array, numbers: Array, grad_out: Array, grad_memory: Array, grad_xs: Array,
+    start: int, stop: int,
 ) -> None:  # fmt: skip
-    """Back through `forward`: to_memory is the gradient of the last memory and becomes that of the first.
+    """Backward pass of `forward`: grad_memory, of the last memory, becomes that of the first.
 
-    Every row that was written is kept; place[t] says where those of all keys are after t steps. The first N are those
-    to begin with, and then there is one of zeros.
+    Every version of a row is kept; place[t] holds the indices of the rows of all keys after t steps. The first N rows
+    are those of the first memory, followed by one of zeros.
     """
     size, steps, everywhere = memory.shape[1], len(xs), numbers[FORGET_POST] != 0
-    most = steps * size
+    most = steps * size  # upper limit of the rows that are written, to allocate
     if not everywhere:
         most = 0
         for b in range(start, stop):
@@ -163,14 +178,14 @@ def backward(
                     last += 1
                     rows[last], after[j] = rows[before[j]], last
             write(rows, after, x, xs[t, b, size : 2 * size], numbers)
-        to_xs[:, b, size : 2 * size] = 0
+        grad_xs[:, b, size : 2 * size] = 0
         for t in range(steps - 1, -1, -1):
             x, y, q = xs[t, b, :size], xs[t, b, size : 2 * size], xs[t, b, 2 * size :]
-            to_x, to_y, to_q = to_xs[t, b, :size], to_xs[t, b, size : 2 * size], to_xs[t, b, 2 * size :]
+            grad_x, grad_y, grad_q = grad_xs[t, b, :size], grad_xs[t, b, size : 2 * size], grad_xs[t, b, 2 * size :]
             before = nowhere if begins[t, b] else place[t]
-            back(rows, before, place[t + 1], x, y, q, numbers, to_out[t, b], to_memory[b], to_x, to_y, to_q)
+            back(rows, before, place[t + 1], x, y, q, numbers, grad_out[t, b], grad_memory[b], grad_x, grad_y, grad_q)
             if begins[t, b]:
-                to_memory[b] = 0
+                grad_memory[b] = 0
 
 
 class _Rates(torch.autograd.Function):
@@ -203,10 +218,11 @@ class _Rates(torch.autograd.Function):
 
 
 def rate_sequence(xs: Tensor, begins: Tensor, memory: Tensor, rule: Any) -> tuple[Tensor, Tensor]:
-    """What is recalled at each step [T, B, N], and the last memory [B, value, key]; emptied where `begins` [T, B].
+    """Write and read a memory of rates; return the recalled values [T, B, N] and the last memory [B, value, key].
 
-    xs: keys, values and queries side by side, [T, B, 3 N]. The memory that comes back lies in rows of one key: given to
-    the next call, it need not be turned.
+    Shapes: xs [T, B, 3 N], keys, values and queries side by side; begins [T, B], where the memory is emptied first;
+    memory [B, value, key]. The returned memory is a transposed view with contiguous rows per key, so the next call
+    need not copy it.
     """
     kind = np.dtype(str(xs.dtype).removeprefix("torch."))
     bound = rule.soft_bound
@@ -227,7 +243,7 @@ def rate_sequence(xs: Tensor, begins: Tensor, memory: Tensor, rule: Any) -> tupl
 
 
 def rates_definition(xs: Tensor, begins: Tensor, memory: Tensor, rule: Any) -> tuple[Tensor, Tensor]:
-    """What `rate_sequence` computes, by operations of torch."""
+    """Compute `rate_sequence` with torch operations."""
     out = []
     for x, begun in zip(xs, begins, strict=True):
         key, value, query = x.chunk(3, -1)
