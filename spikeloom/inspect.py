@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .arguments import explained
 from .core import Stateful
 from .layers.hebbian_memory.layer import HebbianRead, HebbianWrite
 from .layers.recurrent import Recurrent
@@ -142,6 +143,7 @@ class Watch:
         self.counts[key] = before + fired, cells + len(columns)
 
 
+@explained
 def activity(network: nn.Module, *inputs: Any) -> list[LayerActivity]:
     """Run a network once and return the activity of each of its spiking layers.
 

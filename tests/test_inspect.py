@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from spikeloom import LSNN, ParallelNetwork
 from spikeloom.core import Stateful
+from spikeloom.errors import ConfigError
 from spikeloom.inspect import LayerActivity, Watch, activity, advice
 from spikeloom.layers import DelayedLinear, RectifiedRecurrent, Recurrent, Sequential, TwoPass
 from spikeloom.layers.hebbian_memory.layer import HebbianWrite
@@ -213,3 +215,9 @@ def test_a_second_state_of_a_layer_is_told_too(tmp_path: Path, capsys: pytest.Ca
     assert [line.split(":")[0] for line in lines] == [
         "Warning, at update 0 (validation)", "Warning, at update 3 (validation)",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", ["network", None, 3])
+def test_what_is_no_network_is_named(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="network"):
+        activity(wrong, torch.zeros(2, 1, 3))

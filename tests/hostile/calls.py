@@ -383,7 +383,7 @@ CALLS: dict[str, Call] = {
     "pair_stdp": Call(rules.pair_stdp, given(lr_pre=0.02), moved),
     "weight_dependent_stdp": Call(rules.weight_dependent_stdp, given(lr_pre=0.02), moved),
     "triplet_stdp": Call(rules.triplet_stdp, given(lr_pre=0.02), moved),
-    "hebbian": Call(rules.hebbian_stdp, empty, moved),
+    "hebbian_stdp": Call(rules.hebbian_stdp, empty, moved),
     "Hebbian": Call(rules.Hebbian, empty, moved),
     "hebb": Call(rules.hebb, empty, moved),
     "oja": Call(rules.oja, empty, moved),
@@ -597,13 +597,13 @@ DATA: dict[str, Call] = {
         batches.Batches, encoder(count=6, batch=2), lambda made: made.next(), long=("count",), words=("A batch",)
     ),
     "batches.in_order": Call(batches.in_order, given(count=5, batch=2), long=("count",)),
-    "camera.Camera": Call(camera.Camera, empty, lambda made: made.dt),
-    "camera.record": Call(
+    "event_camera.Camera": Call(camera.Camera, empty, lambda made: made.dt),
+    "event_camera.record": Call(
         camera.record,
         encoder(images=np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28), options=camera.Camera(), until=20.0),
         len,
     ),
-    "camera.spikes": Call(
+    "event_camera.spikes": Call(
         camera.spikes,
         given(images=np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28), labels=[1, 2], until=20.0),
         len,
@@ -647,11 +647,15 @@ DATA: dict[str, Call] = {
     "cross_modal.write_example": Call(
         digit_pairs.write_example, lambda here: {"here": fresh(here), "words": 6, "images": 1, "digits": 1}, long=SIZES
     ),
-    "crossing.pool": Call(crossing.pool, given(images=torch.arange(2 * 784).reshape(2, 28, 28).to(torch.uint8))),
-    "crossing.crossing": Call(
+    "threshold_crossing.pool": Call(
+        crossing.pool, given(images=torch.arange(2 * 784).reshape(2, 28, 28).to(torch.uint8))
+    ),
+    "threshold_crossing.crossing": Call(
         crossing.crossing, given(images=torch.arange(2 * 784).reshape(2, 28, 28).to(torch.uint8))
     ),
-    "crossing.analog": Call(crossing.analog, given(images=torch.arange(2 * 784).reshape(2, 28, 28).to(torch.uint8))),
+    "threshold_crossing.analog": Call(
+        crossing.analog, given(images=torch.arange(2 * 784).reshape(2, 28, 28).to(torch.uint8))
+    ),
     "events.make": Call(
         events.make, given(x=np.array([1, 2]), y=np.array([0, 1]), t=np.array([5, 9]), p=np.array([True, False]))
     ),
