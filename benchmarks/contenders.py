@@ -73,7 +73,7 @@ def two_passes(
         for leaf in leaves:
             leaf.grad = None
         spikes = forward()
-        spikes.backward(grad)
+        torch.autograd.backward(spikes, grad)
         return spikes.detach()
 
     return Contender(name, mode, run, forward=forward)

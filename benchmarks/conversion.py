@@ -56,7 +56,7 @@ def spikingjelly(model: nn.Module, batches: list[Tensor], mode: str | float) -> 
 def measured(answer: Answer, images: Tensor, labels: Tensor) -> tuple[list[float], float]:
     """Accuracy after each step, and CPU seconds for all images."""
     right, started = torch.zeros(STEPS), time.process_time()
-    for x, wanted in zip(images.split(BLOCK), labels.split(BLOCK), strict=True):
+    for x, wanted in zip(torch.split(images, BLOCK), torch.split(labels, BLOCK), strict=True):
         right += (answer(x).cumsum(0).argmax(-1) == wanted).sum(1)
     return (right / len(images)).tolist(), time.process_time() - started
 
@@ -72,7 +72,7 @@ def main() -> None:
     images, labels = load("test", options, device)
     images, labels = brightness(images[:IMAGES], options), labels[:IMAGES]
     training = brightness(load("train", options, device)[0][:CALIBRATION], options)
-    batches = list(training.split(500))
+    batches = list(torch.split(training, 500))
     half = partial(fraction, share=0.5)
     ways: dict[str, Callable[[], Answer]] = {
         "spikeloom, maximum": lambda: ours(model, batches, maximum, 0.5),
@@ -88,7 +88,7 @@ def main() -> None:
             "SpikingJelly, 1/2 maximum": lambda: spikingjelly(model, batches, 0.5),
         }
     with torch.no_grad():
-        ann = float((torch.cat([model(x) for x in images.split(500)]).argmax(-1) == labels).float().mean())
+        ann = float((torch.cat([model(x) for x in torch.split(images, 500)]).argmax(-1) == labels).float().mean())
     rows = []
     for name, make in ways.items():
         curve, seconds = measured(make(), images, labels)

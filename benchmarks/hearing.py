@@ -62,7 +62,7 @@ def accuracy(images: Tensor, recordings: fsdd.Recordings) -> float:
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, total_steps=updates)
     for _ in range(EPOCHS):
         net.train()
-        for part in kept[torch.randperm(len(kept))].split(64):
+        for part in torch.split(kept[torch.randperm(len(kept))], 64):
             loss = cross_entropy(net(images[part].roll(int(torch.randint(-2, 3, ())), 1)), labels[part])
             optimizer.zero_grad()
             torch.autograd.backward(loss)

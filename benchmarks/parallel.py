@@ -173,7 +173,7 @@ def one_length(name: str, steps: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     layer = neurons(name)
     xs = torch.rand(steps, BATCH if steps <= 1000 else 8 if steps <= 10_000 else 1, HIDDEN)
-    layer(xs[:5].clone().requires_grad_()).sum().backward()
+    torch.autograd.backward(layer(xs[:5].clone().requires_grad_()).sum())
     memory.settle()
     Path("/proc/self/clear_refs").write_text("5")  # forget the highest value
     before = memory.resident()

@@ -72,7 +72,7 @@ def update(name: str, mode: str, model: nn.Module, step: Callable[[], object], i
         loss = cross_entropy(sequential_mnist.answer(logits, config), labels)
         loss = loss + config.rate_cost * rate_cost(spikes, config.target_rate, config.dt)
         model.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         step()
         return spikes.detach()
 

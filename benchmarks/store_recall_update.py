@@ -48,7 +48,7 @@ class PlainModel(nn.Module):
 
 def loss_of(logits: Tensor, spikes: Tensor, sequences: Sequences) -> Tensor:
     """Cross-entropy at the recalls, on logits averaged over each symbol, and the rate cost."""
-    by_symbol = logits.unflatten(0, (len(sequences.groups), -1)).mean(1)
+    by_symbol = torch.unflatten(logits, 0, (len(sequences.groups), -1)).mean(1)
     task = cross_entropy(by_symbol[sequences.recalls], sequences.targets[sequences.recalls])
     return task + 0.01 * rate_cost(spikes, 10.0, 1.0)
 
@@ -66,7 +66,7 @@ def update(
         out = model(inputs)
         logits, spikes = out[0] if hasattr(out[0], "spikes") else out
         optimizer.zero_grad(set_to_none=True)
-        loss_of(logits, spikes, sequences).backward()
+        torch.autograd.backward(loss_of(logits, spikes, sequences))
         optimizer.step()
         return spikes.detach()
 

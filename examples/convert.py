@@ -34,7 +34,7 @@ def main() -> None:
         pictures, labels = stripes(64, generator)
         loss = cross_entropy(net(pictures), labels)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         if update % 50 == 0:
             print(f"update {update}  loss {loss.item():.4f}")

@@ -38,11 +38,11 @@ def main(updates: int) -> None:
     rewire = DeepR(optimizer, layers, l1=1e-5, budget="per_matrix", resample_sign=True, generator=generator)
     total, batches = 0.0, []
     for update in range(1, updates + 1):
-        batches = batches or list(torch.randperm(len(labels[training]), generator=generator).split(10))
+        batches = batches or list(torch.split(torch.randperm(len(labels[training]), generator=generator), 10))
         batch = batches.pop()
         loss = cross_entropy(net(images[training][batch]), labels[training][batch])
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         rewire.step()
         total += loss.item()

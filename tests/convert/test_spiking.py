@@ -472,7 +472,7 @@ def trained() -> tuple[nn.Sequential, Tensor, Tensor]:
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
     for _ in range(100):
         optimizer.zero_grad()
-        F.cross_entropy(net(x), labels).backward()
+        torch.autograd.backward(F.cross_entropy(net(x), labels))
         optimizer.step()
     return net.eval(), x, labels
 

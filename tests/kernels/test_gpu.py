@@ -89,7 +89,7 @@ def test_a_model_learns() -> None:
     for _ in range(40):
         loss = torch.nn.functional.cross_entropy(model(xs)[0].logits[-1], labels)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]

@@ -207,11 +207,11 @@ def test_chunks_equal_the_whole_and_need_no_gradients(delay: int) -> None:
         whole, state = write(xs)
         found, last = read(xs, read.begin(state.memory))
         pieces, again = [], None
-        for part in xs.split([1, 4, 7]):
+        for part in torch.split(xs, [1, 4, 7]):
             spikes, again = write(part, again)
             pieces.append(spikes)
         asked, after = [], read.begin(again.memory)
-        for part in xs.split([1, 4, 7]):
+        for part in torch.split(xs, [1, 4, 7]):
             spikes, after = read(part, after)
             asked.append(spikes)
     assert whole.any()

@@ -47,11 +47,11 @@ def outcome(engine: str, write: HebbianWrite, read: HebbianRead, cuts: tuple[int
         if traces:
             state = state._replace(traces=HebbianTraces(*traces))
         written, read_out = [], []
-        for part in xs.split([cuts[0], 130 - cuts[0]]) if cuts[0] else [xs]:
+        for part in torch.split(xs, [cuts[0], 130 - cuts[0]]) if cuts[0] else [xs]:
             out, state = write(part, state)
             written.append(out)
         after = read.begin(state.memory)
-        for part in qs.split([cuts[1], 50 - cuts[1]]) if cuts[1] else [qs]:
+        for part in torch.split(qs, [cuts[1], 50 - cuts[1]]) if cuts[1] else [qs]:
             out, after = read(part, after)
             read_out.append(out)
         whole = [torch.cat(written), torch.cat(read_out), state.memory]

@@ -105,7 +105,7 @@ def test_a_weight_that_a_hook_computes_is_that_of_now_step_by_step_too(
         for x in xs[:3]:
             y, state = layer.step(x, state)
             out.append(y)
-        torch.stack(out).sum().backward()
+        torch.autograd.backward(torch.stack(out).sum())
         optimizer.step()
     with torch.no_grad():
         state, out = layer.initial_state(xs[0]), []

@@ -57,7 +57,7 @@ def test_p15_the_worked_step() -> None:
         layer = small(theta, sign, 4 / 6, dormant_gradients=True)
         optimizer = torch.optim.SGD(layer.parameters(), lr=0.01)
         rewire = DeepR(optimizer, {"layer": layer}, l1=0.01, generator=seeded(seed))
-        (layer.weight * gradient).sum().backward()
+        torch.autograd.backward((layer.weight * gradient).sum())
         optimizer.step()
         moved = torch.tensor([[0.049, -0.002, -0.002], [-0.003, 0.0305, -0.0001]])
         torch.testing.assert_close(layer.theta.data, moved, atol=1e-8, rtol=1e-5)
@@ -98,7 +98,7 @@ def test_p16_invariants_over_a_hundred_steps_of_adam(
         optimizer.zero_grad()
         other.zero_grad()
         push(layers, generator)
-        (bystander.square().sum() + alone.square().sum()).backward()
+        torch.autograd.backward(bystander.square().sum() + alone.square().sum())
         before = {name: layer.theta.data > 0 for name, layer in layers.items()}
         optimizer.step()
         other.step()
@@ -324,7 +324,7 @@ def test_backpropagation_notices_that_synapses_were_rewired() -> None:
     loss = layer.theta.square().sum()
     rewire.step()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        loss.backward()
+        torch.autograd.backward(loss)
 
 
 def test_weights_that_are_not_contiguous_are_rewired_too() -> None:

@@ -142,7 +142,7 @@ def test_rates_are_counts_with_the_gradient_of_rates() -> None:
         rate = torch.clamp(conv(x) / neuron.threshold, 0.0, top)
         rate = rate + (fired / 20 - rate).detach()
         even = rate[:, :, : rate.shape[2] // 2 * 2, : rate.shape[3] // 2 * 2]
-        silent = 1 - even.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)) / top
+        silent = 1 - torch.unflatten(torch.unflatten(even, 3, (-1, 2)), 2, (-1, 2)) / top
         pooled = top * (1 - silent.prod(3).prod(4))
         x = pooled + (passed / 20 - pooled).detach()
     wanted = torch.autograd.grad((x.flatten(1) * scale).sum(), list(network.parameters()))
@@ -293,7 +293,7 @@ def test_populations_are_those_of_the_way() -> None:
     assert [(name, part.shape[2]) for name, part in found.items()] == [
         ("pixels", 784), ("block 1", 6 * 784), ("block 2", 6 * 196), ("block 3", 6 * 49), ("block 4", 6 * 9)
     ]  # fmt: skip
-    last = found["block 4"].unflatten(2, (6, 3, 3))
+    last = torch.unflatten(found["block 4"], 2, (6, 3, 3))
     assert torch.equal(last[..., :2, :2].amax((3, 4)), network.encode(images, 20))
 
 

@@ -69,9 +69,9 @@ def test_a_deal_has_two_of_each_in_random_places() -> None:
     for cell in range(5):
         assert 0.16 < float((cards.deck[:, cell] == -1).float().mean()) < 0.24
     assert torch.equal(cards.face == EMPTY, cards.deck == -1)
-    assert cards.images.flatten(1).unique(dim=0).shape[0] == 3000
+    assert torch.unique(cards.images.flatten(1), dim=0).shape[0] == 3000
     fixed = Concentration(4, images=torch.rand(2, 10)).deal(7, seeded())
-    assert fixed.images.flatten(1).unique(dim=0).shape[0] == 1
+    assert torch.unique(fixed.images.flatten(1), dim=0).shape[0] == 1
 
 
 def test_an_observation_is_faces_place_and_image() -> None:

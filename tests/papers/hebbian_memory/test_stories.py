@@ -38,7 +38,7 @@ def batch(lengths: Tensor = LENGTHS) -> tuple[Tensor, Tensor, Tensor]:
 def one(parts: tuple[Tensor, Tensor, Tensor], b: int) -> tuple[Tensor, Tensor, Tensor]:
     """A story of a batch alone."""
     statements, lengths, query = parts
-    return statements.split(lengths.tolist())[b], lengths[b : b + 1], query[b : b + 1]
+    return torch.split(statements, lengths.tolist())[b], lengths[b : b + 1], query[b : b + 1]
 
 
 def test_a_sentence_is_the_weighted_sum_of_its_words() -> None:
@@ -148,7 +148,7 @@ def test_empty_sentences_before_a_story_change_nothing(dtype: torch.dtype) -> No
     padded = torch.cat(
         [
             torch.cat([torch.zeros(int(count), SLOTS, dtype=torch.int64), story])
-            for count, story in zip(empty, statements.split(lengths.tolist()), strict=True)
+            for count, story in zip(empty, torch.split(statements, lengths.tolist()), strict=True)
         ]
     )
     found, wanted = model(padded, lengths + empty, query), model(statements, lengths, query)
@@ -170,7 +170,7 @@ def test_empty_sentences_after_a_story_do_change_the_memory() -> None:
 def test_the_order_of_a_batch_does_not_matter() -> None:
     model, (statements, lengths, query) = network(), batch()
     order = torch.tensor([4, 0, 6, 2, 1, 5, 3])
-    stories = statements.split(lengths.tolist())
+    stories = torch.split(statements, lengths.tolist())
     found = model(torch.cat([stories[b] for b in order.tolist()]), lengths[order], query[order])
     wanted = model(statements, lengths, query)
     assert torch.equal(found.logits, wanted.logits[order])

@@ -63,7 +63,7 @@ def test_every_neuron_learns(neuron: str) -> None:
     for _ in range(40):
         loss = answer_loss(net(batch.spikes)[0].logits, batch.labels, "mean", batch.valid)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         losses.append(loss.item())
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
@@ -78,7 +78,7 @@ def test_p6_a_seed_repeats_three_updates() -> None:
         for _ in range(3):
             loss = answer_loss(net(batch.spikes)[0].logits, batch.labels, "mean", batch.valid)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             losses.append(loss.item())
         runs.append(losses)
