@@ -93,7 +93,7 @@ class Triangle(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (distance,) = ctx.saved_tensors
+        distance: Tensor = ctx.saved_tensors[0]
         return grads[0] * 0.3 * (1 - distance.abs()).clamp(min=0)
 
 
@@ -107,7 +107,7 @@ def plain_loop(work: Work) -> Contender:
         out = []
         for current in currents.unbind(0):
             voltage = DECAY * voltage + (1 - DECAY) * current - spikes
-            spikes = Triangle.apply(voltage - 1.0)
+            spikes = Triangle.apply(voltage - 1.0)  # type: ignore[no-untyped-call]
             out.append(spikes)
         return torch.stack(out)
 
@@ -154,7 +154,8 @@ def spikingjelly(work: Work) -> Contender:
 
     def neurons(synapse: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         functional.reset_net(node)
-        return node(synapse(inputs))
+        spikes: Tensor = node(synapse(inputs))
+        return spikes
 
     return torch_contender("SpikingJelly", "LIFNode, step_mode='m'; synapse folded over time", work, neurons)
 
@@ -185,7 +186,8 @@ def sinabs(work: Work, rounds: int | None = None) -> Contender:
 
     def neurons(synapse: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         layer.reset_states()
-        return layer(synapse(inputs).transpose(0, 1)).transpose(0, 1)
+        spikes: Tensor = layer(synapse(inputs).transpose(0, 1))
+        return spikes.transpose(0, 1)
 
     made = torch_contender("sinabs", "LIF, SingleSpike; synapse folded over time", work, neurons)
     return replace(made, rounds=rounds)
@@ -210,13 +212,14 @@ def spyx(work: Work) -> Contender:
         currents = inputs @ leaf[0].T + leaf[1] if has_weight else leaf
         return spyx_nn.run(nnx.merge(graph, values), currents)[0]
 
-    @jax.jit
     def both(leaf: Any, inputs: Any, grad: Any) -> Any:
         spikes, pull = jax.vjp(lambda leaf: forward(leaf, inputs), leaf)
         return spikes, pull(grad)
 
+    compiled = jax.jit(both)
+
     def run() -> Any:
-        return jax.block_until_ready(both(leaf, inputs, grad))[0]
+        return jax.block_until_ready(compiled(leaf, inputs, grad))[0]
 
     return Contender("Spyx", "LIF under lax.scan, jit; synapse folded over time", run)
 

@@ -65,7 +65,8 @@ def main() -> None:
     """Convert in all ways and write the accuracies."""
     given = measure.options(__doc__, rounds=1, run=True)
     run = experiment.reopen(given.run)
-    options = experiment.options(mnist_rate, run.folder)
+    task: Any = mnist_rate
+    options = experiment.options(task, run.folder)
     model = ordinary(options, run).eval()
     run.load_best(model=model)
     device = torch.device("cpu")

@@ -43,6 +43,7 @@ def update(items: int, batch: int, engine: str, device: str = "cpu") -> Callable
     write, read, xs, asked = write.to(device), read.to(device), xs.to(device), asked.to(device)
 
     def run() -> Tensor:
+        spikes: Tensor
         with kernels.use(engine):
             spikes, state = write(xs)
             found, _ = read(asked, read.begin(state.memory))

@@ -76,7 +76,7 @@ def interleave(contenders: Sequence[Contender], rounds: int) -> list[Timing]:
 
 def finish() -> None:
     """Wait for the GPU, if this process uses one: its clock must not stop before its work."""
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
 
 
@@ -250,7 +250,7 @@ def save(name: str, about: str | None, given: argparse.Namespace, workloads: lis
         if "contenders" in work:
             show(work)
     given.out.mkdir(parents=True, exist_ok=True)
-    path = given.out / f"{name}{given.suffix}.json"
+    path: Path = given.out / f"{name}{given.suffix}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"wrote {path}")
     return path
@@ -258,7 +258,7 @@ def save(name: str, about: str | None, given: argparse.Namespace, workloads: lis
 
 def show(work: dict[str, Any]) -> None:
     """One workload on the terminal; on a GPU only wall time says something."""
-    clock = "wall" if torch.cuda.is_initialized() else "cpu"
+    clock = "wall" if torch.cuda.is_initialized() else "cpu"  # type: ignore[no-untyped-call]
     print(f"\n{work['name']}   (CPU ms: median, min-max; wall ms; {clock} time in times {work['relative_to']})")
     for row in work["contenders"]:
         cpu, relative = row["cpu_ms"], row[f"{clock}_relative"]

@@ -63,7 +63,8 @@ def in_own_process(name: str, steps: int) -> dict[str, float]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name}: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    weighed: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return weighed
 
 
 if __name__ == "__main__":

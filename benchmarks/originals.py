@@ -35,7 +35,7 @@ class FastSigmoidSpike(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (distance,) = ctx.saved_tensors
+        distance: Tensor = ctx.saved_tensors[0]
         return grads[0] / (100 * distance.abs() + 1) ** 2
 
 
@@ -83,7 +83,7 @@ class LoopedLIF(nn.Module):
             current = DECAY * current + x
             voltage = DECAY * voltage + (1 - DECAY) * current
             if self.fires:
-                spikes = FastSigmoidSpike.apply(voltage - 1)
+                spikes = FastSigmoidSpike.apply(voltage - 1)  # type: ignore[no-untyped-call]
                 voltage = voltage * (1 - spikes.detach())
                 out.append(spikes)
             else:
@@ -112,7 +112,7 @@ class FourierNeuron(nn.Module):
 
 def bernoulli(generator: torch.Generator | None = None) -> Fire:
     """SB: a spike with probability sigmoid(u); dz/du = p^2 (1 - p)."""
-    return lambda voltages: Bernoulli.apply(torch.sigmoid(voltages), generator)
+    return lambda voltages: Bernoulli.apply(torch.sigmoid(voltages), generator)  # type: ignore[no-untyped-call]
 
 
 def gumbel(generator: torch.Generator | None = None) -> Fire:
@@ -121,7 +121,8 @@ def gumbel(generator: torch.Generator | None = None) -> Fire:
     def fire(voltages: Tensor) -> Tensor:
         logits = torch.stack([voltages, -voltages], -1)
         uniform = torch.rand(logits.shape, generator=generator, dtype=logits.dtype, device=logits.device)
-        return Hard.apply(torch.softmax(logits - torch.log(-torch.log(uniform)), -1)[..., 0])
+        soft = torch.softmax(logits - torch.log(-torch.log(uniform)), -1)[..., 0]
+        return Hard.apply(soft)  # type: ignore[no-any-return, no-untyped-call]
 
     return fire
 
@@ -141,7 +142,8 @@ class Network(nn.Module):
 
     def traces(self, inputs: Tensor) -> Tensor:
         """What the readout gives, [B, T, 20]."""
-        return self.layers(inputs)
+        traces: Tensor = self.layers(inputs)
+        return traces
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(self.traces(inputs).mean(1), labels)

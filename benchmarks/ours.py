@@ -15,6 +15,7 @@ MEMORY = {"fast": "keeps the distance to threshold", "lean": "keeps checkpoints,
 def lif(work: Work, memory: str = "fast") -> Contender:
     """`LIF`, alone or behind a Linear, in either memory mode."""
     neuron = LIF(tau_mem=TAU, threshold=1.0, memory=memory)
+    model: LIF | Sequential
     if work.weight is None:
         inputs, model = work.inputs.clone().requires_grad_(), neuron
         leaves = [inputs]

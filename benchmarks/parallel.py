@@ -100,7 +100,8 @@ def ours(neuron: str, xs: Tensor, labels: Tensor, name: str, dense: bool = False
         activity, _ = net(xs)
         net.zero_grad(set_to_none=True)
         torch.autograd.backward(answer_loss(activity.logits, labels, "mean"))
-        return activity.spikes[-1].detach()
+        last: Tensor = activity.spikes[-1]
+        return last.detach()
 
     active = ", ".join(f"{share:.1%}" for share in shares(net, xs))
     first = "an ordinary product" if dense else "events"

@@ -16,6 +16,11 @@ from .contenders import Triangle
 class PlainLSNN(nn.Module):
     """Shapes: inputs [T, B, n_in] -> spikes [T, B, n], n = regular + adaptive. Delays and refractory time in steps."""
 
+    strength: Tensor
+    delay_in: Tensor
+    delay_rec: Tensor
+    others: Tensor
+
     def __init__(
         self,
         weight_in: Tensor,
@@ -66,7 +71,7 @@ class PlainLSNN(nn.Module):
             voltage = self.decay_mem * voltage + (1 - self.decay_mem) * current - spikes * height
             adaptation = self.decay_adapt * adaptation + (1 - self.decay_adapt) * spikes
             height = self.threshold + self.strength * adaptation
-            spikes = Triangle.apply((voltage - height) / height)
+            spikes = Triangle.apply((voltage - height) / height)  # type: ignore[no-untyped-call]
             if self.refractory:
                 spikes = spikes * (left <= 0)
                 left = torch.where(spikes.detach() > 0, self.refractory, left - 1)

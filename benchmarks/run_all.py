@@ -15,7 +15,7 @@ from pathlib import Path
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34), "MALLOC_TOP_PAD_": str(2**28)}
 FRESH: dict[str, str] = {}
 TRAINED = Path("runs/relu")
-RUNS = (
+RUNS: tuple[tuple[str, dict[str, str], list[str]], ...] = (
     ("w1_linear_lif", KEPT, []),
     ("w2_lif", KEPT, []),
     ("w2_lif", FRESH, ["--suffix", "_fresh"]),

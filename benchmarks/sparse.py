@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from spikeloom.layers import rate_cost
+from spikeloom.layers import DelayedSynapses, rate_cost
 from spikeloom.papers.lsnn import sequential_mnist
 from spikeloom.papers.lsnn.network import LSNN
+from spikeloom.rules import DeepR
 from spikeloom.train.run import Run
 
 from . import measure
@@ -39,6 +40,9 @@ class PlainModel(nn.Module):
     def __init__(self, net: LSNN, config: sequential_mnist.Config) -> None:
         super().__init__()
         synapse = net.hidden.synapse
+        assert isinstance(synapse, DelayedSynapses)
+        assert net.inputs.delay is not None
+        assert synapse.delay is not None
         self.cell = PlainLSNN(
             net.inputs.weight.detach(), synapse.weight.detach(), config.n_adaptive, tau_adapt=config.tau_adapt,
             adapt_strength=config.adapt_strength, threshold=config.threshold, refractory=int(config.refractory),
@@ -74,7 +78,8 @@ def update(name: str, mode: str, model: nn.Module, step: Callable[[], object], i
         model.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         step()
-        return spikes.detach()
+        fired: Tensor = spikes.detach()
+        return fired
 
     return measure.Contender(name, mode, run, rounds=rounds)
 
@@ -105,7 +110,7 @@ if __name__ == "__main__":
         rewire = sequential_mnist.rewiring(config, run, net, optimizer)
         assert rewire is not None
 
-        def both(optimizer: torch.optim.Optimizer = optimizer, rewire: sequential_mnist.DeepR = rewire) -> None:
+        def both(optimizer: torch.optim.Optimizer = optimizer, rewire: DeepR = rewire) -> None:
             optimizer.step()
             rewire.step()
 
@@ -122,7 +127,12 @@ if __name__ == "__main__":
                 update("plain torch loop, 12 %", mode, plain, adam.step, inputs, labels, config, PLAIN_ROUNDS)
             )
     timings = measure.interleave(measure.wanted(entrants, options.only), options.rounds)
-    settings = {"T": len(inputs), "B": paper.batch_train, "inputs": paper.n_in, "delays": paper.delays}
+    settings: dict[str, float] = {
+        "T": len(inputs),
+        "B": paper.batch_train,
+        "inputs": paper.n_in,
+        "delays": paper.delays,
+    }
     settings |= {"regular": paper.n_regular, "adaptive": paper.n_adaptive, "refractory": paper.refractory}
     title = f"one update of sequential MNIST, B {paper.batch_train}, T {len(inputs)}"
     measure.save("sparse", __doc__, options, [measure.workload(title, settings, timings)])

@@ -78,9 +78,10 @@ def definition(net: DiehlCookNetwork, xs: Tensor) -> Callable[[], None]:
 
 def bindsnet(inputs: int, size: int, xs: Tensor) -> Callable[[], None]:
     """BindsNET's DiehlAndCook2015, the input ready, one monitor."""
-    library = torch.library.Library("torchvision", "DEF")  # its compiled operators fit another torch; none is used here
+    # its compiled operators fit another torch; none is used here
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d"):
-        library.define(f"{name}(Tensor x) -> Tensor")
+        library.define(f"{name}(Tensor x) -> Tensor")  # type: ignore[no-untyped-call]
     from bindsnet.models import DiehlAndCook2015
     from bindsnet.network.monitors import Monitor
 

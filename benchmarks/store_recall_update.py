@@ -5,6 +5,7 @@ kernels) and a plain torch loop as a careful user writes it. Delays of up to 10 
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from .plain import PlainLSNN
 
 INPUTS, REGULAR, ADAPTIVE, VALUES = 100, 10, 10, 2
 SYMBOLS, SYMBOL_STEPS = 12, 200
-SETTINGS = {"tau_adapt": 1200.0, "adapt_strength": 1.7, "threshold": 0.01, "delays": 10}
+SETTINGS: dict[str, Any] = {"tau_adapt": 1200.0, "adapt_strength": 1.7, "threshold": 0.01, "delays": 10}
 REFRACTORY = 3
 
 
@@ -68,7 +69,8 @@ def update(
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss_of(logits, spikes, sequences))
         optimizer.step()
-        return spikes.detach()
+        fired: Tensor = spikes.detach()
+        return fired
 
     def run() -> Tensor:
         if engine:

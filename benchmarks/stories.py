@@ -64,7 +64,8 @@ def update(
     def run() -> Tensor:
         found = model(*shown)
         torch.autograd.backward(found.logits.square().sum())
-        return found.layers["write keys"].detach()
+        keys: Tensor = found.layers["write keys"]
+        return keys.detach()
 
     return run
 

@@ -6,6 +6,7 @@ step at a time.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from .plain import PlainLSNN
 
 STEPS, BATCH, INPUTS, REGULAR, ADAPTIVE = 784, 128, 80, 120, 100
 NEURONS = REGULAR + ADAPTIVE
-SETTINGS = {"tau_adapt": 700.0, "adapt_strength": 1.8, "threshold": 0.01}
+SETTINGS: dict[str, Any] = {"tau_adapt": 700.0, "adapt_strength": 1.8, "threshold": 0.01}
 INPUT_ACTIVITY = 0.015
 PLAIN = "autograd; inputs folded over time; unbind"
 

@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from spikeloom import FromEquation, Sequential
-from spikeloom.vocabulary import abs, where
+from spikeloom.vocabulary import Value, abs, where
 
 
-def shunted(current, voltage, inhibition, spikes, reset, decay_mem, decay_slow, strength, threshold):
+def shunted(
+    current: Value, voltage: Value, inhibition: Value, spikes: Value, reset: Value,
+    decay_mem: Value, decay_slow: Value, strength: Value, threshold: Value,
+) -> Value:  # fmt: skip
     """One step: distance to the threshold, then the new states."""
     inhibition = decay_slow * inhibition + (1 - decay_slow) * spikes
     drive = current / (1 + abs(current) + strength * inhibition)
@@ -30,7 +33,8 @@ def neurons(count: int) -> FromEquation:
 
 def main() -> None:
     torch.manual_seed(0)
-    net = Sequential(nn.Linear(20, 30), neurons(30), nn.Linear(30, 1))
+    hidden = neurons(30)
+    net = Sequential(nn.Linear(20, 30), hidden, nn.Linear(30, 1))
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     inputs = (torch.rand(200, 16, 20) < 0.1).float()
     target = torch.sin(torch.arange(200) / 20).reshape(-1, 1, 1)
@@ -41,7 +45,7 @@ def main() -> None:
         loss.backward()
         optimizer.step()
         if update % 20 == 0:
-            print(f"update {update:3d}  loss {loss.item():.4f}  tau_mem {net.layers[1].tau_mem.mean().item():.2f} ms")
+            print(f"update {update:3d}  loss {loss.item():.4f}  tau_mem {hidden.tau_mem.mean().item():.2f} ms")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ synapses. Expects the MNIST files in $SPIKELOOM_DATA (`spikeloom data fetch mnis
 import sys
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikeloom.data import mnist
@@ -36,7 +36,8 @@ def main(updates: int) -> None:
     layers = [layer for layer in net if isinstance(layer, SignedSparseLinear)]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     rewire = DeepR(optimizer, layers, l1=1e-5, budget="per_matrix", resample_sign=True, generator=generator)
-    total, batches = 0.0, []
+    total = 0.0
+    batches: list[Tensor] = []
     for update in range(1, updates + 1):
         batches = batches or list(torch.split(torch.randperm(len(labels[training]), generator=generator), 10))
         batch = batches.pop()

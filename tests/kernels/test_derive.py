@@ -14,6 +14,7 @@ from spikeloom.kernels.derive.equation import derive_adjoint, slope_source
 from spikeloom.neurons.lif import lif
 from spikeloom.surrogate import Arctan
 from spikeloom.vocabulary import (
+    Value,
     abs,
     clip,
     exp,
@@ -31,40 +32,40 @@ from spikeloom.vocabulary import (
 OUTSIDE = 3.0
 
 
-def uses_if(current, voltage, threshold):
+def uses_if(current: Value, voltage: Value, threshold: Value) -> Value:
     if voltage > threshold:
         voltage = current
     return voltage - threshold, voltage
 
 
-def uses_global(current, voltage, threshold):
+def uses_global(current: Value, voltage: Value, threshold: Value) -> Value:
     voltage = voltage + OUTSIDE * current
     return voltage - threshold, voltage
 
 
-def calls_torch(current, voltage, threshold):
+def calls_torch(current: Value, voltage: Value, threshold: Value) -> Value:
     voltage = torch.exp(voltage) + current
     return voltage - threshold, voltage
 
 
-def calls_own(current, voltage, threshold):
+def calls_own(current: Value, voltage: Value, threshold: Value) -> Value:
     voltage = everything(voltage, current, threshold)
     return voltage - threshold, voltage
 
 
-def returns_expression(current, voltage, threshold):
+def returns_expression(current: Value, voltage: Value, threshold: Value) -> Value:
     return voltage - threshold, voltage + current
 
 
-def returns_nothing(current, voltage, threshold):
+def returns_nothing(current: Value, voltage: Value, threshold: Value) -> None:
     voltage = voltage + current
 
 
-def without_current(voltage, threshold):
+def without_current(voltage: Value, threshold: Value) -> Value:
     return voltage - threshold, voltage
 
 
-def high_power(current, voltage, threshold):
+def high_power(current: Value, voltage: Value, threshold: Value) -> Value:
     voltage = voltage**5 + current
     return voltage - threshold, voltage
 
@@ -115,7 +116,7 @@ def test_a_detached_reset_has_no_gradient() -> None:
     assert source.rstrip().endswith("0.0,")
 
 
-def everything(current, voltage, decay_mem):
+def everything(current: Value, voltage: Value, decay_mem: Value) -> Value:
     a = exp(-abs(voltage)) + expm1(0.1 * current) + log1p(abs(current)) + sqrt(1 + voltage**2)
     b = sigmoid(current) * tanh(voltage) + floor(3 * current) + minimum(current, voltage) - maximum(current, 0.2)
     c = clip(current, -0.5, 0.5) / (2 + where(voltage <= 0.3, current, voltage**3))
@@ -128,9 +129,10 @@ def test_every_word_has_the_derivative_that_autograd_finds() -> None:
     adjoint = derive_adjoint(equation, ("decay_mem",), False, repr)
     import math
 
-    words = {"_exp": math.exp, "_expm1": math.expm1, "_log1p": math.log1p, "_sqrt": math.sqrt, "_tanh": math.tanh,
-             "_sigmoid": lambda x: 1 / (1 + math.exp(-x)), "_floor": math.floor,
-             "_where": lambda c, a, b: a if c else b}  # fmt: skip
+    words: dict[str, Any] = {
+        "_exp": math.exp, "_expm1": math.expm1, "_log1p": math.log1p, "_sqrt": math.sqrt, "_tanh": math.tanh,
+        "_sigmoid": lambda x: 1 / (1 + math.exp(-x)), "_floor": math.floor, "_where": lambda c, a, b: a if c else b,
+    }  # fmt: skip
     exec(adjoint.source, words)
     random = torch.Generator().manual_seed(0)
     for current, voltage in torch.randn(20, 2, generator=random, dtype=torch.float64).tolist():

@@ -21,9 +21,10 @@ INPUTS, SIZE, STEPS = 784, 40, 250
 @pytest.fixture(scope="module")
 def theirs() -> Any:
     """The class, and its monitor."""
-    library = torch.library.Library("torchvision", "DEF")  # its compiled operators fit another torch; none is used here
+    # its compiled operators fit another torch; none is used here
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d"):
-        library.define(f"{name}(Tensor x) -> Tensor")
+        library.define(f"{name}(Tensor x) -> Tensor")  # type: ignore[no-untyped-call]
     models = pytest.importorskip("bindsnet.models")
     return models.DiehlAndCook2015, pytest.importorskip("bindsnet.network.monitors").Monitor, library
 
