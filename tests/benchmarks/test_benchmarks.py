@@ -63,6 +63,8 @@ def test_the_plain_lsnn_is_the_same_network(delays: int, refractory: int) -> Non
         delays=delays, refractory=refractory,
     ).double()  # fmt: skip
     if delays > 1:
+        assert synapse_in.delay is not None
+        assert synapse_rec.delay is not None
         plain.delay_in.copy_(synapse_in.delay)
         plain.delay_rec.copy_(synapse_rec.delay)
     xs = (torch.rand(steps, batch, n_in, generator=generator) < 0.1).double()

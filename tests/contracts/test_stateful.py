@@ -143,8 +143,10 @@ LAYERS: dict[str, Callable[[], Stateful]] = {
 NO_GRADIENT = ("DiehlCook", "DiehlCook all", "MembraneLIF", "DiehlCookNetwork")
 """What learns by local rules alone."""
 FOLDED = ("LSNN", "LSTM", "Sequential", "DelayedLinear", "SparseDelayedLinear", "ParallelNetwork", "TwoPass")
-ROUNDED = (*FOLDED, "DiehlCookNetwork", "Rectified", "MaskedPSN", "SlidingPSN", "ParaLIF scan", "RateNeuron rate")
-ROUNDED += ("RateRecall", "HebbianWrite", "HebbianRead", "SpikingRecall")
+ROUNDED = (
+    *FOLDED, "DiehlCookNetwork", "Rectified", "MaskedPSN", "SlidingPSN", "ParaLIF scan", "RateNeuron rate",
+    "RateRecall", "HebbianWrite", "HebbianRead", "SpikingRecall",
+)  # fmt: skip
 EXACT = {name for name in LAYERS if not name.startswith(ROUNDED)}
 """Where no matrix product folds time: bit for bit."""
 

@@ -82,17 +82,18 @@ def test_calibrated_networks_still_say_what_the_model_says(calibrate: Callable[.
 def naive(model: nn.Sequential, data: list[Tensor], steps: int) -> list[float]:
     """Threshold balancing as it is told: spikes of weight 1, one layer at a time, no biases."""
     found = list[float]()
+    layers: list[Any] = list(model)
     for depth in range(3):
         largest = 0.0
         for x in data:
             voltages = [torch.full((len(x), 12), 0.5 * threshold) for threshold in found]
             for _ in range(steps):
                 signal = x
-                for layer, threshold, voltage in zip(model, found, voltages, strict=False):
+                for layer, threshold, voltage in zip(layers, found, voltages, strict=False):
                     voltage += layer[0](signal)
                     signal = (voltage / threshold).floor().clamp_min(0.0)
                     voltage -= signal * threshold
-                largest = max(largest, float(model[depth][0](signal).max()))
+                largest = max(largest, float(layers[depth][0](signal).max()))
         found.append(largest)
     return found
 

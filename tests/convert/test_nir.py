@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def per_neuron(low: float, high: float) -> Tensor:
     return low + (high - low) * drawn(6, seed=3)
 
 
-NEURONS = {
+NEURONS: dict[str, Callable[[], Any]] = {
     "lif": lambda: LIF(17.3, 0.9),
     "lif_zero": lambda: LIF(5.0, 1.1, reset="zero", dt=0.5),
     "lif_learned": lambda: LIF(nn.Parameter(torch.tensor(9.0)), nn.Parameter(torch.tensor(0.8))),
@@ -229,7 +230,7 @@ def test_importing_draws_nothing_and_exporting_changes_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert all(module.training for module in model.modules())
     graph.nodes["layers.0"].weight[:] = 0
-    assert bool((model.layers[0].weight != 0).any())
+    assert bool((model.get_parameter("layers.0.weight") != 0).any())
 
 
 class Averaging(Stateful):

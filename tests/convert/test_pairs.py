@@ -30,7 +30,7 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def network(**options: object) -> ConvRateNetwork:
+def network(**options: Any) -> ConvRateNetwork:
     return ConvRateNetwork(
         LIFCurve(smoothing=0.0), channels=(2, 3, 4), amplitude=0.01, generator=seeded(), **options
     ).double()
@@ -70,14 +70,15 @@ def test_switching_shares_parameters_and_leaves_the_model_alone() -> None:
 def test_generators_stay_those_of_the_run() -> None:
     draw = seeded()
     model = Sequential(RateNeuron(ReLUCurve(), partner="poisson", generator=draw))
-    assert to_spiking(model).layers[0].generator is draw
+    neuron: Any = to_spiking(model).layers[0]
+    assert neuron.generator is draw
 
 
 def test_saved_at_one_scale_and_loaded_at_another() -> None:
     model, other = network(), network()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.1
+            parameter.add_(0.1)
     saved = copy.deepcopy(model.state_dict())
     set_scale(other, 10.0)
     other.load_state_dict(saved)

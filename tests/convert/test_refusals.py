@@ -135,9 +135,9 @@ def shown(width: int = 8, batch: int = 3, **options: Any) -> Presented:
         ),
         (
             ConfigError,
-            lambda: balance_thresholds(convert(model(), example=X), [X], 2.5),
+            lambda: balance_thresholds(convert(model(), example=X), [X], 2.5),  # type: ignore[arg-type]
             r"needs steps as a whole number",
-        ),  # type: ignore[arg-type]
+        ),
         (ConfigError, lambda: input_range(convert(model(), example=X), []), r"input_range got no batch\. Pass a list"),
         (ConfigError, lambda: input_range(convert(model(), example=X), [X * NAN]), r"Calibration got an input with"),
         (ConfigError, lambda: QCFS(levels=2.5), r"QCFS needs levels as a whole number, but got 2\.5"),  # type: ignore[arg-type]

@@ -145,7 +145,7 @@ def test_what_the_network_does_not_know_is_refused() -> None:
 
 
 def test_whole_stories_are_set_aside() -> None:
-    statements = [("a",)] * 20
+    statements: list[tuple[str, ...]] = [("a",)] * 20
     asked = [Question(("a",), "a", story, story + 1, story) for story in range(20) for _ in range(3)]
     stories = Vocabulary.of([Questions(statements, asked)]).encode(Questions(statements, asked))
     training, validation = split(stories, 0.1, torch.Generator().manual_seed(0))

@@ -6,6 +6,7 @@ import struct
 import wave
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from spikeloom.data import fsdd, stored
 from spikeloom.data.spike_trains import Array, SpikeTrains
+from spikeloom.encoding import cochlea
 from spikeloom.encoding.cochlea import Cochlea
 from spikeloom.errors import ConfigError, DataError
 
@@ -34,7 +36,8 @@ def wav(samples: Array, rate: int = 8000, channels: int = 1, width: int = 2) -> 
 def word(digit: int, speaker: int, index: int) -> Array:
     time = np.arange(1200 + 10 * index) / 8000
     pitch = 200 + 150 * digit + 40 * speaker
-    return np.rint(8000 * np.sin(2 * np.pi * pitch * time) * np.sin(np.pi * time / time[-1]))
+    found: Array = np.rint(8000 * np.sin(2 * np.pi * pitch * time) * np.sin(np.pi * time / time[-1]))
+    return found
 
 
 def files() -> dict[str, bytes]:
@@ -166,7 +169,7 @@ def test_every_form_of_samples_is_read(
     around = chunk(b"LIST", b"INFO!"), chunk(b"id3 ", bytes(7))
     data = riff(around[0], form(kind, bits, extensible), chunk(b"fact", bytes(4)), chunk(b"data", content), around[1])
     samples = fsdd.read_wav(data, "x.wav")
-    assert (samples.dtype, samples.tolist()) == (np.float32, expected)
+    assert (samples.dtype, samples.tolist()) == (np.dtype(np.float32), expected)
 
 
 @pytest.mark.parametrize("name", bad_wavs)
@@ -286,8 +289,13 @@ def equal(a: SpikeTrains, b: SpikeTrains) -> bool:
 def test_spikes_are_kept_and_found_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack(home / "fsdd_recordings.zip", files())
     calls = []
-    encode = fsdd.cochlea.encode
-    monkeypatch.setattr(fsdd.cochlea, "encode", lambda *given: calls.append(1) or encode(*given))
+    encode = cochlea.encode
+
+    def counted(*given: Any) -> Any:
+        calls.append(1)
+        return encode(*given)
+
+    monkeypatch.setattr(cochlea, "encode", counted)
     told: list[str] = []
     first = fsdd.spikes("train", tell=told.append)
     assert "Encoding 12 train recordings with 70 channels, once" in told[0]
@@ -301,7 +309,7 @@ def test_spikes_are_kept_and_found_again(home: Path, monkeypatch: pytest.MonkeyP
     changed = files() | {"3_anna_5.wav": wav(word(4, 1, 5))}
     pack(home / "fsdd_recordings.zip", changed)
     assert not equal(fsdd.spikes("train"), first)
-    monkeypatch.setattr(fsdd.cochlea, "version", lambda: "another")
+    monkeypatch.setattr(cochlea, "version", lambda: "another")
     fsdd.spikes("train")
     assert len(calls) == 5
     assert len(list(stored.folder().glob("fsdd-train-*.npz"))) == 5
@@ -325,7 +333,8 @@ def test_damaged_spikes_are_made_again(damage: str, home: Path) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, times=np.array([{"a": 1}], dtype=object))
         data = bytearray(buffer.getvalue())
-    path.write_bytes({"cut": data[: len(data) // 2], "empty": b""}.get(damage, data))
+    contents: dict[str, bytes | bytearray] = {"cut": data[: len(data) // 2], "empty": b""}
+    path.write_bytes(contents.get(damage, data))
     with pytest.warns(UserWarning, match=r"toy-.*npz is damaged \(.*\) and is made again"):
         again = stored.stored("toy", "key", small)
     assert equal(again, small())

@@ -110,7 +110,7 @@ def test_every_option_and_every_recording_counts_in_what_is_kept(home: Path, mon
     assert len(told) == 1
     changes = ({"polarity": "off"}, {"saccade": 2}, {"stabilize": True}, {"t0": 1.0}, {"duration": 50.0})
     for change in changes:
-        assert not equal(nmnist.load("train", replace(nmnist.DEFAULT, **change), told.append), first)  # type: ignore[arg-type]
+        assert not equal(nmnist.load("train", replace(nmnist.DEFAULT, **change), told.append), first)
     assert len(told) == 1 + len(changes)
     path = min(home.glob("Train/*/*.bin"))
     content = path.read_bytes()
@@ -291,7 +291,7 @@ def test_the_real_subset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert train.times.max() < 105.0
     whole = nmnist.load("train", Options("both", "all"))
     assert whole.times.nbytes + whole.units.nbytes < 1.5e9 / 60  # 60,000 samples in less than 1.5 GB
-    assert (whole.units.dtype, whole.times.dtype) == (np.uint16, np.float32)
+    assert (whole.units.dtype, whole.times.dtype) == (np.dtype(np.uint16), np.dtype(np.float32))
     rested = nmnist.load("train", Options("both", "all", stabilize=True))
     assert 0.9 * len(whole.times) < len(rested.times) < len(whole.times)
     assert len(train.times) == int(((whole.times < 105.0) & (whole.units >= 1156)).sum())

@@ -58,7 +58,7 @@ def test_single_digits_are_read_and_sorted(home: Path) -> None:
     assert found.times.tolist() == [1.0, 0.0, 250.0, 500.0]
     assert found.units.tolist() == [2, 5, 63, 0]
     assert found.speakers.tolist() == [0, 0, 1]
-    assert (found.channels, found.classes, found.times.dtype) == (64, tuple("0123456789"), np.float32)
+    assert (found.channels, found.classes, found.times.dtype) == (64, tuple("0123456789"), np.dtype(np.float32))
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,8 @@ def test_runs_are_read_with_their_answers(here: Path) -> None:
 
 def blurred(images: Tensor) -> Tensor:
     wide = torch.nn.functional.avg_pool2d(images.float().unsqueeze(1), 9, 1, 4)[:, 0]
-    return wide / wide.flatten(1).norm(dim=1).view(-1, 1, 1)
+    found: Tensor = wide / wide.flatten(1).norm(dim=1).view(-1, 1, 1)
+    return found
 
 
 @pytest.mark.parametrize(

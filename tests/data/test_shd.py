@@ -49,7 +49,7 @@ def test_what_is_written_is_read(home: Path) -> None:
     shd.write(home / "shd" / "shd_train.h5", written)
     read = shd.load("train")
     assert same(read, written)
-    assert (read.times.dtype, read.units.dtype, read.channels) == (np.float32, np.uint16, 700)
+    assert (read.times.dtype, read.units.dtype, read.channels) == (np.dtype(np.float32), np.dtype(np.uint16), 700)
     with h5py.File(home / "shd" / "shd_train.h5") as file:
         assert h5py.check_vlen_dtype(file["spikes/times"].dtype) == np.float16
         assert h5py.check_vlen_dtype(file["spikes/units"].dtype) == np.uint16

@@ -149,8 +149,8 @@ def test_augmented_events_follow_their_equation(seed: int) -> None:
 def test_no_shift_and_no_scale_change_nothing(domain: str) -> None:
     data, nothing = trains(), Augmentation(domain, shift=0.0, scale=0.0)  # type: ignore[arg-type]
     for rounding in ("floor", "ceil"):
-        plain = raster(data, range(4), rounding=rounding)  # type: ignore[arg-type]
-        moved = raster(data, range(4), rounding=rounding, augment=nothing, generator=seeded())  # type: ignore[arg-type]
+        plain = raster(data, range(4), rounding=rounding)
+        moved = raster(data, range(4), rounding=rounding, augment=nothing, generator=seeded())
         assert moved.spikes.equal(plain.spikes)
 
 
@@ -261,7 +261,7 @@ def test_wrong_indices_augmentations_and_ratios_are_named() -> None:
 
 
 good = ([[0.0, 1.0, 1.0], [2.0]], [[0, 3, 3], [1]])
-malformed = {
+malformed: dict[str, tuple[Any, Any, str]] = {
     "unsorted": ([[1.0, 0.5], [2.0]], [[0, 1], [1]], "event 1 of sample 0 has the time 0.5, which is not at least the"),
     "negative": (
         [[1.0], [-2.0, 2.0]],
@@ -327,7 +327,7 @@ def test_trains_made_directly_are_checked_too() -> None:
     with pytest.raises(DataError, match=r"times of float16 \[4\], but a flat array of float32 or float64"):
         replace(made, times=made.times.astype(np.float16))
     with pytest.raises(DataError, match=r"labels of list"):
-        replace(made, labels=[0, 1])
+        replace(made, labels=[0, 1])  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"has 0 channels"):
         replace(made, channels=0)
 
@@ -336,7 +336,13 @@ def test_trains_made_directly_are_checked_too() -> None:
 def test_arrays_that_were_changed_afterwards_are_refused_before_anything_is_written(domain: str | None) -> None:
     """Whatever the arrays hold, the loop writes inside the raster or not at all."""
     augment = None if domain is None else Augmentation(domain, 0.0, 0.0)  # type: ignore[arg-type]
-    changes = [("units", 0, 60_000), ("units", 3, 4), ("first", 1, 50), ("first", 2, -3), ("labels", 1, 7)]
+    changes: list[tuple[str, int, float]] = [
+        ("units", 0, 60_000),
+        ("units", 3, 4),
+        ("first", 1, 50),
+        ("first", 2, -3),
+        ("labels", 1, 7),
+    ]
     changes += [("times", 0, value) for value in (-0.5, float("nan"), -1e300)]
     for name, place, value in changes:
         made = SpikeTrains.of(*good, [0, 1], 4, ("no", "yes"))
@@ -412,7 +418,7 @@ def test_arguments_of_another_kind_are_refused_by_name() -> None:
         ({"generator": 5}, "generator as a torch.Generator or None"),
     ):
         with pytest.raises(ConfigError, match=f"raster needs {message}"):
-            raster(data, [0], **wrong)  # type: ignore[arg-type]
+            raster(data, [0], **wrong)
     with pytest.raises(ConfigError, match=r"raster needs SpikeTrains, but got list"):
         raster([[1.0]], [0])  # type: ignore[arg-type]
     for times, units, found in ((None, [[0]], "times .* got NoneType"), ([[1.0]], "0", "units .* got str")):

@@ -111,7 +111,7 @@ def test_a_recording_whose_taxels_all_fall_silent_stays(home: Path) -> None:
     given[-1] = np.arange(100) / 100
     (home / "data_submission" / "0" / "writer_00.mat").write_bytes(mat(spiketrain=given))
     told: list[str] = []
-    found = [stmnist.load(split, Options(most_on=40), told.append) for split in ("train", "test")]  # type: ignore[arg-type]
+    found = [stmnist.load(split, Options(most_on=40), told.append) for split in ("train", "test")]
     assert sum(int(np.sum(np.diff(one.first) == 0)) for one in found) == 1
     assert [len(one) for one in found] == [24, 6]
     assert len([news for news in told if news.startswith("1 of the ")]) == 1
@@ -123,7 +123,7 @@ def test_labels_follow_their_samples(home: Path) -> None:
         options = Options("merge", seed=seed)
         seen = []
         for split in ("train", "test"):
-            found = stmnist.load(split, options)  # type: ignore[arg-type]
+            found = stmnist.load(split, options)
             assert np.bincount(found.labels).tolist() == ([8] * 3 if split == "train" else [2] * 3)
             for number, label in enumerate(found.labels.tolist()):
                 one = found.select([number])
@@ -167,7 +167,7 @@ def test_every_option_and_every_recording_counts(home: Path) -> None:
         *({"test_share": 0.3}, {"seed": 1}),
     )
     for change in changes:
-        options = replace(stmnist.DEFAULT, **change)  # type: ignore[arg-type]
+        options = replace(stmnist.DEFAULT, **change)
         assert not equal(stmnist.load("train", options, told.append), first)
     assert len(told) == len(changes) - 1  # the split is drawn from what is kept
     path = min(home.rglob("*.mat"))

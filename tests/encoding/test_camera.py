@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from spikeloom.data.events import EVENT
 from spikeloom.data.spike_trains import raster
 from spikeloom.encoding import event_camera as camera
 from spikeloom.encoding import event_camera_loop as camera_loop
-from spikeloom.encoding.event_camera import EVENT, SACCADE, Camera, Recordings, record, spikes
+from spikeloom.encoding.event_camera import SACCADE, Camera, Recordings, record, spikes
 from spikeloom.errors import ConfigError, DataError
 
 Array = NDArray[Any]
@@ -93,13 +94,15 @@ def movies(recordings: list[Array], on: bool) -> Array:
     kept = events["p"] == on
     counts = np.zeros((len(recordings), 21, 34, 34), np.float32)
     np.add.at(counts, (number[kept], events["t"][kept] // 15_000, events["y"][kept], events["x"][kept]), 1)
-    return gaussian_filter(counts, (0, 0, 1, 1)).reshape(len(recordings), -1)
+    smoothed: Array = gaussian_filter(counts, (0, 0, 1, 1))
+    return smoothed.reshape(len(recordings), -1)
 
 
 def normal(rows: Array) -> Array:
     """Rows of mean 0 and length 1."""
     centred = rows - rows.mean(1, keepdims=True)
-    return centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    found: Array = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    return found
 
 
 def alike(mine: Array, theirs: Array) -> float:
@@ -121,7 +124,8 @@ def histogram(recordings: list[Array]) -> Array:
     """Shares of all events over 5 ms and polarity."""
     events, _ = joined(recordings)
     counts = np.bincount(events["t"] // 5000 * 2 + events["p"], minlength=126)
-    return counts / counts.sum()
+    found: Array = counts / counts.sum()
+    return found
 
 
 def measured(mine: list[Array], theirs: list[Array], labels: Array) -> dict[str, float]:
@@ -132,7 +136,7 @@ def measured(mine: list[Array], theirs: list[Array], labels: Array) -> dict[str,
     found = {
         "count": abs(numbers[0].mean() / numbers[1].mean() - 1),
         "count spread": abs(numbers[0].std() / numbers[1].std() - 1),
-        "count correlation": np.corrcoef(*numbers)[0, 1],
+        "count correlation": np.corrcoef(numbers[0], numbers[1])[0, 1],
         "on": abs(shares[0].mean() - shares[1].mean()),
         "on spread": shares[0].std(),
         "saccades": np.abs((times[0] - times[1]).reshape(3, -1).sum(1)).max(),

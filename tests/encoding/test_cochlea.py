@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,7 +205,8 @@ def test_options_must_make_sense() -> None:
 
 def test_options_and_sounds_that_leave_the_range_of_numbers_are_refused() -> None:
     tone = np.sin(np.arange(400) * 0.4)
-    for option in ({"gain": 1e300}, {"level": 1e300}):
+    extremes: tuple[dict[str, Any], ...] = ({"gain": 1e300}, {"level": 1e300})
+    for option in extremes:
         with pytest.raises(ConfigError, match=r"the membrane does not stay finite: Cochlea\(channels=4"):
             encode([tone], 8000, Cochlea(channels=4, **option), torch.Generator())
     with pytest.raises(ConfigError, match=r"base and floor of at most 1e6 Hz, but got 1e\+200"):

@@ -61,8 +61,8 @@ def plain(samples: list[float], rate: int, n_fft: int, hop: int, bands: int, cou
         row = [max(level, loudest - 80.0) for level in row]
         frame = []
         for k in range(count):
-            total = sum(row[m] * math.cos(math.pi * k * (m + 0.5) / bands) for m in range(bands))
-            frame.append(total * math.sqrt((2 if k else 1) / bands))
+            part = sum(row[m] * math.cos(math.pi * k * (m + 0.5) / bands) for m in range(bands))
+            frame.append(part * math.sqrt((2 if k else 1) / bands))
         found.append(frame)
     return found
 
@@ -187,7 +187,7 @@ def test_the_shortest_sound_is_one_sample_longer_than_half_a_frame() -> None:
 @pytest.mark.parametrize("options", [{"coefficients": 1}, {"coefficients": 128}, {"bands": 20}])
 def test_coefficients_must_fit_the_bands(options: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="needs 2 to bands - 1 coefficients"):
-        Options(**options)  # type: ignore[arg-type]
+        Options(**options)
 
 
 def test_numbers_must_be_positive() -> None:
@@ -203,7 +203,7 @@ def test_real_recordings_become_pictures() -> None:
     )
     assert found.shape == (len(recordings.names), 1, 30, 20)
     assert np.isfinite(found).all()
-    heard = found.any(3)[:, 0]
+    heard = np.any(found, axis=3)[:, 0]
     assert (heard.sum(1) >= 6).all()
     np.testing.assert_allclose(found[:, 0].std(2, ddof=1)[heard], 1.0, rtol=1e-5)
 

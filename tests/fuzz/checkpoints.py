@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -178,8 +178,8 @@ ODD: tuple[Callable[[Random], Any], ...] = (
     lambda draw: torch.ones(draw.choice(((), (0,), (1,), (3,), (2, 5), (5, 3), (1, 1, 1, 1))), dtype=_type(draw)),
     lambda draw: torch.full((5,), draw.choice((float("nan"), float("inf"), 1e38))),
     lambda draw: torch.ones(1).expand(draw.choice((7, 10**12))),
-    lambda draw: functools.reduce(lambda inner, _: [inner], range(draw.choice((5, 60, 300))), 0),
-    lambda draw: functools.reduce(lambda inner, _: (inner, inner), range(draw.choice((4, 60))), 0),
+    lambda draw: functools.reduce(lambda inner, _: [inner], range(draw.choice((5, 60, 300))), cast("Any", 0)),
+    lambda draw: functools.reduce(lambda inner, _: (inner, inner), range(draw.choice((4, 60))), cast("Any", 0)),
     lambda draw: Evil(),
     lambda draw: torch.nn.Linear(1, 1),
     lambda draw: torch.nn.Parameter(torch.ones(5)),

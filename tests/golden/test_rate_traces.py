@@ -78,7 +78,7 @@ def test_gain_and_bias() -> None:
     }
     for (rate, intercept), (gain, bias) in wanted.items():
         found = HARD.tune(float(rate), float(intercept))
-        assert found == (pytest.approx(gain, abs=1e-6), pytest.approx(bias, abs=1e-6))
+        assert found == pytest.approx((gain, bias), abs=1e-6)
         neuron = RateNeuron(HARD, gain=found[0], bias=found[1], mode="rate").double()
         ends = torch.tensor([1.0, intercept - 1e-9], dtype=D).view(1, 2, 1)
         near(neuron(ends)[0], [rate, 0], 1e-5)

@@ -129,7 +129,8 @@ def wav(rate: int = 8000) -> bytes:
 
 
 def idx(array: Any) -> bytes:
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    content: bytes = array.astype(np.uint8).tobytes()
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + content
 
 
 def written(here: Path, name: str, content: bytes) -> Path:

@@ -59,7 +59,7 @@ def test_synapses_with_delays_pass_an_extreme_value_on_when_it_is_due(value: flo
     layer, xs = LAYERS["DelayedLinear"].make(N), valid(LAYERS["DelayedLinear"])
     xs[1, 0, 2] = value
     out = layer(xs)[0]
-    weight, delay = layer.weight.detach().double(), layer.delay
+    weight, delay = layer.get_parameter("weight").detach().double(), layer.get_buffer("delay")
     for t, n in itertools.product(range(T), range(4)):
         due = [weight[n, i] * xs[t - int(delay[n, i]), 0, i].double() for i in range(N) if t >= delay[n, i]]
         torch.testing.assert_close(

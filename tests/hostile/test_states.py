@@ -19,6 +19,15 @@ from .layers import LAYERS, N, valid
 
 Change = Callable[[Any], Any]
 
+
+@cache
+def ready(key: str) -> tuple[Any, Tensor, Any]:
+    """A layer, an input and a state of it."""
+    layer, xs = LAYERS[key].make(N), valid(LAYERS[key])[:3]
+    with torch.no_grad():
+        return layer, xs, layer(xs)[1]
+
+
 LEAF: dict[str, Change] = {
     "none": lambda x: None,
     "number": lambda x: 0.0,
@@ -82,14 +91,6 @@ def replaced(state: Any, path: tuple[int, ...], value: Any) -> Any:
 
 def plain(state: Any) -> Any:
     return state if isinstance(state, Tensor) else tuple(plain(part) for part in state)
-
-
-@cache
-def ready(key: str) -> tuple[Any, Tensor, Any]:
-    """A layer, an input and a state of it."""
-    layer, xs = LAYERS[key].make(N), valid(LAYERS[key])[:3]
-    with torch.no_grad():
-        return layer, xs, layer(xs)[1]
 
 
 STATEFUL = [key for key, row in LAYERS.items() if isinstance(row.make(N), Stateful)]

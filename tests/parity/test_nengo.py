@@ -54,7 +54,7 @@ def test_rates_and_spiking_rectified_units(nengo: Any) -> None:
 def test_gain_and_bias(nengo: Any, max_rate: float, intercept: float) -> None:
     for theirs, ours in ((nengo.LIF(), LIFCurve()), (nengo.RectifiedLinear(), ReLUCurve())):
         gain, bias = theirs.gain_bias(np.array([max_rate]), np.array([intercept]))
-        assert ours.tune(max_rate, intercept) == (pytest.approx(gain[0]), pytest.approx(bias[0]))
+        assert ours.tune(max_rate, intercept) == pytest.approx((gain[0], bias[0]))
 
 
 @pytest.mark.parametrize("tau", [0.1, 0.005, 0.001, 0.00002])
