@@ -47,9 +47,9 @@ def test_rates_that_make_no_sense_are_refused() -> None:
             poisson(rates, 5, generator=seeded())  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match=r"poisson got rates on meta but a generator on cpu"):
         poisson(torch.ones(1, 1, device="meta"), 5, generator=seeded())
-    for wrong in (0, 2.5, "five", None):
+    for steps in (0, 2.5, "five", None):
         with pytest.raises(ConfigError, match=r"poisson needs steps as a whole number"):
-            poisson(torch.ones(1, 1), wrong, generator=seeded())  # type: ignore[arg-type]
+            poisson(torch.ones(1, 1), steps, generator=seeded())  # type: ignore[arg-type]
     with pytest.raises(
         ConfigError, match=r"would draw 1,000,000,000,000 steps of 2 rates, more than 1,099,511,627,776"
     ):

@@ -106,6 +106,7 @@ def outcome(case: Case, engine: str) -> tuple[Tensor, list[Tensor], list[Tensor]
     loss = sum((part * draw(*part.shape)).sum() for part in (out, *finals))
     wanted = [xs, *states, moving.spikes, *moving.history, *([weight] if case.recurrent else [])]
     wanted += list(parameters.values()) if case.learns else []
+    assert isinstance(loss, Tensor)
     grads = torch.autograd.grad(loss, wanted, allow_unused=True)
     return (
         out,

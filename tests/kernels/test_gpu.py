@@ -65,6 +65,7 @@ def test_cuda_tensors_take_these_kernels_unasked() -> None:
     spikes.sum().backward()
     assert spikes.is_cuda
     assert state.history.is_cuda
+    assert xs.grad is not None
     assert bool(torch.isfinite(xs.grad).all())
 
 

@@ -1,5 +1,8 @@
 """The memory's GPU kernels at the size of real use, on a GPU: equal to the definition, deterministic, lean."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -33,7 +36,7 @@ def _exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("outcome", "case"), BOTH, ids=NAMES)
-def test_float64(outcome, case: Case) -> None:
+def test_float64(outcome: Callable[..., Outcome], case: Case) -> None:
     want: Outcome = outcome(case, "torch")
     got: Outcome = outcome(case, "triton")
     assert bool(want.spikes.any())
@@ -43,14 +46,14 @@ def test_float64(outcome, case: Case) -> None:
 
 
 @pytest.mark.parametrize(("outcome", "case"), BOTH, ids=NAMES)
-def test_float32(outcome, case: Case) -> None:
+def test_float32(outcome: Callable[..., Outcome], case: Case) -> None:
     case = case._replace(dtype=torch.float32, steps=case.steps if outcome is written else 20)
     want, got = outcome(case, "torch"), outcome(case, "triton")
     assert float((want.spikes != got.spikes).float().mean()) < 1e-3  # sums in another order flip few
 
 
 @pytest.mark.parametrize(("outcome", "case"), [BOTH[0], BOTH[4], BOTH[5]], ids=[NAMES[0], NAMES[4], NAMES[5]])
-def test_twice_the_same(outcome, case: Case) -> None:
+def test_twice_the_same(outcome: Callable[..., Outcome], case: Case) -> None:
     one, two = (outcome(case._replace(dtype=torch.float32), "triton") for _ in range(2))
     for a, b in zip([one.spikes, *one.finals, *one.grads], [two.spikes, *two.finals, *two.grads], strict=True):
         assert torch.equal(a, b)
@@ -66,8 +69,13 @@ def test_the_cpu_says_the_same() -> None:
 
 
 def test_an_update_of_a_network_takes_these_kernels_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(autograd, "loops_for", lambda like, really=autograd.loops_for: asked.append(1) or really(like))
+    asked, really = [], autograd.loops_for
+
+    def counted(like: torch.Tensor) -> Any:
+        asked.append(1)
+        return really(like)
+
+    monkeypatch.setattr(autograd, "loops_for", counted)
     draw = torch.Generator().manual_seed(0)
     losses = {}
     for engine in ("", "torch"):
@@ -85,7 +93,8 @@ def test_an_update_of_a_network_takes_these_kernels_unasked(monkeypatch: pytest.
         torch.autograd.backward(loss)
         optimizer.step()
         losses[engine] = loss.item()
-        assert all(bool(torch.isfinite(parameter.grad).all()) for parameter in network.parameters())
+        grads = [parameter.grad for parameter in network.parameters()]
+        assert all(grad is not None and bool(torch.isfinite(grad).all()) for grad in grads)
     assert kernels.engine_for(features) == "triton"
     assert len(asked) == 2
     assert losses[""] == pytest.approx(losses["torch"], rel=1e-3)

@@ -95,8 +95,9 @@ def finish(draw: Draw, spikes: Tensor, state: WriteState | ReadState, layer: Heb
     finals = parts(state)
     loss = sum((part * (draw.uniform(*part.shape) - 0.3)).sum() for part in (spikes, *finals))
     wanted = [layer.weight, *draw.leaves]
-    grads = torch.autograd.grad(loss, wanted, allow_unused=True)
-    grads = [torch.zeros_like(one) if grad is None else grad for one, grad in zip(wanted, grads, strict=True)]
+    assert isinstance(loss, Tensor)
+    found = torch.autograd.grad(loss, wanted, allow_unused=True)
+    grads = [torch.zeros_like(one) if grad is None else grad for one, grad in zip(wanted, found, strict=True)]
     return Outcome(spikes, [*finals, state.key.refractory, state.value.refractory], grads)
 
 
@@ -105,7 +106,7 @@ def written(case: Case, engine: str, device: str = DEVICE) -> Outcome:
     layer = HebbianWrite(6, case.size, neuron(case), rule=RULES[case.rule], generator=draw.random)
     layer = layer.to(device, case.dtype)
     with torch.no_grad():
-        layer.weight *= case.scale
+        layer.weight.mul_(case.scale)
     xs = draw.spikes(case.steps, case.batch, 6, share=0.5)
     shape = (case.batch, case.size)
     traces = () if layer.rule is None else HebbianTraces(*(draw.learn(draw.uniform(*shape)) for _ in range(2)))
@@ -201,8 +202,8 @@ def test_chunks_equal_the_whole_and_need_no_gradients(delay: int) -> None:
     write, read = write.to(DEVICE, torch.float64), read.to(DEVICE, torch.float64)
     xs = (torch.rand(6, 1, 12, generator=draw) < 0.5).to(DEVICE, torch.float64).permute(2, 1, 0)
     with torch.no_grad():
-        read.weight *= 3.0
-        write.weight *= 3.0
+        read.weight.mul_(3.0)
+        write.weight.mul_(3.0)
     with kernels.use("triton"), torch.no_grad():
         whole, state = write(xs)
         found, last = read(xs, read.begin(state.memory))
@@ -210,6 +211,7 @@ def test_chunks_equal_the_whole_and_need_no_gradients(delay: int) -> None:
         for part in torch.split(xs, [1, 4, 7]):
             spikes, again = write(part, again)
             pieces.append(spikes)
+        assert again is not None
         asked, after = [], read.begin(again.memory)
         for part in torch.split(xs, [1, 4, 7]):
             spikes, after = read(part, after)

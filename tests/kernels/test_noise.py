@@ -94,7 +94,7 @@ def test_p4_rates_are_the_probabilities(firing: SigmoidBernoulli, u: float) -> N
     p = wanted.get(type(firing), 1 / (1 + math.exp(-2 * u)))
     name = {SigmoidBernoulli: "SB", TanhBernoulli: "TRB"}.get(type(firing), "GS")
     temperature = getattr(firing, "temperature", 1.0)
-    layer = ParaLIF(name, None, None, temperature=temperature, generator=seeded(2))  # type: ignore[arg-type]
+    layer = ParaLIF(name, None, None, temperature=temperature, generator=seeded(2))
     with torch.no_grad():
         spikes, _ = layer(torch.full((1000, 10, 100), u))
     assert abs(spikes.double().mean().item() - p) <= 4 * math.sqrt(p * (1 - p) / 1e6) + 1e-7

@@ -114,7 +114,12 @@ def test_bytes_kept_per_step_sample_and_neuron(memory: str) -> None:
     def kept_bytes(neuron: Neuron, steps: int) -> int:
         kept: list[torch.Tensor] = []
         xs = torch.rand(steps, batch, size, requires_grad=True)
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+
+        def keep(t: torch.Tensor) -> torch.Tensor:
+            kept.append(t)
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
             out, _ = neuron(xs)
         known = {xs.data_ptr(), out.data_ptr()}
         return sum({t.data_ptr(): t.numel() * t.element_size() for t in kept if t.data_ptr() not in known}.values())

@@ -104,8 +104,13 @@ def test_a_compiled_graph_outlives_its_neuron() -> None:
     xs = torch.rand(4, 2, 3) * 3
     expected = neuron(xs)[0]
     graphs: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, _: Any) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
     torch._dynamo.reset()
-    torch.compile(neuron, fullgraph=True, backend=lambda graph, _: graphs.append(graph) or graph)(xs)
+    torch.compile(neuron, fullgraph=True, backend=keep)(xs)
     torch._dynamo.reset()
     key = neuron.program.key
     del neuron

@@ -73,8 +73,9 @@ def inputs(steps: int = STEPS, batch: int = 2, dtype: torch.dtype = torch.float3
 def rewound(net: nn.Module) -> None:
     torch.manual_seed(2)
     for part in net.modules():
-        if isinstance(getattr(part, "generator", None), torch.Generator):
-            part.generator.manual_seed(3)
+        generator = getattr(part, "generator", None)
+        if isinstance(generator, torch.Generator):
+            generator.manual_seed(3)
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -214,7 +215,7 @@ def test_batched_gradients(name: str) -> None:
 @pytest.mark.parametrize("name", ["two neurons", "recurrent", "ParaLIF SB", "LSNN", "PSN", "HebbianWrite"])
 def test_function_transforms(name: str) -> None:
     net, xs = make(name).double(), inputs(dtype=torch.float64)
-    weights = dict(net.named_parameters())
+    weights: dict[str, Tensor] = dict(net.named_parameters())
 
     def loss(xs: Tensor) -> Tensor:
         rewound(net)
@@ -246,7 +247,8 @@ class First(nn.Module):
 @pytest.mark.parametrize("name", ["two neurons", "recurrent"])
 def test_traces_and_exported_programs_need_no_operator_of_ours(name: str) -> None:
     net, xs = First(make(name)), inputs()
-    torch.testing.assert_close(torch.jit.trace(net, (xs,), check_trace=False)(xs), net(xs))
+    traced = torch.jit.trace(net, (xs,), check_trace=False)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(traced(xs), net(xs))
     program = torch.export.export(net, (xs,))
     torch.testing.assert_close(program.module()(xs), net(xs))
     assert not any("spikeloom" in str(node.target) for node in program.graph.nodes)
@@ -296,7 +298,7 @@ def test_a_checkpointed_part_draws_the_same_again(reentrant: bool, together: boo
 
     def gradients(**options: Any) -> list[Tensor]:
         generator.manual_seed(3)
-        net[3].generator.manual_seed(4)  # type: ignore[union-attr]
+        net[3].generator.manual_seed(4)  # type: ignore[union-attr, operator]
         xs = inputs().requires_grad_()
         once.zero_grad()
         torch.autograd.backward((run_in_parts(net, xs, together, **options) * weight).sum())
@@ -320,7 +322,7 @@ def test_a_recomputation_that_cannot_be_followed_is_an_error() -> None:
 
     xs = inputs().requires_grad_()
     with pytest.raises(ConfigError, match="nothing says what it drew in the forward pass"):
-        Own.apply(xs).sum().backward()
+        Own.apply(xs).sum().backward()  # type: ignore[no-untyped-call]
     generator = seeded()
     assert repeatable(generator) is generator
 

@@ -16,7 +16,7 @@ from spikeloom import kernels
 from spikeloom.errors import ConfigError
 from spikeloom.firing import GumbelSoftmax, SigmoidBernoulli, TanhBernoulli, TemperedGumbelSoftmax
 from spikeloom.kernels import Moving, Program
-from spikeloom.kernels.engines import gpu, operators
+from spikeloom.kernels.engines import cache, gpu, operators
 from spikeloom.kernels.noise import keys
 from spikeloom.layers import DelayedLinear, Recurrent
 from spikeloom.models import LSNN
@@ -94,6 +94,7 @@ def outcome(case: Case, engine: str, device: str = DEVICE) -> Outcome:
     wanted = [xs, *states, *([] if equation.fires == "never" else [moving.spikes]), *moving.history]
     wanted += [weight] if case.recurrent else []
     wanted += list(parameters.values()) if case.learns else []
+    assert isinstance(loss, Tensor)
     grads = torch.autograd.grad(loss, wanted, allow_unused=True)
     zeros = [torch.zeros_like(source) if grad is None else grad for source, grad in zip(wanted, grads, strict=True)]
     return Outcome(spikes, finals if equation.fires == "never" else [*finals, new.left], zeros)
@@ -192,6 +193,7 @@ def test_chunks_equal_the_whole(delays: int, memory: str) -> None:
             parts.append(spikes)
     assert torch.equal(torch.cat(parts), whole)
     assert whole.any()
+    assert state is not None
     for a, b in zip([*state.neuron[:4], state.history], [*last.neuron[:4], last.history], strict=True):
         assert torch.equal(a, b)
 
@@ -250,6 +252,7 @@ def test_no_samples() -> None:
     with kernels.use("triton"):
         spikes, state = LIF()(xs)
         spikes.sum().backward()
+    assert xs.grad is not None
     assert spikes.shape == xs.shape == xs.grad.shape
     assert state.voltage.shape == (0, 3)
 
@@ -269,7 +272,7 @@ def test_without_triton_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
 
 
 def test_cpu_tensors_need_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu.modules, "load", lambda plan, write: SimpleNamespace(INTERPRETED=False))
+    monkeypatch.setattr(cache, "load", lambda plan, write: SimpleNamespace(INTERPRETED=False))
     with kernels.use("triton"), pytest.raises(ConfigError, match="set TRITON_INTERPRET=1 before Python starts"):
         LIF()(torch.rand(5, 2, 3))
 

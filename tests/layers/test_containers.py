@@ -36,6 +36,10 @@ class Hidden(nn.Module):
         return self.parts[0](x)[0]
 
 
+def compiled(layer: nn.Module) -> Any:
+    return torch.compile(layer, backend="eager")
+
+
 IN_TIME: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "block": (Block, r"got Block, which holds a layer that lives in time, lif \(LIF\), .*samples would mix.*Residual"),
     "hidden": (Hidden, r"got Hidden, .*parts \(LIF\)"),
@@ -45,7 +49,7 @@ IN_TIME: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "deep": (lambda: nn.Sequential(nn.ModuleList([nn.Linear(2, 2), LIF()])), r"0\.1 \(LIF\)"),
     "wrapper": (lambda: nn.DataParallel(LIF()), r"got DataParallel, .*module \(LIF\)"),
-    "compiled": (lambda: torch.compile(LIF(), backend="eager"), r"_orig_mod \(LIF\).*compile the whole"),
+    "compiled": (lambda: compiled(LIF()), r"_orig_mod \(LIF\).*compile the whole"),
     "PSN": (lambda: PSN(5), "got PSN, which lives in time but is not Stateful itself.*SlidingPSN"),
     "LSTM": (lambda: nn.LSTM(2, 2), "got LSTM, which lives in time.*as LSTMBaseline does"),
     "GRUCell inside": (lambda: nn.Sequential(nn.GRUCell(2, 2)), r"0 \(GRUCell\)"),
@@ -96,7 +100,7 @@ def test_what_is_no_module_is_refused(layer: Any, message: str) -> None:
 def test_layers_without_time_still_enter() -> None:
     parts = [nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Dropout()]
     assert Sequential(*parts)(torch.rand(3, 2, 4))[0].shape == (3, 2, 4)
-    assert len(Sequential(*parts, torch.compile(nn.Linear(4, 4), backend="eager"))) == 5
+    assert len(Sequential(*parts, compiled(nn.Linear(4, 4)))) == 5
 
 
 def test_residual_is_the_input_plus_what_the_layer_makes_of_it() -> None:
@@ -205,7 +209,7 @@ def test_residual_and_branches_refuse_states_too() -> None:
     xs = torch.rand(5, 2, 4)
     _, state = Residual(LIF())(xs)
     with pytest.raises(ShapeError, match=r"Residual needs a state ResidualState\(layer, shortcut\), but got a tuple"):
-        Residual(LIF())(xs, state[:1])  # type: ignore[arg-type]
+        Residual(LIF())(xs, state[:1])
     with pytest.raises(ShapeError, match=r"part 1 of its state, but layer 1 \(Identity\) has none"):
         Residual(LIF())(xs, state._replace(shortcut=state.layer))
     with pytest.raises(ShapeError, match="Branches got a ResidualState"):
@@ -281,10 +285,10 @@ PLACES: dict[str, tuple[Callable[[Sequential], object], str]] = {
     "no name": (lambda net: net[""], r"has no layer '', but \['0', '1'\]"),
     "another name": (lambda net: net["x"], "has no layer 'x'"),
     "no layer of a layer": (lambda net: net["0.weight"], "has no layer '0.weight'"),
-    "a slice": (lambda net: net[0.5:2], "cannot take slice"),  # type: ignore[misc]
+    "a slice": (lambda net: net[0.5:2], "cannot take slice"),
     "set beyond": (lambda net: net.__setitem__(9, nn.ReLU()), "asked for place 9"),
     "set a new name": (lambda net: net.__setitem__("forward", nn.ReLU()), "has no layer 'forward'"),
-    "set a slice": (lambda net: net.__setitem__(slice(1), nn.ReLU()), "a place as a whole number"),  # type: ignore[arg-type]
+    "set a slice": (lambda net: net.__setitem__(slice(1), nn.ReLU()), "a place as a whole number"),  # type: ignore[index]
     "take out": (lambda net: net.__delitem__(2), "asked for place 2"),
     "insert beyond": (lambda net: net.insert(9, nn.ReLU()), "asked for place 9"),
     "insert between": (lambda net: net.insert(0.5, nn.ReLU()), "a place as a whole number"),  # type: ignore[arg-type]

@@ -106,8 +106,8 @@ def test_gradients_of_a_change_of_the_memory(rule: Hebbian) -> None:
     given = [torch.rand(2, 3, 4), torch.rand(2, 4), torch.rand(2, 3), torch.rand(2, 4), torch.rand(2, 3)]
     given = [torch.rand(part.shape, generator=draw, dtype=torch.float64, requires_grad=True) for part in given]
 
-    def change(*parts: Tensor) -> Tensor:
-        found: Tensor = rule.update(*parts[:3], type(rule.initial_traces(parts[1], parts[2]))(*parts[3:]))[0]
+    def change(memory: Tensor, pre: Tensor, post: Tensor, *traces: Tensor) -> Tensor:
+        found: Tensor = rule.update(memory, pre, post, type(rule.initial_traces(pre, post))(*traces))[0]
         return found
 
     assert torch.autograd.gradcheck(change, given)
@@ -233,7 +233,7 @@ def test_what_is_wrong_is_said() -> None:
         read(spikes(5), HebbianRead(INPUTS, SIZE).double().initial_state(spikes(5)[0]))
     for wrong in ({"potentiation": -1.0}, {"forgets": "both"}, {"w_max": 0.0}, {"tau_trace": -1.0}):
         with pytest.raises(ConfigError, match="Hebbian"):
-            Hebbian(**wrong)  # type: ignore[arg-type]
+            Hebbian(**wrong)
     with pytest.raises(ShapeError, match="weights of its own"):
         inverted_oja().update(
             torch.zeros(2, 2), torch.zeros(1, 2), torch.zeros(1, 2), HebbianTraces(*torch.zeros(2, 1, 2))

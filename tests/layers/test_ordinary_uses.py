@@ -19,7 +19,7 @@ from spikeloom.layers import (
     Sequential,
     SparseDelayedLinear,
 )
-from spikeloom.layers.memory import HebbianRead, HebbianWrite
+from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite
 from spikeloom.models import LSNN
 from spikeloom.neurons import LIF, FromEquation, LeakyReadout, MaskedPSN, SlidingPSN
 
@@ -65,7 +65,7 @@ def test_a_pruned_synapse_weighs_what_is_loaded() -> None:
     def pruned(seed: int) -> Recurrent:
         torch.manual_seed(seed)
         layer = Recurrent(LIF(3.0, 0.3), nn.Linear(4, 4, bias=False))
-        prune.l1_unstructured(layer.synapse, "weight", 0.5)
+        prune.l1_unstructured(layer.synapse, "weight", 0.5)  # type: ignore[no-untyped-call]
         return layer
 
     one, other = pruned(0), pruned(1)
@@ -77,7 +77,11 @@ def test_a_pruned_synapse_weighs_what_is_loaded() -> None:
 
 
 @pytest.mark.parametrize(
-    "hook", [lambda layer: prune.l1_unstructured(layer, "weight", 0.5), lambda layer: weight_norm(layer, "weight")]
+    "hook",
+    [
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),  # type: ignore[no-untyped-call]
+        lambda layer: weight_norm(layer, "weight"),
+    ],
 )
 @pytest.mark.parametrize(
     ("make", "inner"),
@@ -234,7 +238,7 @@ def test_a_synapse_that_is_set_later_is_checked_as_at_first() -> None:
         (nn.ReLU(), "needs a synapse that is a DelayedLinear"),
     ):
         with pytest.raises(ConfigError, match=message):
-            layer.synapse = wrong
+            layer.synapse = wrong  # type: ignore[assignment]
     with pytest.raises(ConfigError, match="needs a neuron that fires"):
         layer.neuron = LeakyReadout()
     layer.synapse = DelayedLinear(4, 4, delays=2)

@@ -60,26 +60,26 @@ def with_lateral(shape: int) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: Recurrent(nn.Linear(3, 3), LIF()), ConfigError, "Recurrent needs a Neuron .*but got Linear"),
+        (lambda: Recurrent(nn.Linear(3, 3), LIF()), ConfigError, "Recurrent needs a Neuron .*but got Linear"),  # type: ignore[arg-type]
         (
-            lambda: Recurrent(torch.compile(LIF(), backend="eager"), DelayedLinear(3, 3)),
+            lambda: Recurrent(torch.compile(LIF(), backend="eager"), DelayedLinear(3, 3)),  # type: ignore[arg-type]
             ConfigError,
             "but got OptimizedModule.*compile the whole network",
         ),
-        (lambda: Recurrent(LIF(), nn.Conv2d(3, 3, 1)), ConfigError, "needs a synapse that is .*but got Conv2d"),
-        (lambda: TwoPass(LIF(), nn.Linear(3, 3)), ConfigError, "TwoPass needs a ParaLIF, but got LIF"),
+        (lambda: Recurrent(LIF(), nn.Conv2d(3, 3, 1)), ConfigError, "needs a synapse that is .*but got Conv2d"),  # type: ignore[arg-type]
+        (lambda: TwoPass(LIF(), nn.Linear(3, 3)), ConfigError, "TwoPass needs a ParaLIF, but got LIF"),  # type: ignore[arg-type]
         (
-            lambda: TwoPass(ParaLIF("D"), nn.Sequential(nn.Linear(3, 3), LIF())),
+            lambda: TwoPass(ParaLIF("D"), nn.Sequential(nn.Linear(3, 3), LIF())),  # type: ignore[arg-type]
             ConfigError,
             "needs a synapse without time, .*but got Sequential",
         ),
-        (lambda: RectifiedRecurrent(LIF(), nn.Linear(3, 3)), ConfigError, "needs a SynapticLIF, but got LIF"),
+        (lambda: RectifiedRecurrent(LIF(), nn.Linear(3, 3)), ConfigError, "needs a SynapticLIF, but got LIF"),  # type: ignore[arg-type]
         (
-            lambda: RectifiedRecurrent(SynapticLIF(), DelayedLinear(3, 3)),
+            lambda: RectifiedRecurrent(SynapticLIF(), DelayedLinear(3, 3)),  # type: ignore[arg-type]
             ConfigError,
             "needs a synapse without time, .*but got DelayedLinear",
         ),
-        (lambda: SignedSparseLinear(3, 2.5), ConfigError, "n_out as a whole number, but got 2.5"),
+        (lambda: SignedSparseLinear(3, 2.5), ConfigError, "n_out as a whole number, but got 2.5"),  # type: ignore[arg-type]
         (
             lambda: SignedSparseLinear(3, 2, connectivity=0.5)(torch.ones(5, 4)),
             ShapeError,
@@ -92,7 +92,7 @@ def with_lateral(shape: int) -> None:
             ShapeError,
             "got input of torch.int64 .*theta is torch.float32",
         ),
-        (lambda: HebbianRead(3, 2, delay=1.5), ConfigError, "a whole number, but got 1.5"),
+        (lambda: HebbianRead(3, 2, delay=1.5), ConfigError, "a whole number, but got 1.5"),  # type: ignore[arg-type]
         (lambda: Empty()(torch.ones(0, 2, 3)), ShapeError, r"Empty needs input .*T >= 1, but got \[0, 2, 3\]"),
         (lambda: Empty()([1.0]), ShapeError, "Empty needs input .*but got list"),
         (

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikeloom import kernels
 from spikeloom.errors import ConfigError, ShapeError
@@ -41,7 +41,9 @@ def test_all_synapses_of_a_neuron_have_its_sign_and_cancel_at_first() -> None:
     assert float(weight[weight != 0].square().mean()) == pytest.approx(1 / 40, rel=0.1)
 
 
-def twins(size: int, delays: int, connectivity: float, dormant_gradients: bool) -> tuple[nn.Module, nn.Module]:
+def twins(
+    size: int, delays: int, connectivity: float, dormant_gradients: bool
+) -> tuple[SparseDelayedLinear, DelayedLinear]:
     """A sparse layer and the dense one of the same weights and delays."""
     sparse = SparseDelayedLinear(
         size, size, delays=delays, connectivity=connectivity, autapses=False, dormant_gradients=dormant_gradients,
@@ -89,6 +91,7 @@ def test_sparse_equals_dense(delays: int, connectivity: float, dormant_gradients
     close(state.neuron.voltage.detach(), state_dense.neuron.voltage.detach())
     close(grad, grad_dense)
     there = sparse.theta > 0
+    assert dense.weight.grad is not None
     wanted = dense.weight.grad * sparse.sign
     close(sparse.theta.grad, wanted if dormant_gradients else wanted * there)
 

@@ -1,6 +1,7 @@
 """Two-pass recurrence against its definition, and recurrence by rectified voltages."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -76,7 +77,8 @@ def test_rectified_voltages_of_the_step_before() -> None:
 
 
 def test_errors() -> None:
-    for kind, neuron in ((TwoPass, ParaLIF("D")), (RectifiedRecurrent, SynapticLIF())):
+    kinds: tuple[tuple[Any, nn.Module], ...] = ((TwoPass, ParaLIF("D")), (RectifiedRecurrent, SynapticLIF()))
+    for kind, neuron in kinds:
         with pytest.raises(ConfigError, match=r"needs a square synapse, but got one from 3 to 4"):
             kind(neuron, nn.Linear(3, 4))
     layer = TwoPass(ParaLIF("D"), nn.Linear(4, 4))

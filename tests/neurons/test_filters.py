@@ -41,7 +41,7 @@ def error(found: tuple[Tensor, tuple[Tensor, Tensor]], wanted: tuple[Tensor, tup
 @pytest.mark.parametrize("method", FAST)
 @pytest.mark.parametrize("steps", [1, 2, 7, 8, 50, 100, 1370])
 def test_p1_every_method_gives_what_the_loop_gives(steps: int, method: str) -> None:
-    for taus in itertools.product(TAUS, repeat=2):
+    for taus in itertools.product(TAUS, TAUS):
         given = case(steps, 3, taus=taus)
         assert error(integrate(*given, method=method), integrate(*given, method="loop")) < 1e-10
         short = case(steps, 3, taus=taus, dtype=torch.float32)
@@ -79,11 +79,11 @@ def test_any_length_of_a_chunk(chunk: int) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_chunks_with_carried_state_equal_the_whole(method: str) -> None:
-    xs, syn_current, voltage, *decays = case(130, 3)
-    whole = integrate(xs, syn_current, voltage, *decays, method=method)
+    xs, syn_current, voltage, decay_syn, decay_mem = case(130, 3)
+    whole = integrate(xs, syn_current, voltage, decay_syn, decay_mem, method=method)
     state, parts = (syn_current, voltage), []
     for part in torch.split(xs, [1, 49, 3, 77]):
-        out, state = integrate(part, *state, *decays, method=method)
+        out, state = integrate(part, *state, decay_syn, decay_mem, method=method)
         assert torch.equal(out[-1], state[1])
         parts.append(out)
     assert error((torch.cat(parts), state), whole) < 1e-12
@@ -92,7 +92,8 @@ def test_chunks_with_carried_state_equal_the_whole(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("start", [1, 60, 99])
 def test_p2_the_future_does_not_change_the_past(start: int, method: str) -> None:
-    xs, *rest = case(100, 3)
+    given = case(100, 3)
+    xs, rest = given[0], given[1:]
     changed = xs.clone()
     changed[start:] += 7.0
     before, after = (integrate(x, *rest, method=method)[0] for x in (xs, changed))
@@ -111,8 +112,10 @@ def test_p3_gradients(method: str, pair: tuple[float, float], own: bool) -> None
     decays = (torch.full((2,) if own else (), value, dtype=torch.float64) for value in pair)
     leaves = [part.requires_grad_() for part in (xs, syn_current, voltage, *decays)]
 
-    def outputs(*leaves: Tensor) -> tuple[Tensor, ...]:
-        voltages, state = integrate(*leaves, method=method, chunk=4)
+    def outputs(
+        xs: Tensor, syn_current: Tensor, voltage: Tensor, decay_syn: Tensor, decay_mem: Tensor
+    ) -> tuple[Tensor, ...]:
+        voltages, state = integrate(xs, syn_current, voltage, decay_syn, decay_mem, method=method, chunk=4)
         return voltages, *state
 
     assert torch.autograd.gradcheck(outputs, leaves)
@@ -121,7 +124,9 @@ def test_p3_gradients(method: str, pair: tuple[float, float], own: bool) -> None
 @pytest.mark.parametrize("method", FAST)
 @pytest.mark.parametrize("taus", [(20.0, 20.0), (20.0, 5.0), (0.1, 200.0)])
 def test_p3_gradients_equal_those_of_the_loop(method: str, taus: tuple[float, float]) -> None:
-    leaves = [part.requires_grad_() for part in case(120, 3, taus=taus)]
+    leaves = case(120, 3, taus=taus)
+    for part in leaves:
+        part.requires_grad_()
     pull = torch.linspace(-1, 1, leaves[0].numel(), dtype=torch.float64).reshape(leaves[0].shape)
 
     def gradients(method: str) -> tuple[Tensor, ...]:
@@ -170,7 +175,8 @@ def test_the_wrapped_values_are_those_of_the_originals() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_membranes_stay_long_under_autocast(method: str) -> None:
-    xs, *rest = case(40, 3, dtype=torch.float32)
+    given = case(40, 3, dtype=torch.float32)
+    xs, rest = given[0], given[1:]
     short = xs.bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = integrate(short, *rest, method=method)

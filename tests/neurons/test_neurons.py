@@ -1,11 +1,12 @@
 """Properties of the neurons (P2, P4, P6, P8, P9, P11) and their errors."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.neurons import ALIF, LIF, Dynamics, FromEquation, LeakyReadout
@@ -32,11 +33,12 @@ def test_surrogates_are_even_and_fall_from_their_middle(surrogate: Surrogate) ->
 
 def test_smooth_surrogates_are_the_slopes_of_their_functions() -> None:
     x = torch.linspace(-3, 3, 25, dtype=torch.float64, requires_grad=True)
-    for function, surrogate in (
+    cases: tuple[tuple[Callable[[Tensor], Tensor], Surrogate], ...] = (
         (lambda x: torch.sigmoid(4 * x), Sigmoid(steepness=4.0)),
         (lambda x: torch.atan(math.pi / 2 * 2 * x) / math.pi, Arctan(steepness=2.0)),
         (lambda x: torch.erf(x / (0.5 * 2**0.5)) / 2, Gaussian(width=0.5)),
-    ):
+    )
+    for function, surrogate in cases:
         (slope,) = torch.autograd.grad(function(x).sum(), x)
         (found,) = torch.autograd.grad(spike(x, surrogate).sum(), x)
         torch.testing.assert_close(found, slope)

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -152,15 +153,14 @@ def test_a_sliding_psn_is_a_sum_over_the_last_inputs() -> None:
 
 
 @pytest.mark.parametrize("layer", [PSN(6, generator=seeded()), masked(6, 3), SlidingPSN(3)])
-def test_the_surrogate_is_the_slope_at_the_distance(layer: torch.nn.Module) -> None:
+def test_the_surrogate_is_the_slope_at_the_distance(layer: Any) -> None:
     layer = layer.double()
     xs = inputs(6).requires_grad_()
     out = layer(xs)
     spikes = out if isinstance(out, Tensor) else out[0]
     found = torch.autograd.grad(spikes[4].sum(), xs)[0]
-    weights = {PSN: lambda: layer.weight[4], MaskedPSN: lambda: layer.masked()[4]}.get(
-        type(layer), lambda: torch.cat([xs.new_zeros(2), layer.weight, xs.new_zeros(1)])
-    )()
+    rows: dict[type, Callable[[], Tensor]] = {PSN: lambda: layer.weight[4], MaskedPSN: lambda: layer.masked()[4]}
+    weights = rows.get(type(layer), lambda: torch.cat([xs.new_zeros(2), layer.weight, xs.new_zeros(1)]))()
     bias = layer.bias if layer.bias.dim() == 0 else layer.bias[4]
     distance = torch.einsum("j,j...->...", weights, xs) + bias
     slope = 1 / (1 + (torch.pi * distance) ** 2)

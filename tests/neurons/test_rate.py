@@ -1,6 +1,7 @@
 """Rate neurons and their partners: the properties that hold for any current, and what goes wrong."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -228,7 +229,10 @@ def test_wrong_options(options: dict[str, Any], said: str) -> None:
 
 
 def test_wrong_curves_and_inputs() -> None:
-    for wrong in (lambda: LIFCurve(tau_mem=0.0), lambda: LIFCurve(smoothing=-1.0), lambda: LIFCurve(refractory=1e9)):
+    curves: tuple[Callable[[], LIFCurve], ...] = (
+        lambda: LIFCurve(tau_mem=0.0), lambda: LIFCurve(smoothing=-1.0), lambda: LIFCurve(refractory=1e9),
+    )  # fmt: skip
+    for wrong in curves:
         with pytest.raises(ConfigError):
             wrong()
     with pytest.raises(ConfigError, match="less than 500 Hz"):
