@@ -70,8 +70,11 @@ def test_what_is_of_another_kind_is_named(given: dict[str, Any], said: str) -> N
     with pytest.raises(ConfigError) as caught:
         scalars(**given)
     assert said in str(caught.value)
+    ((name, value),) = given.items()
+    place = ["number", "whole", "flag", "text"].index(name)
+    by_place: list[Any] = [*[1.0, 2, True, None][:place], value]
     with pytest.raises(ConfigError):
-        scalars(*([1.0, 2, True, None][: ["number", "whole", "flag", "text"].index(*given)]), *given.values())
+        scalars(*by_place)
 
 
 @explained

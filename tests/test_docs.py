@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_every_results_folder_stands_in_the_list() -> None:
 
 
 @pytest.mark.parametrize("task", [sequential_mnist, store_recall])
-def test_every_option_of_a_task_stands_in_the_table(task: object) -> None:
+def test_every_option_of_a_task_stands_in_the_table(task: Any) -> None:
     name = task.__name__.rpartition(".")[2]
     section = OPTIONS.split(f"## Task `{name}`")[1].split("\n### ")[0]
     known = set(re.findall(r"`([a-z0-9_]+)`", section))

@@ -129,8 +129,8 @@ def test_layers_of_the_users_own_count_if_they_give_spikes() -> None:
     xs = torch.tensor([0.0, 1.0]).expand(10, 3, 2)
     net = Sequential(Half(), nn.Linear(2, 2), Threshold())
     with torch.no_grad():
-        net.layers[1].weight.copy_(torch.eye(2) * 2)  # type: ignore[union-attr, operator]
-        net.layers[1].bias.zero_()  # type: ignore[union-attr, operator]
+        net.layers[1].weight.copy_(torch.eye(2) * 2)  # type: ignore[operator]
+        net.layers[1].bias.zero_()  # type: ignore[operator]
     (found,) = activity(net, xs)
     assert found == LayerActivity("layers.2", 2, 0.5, 0.5, 0.5)
 
@@ -160,8 +160,8 @@ def network(kind: str) -> Sequential:
     net = Sequential(nn.Linear(5, 8), LIF(), nn.Linear(8, 2), LeakyReadout())
     scale = {"dead": 0.0, "loud": 0.0, "sound": 1.0}[kind]
     with torch.no_grad():
-        net.layers[0].weight.mul_(scale)  # type: ignore[union-attr, operator]
-        net.layers[0].bias.fill_({"dead": -1.0, "loud": 99.0, "sound": 2.5}[kind])  # type: ignore[union-attr, operator]
+        net.layers[0].weight.mul_(scale)  # type: ignore[operator]
+        net.layers[0].bias.fill_({"dead": -1.0, "loud": 99.0, "sound": 2.5}[kind])  # type: ignore[operator]
     return net
 
 

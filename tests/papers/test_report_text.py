@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_only_a_network_that_learned_from_nmnist_is_compared_with_it(tmp_path: P
 
 @pytest.mark.parametrize(("model", "adapts"), [("lsnn", True), ("lif", False), ("lstm", False)])
 def test_a_caption_names_adaptive_thresholds_only_where_there_are_some(
-    model: str, adapts: bool, tmp_path: Path
+    model: Any, adapts: bool, tmp_path: Path
 ) -> None:
     options = replace(store_recall.PRESETS["smoke"], model=model)
     run = Run(tmp_path, "store_recall", "smoke", 0, quiet=True)

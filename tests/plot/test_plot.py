@@ -53,7 +53,9 @@ def test_the_rate_histogram_counts_every_neuron() -> None:
     figure = rate_histogram({"regular": np.array([0.0, 5.0, 5.0]), "adaptive": np.array([30.0])}, target=10.0)
     axes = figure.axes[0]
     assert sum(part.get_height() for group in axes.containers for part in group) == 4
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    legend = axes.get_legend()
+    assert legend is not None
+    labels = [text.get_text() for text in legend.get_texts()]
     assert set(labels) == {"regular (3), mean 3.3 Hz", "adaptive (1), mean 30.0 Hz", "target 10 Hz"}
     assert drawn_width(figure) > 700
 
@@ -99,7 +101,7 @@ def test_the_digit_figure_shows_image_rasters_and_probabilities(channels: int, h
     assert shown.shape == (10, 60)
     assert np.asarray(shown)[7] == pytest.approx(np.ones(60))
     assert any(axes.get_ylabel() == "probability" for axes in figure.axes)  # the colour bar
-    assert any(image.shape == np.shape(axes.images[0].get_array()) for axes in figure.axes if axes.images)
+    assert any(image.shape == np.asarray(axes.images[0].get_array()).shape for axes in figure.axes if axes.images)
     assert 1100 < drawn_width(figure) < 1400
 
 

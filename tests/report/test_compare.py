@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,7 +177,7 @@ def test_series_that_share_a_seed_stay_whole(tmp_path: Path) -> None:
 
 
 def test_a_row_is_in_percent_or_is_not(tmp_path: Path) -> None:
-    def made(name: str, seed: int, error: float, **options: float) -> Path:
+    def made(name: str, seed: int, error: float, **options: Any) -> Path:
         run = make(tmp_path / name, seed, 0.9, **options)
         result = {"test": {"error": error}, "published": {"error": {"value": 0.2}}, "seconds": 1.0}
         (run / "result.json").write_text(json.dumps(result))

@@ -1,7 +1,7 @@
 """DEEP R: the worked step, the invariants, uniform reconnection, the soft variant; spec properties P15 - P18."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -31,10 +31,15 @@ def lsnn_layers(neuron_sign: bool = False, dormant_gradients: bool = False) -> n
     return layers
 
 
+def named(layers: nn.ModuleDict) -> dict[str, SparseDelayedLinear]:
+    return cast("dict[str, SparseDelayedLinear]", dict(layers.items()))
+
+
 def push(layers: nn.ModuleDict, generator: torch.Generator, size: float = 1e-3) -> None:
     """Random gradients of the weights."""
     total = [
-        (layer.weight * size * torch.randn(layer.weight.shape, generator=generator)).sum() for layer in layers.values()
+        (layer.weight * size * torch.randn(layer.weight.shape, generator=generator)).sum()
+        for layer in named(layers).values()
     ]
     loss = torch.stack(total).sum()
     torch.autograd.backward(loss)
@@ -88,23 +93,22 @@ def test_p16_invariants_over_a_hundred_steps_of_adam(
     alone = nn.Parameter(bystander.detach().clone())
     optimizer = torch.optim.Adam([*layers.parameters(), bystander], lr=0.01)
     other = torch.optim.Adam([alone], lr=0.01)
-    rewire = DeepR(
-        optimizer, dict(layers.items()), l1=0.01, temperature=temperature, budget=budget, generator=seeded(3)
-    )
-    signs = {name: layer.sign.clone() for name, layer in layers.items()}
-    assert {name: layer.active() for name, layer in layers.items()} == BUDGETS  # the mask of the first day is exact
+    rewire = DeepR(optimizer, named(layers), l1=0.01, temperature=temperature, budget=budget, generator=seeded(3))
+    signs = {name: layer.sign.clone() for name, layer in named(layers).items()}
+    found = {name: layer.active() for name, layer in named(layers).items()}
+    assert found == BUDGETS  # the mask of the first day is exact
     turnover = 0
     for _ in range(100):
         optimizer.zero_grad()
         other.zero_grad()
         push(layers, generator)
         torch.autograd.backward(bystander.square().sum() + alone.square().sum())
-        before = {name: layer.theta.data > 0 for name, layer in layers.items()}
+        before = {name: layer.theta.data > 0 for name, layer in named(layers).items()}
         optimizer.step()
         other.step()
         counts = rewire.step()
         assert sum(count.active for count in counts.values()) == sum(BUDGETS.values()) == 8184  # I1
-        for name, layer in layers.items():
+        for name, layer in named(layers).items():
             theta = layer.theta.data
             active = theta > 0
             assert counts[name].active == int(active.sum())
@@ -115,16 +119,16 @@ def test_p16_invariants_over_a_hundred_steps_of_adam(
                 assert counts[name].active == BUDGETS[name]
         turnover += sum(count.created for count in counts.values())
         assert sum(count.created - count.pruned for count in counts.values()) == 0
-        assert not bool((layers["recurrent"].theta.data.diagonal() > 0).any())  # I5
+        assert not bool((named(layers)["recurrent"].theta.data.diagonal() > 0).any())  # I5
         assert torch.equal(bystander, alone)  # I7
     assert turnover > 1000
     assert rewire.created == turnover
-    for name, layer in layers.items():
+    for name, layer in named(layers).items():
         assert torch.equal(layer.sign, signs[name])  # I3
         if neuron_sign:
             assert bool((layer.weight.sign().sum(0).abs() == (layer.weight != 0).sum(0)).all())
     if budget == "global":
-        assert {name: layer.active() for name, layer in layers.items()} != BUDGETS  # matrices drift
+        assert {name: layer.active() for name, layer in named(layers).items()} != BUDGETS  # matrices drift
 
 
 def test_p17_reconnection_is_uniform() -> None:
@@ -148,10 +152,10 @@ def test_p17_reconnection_is_uniform() -> None:
 def test_p17_missing_synapses_are_split_by_the_shares() -> None:
     layers = lsnn_layers()
     optimizer = torch.optim.SGD(layers.parameters(), lr=0.1)
-    rewire = DeepR(optimizer, dict(layers.items()), generator=seeded(6))
+    rewire = DeepR(optimizer, named(layers), generator=seeded(6))
     totals = dict.fromkeys(BUDGETS, 0)
     for _ in range(40):
-        for layer in layers.values():
+        for layer in named(layers).values():
             layer.theta.data.zero_()
             layer.theta.grad = torch.zeros_like(layer.theta)
         optimizer.step()
@@ -238,21 +242,22 @@ def test_the_same_seed_gives_the_same_network_and_a_state_resumes() -> None:
     def run(steps: int, resume_after: int | None = None) -> Tensor:
         layers, generator = lsnn_layers(), seeded(2)
         optimizer = torch.optim.Adam(layers.parameters(), lr=0.01)
-        rewire = DeepR(optimizer, dict(layers.items()), l1=0.01, temperature=1e-6, generator=seeded(3))
+        rewire = DeepR(optimizer, named(layers), l1=0.01, temperature=1e-6, generator=seeded(3))
         for step in range(steps):
             if step == resume_after:
                 saved = [part.state_dict() for part in (layers, optimizer, rewire)]
                 layers = lsnn_layers()
                 optimizer = torch.optim.Adam(layers.parameters(), lr=0.01)
-                rewire = DeepR(optimizer, dict(layers.items()), l1=0.01, temperature=1e-6, generator=seeded(99))
-                for part, state in zip((layers, optimizer, rewire), saved, strict=True):
+                rewire = DeepR(optimizer, named(layers), l1=0.01, temperature=1e-6, generator=seeded(99))
+                parts: tuple[Any, ...] = (layers, optimizer, rewire)
+                for part, state in zip(parts, saved, strict=True):
                     part.load_state_dict(state)
             optimizer.param_groups[0]["lr"] = 0.01 * 0.7**step
             optimizer.zero_grad()
             push(layers, generator)
             optimizer.step()
             rewire.step()
-        return torch.cat([layer.theta.detach().flatten() for layer in layers.values()])
+        return torch.cat([layer.theta.detach().flatten() for layer in named(layers).values()])
 
     assert torch.equal(run(12), run(12))
     assert torch.equal(run(12), run(12, resume_after=5))
@@ -346,10 +351,10 @@ def test_weights_that_are_not_contiguous_are_rewired_too() -> None:
 def test_a_state_of_other_synapses_is_refused() -> None:
     layers = lsnn_layers()
     optimizer = torch.optim.Adam(layers.parameters())
-    rewire = DeepR(optimizer, dict(layers.items()))
+    rewire = DeepR(optimizer, named(layers))
     state = rewire.state_dict()
     with torch.no_grad():
-        layers["inputs"].theta.zero_()
+        named(layers)["inputs"].theta.zero_()
     with pytest.raises(ConfigError, match=r"not those that were saved\. Load the state of the layers first"):
         rewire.load_state_dict(state)
 
@@ -466,8 +471,8 @@ def test_learning_rates_that_are_none_are_refused() -> None:
 
 def test_a_state_of_other_layers_or_budgets_is_refused() -> None:
     def made(names: str, **options: Any) -> DeepR:
-        layers = nn.ModuleDict({name: one_layer() for name in names.split()})
-        return DeepR(torch.optim.SGD(layers.parameters(), lr=0.1), dict(layers.items()), **options)
+        layers = {name: one_layer() for name in names.split()}
+        return DeepR(torch.optim.SGD(nn.ModuleDict(layers).parameters(), lr=0.1), layers, **options)
 
     saved = made("a b").state_dict()
     before = (other := made("a")).state_dict()

@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*(CSR|nested|prototype|beta).*:UserWarning"),
 ]
 SPIKES, POST = torch.ones(2, 3), torch.ones(2, 4)
-RULES = {
+RULES: dict[str, tuple[Any, Tensor]] = {
     "pair": (pair_stdp(), torch.full((4, 3), 0.5)),
     "triplet": (triplet_stdp(), torch.full((4, 3), 0.5)),
     "oja": (inverted_oja(), torch.full((2, 4, 3), 0.5)),

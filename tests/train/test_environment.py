@@ -29,7 +29,7 @@ def test_what_changed_is_named() -> None:
 
 
 def test_no_git_is_no_commit() -> None:
-    assert environment._git(environment.Path("/"), "rev-parse", "HEAD") is None
+    assert environment._git(Path("/"), "rev-parse", "HEAD") is None
     assert environment._version("no-such-package-anywhere") is None
 
 

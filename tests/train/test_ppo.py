@@ -114,13 +114,13 @@ def test_the_gradient_of_the_loss_is_that_of_the_formula(value_clip: float, valu
 
     logits, values = some(4).requires_grad_(), some().requires_grad_()
     old, advantages, returns = values.detach() + 0.5 * some(), some(), 2.0 * some()
-    logs = torch.distributions.Categorical(logits=logits).log_prob(actions)
+    logs = torch.distributions.Categorical(logits=logits).log_prob(actions)  # type: ignore[no-untyped-call]
     before = logs.detach() + 0.3 * some()
     ratio = (logs - before).exp()
     clipped = ratio.clamp(0.8, 1.2)
     assert 0.2 < float((ratio != clipped).double().mean()) < 0.8
     gain = torch.minimum(ratio * advantages, clipped * advantages).mean()
-    entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
+    entropy = torch.distributions.Categorical(logits=logits).entropy().mean()  # type: ignore[no-untyped-call]
     form, scale = (mse_loss, 0.5) if value_loss == "squared" else (smooth_l1_loss, 1.0)
     cost = scale * form(values, returns, reduction="none")
     if value_clip:

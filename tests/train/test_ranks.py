@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._C._distributed_c10d import TCPStore
 
 from spikeloom.errors import ConfigError
 from spikeloom.train import ranks
@@ -76,11 +77,11 @@ def test_two_ranks_agree(tmp_path: Path) -> None:
 
 
 def test_processes_meet_where_dead_ones_have_met_before() -> None:
-    store = torch.distributed.TCPStore("localhost", 0, is_master=True)
+    store = TCPStore("localhost", 0, is_master=True)
     found: dict[tuple[int, int], str] = {}
 
     def come(start: int, rank: int) -> None:
-        place = ranks.meeting(torch.distributed.TCPStore("localhost", store.port, is_master=False), rank, 3)
+        place = ranks.meeting(TCPStore("localhost", store.port, is_master=False), rank, 3)
         place.set("address", f"{start}") if rank == 0 else None
         found[start, rank] = place.get("address").decode()
 
@@ -94,7 +95,7 @@ def test_processes_meet_where_dead_ones_have_met_before() -> None:
 
 
 def test_a_process_that_does_not_come_is_named() -> None:
-    store = torch.distributed.TCPStore("localhost", 0, is_master=True)
+    store = TCPStore("localhost", 0, is_master=True)
     with pytest.raises(ConfigError, match=r"2 of 3 processes did not come within 0.1 s: ranks 1, 2. Start torchrun on"):
         ranks.meeting(store, 0, 3, patience=0.1)
 

@@ -303,7 +303,7 @@ def test_what_is_no_longer_a_number_is_named_and_never_saved(run: Run) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2))
     run.save(1, model=model)
     before = (run.folder / "checkpoints" / "last.pt").read_bytes()
-    model[0].bias.data[1] = float("nan")
+    model.get_parameter("0.bias").data[1] = float("nan")
     model[0].weight.grad = torch.full((2, 2), float("inf"))
     message = (
         r"training stopped at update 2: parameter model.0.bias is no longer a finite number, and so is the gradient of "
@@ -317,8 +317,9 @@ def test_what_is_no_longer_a_number_is_named_and_never_saved(run: Run) -> None:
 
 
 def test_a_value_out_of_range_is_named(run: Run) -> None:
-    model = torch.nn.Sequential(LIF(tau_mem=torch.nn.Parameter(torch.tensor(5.0))))
-    model[0].tau_mem.data.fill_(-1.0)
+    neuron = LIF(tau_mem=torch.nn.Parameter(torch.tensor(5.0)))
+    model = torch.nn.Sequential(neuron)
+    neuron.tau_mem.data.fill_(-1.0)
     with pytest.raises(
         TrainingError, match=r"stopped at update 3: model: 0: LIF needs tau_mem > 0 .*There is no checkpoint yet."
     ):
@@ -422,11 +423,12 @@ def test_links_are_not_followed(run: Run, tmp_path: Path) -> None:
     inside = dataclasses.replace(run, folder=folder)
     for name in (".config.json.tmp", "config.json", "metrics.jsonl", "activity.json"):
         (folder / name).symlink_to(secret)
-    for write in (
+    writes: tuple[Callable[[], None], ...] = (
         lambda: inside.write_json("config.json", {}),
         lambda: inside.write_json("activity.json", {}),
         lambda: inside.log(1, loss=1.0),
-    ):
+    )
+    for write in writes:
         with pytest.raises(CheckpointError, match=r"is a link, which is not followed"):
             write()
     with pytest.raises(CheckpointError, match=r"activity.json cannot be read: it is a link, which is not followed"):

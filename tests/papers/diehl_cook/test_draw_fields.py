@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_channels_lie_beside_each_other_and_a_row_of_inputs_is_folded() -> None:
     pair = np.random.default_rng(1).random((1, 2, 3, 3))
     assert np.array_equal(shown(receptive_fields(pair).axes[0]), np.concatenate([pair[0, 0], pair[0, 1]], 1))
     row = shown(receptive_fields(np.arange(5.0)[None]).axes[0])
-    assert np.array_equal(row, [[0, 1, 2], [3, 4, np.nan], [np.nan] * 3], equal_nan=True)
+    assert np.array_equal(row, np.array([[0, 1, 2], [3, 4, np.nan], [np.nan] * 3]), equal_nan=True)
 
 
 def test_labels_are_left_out_where_tiles_are_small() -> None:
@@ -76,9 +77,9 @@ def test_the_labels_of_neurons_are_coloured_and_counted() -> None:
     assert words(axes) == ["two", "zero", "–", "two", "one"]
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert said == ["zero: 1 neuron", "one: 1 neuron", "two: 2 neurons", "three: 0 neurons", "none: 1 neuron"]
-    colours = axes.images[0].get_cmap().colors
+    image: Any = axes.images[0]
+    colours = image.get_cmap().colors
     assert list(colours[2:]) == list(CLASS_COLOURS[:4])
-    image = axes.images[0]
     for label, colour in enumerate(colours, start=-2):
         assert image.cmap(image.norm(label)) == pytest.approx(image.cmap(label + 2)), colour
     assert 1000 < drawn_width(figure) < 1400
@@ -86,7 +87,8 @@ def test_the_labels_of_neurons_are_coloured_and_counted() -> None:
 
 def test_many_neurons_and_classes_have_colours_without_words() -> None:
     figure = assignments(np.arange(-1, 449) % 20)
-    assert len(set(figure.axes[0].images[0].get_cmap().colors)) == 22
+    image: Any = figure.axes[0].images[0]
+    assert len(set(image.get_cmap().colors)) == 22
     assert words(figure.axes[0]) == []
     assert len(figure.legends[0].get_texts()) == 21
     silent = assignments(np.full(4, -1))
@@ -116,7 +118,7 @@ def test_spikes_of_neurons_by_interval() -> None:
     assert np.array_equal(shown(axes), counts)
     assert axes.get_title(loc="left") == "6 spikes, 2.0 per neuron; 1 of 3 neurons silent"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("neuron", "interval")
-    image = axes.images[0]
+    image: Any = axes.images[0]
     assert image.cmap(image.norm(0)) == pytest.approx((1, 1, 1, 1))
     assert image.cmap(image.norm(1)) != pytest.approx((1, 1, 1, 1))
     assert 1100 < drawn_width(figure) < 1300
@@ -134,13 +136,15 @@ def test_many_patterns_are_summed_with_their_neighbours_and_no_spike_is_lost() -
 
 
 def test_accuracy_is_drawn_in_per_cent_against_samples() -> None:
-    curves = {"all": [0.1, 0.5, 0.75], "soft": np.array([0.2, 0.6, 0.8])}
+    curves: dict[str, Any] = {"all": [0.1, 0.5, 0.75], "soft": np.array([0.2, 0.6, 0.8])}
     figure = accuracy_curve([100, 200, 300], curves, {"paper": 0.95}, "Votes")
     axes = figure.axes[0]
-    assert [list(map(float, line.get_ydata())) for line in axes.lines[:2]] == [[10, 50, 75], [20, 60, 80]]
-    assert list(axes.lines[0].get_xdata()) == [100, 200, 300]
-    assert list(axes.lines[2].get_ydata()) == [95, 95]
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [np.asarray(line.get_ydata()).tolist() for line in axes.lines[:2]] == [[10, 50, 75], [20, 60, 80]]
+    assert np.asarray(axes.lines[0].get_xdata()).tolist() == [100, 200, 300]
+    assert np.asarray(axes.lines[2].get_ydata()).tolist() == [95, 95]
+    legend = axes.get_legend()
+    assert legend is not None
+    labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["all, last 75.0 %", "soft, last 80.0 %", "paper 95.0 %"]
     assert axes.get_ylim() == (0, 100)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("training samples seen", "accuracy [%]")
@@ -160,7 +164,7 @@ def test_voltages_have_their_thresholds_and_spikes() -> None:
     assert [line.get_label() for line in top.lines[::2]] == ["neuron 1", "neuron 3"]
     assert np.array_equal(top.lines[2].get_ydata(), voltage[:, 3])
     assert np.array_equal(top.lines[3].get_ydata(), threshold[:, 3])
-    marks = [part.get_offsets() for part in top.collections if isinstance(part, PathCollection)]
+    marks = [np.asarray(part.get_offsets()) for part in top.collections if isinstance(part, PathCollection)]
     assert [len(part) for part in marks] == [0, 2]
     assert np.array_equal(marks[1], [[2.0, threshold[4, 3]], [4.5, threshold[9, 3]]])
     assert len(bottom.lines) == 3  # two neurons and the threshold of both
@@ -175,7 +179,7 @@ def test_spikes_without_a_threshold_are_marked_above_the_voltages() -> None:
     assert len(axes.lines) == 1
     assert np.asarray(axes.collections[0].get_offsets()).tolist() == [[0.0, -55.0]]
     fixed = voltages([Membrane("layer", np.zeros((6, 2)), np.array([1.0, 2.0]))]).axes[0]
-    assert [float(line.get_ydata()[0]) for line in fixed.lines] == [0.0, 1.0, 0.0, 2.0]
+    assert [float(np.asarray(line.get_ydata())[0]) for line in fixed.lines] == [0.0, 1.0, 0.0, 2.0]
 
 
 def test_confusion_has_a_column_for_samples_without_an_answer() -> None:

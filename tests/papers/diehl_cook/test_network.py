@@ -193,11 +193,12 @@ def test_samples_of_a_batch_are_alone_where_nothing_learns() -> None:
     net, xs = network().eval(), trains(80, 4, 12)
     state = net.initial_state(xs[0])
     together = net(xs, state)[0]
+    inhibitory: Any = state.inhibitory
     for b in range(4):
         alone = state._replace(
             **{name: getattr(state, name)[b : b + 1] for name in ("inputs", "spikes", "inhibited", "gain", "spiked")},
             traces=type(state.traces)(*(part[b : b + 1] for part in state.traces)),
-            inhibitory=type(state.inhibitory)(*(part[b : b + 1] for part in state.inhibitory)),
+            inhibitory=type(inhibitory)(*(part[b : b + 1] for part in inhibitory)),
             neurons=state.neurons._replace(
                 voltage=state.neurons.voltage[b : b + 1], refractory=state.neurons.refractory[b : b + 1],
                 noise=state.neurons.noise[b : b + 1],

@@ -29,6 +29,7 @@ from spikeloom.papers.diehl_cook.options import (
     network,
     steps,
 )
+from spikeloom.papers.diehl_cook.presentation import present_
 from spikeloom.papers.diehl_cook.readout import answers
 from spikeloom.train.run import Run
 
@@ -167,7 +168,11 @@ def test_the_options_of_the_original_go_with_its_preset(options: dict[str, Any],
     config = Options(**{**THESIS, "n_neurons": 7, "n_train": 6, "intervals": 3, "pattern_time": 60.0, **options})
     run = trained(config, tmp_path)
     assert 0.0 <= readout.evaluate(config, run.fresh(), bars(config))["accuracy"] <= 1.0
-    unused = {"inhibition": ("inhibit", 33.0), "rule": ("soft_bound", "none"), "topology": ("excite", 33.0)}
+    unused: dict[str, tuple[str, Any]] = {
+        "inhibition": ("inhibit", 33.0),
+        "rule": ("soft_bound", "none"),
+        "topology": ("excite", 33.0),
+    }
     name, value = unused[next(iter(options))]
     if options != {"inhibition": "two_level"}:
         with pytest.raises(ConfigError, match=f"no use for {name}"):
@@ -335,7 +340,7 @@ def test_held_out_must_leave_something() -> None:
 
 def test_learning_rates_fall_along_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options, seen = change(lr=0.02, lr_pre=0.001, lr_end=0.2, n_train=20), list[tuple[float, float]]()
-    shown = training.present_
+    shown = present_
 
     def present(net: Any, *rest: Any) -> Any:
         seen.append((net.rule.lr, net.rule.lr_pre))
@@ -364,7 +369,7 @@ def test_decaying_weights_are_normalised_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("intervals", [1, 4, 60])
 def test_the_level_changes_within_an_interval(intervals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options, seen = change(inhibition="two_level", epochs=2, intervals=intervals), list[bool]()
-    shown = training.present_
+    shown = present_
 
     def present(net: Any, *rest: Any) -> Any:
         seen.append(net.lateral is None)

@@ -37,8 +37,8 @@ def rate_core(rule: Hebbian) -> RateRecall:
 
 
 def spiking_core(**options: Any) -> SpikingRecall:
-    given: dict[str, Any] = {"steps": 20, "window": 10, "delay": 3, "input_gain": 1.0, "generator": seeded()} | options
-    given = {"neuron": memory_neuron(threshold=0.02), "rule": Hebbian()} | given
+    given: dict[str, Any] = {"neuron": memory_neuron(threshold=0.02), "rule": Hebbian(), "generator": seeded()}
+    given |= {"steps": 20, "window": 10, "delay": 3, "input_gain": 1.0} | options
     return SpikingRecall(INPUTS, WIDTH, SIZE, **given).double()
 
 

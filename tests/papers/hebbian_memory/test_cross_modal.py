@@ -15,19 +15,16 @@ from spikeloom.layers.hebbian_memory.layer import memory_neuron
 from spikeloom.papers.hebbian_memory import cross_modal
 from spikeloom.papers.hebbian_memory.cross_modal import (
     PRESETS,
-    Part,
     answer,
     check,
     errors_of,
-    load,
     mean_digits,
     nearest,
     network,
     pairs_of_the_test,
-    perceive,
     target,
 )
-from spikeloom.papers.hebbian_memory.cross_modal_options import Config
+from spikeloom.papers.hebbian_memory.cross_modal_options import Config, Part, Senses, load, perceive
 from spikeloom.papers.hebbian_memory.digit_pairs import Members, Pairs
 from spikeloom.papers.hebbian_memory.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
 from spikeloom.papers.hebbian_memory.pretraining import Schedule, phase, pretrain_classes
@@ -210,7 +207,7 @@ def test_errors_are_those_to_the_right_picture_and_to_the_others() -> None:
     wanted = torch.full((15,), -1)
     wanted[pairs.query] = pairs.target
     pairs = pairs._replace(query=pairs.target)  # the stand-in for a network is asked by the picture itself
-    senses = cross_modal.Senses(lambda at: at.float()[None, ..., None], lambda at: at.float()[None, ..., None])
+    senses = Senses(lambda at: at.float()[None, ..., None], lambda at: at.float()[None, ..., None])
     errors = errors_of(Fixed(pictures), senses, part, pairs, torch.device("cpu"))  # type: ignore[arg-type]
     assert errors.shape == (3, 230)
     for sample in (0, 99, 100, 229):

@@ -1,6 +1,7 @@
 """Pictures of games: bars that add up, a scene for every cell, a film with all its pictures."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ def moment(cells: int = 4, memory: bool = True) -> draw_games.Scene:
 
 def test_every_game_is_in_a_bar_and_long_ones_share_the_last() -> None:
     figure = draw_games.flips({"agent": [4, 4, 6, 90]}, {4: 0.25, 6: 0.75}, most=20)
+    best: Any
+    agent: Any
     best, agent = figure.axes
     assert [bar.get_height() for bar in best.patches] == [25.0, 75.0]
     bars = {bar.get_x() + bar.get_width() / 2: bar.get_height() for bar in agent.patches}

@@ -47,14 +47,14 @@ def test_weights_are_drawn_as_in_the_paper() -> None:
     first, second = (conv.weight for conv in list(ConvEncoder(64, generator=seeded()).convs)[:2])
     for weight, fans in ((first, 9 * 65), (second, 9 * 128)):
         bound = 2**0.5 * (6 / fans) ** 0.5
-        assert 0.98 * bound < float(weight.detach().abs().max()) <= bound  # type: ignore[operator, union-attr]
+        assert 0.98 * bound < float(weight.detach().abs().max()) <= bound  # type: ignore[operator]
     assert [name for name, _ in ConvEncoder().named_parameters()] == [f"convs.{layer}.weight" for layer in range(4)]
 
 
 def test_batch_norm_stands_before_the_relu_and_does_not_spike() -> None:
     encoder = ConvEncoder(3, 1, batch_norm=True, bias=True, generator=seeded()).eval()
     with torch.no_grad():
-        encoder.norms[0].running_mean.fill_(0.3)  # type: ignore[operator, union-attr]
+        encoder.norms[0].running_mean.fill_(0.3)  # type: ignore[operator]
     x = torch.rand(2, 1, 4, 4)
     wanted = max_pool2d(torch.relu((encoder.convs[0](x) - 0.3) / (1 + 1e-5) ** 0.5), 2).flatten(1)
     torch.testing.assert_close(encoder(x), wanted)
@@ -71,10 +71,10 @@ def plain(network: SpikingConvEncoder, images: Tensor, steps: int, refractory: i
     def cell(place: int, current: Tensor, threshold: float, leak: float) -> Tensor:
         if place == len(cells):
             cells.append([torch.zeros_like(current) for _ in range(3)])
-        v, z, r = cells[place]
+        v, fired, r = cells[place]
         blocked = r > 0
-        v = leak * v + (current if leak == 1 else (1 - leak) * current) - threshold * z
-        z = ((v - threshold) / threshold > 0).to(v.dtype) * ~blocked
+        v = leak * v + (current if leak == 1 else (1 - leak) * current) - threshold * fired
+        z: Tensor = ((v - threshold) / threshold > 0).to(v.dtype) * ~blocked
         r = torch.where(blocked, (r - 1).clamp(0, refractory), refractory * z)
         cells[place] = [v, z, r]
         return z

@@ -14,7 +14,7 @@ import torch
 from spikeloom import cli
 from spikeloom.cli.commands import find_task
 from spikeloom.errors import ConfigError
-from spikeloom.papers.hebbian_memory import cross_modal
+from spikeloom.papers.hebbian_memory import cross_modal, cross_modal_options
 from spikeloom.train.run import Run
 
 PAGE = Path(__file__).parents[3] / "spikeloom/papers/hebbian_memory/README.md"
@@ -75,9 +75,9 @@ def test_runs_of_several_seeds_can_share_their_data(task: str, tmp_path: Path) -
     if task == "cross_modal":
         runs = [Run(tmp_path / "split", task, "smoke", seed, quiet=True) for seed in (1, 2)]
         config = dataclasses.replace(cross_modal.PRESETS["smoke"], data_seed=7)
-        parts = [cross_modal.load(config, run)[0] for run in runs]
+        parts = [cross_modal_options.load(config, run)[0] for run in runs]
         assert all(torch.equal(a, b) for a, b in zip(*parts, strict=True))
-        other_part = cross_modal.load(dataclasses.replace(config, data_seed=8), runs[0])[0]
+        other_part = cross_modal_options.load(dataclasses.replace(config, data_seed=8), runs[0])[0]
         assert not torch.equal(other_part.words, parts[0].words)
 
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from spikeloom.data.omniglot import Episodes
-from spikeloom.papers.hebbian_memory import associations, babi, cross_modal, omniglot
+from spikeloom.papers.hebbian_memory import (
+    associations,
+    babi,
+    cross_modal,
+    cross_modal_options,
+    omniglot,
+    omniglot_options,
+)
 from spikeloom.papers.hebbian_memory import options as _memory
 from spikeloom.papers.hebbian_memory.digit_pairs import Members, Pairs
 from spikeloom.papers.hebbian_memory.pairs import Associations
@@ -58,14 +66,14 @@ Pair = tuple[Tensor, Callable[[], Tensor]]
 def of_pictures(run: Run) -> Pair:
     """Omniglot: the encoder learns too."""
     config = dataclasses.replace(omniglot.PRESETS["smoke"], pretraining="none", tune_updates=0, freeze_encoder=False)
-    images, _ = omniglot.split(config, run)
+    images, _ = omniglot_options.split(config, run)
     _, learner = omniglot.build(config, run)
-    source = omniglot.Source(config, images, None)
-    mine = omniglot.draw(config, images, 6, run.generator("training"))
+    source = omniglot_options.Source(config, images, None)
+    mine = omniglot_options.draw(config, images, 6, run.generator("training"))
     every = [Episodes(*parts) for parts in ranks.gather(tuple(mine))]
 
     def of(shown: Episodes) -> Tensor:
-        found = omniglot.answer(learner, source, shown, run.device)
+        found = omniglot_options.answer(learner, source, shown, run.device)
         costs = sum(_memory.squared_rates(config, part) for part in found.layers.values())
         return gradient(learner, cross_entropy(found.logits, shown.target) + COST * costs)
 
@@ -77,9 +85,9 @@ def of_words(run: Run) -> Pair:
     config = dataclasses.replace(
         cross_modal.PRESETS["smoke"], pretraining="none", freeze_encoders=False, conversion="balanced"
     )
-    training, _, _ = cross_modal.load(config, run)
+    training, _, _ = cross_modal_options.load(config, run)
     model = cross_modal.network(config, run)
-    senses = cross_modal.perceive(config, run, model, training, "training")
+    senses = cross_modal_options.perceive(config, run, model, training, "training")
     among = Members(training.said, training.shown, list(range(10)), config.length)
     mine = among.draw(6, False, run.generator("training"))
     every = [Pairs(*parts) for parts in ranks.gather(tuple(mine))]
@@ -105,7 +113,9 @@ def main(folder: Path) -> None:
         pairs = associations.samples(config, run.generator("training"), config.length, 6)
         every = [Associations(*parts) for parts in ranks.gather(tuple(pairs))]
         model = associations.network(config, run)
-        here = [(of_associations(model, config, pairs), lambda: of_associations(model, config, joined(every)))]
+        here: list[Pair] = [
+            (of_associations(model, config, pairs), lambda: of_associations(model, config, joined(every)))
+        ]
         for whole in (False, True):
             options = dataclasses.replace(babi.PRESETS["smoke"], whole_stories=whole, batch=16)
             run = new(f"babi-{whole}", "babi")
@@ -117,7 +127,7 @@ def main(folder: Path) -> None:
             reader = babi.network(options, run, known)
             mine = of_stories(reader, options, stories, chosen)
             both = torch.cat(ranks.gather(chosen))
-            here.append((mine, lambda a=reader, b=options, c=stories, d=both: of_stories(a, b, c, d)))
+            here.append((mine, partial(of_stories, reader, options, stories, both)))
         here += [of_pictures(new("omniglot-spikes", "omniglot")), of_words(new("cross-modal", "cross_modal"))]
         rates: dict[str, Any] = {"model": "relu", "batch_norm": True, "pretraining": "none", "tune_updates": 0}
         drawings = dataclasses.replace(omniglot.PRESETS["smoke"], **rates, key_gain=1.0, freeze_encoder=False)

@@ -15,7 +15,7 @@ from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.papers.hebbian_memory import omniglot
 from spikeloom.papers.hebbian_memory.encoders import PackedSpikes, SpikingConvEncoder
 from spikeloom.papers.hebbian_memory.omniglot import PHASE, PRESETS, TUNING, Config, build, kept, regularised
-from spikeloom.papers.hebbian_memory.omniglot_options import Source, answer, draw, read, split, turned
+from spikeloom.papers.hebbian_memory.omniglot_options import TEST_BATCH, Source, answer, draw, read, split, turned
 from spikeloom.papers.hebbian_memory.pretraining import phase
 from spikeloom.train.run import Run
 
@@ -305,8 +305,8 @@ def test_figures_of_an_encoder_that_normalises_are_those_of_the_test(
     _, learner = omniglot.build(config, again)
     again.load_best(model=learner)
     learner.eval()
-    images = omniglot.turned(config, omniglot.read(config, "evaluation"))
-    shown = omniglot.draw(config, images, omniglot.TEST_BATCH, again.generator("activity", shared=True))
+    images = turned(config, read(config, "evaluation"))
+    shown = draw(config, images, TEST_BATCH, again.generator("activity", shared=True))
     with torch.no_grad():
-        wanted = omniglot.answer(learner, omniglot.Source(config, images, None), shown, again.device).logits
+        wanted = answer(learner, Source(config, images, None), shown, again.device).logits
     assert torch.equal(drawn[0], wanted)

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from spikeloom.errors import CheckpointError, ConfigError
 from spikeloom.layers.hebbian_memory.layer import memory_neuron
-from spikeloom.papers.hebbian_memory import pretraining
-from spikeloom.papers.hebbian_memory.encoders import ConvEncoder, SpikingConvEncoder, balance
+from spikeloom.papers.hebbian_memory.encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder, balance
 from spikeloom.papers.hebbian_memory.pretraining import (
     Episodes,
     Schedule,
@@ -156,13 +155,13 @@ def test_spikes_are_kept_until_something_changes(tmp_path: Path, monkeypatch: py
     with torch.no_grad():
         assert torch.equal(first.take(torch.arange(12)), network.encode(images.float(), 20))
     made: list[int] = []
-    real = pretraining.PackedSpikes.of
+    real = PackedSpikes.of
 
     def watched(*arguments: Any) -> Any:
         made.append(1)
         return real(*arguments)
 
-    monkeypatch.setattr(pretraining.PackedSpikes, "of", watched)
+    monkeypatch.setattr(PackedSpikes, "of", watched)
     assert torch.equal(spikes(run, network, images, 20, "training").bits, first.bits)
     assert not made
     spikes(run, network, images, 10, "training")

@@ -44,7 +44,7 @@ def test_normalised_keys_and_values_are_bound_by_the_rule() -> None:
             seen.append(torch.cat([key, value]))
         key = scaled(core.read @ query[0])
         found = core(items, query)
-    close: dict[str, float] = {"rtol": 1e-5, "atol": 1e-6}  # `normalised` adds a little to the mean square
+    close: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}  # `normalised` adds a little to the mean square
     torch.testing.assert_close(found.memory[0], weight, **close)
     torch.testing.assert_close(found.written[:, 0], torch.stack(seen), **close)
     torch.testing.assert_close(found.logits[0], weight @ key, **close)

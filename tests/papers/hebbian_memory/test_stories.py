@@ -100,7 +100,8 @@ def test_gradients_of_a_batch_are_those_of_its_stories() -> None:
     def loss(b: slice, *given: Tensor) -> Tensor:
         found = model(*given)
         fired = sum(part.square().sum() for part in found.layers.values())
-        return cross_entropy(found.logits, target[b], reduction="sum") + fired
+        cost: Tensor = cross_entropy(found.logits, target[b], reduction="sum") + fired
+        return cost
 
     whole = gradients(loss(slice(None), *parts))
     alone = gradients(*(loss(slice(b, b + 1), *one(parts, b)) for b in range(len(LENGTHS))))

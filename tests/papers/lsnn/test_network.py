@@ -59,7 +59,8 @@ def test_weights_are_reproducible_and_scaled() -> None:
     model = LSNN(400, 100, 100, 10, generator=torch.Generator().manual_seed(0))
     assert model.inputs.weight.std().item() == pytest.approx(400**-0.5, rel=0.02)
     assert model.hidden.synapse.weight.std().item() == pytest.approx(200**-0.5, rel=0.02)
-    assert set(model.inputs.delay.unique().tolist()) == set(range(10))
+    assert model.inputs.delay is not None
+    assert set(torch.unique(model.inputs.delay).tolist()) == set(range(10))
 
 
 def test_time_steps_other_than_one_millisecond_keep_the_rates() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from spikeloom.errors import ConfigError
 from spikeloom.papers.lsnn import store_recall
+from spikeloom.papers.lsnn.options import build
 from spikeloom.papers.lsnn.store_recall import (
     PRESETS,
     Config,
@@ -123,7 +124,6 @@ def test_states_are_carried_and_chains_are_separate(tmp_path: Path) -> None:
 
 def test_the_second_batch_begins_where_the_first_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    build = store_recall.build
 
     def watched(*arguments: Any, **named: Any) -> Any:
         model = build(*arguments, **named)

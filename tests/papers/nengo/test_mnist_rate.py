@@ -170,7 +170,8 @@ def test_a_converted_network_is_exported(tmp_path: Path, capsys: pytest.CaptureF
         assert main([*small, "--figures", "0", "--v-init-converted", start, "--out", str(tmp_path / start)]) == 0
     assert main(["export", str(tmp_path / "0"), "--format", "nir"]) == 0
     run = experiment.reopen(tmp_path / "0")
-    config = experiment.options(mnist_rate, run.folder)
+    task: Any = mnist_rate
+    config = experiment.options(task, run.folder)
     model = ordinary(config, run).eval()
     run.load_best(model=model)
     x = brightness(load("test", config, run.device)[0][:5], config).expand(20, 5, 1, 28, 28)

@@ -65,7 +65,9 @@ def test_bars_have_their_heights_deviations_and_published_marks() -> None:
     marks = [np.asarray(part.get_offsets()) for part in axes.collections if isinstance(part, PathCollection)]
     assert [part[:, 1].tolist() for part in marks] == [[77.0], [86.0]]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["LIF", "SB"]
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    legend = axes.get_legend()
+    assert legend is not None
+    labels = [text.get_text() for text in legend.get_texts()]
     assert sorted(labels) == ["augmented", "basic", "published"]
     assert axes.get_ylabel() == "accuracy [%]"
     assert 1100 < drawn_width(figure) < 1300
@@ -73,7 +75,9 @@ def test_bars_have_their_heights_deviations_and_published_marks() -> None:
 
 def test_bars_alone() -> None:
     axes = grouped(["a"], ["x"], [[3.0]], ylabel="rate [Hz]").axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["x"]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["x"]
     assert axes.get_ylabel() == "rate [Hz]"
 
 
@@ -92,6 +96,6 @@ def test_robustness_goes_from_no_noise_to_most() -> None:
     assert [line.get_label() for line in axes.lines] == ["LIF", "SB"]
     assert np.asarray(axes.lines[0].get_ydata()).tolist() == [80.0, 60.0, 30.0]
     band = next(part for part in axes.collections if isinstance(part, PolyCollection))
-    edges = band.get_paths()[0].vertices[:, 1]
+    edges = np.asarray(band.get_paths()[0].vertices)[:, 1]
     assert (edges.min(), edges.max()) == (25.0, 81.0)
     assert 1100 < drawn_width(figure) < 1300

@@ -1,5 +1,7 @@
 """The networks of the parallel-neuron papers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -87,7 +89,7 @@ def test_p6_a_seed_repeats_three_updates() -> None:
 
 @pytest.mark.parametrize("neuron", ["LIF", "SB", "D"])
 @pytest.mark.parametrize("recurrent", ["none", "spikes", "voltage"])
-def test_p10_a_cost_of_activity_reaches_every_layer_and_the_hidden_spikes(neuron: str, recurrent: str) -> None:
+def test_p10_a_cost_of_activity_reaches_every_layer_and_the_hidden_spikes(neuron: str, recurrent: Any) -> None:
     options = NeuronOptions(recurrent=recurrent, threshold=0.0 if neuron == "SB" else 0.05)
     net = ParallelNetwork(40, 12, 3, layers=2, neuron=neuron, options=options, generator=seeded())
     batch = raster(words(), range(6))
@@ -98,7 +100,7 @@ def test_p10_a_cost_of_activity_reaches_every_layer_and_the_hidden_spikes(neuron
     if activity.hidden:
         cost = cost + activity_cost(activity.hidden, 1e-4, batch.valid)
     assert cost > 0
-    grads = torch.autograd.grad(cost, [synapse.weight for synapse in net.synapses])
+    grads = torch.autograd.grad(cost, [synapse.get_parameter("weight") for synapse in net.synapses])
     assert all(grad.any() for grad in grads)
 
 
