@@ -14,10 +14,9 @@ UNCLEAR = re.compile(r"(What|Which|Where|How|Whose|Who|The same|Of|As|Some of|Th
 def summaries(path: Path) -> list[str]:
     """First lines of the docstrings of classes and functions in a file, with their places."""
     kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    nodes = [
-        node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds) and ast.get_docstring(node)
-    ]
-    return [f"{path.relative_to(PACKAGE)}:{node.lineno}: {ast.get_docstring(node).splitlines()[0]}" for node in nodes]
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
+    texts = [(node.lineno, ast.get_docstring(node)) for node in nodes]
+    return [f"{path.relative_to(PACKAGE)}:{line}: {text.splitlines()[0]}" for line, text in texts if text]
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -43,7 +43,7 @@ def test_an_index_out_of_bounds_reaches_the_caller(code: str) -> None:
 
 @pytest.mark.skipif(not numba.config.BOUNDSCHECK, reason="make bounds sets NUMBA_BOUNDSCHECK=1")
 def test_make_bounds_checks_bounds() -> None:
-    from spikeloom.kernels.synapses.products.products import axpy
+    from spikeloom.kernels.synapses.products import axpy
 
     with pytest.raises(IndexError):
         axpy(1.0, np.ones(3), np.ones(50))
