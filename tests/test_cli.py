@@ -691,7 +691,7 @@ def test_commands_of_the_same_second_have_folders_of_their_own(
         ("spikeloom.train.environment.describe", "What was saved is kept; go on with `spikeloom resume RUN --task"),
         ("spikeloom.train.environment.where", "What was saved is kept; go on with `spikeloom resume RUN --task"),
         ("spikeloom.train.experiment.evaluate", "What was saved is kept; go on with `spikeloom resume RUN --task"),
-        ("spikeloom.commands.write_report", "What was saved is kept; go on with `spikeloom resume RUN --task"),
+        ("spikeloom.cli.commands.write_report", "What was saved is kept; go on with `spikeloom resume RUN --task"),
     ],
 )
 def test_ctrl_c_at_any_moment(

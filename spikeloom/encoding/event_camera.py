@@ -150,10 +150,10 @@ class Recordings(NamedTuple):
 def version() -> str:
     """Return a string that changes with the code that determines the recordings.
 
-    It covers the source of this module, `camera_loop` and `events`, and the versions of numpy, scipy and numba.
+    It covers the source of this module, `event_camera_loop` and `events`, and the versions of numpy, scipy and numba.
     """
     here = Path(__file__)
-    text = here.read_bytes() + here.with_name("camera_loop.py").read_bytes()
+    text = here.read_bytes() + here.with_name("event_camera_loop.py").read_bytes()
     return " ".join(
         [
             hashlib.sha256(text).hexdigest(),

@@ -95,7 +95,7 @@ def test_a_damaged_file_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be read: Is a directory"):
+    with pytest.raises(DataError, match=r"cannot be read: it is a folder"):
         mnist.read_idx(tmp_path)
 
 
