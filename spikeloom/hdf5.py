@@ -26,7 +26,7 @@ LINE = 1 << 26
 """Longest line accepted from the child, in bytes; a file has far fewer bytes of names."""
 
 
-class Part(NamedTuple):
+class DataSetRequest(NamedTuple):
     """Request for a data set.
 
     Args:
@@ -51,7 +51,7 @@ class Parts(NamedTuple):
     words: dict[str, list[str]]
 
 
-def read(source: IO[bytes], wanted: Sequence[Part], what: str, advice: str) -> Parts:
+def read(source: IO[bytes], wanted: Sequence[DataSetRequest], what: str, advice: str) -> Parts:
     """Return the requested data sets of an open file.
 
     Args:
@@ -86,11 +86,11 @@ def check(path: Path, what: str, advice: str, most: int = 1 << 30) -> None:
         DataError: see `read`; also if groups contain one another, or data sets take more than `most` bytes.
     """
     with path.open("rb") as source:
-        read(source, [Part("", "all", most=most)], what, advice)
+        read(source, [DataSetRequest("", "all", most=most)], what, advice)
 
 
 def _messages(
-    source: IO[bytes], wanted: Sequence[Part], most: int, what: str, advice: str
+    source: IO[bytes], wanted: Sequence[DataSetRequest], most: int, what: str, advice: str
 ) -> Iterator[tuple[dict[str, Any], Array]]:
     """Yield the messages of the child process and their data, up to its "end" message."""
     environment = {**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

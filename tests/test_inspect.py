@@ -26,7 +26,7 @@ from spikeloom.neurons import (
     SlidingPSN,
     SynapticLIF,
 )  # fmt: skip
-from spikeloom.train.firing import Firing
+from spikeloom.train.firing import FiringMonitor
 from spikeloom.train.run import Run
 from spikeloom.train.supervised import fit
 
@@ -203,12 +203,12 @@ def test_a_dead_layer_is_told_once(kind: str, word: str, tmp_path: Path, capsys:
 def test_a_quiet_run_and_one_without_spikes_say_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(Run(tmp_path / "quiet", task="t", preset="p", seed=0, quiet=True), network("dead"))
     assert capsys.readouterr().out == ""
-    Firing(Run(tmp_path / "none", task="t", preset="p", seed=0), {}).keep(0, "training", [])
+    FiringMonitor(Run(tmp_path / "none", task="t", preset="p", seed=0), {}).keep(0, "training", [])
     assert not (tmp_path / "none").exists()
 
 
 def test_a_second_state_of_a_layer_is_told_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    firing = Firing(Run(tmp_path, task="t", preset="p", seed=0), {})
+    firing = FiringMonitor(Run(tmp_path, task="t", preset="p", seed=0), {})
     for update, silent, rate in ((0, 1.0, 0.0), (1, 1.0, 0.0), (2, 0.0, 0.1), (3, 0.0, 1.0), (4, 1.0, 0.0)):
         firing.keep(update, "validation", [LayerActivity("a", 3, rate, silent, float(rate > 0.95))])
     lines = capsys.readouterr().out.splitlines()

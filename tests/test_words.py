@@ -29,3 +29,13 @@ def test_an_unclear_summary_is_recognised() -> None:
     assert UNCLEAR.match("The same for words.")
     assert not UNCLEAR.match("State of a LIF layer.")
     assert not UNCLEAR.match("Whether the layer spikes.")
+
+
+def test_every_public_class_has_a_name_of_its_own() -> None:
+    """A `Config` is the exception: every task has one, under that name."""
+    places: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name != "Config":
+                places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}

@@ -326,7 +326,7 @@ def train_table(name: str, arguments: list[str]) -> None:
         raise ConfigError(f"--seeds must be at least 1, but is {asked.seeds}.")
     recorded = str(Path(name).resolve()) if name.endswith(".py") else name
     seeds = list(range(asked.seed, asked.seed + asked.seeds))
-    plan = table.Plan(recorded, table_name, seeds, asked.changes())
+    plan = table.TablePlan(recorded, table_name, seeds, asked.changes())
     for _, _, _, several in table.members(task, table.find(task, f"Task {name}", table_name), plan):
         check = getattr(task, "check", lambda _: None)
         options = config.from_json(task.Config, several.options, f"table {table_name}: options")
@@ -342,7 +342,7 @@ def train_table(name: str, arguments: list[str]) -> None:
                 fill_table(task, folder, plan, rank, world)
 
 
-def fill_table(task: Task, folder: Path, plan: table.Plan, rank: int, world: int) -> None:
+def fill_table(task: Task, folder: Path, plan: table.TablePlan, rank: int, world: int) -> None:
     """Train the unfinished cells of a table, and write its results."""
     plan_table = table.find(task, f"Task {plan.task}", plan.table)
     for _, _, name, several in list(table.members(task, plan_table, plan)):
@@ -355,7 +355,7 @@ def fill_table(task: Task, folder: Path, plan: table.Plan, rank: int, world: int
         show_table(task, folder, plan)
 
 
-def show_table(task: Task, folder: Path, plan: table.Plan) -> None:
+def show_table(task: Task, folder: Path, plan: table.TablePlan) -> None:
     """Write and print the results of the finished cells of a table.
 
     Raises:

@@ -184,7 +184,7 @@ def parse(data: bytes, name: str) -> Questions:
     return Questions(statements, questions)
 
 
-class Batch(NamedTuple):
+class StoryBatch(NamedTuple):
     """Batch of questions as word indices, padded with 0."""
 
     statements: Tensor  # int64 [L, P], concatenated over stories
@@ -193,9 +193,9 @@ class Batch(NamedTuple):
     query: Tensor  # int64 [B, P]
     target: Tensor  # int64 [B], index into `Vocabulary.words`
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device) -> "StoryBatch":
         """Return the batch on `device`."""
-        return Batch(*(tensor.to(device) for tensor in self))
+        return StoryBatch(*(tensor.to(device) for tensor in self))
 
 
 class Stories(NamedTuple):
@@ -221,7 +221,7 @@ class Stories(NamedTuple):
             story=self.story[chosen],
         )  # fmt: skip
 
-    def batch(self, chosen: Tensor) -> Batch:
+    def batch(self, chosen: Tensor) -> StoryBatch:
         """Return the questions with the given indices and their statements, concatenated without padding.
 
         Questions about the same story share its statements, unless time words make them differ.
@@ -242,7 +242,7 @@ class Stories(NamedTuple):
         statements = self.statements[(begins + longest).repeat_interleave(longest) - behind]
         if self.time:
             statements = torch.cat([statements[:, :-1], (self.time + behind - 1).unsqueeze(1)], 1)
-        return Batch(statements, (ends - longest)[story], lengths, self.query[chosen], self.target[chosen])
+        return StoryBatch(statements, (ends - longest)[story], lengths, self.query[chosen], self.target[chosen])
 
     def of(self, numbers: Tensor) -> Tensor:
         """Return the indices of the questions about the given stories, which are numbered from 0 in file order."""

@@ -50,7 +50,7 @@ FILES = (
 
 @explained
 @dataclass(frozen=True)
-class Options:
+class NMNISTOptions:
     """Selection of events per sample. The defaults are those of Diehl-Cook networks: ON events of the first saccade.
 
     Raises:
@@ -92,12 +92,15 @@ class Options:
         return events.window(events.polarity(kept, self.polarity), self.start, self.length)
 
 
-DEFAULT = Options()
+DEFAULT = NMNISTOptions()
 
 
 @explained
 def load(
-    split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | str | None = None
+    split: Split,
+    options: NMNISTOptions = DEFAULT,
+    tell: Callable[[str], None] | None = None,
+    here: Path | str | None = None,
 ) -> SpikeTrains:
     """Load all samples of a split in the order of MNIST, cached on disk; `here` overrides the data folder.
 

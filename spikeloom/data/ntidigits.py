@@ -54,7 +54,7 @@ ADVICE = f"Get {FILE} from {URL}."
 
 @explained
 @dataclass(frozen=True)
-class Options:
+class NTIDIGITSOptions:
     """Selection of samples and of their events.
 
     Raises:
@@ -89,11 +89,11 @@ class Options:
         return DIGITS.index(said)
 
 
-DEFAULT = Options()
+DEFAULT = NTIDIGITSOptions()
 
 
 @explained
-def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None) -> SpikeTrains:
+def load(split: Split, options: NTIDIGITSOptions = DEFAULT, tell: Callable[[str], None] | None = None) -> SpikeTrains:
     """Load all single digits of a split, sorted by name, cached on disk.
 
     The cache key is a hash of all options, the file and the source code of the readers. On a miss, `tell` is called
@@ -118,7 +118,7 @@ def load(split: Split, options: Options = DEFAULT, tell: Callable[[str], None] |
 
 
 @explained
-def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
+def describe(split: Split, options: NTIDIGITSOptions = DEFAULT) -> list[Description]:
     """Describe the file: name, hash, single digits of a split, difference from the official one."""
     path = _path(split)
     count = len(_samples(_labels(path, split), split, options, path))
@@ -128,7 +128,7 @@ def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
 
 
 @explained
-def read(path: Path | str, split: Split, options: Options = DEFAULT) -> SpikeTrains:
+def read(path: Path | str, split: Split, options: NTIDIGITSOptions = DEFAULT) -> SpikeTrains:
     """Read the single digits of one split from a file.
 
     Raises:
@@ -141,7 +141,7 @@ def read(path: Path | str, split: Split, options: Options = DEFAULT) -> SpikeTra
     names = [name for name, _ in samples]
     people = sorted({_speaker(name) for name in names})
     datasets = [f"{split}_{what}/{name}" for name in names for what in ("timestamps", "addresses")]
-    arrays = _read(path, [hdf5.Part(name, "numbers", most=8 * MOST) for name in datasets]).numbers
+    arrays = _read(path, [hdf5.DataSetRequest(name, "numbers", most=8 * MOST) for name in datasets]).numbers
     recordings = [
         (
             f"{path}: {name}",
@@ -208,7 +208,7 @@ def _path(split: str) -> Path:
     return path
 
 
-def _read(path: Path, datasets: list[hdf5.Part]) -> hdf5.Parts:
+def _read(path: Path, datasets: list[hdf5.DataSetRequest]) -> hdf5.Parts:
     try:
         with regular(path).open("rb") as file:
             return hdf5.read(file, datasets, str(path), ADVICE)
@@ -217,10 +217,10 @@ def _read(path: Path, datasets: list[hdf5.Part]) -> hdf5.Parts:
 
 
 def _labels(path: Path, split: str) -> list[str]:
-    return _read(path, [hdf5.Part(f"{split}_labels", "words")]).words[f"{split}_labels"]
+    return _read(path, [hdf5.DataSetRequest(f"{split}_labels", "words")]).words[f"{split}_labels"]
 
 
-def _samples(names: list[str], split: str, options: Options, path: Path) -> list[tuple[str, int]]:
+def _samples(names: list[str], split: str, options: NTIDIGITSOptions, path: Path) -> list[tuple[str, int]]:
     """Return names and labels of the single digits."""
     if len(set(names)) < len(names):
         raise DataError(f"{path}: {split}_labels names a sample twice. {ADVICE}")
@@ -244,7 +244,7 @@ def _speaker(name: str) -> str:
     return "-".join(name.split("-")[:2])
 
 
-def _recording(times: Array, channels: Array, name: str, path: Path, options: Options) -> Array:
+def _recording(times: Array, channels: Array, name: str, path: Path, options: NTIDIGITSOptions) -> Array:
     for what, values, last in (("times [s]", times, LONGEST / 1000), ("channels", channels, CHANNELS - 1)):
         wrong = ~((values >= 0) & (values <= last))
         if what == "channels":

@@ -36,9 +36,12 @@ MIRRORS = ("https://zenkelab.org/datasets/", "https://compneuro.net/datasets/")
 LARGEST = 1 << 34
 """Maximum size of an uncompressed file in bytes, several times the largest; protects against forged archives."""
 ADVICE = "Use a file of SHD or SSC, or download it again."
-LISTS = (hdf5.Part("spikes/times", "lists"), hdf5.Part("spikes/units", "lists"))
-LABELS, SPEAKERS = hdf5.Part("labels", "numbers"), hdf5.Part("extra/speaker", "numbers", required=False)
-KEYS = hdf5.Part("extra/keys", "words", required=False)
+LISTS = (hdf5.DataSetRequest("spikes/times", "lists"), hdf5.DataSetRequest("spikes/units", "lists"))
+LABELS, SPEAKERS = (
+    hdf5.DataSetRequest("labels", "numbers"),
+    hdf5.DataSetRequest("extra/speaker", "numbers", required=False),
+)
+KEYS = hdf5.DataSetRequest("extra/keys", "words", required=False)
 
 
 @explained
@@ -159,7 +162,7 @@ def write(path: Path | str, trains: SpikeTrains) -> None:
         raise DataError(f"{path} cannot be written: {error}. Choose a folder you can write to.") from error
 
 
-def _read(path: Path, datasets: list[hdf5.Part]) -> hdf5.Parts:
+def _read(path: Path, datasets: list[hdf5.DataSetRequest]) -> hdf5.Parts:
     """Read datasets of the HDF5 file, decompressed if necessary; all errors become a DataError."""
     try:
         with tempfile.TemporaryFile() as unpacked, regular(path).open("rb") as raw:

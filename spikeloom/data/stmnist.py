@@ -45,7 +45,7 @@ MOST = 200_000
 
 @explained
 @dataclass(frozen=True)
-class Options:
+class STMNISTOptions:
     """Selection of events per sample and of the test set.
 
     Raises:
@@ -88,12 +88,15 @@ class Options:
         return events.window(events.polarity(kept, self.polarity), self.t0, self.duration)
 
 
-DEFAULT = Options()
+DEFAULT = STMNISTOptions()
 
 
 @explained
 def load(
-    split: Split, options: Options = DEFAULT, tell: Callable[[str], None] | None = None, here: Path | str | None = None
+    split: Split,
+    options: STMNISTOptions = DEFAULT,
+    tell: Callable[[str], None] | None = None,
+    here: Path | str | None = None,
 ) -> SpikeTrains:
     """Load the samples of a split, sorted by digit and name, cached on disk; `here` overrides the data folder.
 
@@ -138,7 +141,7 @@ def load(
 
 
 @explained
-def describe(split: Split, options: Options = DEFAULT) -> list[Description]:
+def describe(split: Split, options: STMNISTOptions = DEFAULT) -> list[Description]:
     """Describe the recordings: source, hash, total number, difference from the official ones, and the split."""
     _check(split)
     files = _files()
@@ -234,6 +237,6 @@ def _key(name: str) -> tuple[int, str]:
     return _label(name), name
 
 
-def _indices(labels: list[int], split: str, options: Options) -> torch.Tensor:
+def _indices(labels: list[int], split: str, options: STMNISTOptions) -> torch.Tensor:
     generator = torch.Generator().manual_seed(options.seed)
     return split_mixed(np.array(labels), np.zeros(len(labels)), options.test_share, generator)[split == "test"]

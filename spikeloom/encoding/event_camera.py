@@ -136,7 +136,7 @@ class Camera:
 DEFAULT = Camera()
 
 
-class Recordings(NamedTuple):
+class CameraRecordings(NamedTuple):
     """Events of several images, concatenated: recording k owns events first[k] to first[k + 1]."""
 
     events: Array  # EVENT [E], sorted in time within a recording
@@ -171,7 +171,7 @@ def record(
     *,
     numbers: Array | None = None,
     until: float = 3 * SACCADE,
-) -> Recordings:
+) -> CameraRecordings:
     """Record every image with the camera.
 
     One key is drawn from `generator`. It determines the thresholds of the pixels and, together with the number of an
@@ -204,7 +204,7 @@ def record(
         events["p"], events["t"] = codes >> 12 & 1, codes >> 13
         parts.append(events)
         firsts.append(first[1:] + firsts[-1][-1])
-    return Recordings(np.concatenate(parts), np.concatenate(firsts))
+    return CameraRecordings(np.concatenate(parts), np.concatenate(firsts))
 
 
 @explained

@@ -32,7 +32,7 @@ FLAT = 1e-6
 
 @explained
 @dataclass(frozen=True)
-class Options:
+class MFCCOptions:
     """Options of the transform and the image; the defaults are those of the paper.
 
     Raises:
@@ -65,11 +65,11 @@ class Options:
             )
 
 
-DEFAULT = Options()
+DEFAULT = MFCCOptions()
 
 
 @explained
-def mfcc(samples: Array, rate: int, options: Options = DEFAULT, name: str = "The sound") -> Array:
+def mfcc(samples: Array, rate: int, options: MFCCOptions = DEFAULT, name: str = "The sound") -> Array:
     """Compute all coefficients, including the first.
 
     Shapes: samples [length] -> float64 [1 + length // hop, 1 + coefficients].
@@ -85,7 +85,7 @@ def mfcc(samples: Array, rate: int, options: Options = DEFAULT, name: str = "The
 
 
 @explained
-def picture(samples: Array, rate: int, options: Options = DEFAULT, name: str = "The sound") -> Array:
+def picture(samples: Array, rate: int, options: MFCCOptions = DEFAULT, name: str = "The sound") -> Array:
     """Compute the MFCC image of a word: trimmed, standardised per frame, cropped around the loudest or zero-padded.
 
     Shapes: samples [length] -> float32 [1, frames, coefficients].
@@ -171,7 +171,7 @@ def triangles(rate: int, n_fft: int, bands: int) -> Array:
     return weights
 
 
-def _power(samples: Array, options: Options, name: str) -> Array:
+def _power(samples: Array, options: MFCCOptions, name: str) -> Array:
     """Compute the power [T, 1 + n_fft // 2] of the module docstring."""
     half = options.n_fft // 2
     if samples.ndim != 1 or samples.dtype.kind != "f" or not np.isfinite(samples).all():
@@ -190,7 +190,7 @@ def _power(samples: Array, options: Options, name: str) -> Array:
     return power
 
 
-def _coefficients(power: Array, rate: int, options: Options) -> Array:
+def _coefficients(power: Array, rate: int, options: MFCCOptions) -> Array:
     bands = power @ triangles(rate, options.n_fft, options.bands).T
     level = 10 * np.log10(np.maximum(bands, SMALLEST))
     level = np.maximum(level, level.max() - options.top_db)

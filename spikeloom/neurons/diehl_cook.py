@@ -163,7 +163,7 @@ class DiehlCook(Stateful):
         self.homeostasis.copy_(state.homeostasis)
 
 
-class MembraneState(NamedTuple):
+class MembraneLIFState(NamedTuple):
     """State of a `MembraneLIF` layer."""
 
     voltage: Tensor  # [B, N], mV
@@ -213,14 +213,14 @@ class MembraneLIF(Stateful):
     def structure(self) -> dict[str, float | str | bool | None]:
         return membrane_numbers(self)
 
-    def initial_state(self, x: Tensor) -> MembraneState:
+    def initial_state(self, x: Tensor) -> MembraneLIFState:
         check_slice("MembraneLIF", x, self.size)
         self.check()
-        return MembraneState(torch.full_like(x, self.rest), torch.zeros_like(x))
+        return MembraneLIFState(torch.full_like(x, self.rest), torch.zeros_like(x))
 
-    def step(self, x: Tensor, state: MembraneState) -> tuple[Tensor, MembraneState]:
+    def step(self, x: Tensor, state: MembraneLIFState) -> tuple[Tensor, MembraneLIFState]:
         check_slice("MembraneLIF", x, self.size)
-        check_state("MembraneLIF", state, MembraneState)
+        check_state("MembraneLIF", state, MembraneLIFState)
         for name, part in state._asdict().items():
             check_like("MembraneLIF", name, part, tuple(x.shape), x)
         voltage = _membrane(self, x, state)
@@ -232,7 +232,7 @@ class MembraneLIF(Stateful):
             refractory = refractory.masked_fill(crossed, self.refractory)
             voltage = voltage.masked_fill(crossed, self.reset)
         voltage = voltage.clamp(min=self.lowest) if self.lowest > -math.inf else voltage
-        return spikes, MembraneState(voltage, refractory)
+        return spikes, MembraneLIFState(voltage, refractory)
 
 
 def _crossing(voltage: Tensor, level: Tensor) -> int:
@@ -240,7 +240,7 @@ def _crossing(voltage: Tensor, level: Tensor) -> int:
     return voltage.numel() - int((voltage < level).count_nonzero()) if readable(voltage) else 2
 
 
-def _membrane(neurons: DiehlCook | MembraneLIF, x: Tensor, state: DiehlCookState | MembraneState) -> Tensor:
+def _membrane(neurons: DiehlCook | MembraneLIF, x: Tensor, state: DiehlCookState | MembraneLIFState) -> Tensor:
     """Return the voltage after the leak and the currents."""
     rest, decay = constant(neurons.rest, x), constant(math.exp(-neurons.dt / neurons.tau_mem), x)
     voltage = (state.voltage - rest).mul_(decay).add_(rest)

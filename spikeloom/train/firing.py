@@ -17,7 +17,7 @@ from .run import Run
 FILE = "layers.json"
 
 
-class Firing:
+class FiringMonitor:
     """Monitor of the layers of a run that records rates and warns once about each problem of a layer.
 
     Args:

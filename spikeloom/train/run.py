@@ -28,12 +28,12 @@ from . import checkpoint, files, metrics, ranks, saved
 from .checkpoint import Carry
 from .progress import Reporter
 
-__all__ = ["Carry", "Part", "Run"]
+__all__ = ["Carry", "Checkpointable", "Run"]
 
 FORMAT = 1
 
 
-class Part(Protocol):
+class Checkpointable(Protocol):
     """Object that is saved in checkpoints: a module, an optimiser, a sampler, a `Carry`."""
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -111,7 +111,7 @@ class Run:
                 self._shared.add(purpose)
         return self._generators[purpose]
 
-    def restore(self, **parts: Part) -> int:
+    def restore(self, **parts: Checkpointable) -> int:
         """Load `checkpoints/last.pt` into the parts and generators; return the number of finished updates (0: new run).
 
         Later lines of metrics.jsonl are dropped: they will be written again. The number of ranks may change: new ranks
@@ -192,7 +192,7 @@ class Run:
             self._check_header(self._path("last"), contents, exact=exact)
             self._metrics_until(contents)
 
-    def save(self, update: int, **parts: Part) -> None:
+    def save(self, update: int, **parts: Checkpointable) -> None:
         """Save the parts to `checkpoints/last.pt` after `update` finished updates.
 
         Raises:
@@ -203,11 +203,11 @@ class Run:
         if self.rank == 0:
             files.write_json(self.folder / "seconds.json", {"training": round(self._clock(), 3)})
 
-    def save_best(self, update: int, **parts: Part) -> None:
+    def save_best(self, update: int, **parts: Checkpointable) -> None:
         """Save the parts to `checkpoints/best.pt`, for evaluation."""
         self._save("best", update, parts)
 
-    def load_best(self, **parts: Part) -> int:
+    def load_best(self, **parts: Checkpointable) -> int:
         """Load `checkpoints/best.pt` into some or all of its parts; return the update at which it was saved.
 
         Raises:
@@ -215,7 +215,7 @@ class Run:
         """
         return int(self._load("best", parts, exact=False)["update"])
 
-    def load_last(self, **parts: Part) -> int:
+    def load_last(self, **parts: Checkpointable) -> int:
         """Load `checkpoints/last.pt` into some or all of its parts; generators and metrics stay unchanged."""
         return int(self._load("last", parts, exact=False)["update"])
 
@@ -330,7 +330,7 @@ class Run:
         self._mark = now
         return total
 
-    def _save(self, name: str, update: int, parts: Mapping[str, Part]) -> None:
+    def _save(self, name: str, update: int, parts: Mapping[str, Checkpointable]) -> None:
         check_numbers(parts, update, self.kept())
         states = {key: checkpoint.canonical(part.state_dict(), key) for key, part in parts.items()}
         common = {key: state for key, state in states.items() if _is_common(parts[key])}
@@ -401,7 +401,7 @@ class Run:
                 "with yours."
             )
 
-    def _load(self, name: str, parts: Mapping[str, Part], exact: bool) -> dict[str, Any]:
+    def _load(self, name: str, parts: Mapping[str, Checkpointable], exact: bool) -> dict[str, Any]:
         path, contents = self._path(name), self._read(name)
         if exact and "shared" not in contents and len(contents["ranks"]) != self.world:
             raise CheckpointError(
@@ -432,7 +432,7 @@ class Run:
         """Return the saved state of this rank; for a new rank, that of an old one."""
         return saved[self.rank % len(saved)]
 
-    def _give(self, path: Path, key: str, part: Part, state: Any) -> None:
+    def _give(self, path: Path, key: str, part: Checkpointable, state: Any) -> None:
         try:
             saved.give(part, state, self.device)
         except saved.MISFITS as error:
@@ -444,7 +444,7 @@ class Run:
             ) from error
 
 
-def check_numbers(parts: Mapping[str, Part], update: int, kept: str = "") -> None:
+def check_numbers(parts: Mapping[str, Checkpointable], update: int, kept: str = "") -> None:
     """Check that the learned values of the parts are finite and in range.
 
     Args:
@@ -478,6 +478,6 @@ def _stream(address: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(address.encode()).digest()[:8], "little") >> 1)
 
 
-def _is_common(part: Part) -> bool:
+def _is_common(part: Checkpointable) -> bool:
     """Return whether a part is the same on every rank and therefore saved once."""
     return isinstance(part, nn.Module | Optimizer)

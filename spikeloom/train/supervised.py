@@ -21,8 +21,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..errors import CheckpointError, ConfigError, unusual
 from . import metrics, ranks, saved, termination
-from .firing import Firing
-from .run import Part, Run, check_numbers
+from .firing import FiringMonitor
+from .run import Checkpointable, Run, check_numbers
 
 History = list[dict[str, Any]]
 
@@ -30,7 +30,7 @@ History = list[dict[str, Any]]
 def fit(
     run: Run,
     *,
-    parts: Mapping[str, Part],
+    parts: Mapping[str, Checkpointable],
     updates: int,
     step: Callable[[int], Mapping[str, float]],
     validate: Callable[[int], Mapping[str, float]] | None = None,
@@ -79,7 +79,7 @@ def fit(
     if best is not None and run.best is None:  # a new run, or one saved by an earlier version
         run.best = min((line[best] for line in history if best in line), key=lambda value: sign * value, default=None)
     check_numbers(parts, finished, run.kept())
-    firing = Firing(run, {name: part for name, part in parts.items() if isinstance(part, nn.Module)})
+    firing = FiringMonitor(run, {name: part for name, part in parts.items() if isinstance(part, nn.Module)})
     try:
         with termination.waits() as asked:
             while finished < updates and not (stop is not None and stop(finished, history)):
@@ -119,7 +119,7 @@ def fit(
 
 
 def _check_arguments(
-    parts: Mapping[str, Part], updates: Any, validate_every: Any, checkpoint_every: Any, better: Any
+    parts: Mapping[str, Checkpointable], updates: Any, validate_every: Any, checkpoint_every: Any, better: Any
 ) -> None:
     """Raise ConfigError for invalid arguments of `fit`."""
     if better not in ("lower", "higher"):
@@ -219,7 +219,7 @@ def _history(run: Run, finished: int) -> History:
     return lines
 
 
-def _where(parts: Mapping[str, Part], values: Mapping[str, float]) -> str:
+def _where(parts: Mapping[str, Checkpointable], values: Mapping[str, float]) -> str:
     """Return the name of the first parameter, or else gradient, that is not finite, for the message about a value."""
     if all(math.isfinite(value) for value in values.values()):
         return ""

@@ -66,7 +66,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TablePlan:
     """Content of table.json."""
 
     task: str
@@ -76,7 +76,7 @@ class Plan:
     """Options to change in all cells."""
 
 
-def create(folder: Path, plan: Plan) -> bool:
+def create(folder: Path, plan: TablePlan) -> bool:
     """Create the folder of a table, or accept an existing folder of the same one; return whether it was created.
 
     Raises:
@@ -91,13 +91,13 @@ def create(folder: Path, plan: Plan) -> bool:
     return True
 
 
-def read(folder: Path) -> Plan | None:
+def read(folder: Path) -> TablePlan | None:
     """Return the plan of a folder, or None if it is not the folder of a table.
 
     Raises:
         ConfigError: table.json is damaged.
     """
-    plan: Plan | None = config.from_file(Plan, folder / "table.json")
+    plan: TablePlan | None = config.from_file(TablePlan, folder / "table.json")
     return plan
 
 
@@ -113,7 +113,7 @@ def find(task: Task, owner: str, name: str) -> Table:
     return tables[name]
 
 
-def members(task: Task, table: Table, plan: Plan) -> Iterator[tuple[str, str, str, Series]]:
+def members(task: Task, table: Table, plan: TablePlan) -> Iterator[tuple[str, str, str, Series]]:
     """Yield row, column, folder name and series of every cell.
 
     Raises:
@@ -130,7 +130,7 @@ def members(task: Task, table: Table, plan: Plan) -> Iterator[tuple[str, str, st
             yield row, column, slug(f"{row}-{column}"), Series(plan.task, name, plan.seeds, options)
 
 
-def _check_names(task: Task, table: Table, plan: Plan) -> None:
+def _check_names(task: Task, table: Table, plan: TablePlan) -> None:
     """Raise ConfigError if a change contradicts the names of rows or columns, as lr = 0.1 in a column 0.01."""
     cells = [
         ((row, column), {**config.to_json(preset(task, name, f"Task {plan.task}")), **changes})
@@ -147,7 +147,7 @@ def _check_names(task: Task, table: Table, plan: Plan) -> None:
                 )
 
 
-def _check_folders(table: Table, plan: Plan) -> None:
+def _check_folders(table: Table, plan: TablePlan) -> None:
     """Raise ConfigError if two cells would share a folder."""
     known: dict[str, str] = {}
     for row, cells in table.cells.items():
@@ -171,7 +171,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def collect(folder: Path, task: Task, table: Table, plan: Plan) -> dict[str, Any]:
+def collect(folder: Path, task: Task, table: Table, plan: TablePlan) -> dict[str, Any]:
     """Write result.json from the summaries of all finished cells, and return it."""
     rows: list[dict[str, Any]] = []
     made_up = False

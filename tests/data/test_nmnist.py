@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from spikeloom.data import babi, events, fsdd, members, mnist, nmnist, ntidigits, omniglot, stmnist, stored
-from spikeloom.data.nmnist import Options
+from spikeloom.data.nmnist import NMNISTOptions
 from spikeloom.data.spike_trains import SpikeTrains, raster
 from spikeloom.errors import ConfigError, DataError
 
@@ -71,7 +71,11 @@ def test_folders_and_zip_files_give_the_same_samples_in_the_order_of_mnist(home:
 
 def test_every_event_of_a_sample_is_the_files(home: Path) -> None:
     nmnist.write_example(home, classes=2, train=2)
-    for options in (Options("both", "all"), Options("off", 2), Options("merge", 3, t0=20.0, duration=50.0)):
+    for options in (
+        NMNISTOptions("both", "all"),
+        NMNISTOptions("off", 2),
+        NMNISTOptions("merge", 3, t0=20.0, duration=50.0),
+    ):
         found = nmnist.load("train", options)
         for number, path in enumerate(sorted(home.glob("Train/*/*.bin"), key=lambda path: path.stem)):
             begin = int(1000 * options.start)
@@ -86,19 +90,23 @@ def test_every_event_of_a_sample_is_the_files(home: Path) -> None:
 
 
 def test_the_length_of_a_sample() -> None:
-    assert (Options().length, Options(saccade="all").length, Options(saccade=2, t0=5.0).length) == (105.0, 315.0, 100.0)
-    assert (Options(saccade=2, t0=5.0).start, Options(saccade="all", t0=5.0).start) == (110.0, 5.0)
-    assert Options(saccade="all", duration=400.0).length == 400.0
+    assert (NMNISTOptions().length, NMNISTOptions(saccade="all").length, NMNISTOptions(saccade=2, t0=5.0).length) == (
+        105.0,
+        315.0,
+        100.0,
+    )
+    assert (NMNISTOptions(saccade=2, t0=5.0).start, NMNISTOptions(saccade="all", t0=5.0).start) == (110.0, 5.0)
+    assert NMNISTOptions(saccade="all", duration=400.0).length == 400.0
 
 
 def test_options_without_sense_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"The polarity is one of 'on', 'off', 'both', 'merge', but got 'up'"):
-        Options(polarity="up")  # type: ignore[arg-type]
+        NMNISTOptions(polarity="up")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"The saccade is one of 1, 2, 3, 'all', but got 0"):
-        Options(saccade=0)  # type: ignore[arg-type]
+        NMNISTOptions(saccade=0)  # type: ignore[arg-type]
     for wrong in ({"t0": -1.0}, {"t0": 105.0}, {"duration": 0.0}, {"duration": float("nan")}):
         with pytest.raises(ConfigError, match=r"A window needs 0 <= start"):
-            Options(**wrong)  # type: ignore[arg-type]
+            NMNISTOptions(**wrong)  # type: ignore[arg-type]
 
 
 def test_every_option_and_every_recording_counts_in_what_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +172,7 @@ def test_random_files_are_read_or_refused(tmp_path_factory: pytest.TempPathFacto
         patch.setenv("SPIKELOOM_CACHE", str(folder / "cache"))
         (folder / "nmnist" / "Test" / "3").mkdir(parents=True)
         (folder / "nmnist" / "Test" / "3" / "00001.bin").write_bytes(data)
-        found = attempt(lambda: nmnist.load("test", Options("both", "all", duration=60_000.0)))
+        found = attempt(lambda: nmnist.load("test", NMNISTOptions("both", "all", duration=60_000.0)))
     assert "00001.bin" in str(found) if isinstance(found, DataError) else len(found) == 1
 
 
@@ -262,7 +270,7 @@ def test_a_recording_without_on_events_stays(home: Path) -> None:
         assert found.labels.tolist() == [0, 1, 0, 1]
         assert told[-1].startswith("1 of the 4 train recordings have no event that these options keep")
     assert len(told) == 3
-    assert len(nmnist.load("train", Options("off"), told.append).times)
+    assert len(nmnist.load("train", NMNISTOptions("off"), told.append).times)
     assert len(told) == 4
 
 
@@ -289,10 +297,10 @@ def test_the_real_subset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (len(train), len(test), train.channels) == (1000, 80, 1156)
     assert found["note"] == "1,000 of the 60,000 official train recordings"
     assert train.times.max() < 105.0
-    whole = nmnist.load("train", Options("both", "all"))
+    whole = nmnist.load("train", NMNISTOptions("both", "all"))
     assert whole.times.nbytes + whole.units.nbytes < 1.5e9 / 60  # 60,000 samples in less than 1.5 GB
     assert (whole.units.dtype, whole.times.dtype) == (np.dtype(np.uint16), np.dtype(np.float32))
-    rested = nmnist.load("train", Options("both", "all", stabilize=True))
+    rested = nmnist.load("train", NMNISTOptions("both", "all", stabilize=True))
     assert 0.9 * len(whole.times) < len(rested.times) < len(whole.times)
     assert len(train.times) == int(((whole.times < 105.0) & (whole.units >= 1156)).sum())
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from spikeloom.data import events, ntidigits, stored
-from spikeloom.data.ntidigits import Options
+from spikeloom.data.ntidigits import NTIDIGITSOptions
 from spikeloom.data.spike_trains import Array, SpikeTrains, raster
 from spikeloom.errors import ConfigError, DataError
 
@@ -67,7 +67,7 @@ def test_single_digits_are_read_and_sorted(home: Path) -> None:
 def test_zero_is_0_and_oh_is_selectable(oh: ntidigits.Oh, labels: list[int], classes: int, home: Path) -> None:
     one: Sample = (np.array([0.1]), np.array([4]))
     put(home / "n-tidigits.hdf5", {"a-b-a-z": one, "a-b-a-o": one, "b-b-a-1": one})
-    found = ntidigits.load("train", Options(oh=oh))
+    found = ntidigits.load("train", NTIDIGITSOptions(oh=oh))
     assert (found.labels.tolist(), len(found.classes)) == (labels, classes)
 
 
@@ -77,10 +77,10 @@ def test_late_events_drop_out_instead_of_piling_up(home: Path) -> None:
     found = ntidigits.load("train")
     assert found.units.tolist() == [0, 1, 2]
     assert raster(found, [0], steps=1000).spikes[999].sum() == 1
-    assert ntidigits.load("train", Options(t0=100.0, duration=1000.0)).units.tolist() == [1, 2, 3]
-    assert ntidigits.load("train", Options(t0=100.0, duration=1000.0)).times[0] == 0
+    assert ntidigits.load("train", NTIDIGITSOptions(t0=100.0, duration=1000.0)).units.tolist() == [1, 2, 3]
+    assert ntidigits.load("train", NTIDIGITSOptions(t0=100.0, duration=1000.0)).times[0] == 0
     with pytest.raises(ConfigError, match=r"n-tidigits.hdf5: a-b-a-1, has an event that these options keep"):
-        ntidigits.load("train", Options(t0=2000.0))
+        ntidigits.load("train", NTIDIGITSOptions(t0=2000.0))
 
 
 def test_a_sample_behind_which_nothing_is_left_stays(home: Path) -> None:
@@ -104,7 +104,12 @@ def test_every_option_and_the_file_count_in_what_is_kept(home: Path, monkeypatch
     for name in ("times", "units", "first", "labels", "speakers"):
         assert np.array_equal(getattr(first, name), getattr(again, name))
     assert first.classes == again.classes
-    changes = (Options(oh="class"), Options(oh="zero"), Options(t0=1.0), Options(duration=500.0))
+    changes = (
+        NTIDIGITSOptions(oh="class"),
+        NTIDIGITSOptions(oh="zero"),
+        NTIDIGITSOptions(t0=1.0),
+        NTIDIGITSOptions(duration=500.0),
+    )
     for number, options in enumerate(changes):
         ntidigits.load("train", options, told.append)
         assert len(told) == 2 + number
@@ -122,7 +127,7 @@ def test_the_file_is_described(home: Path) -> None:
     assert (found["file"], found["count"], found["official_count"]) == ("n-tidigits.hdf5", 6, 2260)
     assert found["note"] == "6 of the 2,260 official single test digits"
     assert found["sha256"] == hashlib.sha256((home / "n-tidigits.hdf5").read_bytes()).hexdigest()
-    (with_oh,) = ntidigits.describe("train", Options(oh="class"))
+    (with_oh,) = ntidigits.describe("train", NTIDIGITSOptions(oh="class"))
     assert (with_oh["count"], with_oh["official_count"]) == (16, 2464)
 
 
@@ -133,7 +138,7 @@ def test_examples_are_equal_for_equal_seeds_and_classes_can_be_told_apart(home: 
     contents = [(folder / ntidigits.FILE).read_bytes() for folder in (home, tmp_path / "again", tmp_path / "other")]
     assert contents[0] == contents[1]
     assert contents[0] != contents[2]
-    train, test = (ntidigits.load(split, Options(oh="class")) for split in ("train", "test"))
+    train, test = (ntidigits.load(split, NTIDIGITSOptions(oh="class")) for split in ("train", "test"))
     assert (len(train), len(test)) == (24, 12)
     counts = [raster(trains, range(len(trains)), window=1000.0).spikes[0] for trains in (train, test)]
     assert (train.labels[(counts[1] @ counts[0].T).argmax(1).numpy()] == test.labels).all()
@@ -143,9 +148,9 @@ def test_examples_are_equal_for_equal_seeds_and_classes_can_be_told_apart(home: 
 
 def test_options_and_splits_without_sense_are_refused(home: Path) -> None:
     with pytest.raises(ConfigError, match=r"The treatment of oh is one of 'exclude', 'class', 'zero', but got 'drop'"):
-        Options(oh="drop")  # type: ignore[arg-type]
+        NTIDIGITSOptions(oh="drop")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"A window needs 0 <= start"):
-        Options(duration=0.0)
+        NTIDIGITSOptions(duration=0.0)
     with pytest.raises(ConfigError, match=r"N-TIDIGITS has the splits train and test, but got 'valid'"):
         ntidigits.load("valid")  # type: ignore[arg-type]
     with pytest.raises(
@@ -227,7 +232,7 @@ def test_a_damaged_file_is_read_or_refused(
     place = int(at * len(data))
     data[place] = value
     path.write_bytes(data[:place] if cut else data)
-    found = attempt(lambda: ntidigits.read(path, "train", Options(duration=60_000.0)))
+    found = attempt(lambda: ntidigits.read(path, "train", NTIDIGITSOptions(duration=60_000.0)))
     assert str(path) in str(found) if isinstance(found, DataError) else len(found) >= 1
 
 
@@ -248,9 +253,9 @@ def test_any_events_are_read_exactly_or_refused(
         and all(0 <= channel < 64 for channel in channels)
     )
     if well:
-        found = ntidigits.read(path, "train", Options(duration=60_000.0))
+        found = ntidigits.read(path, "train", NTIDIGITSOptions(duration=60_000.0))
         assert found.units.tolist() == channels
         assert np.abs(found.times / 1000 - times).max() < 1e-5
     else:
         with pytest.raises((DataError, ConfigError), match=r"a-b-a-1"):
-            ntidigits.read(path, "train", Options(duration=60_000.0))
+            ntidigits.read(path, "train", NTIDIGITSOptions(duration=60_000.0))

@@ -462,7 +462,7 @@ def test_a_part_that_unpacks_to_a_hundred_times_the_file_is_refused(tmp_path: Pa
         path.open("rb") as source,
         pytest.raises(DataError, match=r"here unpacks to a hundred times its size, which is absurd. Advice"),
     ):
-        hdf5.read(source, [hdf5.Part(f"zeros{number}", "numbers") for number in range(3)], "here", "Advice")
+        hdf5.read(source, [hdf5.DataSetRequest(f"zeros{number}", "numbers") for number in range(3)], "here", "Advice")
 
 
 def test_many_units_labels_and_speakers_are_written_as_they_are(tmp_path: Path) -> None:

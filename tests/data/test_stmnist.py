@@ -15,7 +15,7 @@ from scipy.io import savemat
 
 from spikeloom.data import events, stmnist, stored
 from spikeloom.data.spike_trains import Array, SpikeTrains, raster
-from spikeloom.data.stmnist import Options
+from spikeloom.data.stmnist import STMNISTOptions
 from spikeloom.errors import ConfigError, DataError
 
 DATA = Path(os.environ.get("SPIKELOOM_DATA") or "/nonexistent")
@@ -89,11 +89,11 @@ def test_any_events_survive_the_round_trip(seed: int, count: int) -> None:
 
 def test_polarity_order_and_window() -> None:
     found = stmnist.read_mat(mat(spiketrain=table(6)), "a.mat")
-    wide = Options(polarity="merge")
+    wide = STMNISTOptions(polarity="merge")
     assert wide.choose(found).tolist() == found.tolist()
-    assert [event[3] for event in Options().choose(found).tolist()] == [True] * 3
-    assert [event[:2] for event in Options(order="columns").choose(found).tolist()] == [(1, 2)] * 3
-    late = Options(polarity="both", t0=200.0, duration=300.0).choose(found)
+    assert [event[3] for event in STMNISTOptions().choose(found).tolist()] == [True] * 3
+    assert [event[:2] for event in STMNISTOptions(order="columns").choose(found).tolist()] == [(1, 2)] * 3
+    late = STMNISTOptions(polarity="both", t0=200.0, duration=300.0).choose(found)
     assert (late["t"].tolist(), late["p"].tolist()) == ([0, 100_000, 200_000], [False, True, False])
 
 
@@ -101,8 +101,8 @@ def test_busy_taxels_fall_silent_on_request() -> None:
     given = table(6)
     given[70, :2] = 1
     found = stmnist.read_mat(mat(spiketrain=given), "a.mat")
-    assert len(Options("both", most_on=3).choose(found)) == 8
-    assert Options("both", most_on=2).choose(found)["y"].tolist() == [7, 7]
+    assert len(STMNISTOptions("both", most_on=3).choose(found)) == 8
+    assert STMNISTOptions("both", most_on=2).choose(found)["y"].tolist() == [7, 7]
 
 
 def test_a_recording_whose_taxels_all_fall_silent_stays(home: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_recording_whose_taxels_all_fall_silent_stays(home: Path) -> None:
     given[-1] = np.arange(100) / 100
     (home / "data_submission" / "0" / "writer_00.mat").write_bytes(mat(spiketrain=given))
     told: list[str] = []
-    found = [stmnist.load(split, Options(most_on=40), told.append) for split in ("train", "test")]
+    found = [stmnist.load(split, STMNISTOptions(most_on=40), told.append) for split in ("train", "test")]
     assert sum(int(np.sum(np.diff(one.first) == 0)) for one in found) == 1
     assert [len(one) for one in found] == [24, 6]
     assert len([news for news in told if news.startswith("1 of the ")]) == 1
@@ -120,7 +120,7 @@ def test_a_recording_whose_taxels_all_fall_silent_stays(home: Path) -> None:
 def test_labels_follow_their_samples(home: Path) -> None:
     stmnist.write_example(home, classes=3, samples=10)
     for seed in range(4):
-        options = Options("merge", seed=seed)
+        options = STMNISTOptions("merge", seed=seed)
         seen = []
         for split in ("train", "test"):
             found = stmnist.load(split, options)
@@ -200,7 +200,7 @@ def test_options_and_splits_without_sense_are_refused(home: Path) -> None:
     ]
     for options, message in wrong:
         with pytest.raises(ConfigError, match=message):
-            Options(**options)  # type: ignore[arg-type]
+            STMNISTOptions(**options)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"ST-MNIST is split into train and test, but got 'valid'"):
         stmnist.load("valid")  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"There is no folder .*stmnist. Get the data set from https://www.benjamintee"):
@@ -280,9 +280,9 @@ def test_the_real_sample() -> None:
     found = stmnist.read_mat(real.read_bytes(), "real")
     assert (len(found), int(found["p"].sum())) == (2346, 1601)
     assert (found["t"][0], found["t"][-1]) == (196_626, 895_745)
-    on = Options().choose(found)
+    on = STMNISTOptions().choose(found)
     counts = np.bincount(10 * on["y"] + on["x"], minlength=100)
     assert (len(on), int((counts > 0).sum())) == (1601, 31)
-    quiet = Options(most_on=40).choose(found)
+    quiet = STMNISTOptions(most_on=40).choose(found)
     assert len(on) - len(quiet) == 1238
     assert int((counts > 40).sum()) == 19

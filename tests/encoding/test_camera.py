@@ -25,7 +25,7 @@ from spikeloom.data.events import EVENT
 from spikeloom.data.spike_trains import raster
 from spikeloom.encoding import event_camera as camera
 from spikeloom.encoding import event_camera_loop as camera_loop
-from spikeloom.encoding.event_camera import SACCADE, Camera, Recordings, record, spikes
+from spikeloom.encoding.event_camera import SACCADE, Camera, CameraRecordings, record, spikes
 from spikeloom.errors import ConfigError, DataError
 
 Array = NDArray[Any]
@@ -403,7 +403,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path))
 
 
-def expected_spikes(recordings: Recordings, number: int, polarity: str, span: tuple[int, int]) -> tuple[Array, Array]:
+def expected_spikes(
+    recordings: CameraRecordings, number: int, polarity: str, span: tuple[int, int]
+) -> tuple[Array, Array]:
     """Times [us] and units of one image, chosen from its events."""
     events = recordings.of(number)
     events = events[(events["t"] >= span[0]) & (events["t"] < span[1])]

@@ -11,7 +11,7 @@ import pytest
 
 from spikeloom.data import fsdd
 from spikeloom.data.spike_trains import Array
-from spikeloom.encoding.mfcc import Options, first_frame, mfcc, picture, standardised, triangles, trimmed
+from spikeloom.encoding.mfcc import MFCCOptions, first_frame, mfcc, picture, standardised, triangles, trimmed
 from spikeloom.errors import ConfigError, DataError
 
 real = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "fsdd" / "fsdd_recordings.zip"
@@ -76,7 +76,7 @@ def test_it_is_what_the_definition_says(length: int, rate: int) -> None:
 
 def test_other_numbers_are_options() -> None:
     samples = noise(300)
-    found = mfcc(samples, 8000, Options(coefficients=5, n_fft=64, hop=50, bands=20))
+    found = mfcc(samples, 8000, MFCCOptions(coefficients=5, n_fft=64, hop=50, bands=20))
     np.testing.assert_allclose(found, np.array(plain(samples.tolist(), 8000, 64, 50, 20, 6)), atol=1e-9)
 
 
@@ -187,12 +187,12 @@ def test_the_shortest_sound_is_one_sample_longer_than_half_a_frame() -> None:
 @pytest.mark.parametrize("options", [{"coefficients": 1}, {"coefficients": 128}, {"bands": 20}])
 def test_coefficients_must_fit_the_bands(options: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="needs 2 to bands - 1 coefficients"):
-        Options(**options)
+        MFCCOptions(**options)
 
 
 def test_numbers_must_be_positive() -> None:
     with pytest.raises(ConfigError, match="MFCC needs hop > 0"):
-        Options(hop=0)
+        MFCCOptions(hop=0)
 
 
 @pytest.mark.skipif(not real.is_file(), reason="not in $SPIKELOOM_DATA/fsdd: fsdd_recordings.zip")
@@ -210,5 +210,5 @@ def test_real_recordings_become_pictures() -> None:
 
 @pytest.mark.parametrize("name", ["coefficients", "frames", "n_fft", "hop", "bands"])
 def test_counts_are_whole(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"mfcc.Options needs {name} as a whole number, but got 20.5"):
-        Options(**{name: 20.5})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=rf"mfcc.MFCCOptions needs {name} as a whole number, but got 20.5"):
+        MFCCOptions(**{name: 20.5})  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ from spikeloom.layers import Sequential
 from spikeloom.neurons import LIF
 from spikeloom.train import checkpoint, experiment
 from spikeloom.train.config import RunConfig, to_json
-from spikeloom.train.run import Carry, Part, Run
+from spikeloom.train.run import Carry, Checkpointable, Run
 from tests import tiny_task
 
 from . import Target
@@ -53,7 +53,7 @@ class Small:
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=0.01)
         self.batches = Batches(8, 2, self.run.generator("batches"))
         self.carry = Carry(state=None, count=0)
-        self.parts: dict[str, Part] = {
+        self.parts: dict[str, Checkpointable] = {
             "net": self.net, "optimizer": self.optimizer, "batches": self.batches, "carry": self.carry,
         }  # fmt: skip
 

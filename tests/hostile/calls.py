@@ -634,8 +634,8 @@ DATA: dict[str, Call] = {
     ),
     "concentration.expected_flips": Call(concentration.expected_flips, given(cells=4), long=("cells",)),
     "concentration.optimal_flips": Call(concentration.optimal_flips, given(cells=4), long=("cells",)),
-    "cross_modal.Members": Call(
-        digit_pairs.Members,
+    "cross_modal.DigitPairs": Call(
+        digit_pairs.DigitPairs,
         given(sounds=torch.arange(10).repeat(2), images=torch.arange(10), classes=[0, 1, 2, 3], length=3),
         lambda made: made.draw(2, True, seeded()),
         words=("Digit", "digit", "pairs"),
@@ -735,7 +735,7 @@ DATA: dict[str, Call] = {
         leaves_out=("name", "advice"),
     ),
     "matlab.write_matrix": Call(matlab.write_matrix, given(variable="a", matrix=np.eye(3)), leaves_out=("variable",)),
-    "mfcc.Options": Call(mfcc.Options, empty, lambda made: mfcc.mfcc(sound(), 8000, made), words=("MFCC",)),
+    "mfcc.MFCCOptions": Call(mfcc.MFCCOptions, empty, lambda made: mfcc.mfcc(sound(), 8000, made), words=("MFCC",)),
     "mfcc.mfcc": Call(mfcc.mfcc, given(samples=sound(), rate=8000), leaves_out=("name",)),
     "mfcc.picture": Call(mfcc.picture, given(samples=sound(), rate=8000), leaves_out=("name",), words=("The sound",)),
     "mfcc.trimmed": Call(mfcc.trimmed, given(samples=sound()), leaves_out=("name",), words=("The sound",)),
@@ -744,7 +744,7 @@ DATA: dict[str, Call] = {
     "mfcc.triangles": Call(mfcc.triangles, given(rate=8000, n_fft=64, bands=5)),
     "mnist.read": Call(mnist.read, lambda here: dict(zip(("images", "labels"), mnist_files(here), strict=True))),
     "mnist.read_idx": Call(mnist.read_idx, lambda here: {"path": mnist_files(here)[0]}),
-    "nmnist.Options": Call(nmnist.Options, empty, lambda made: made.t0, words=("A window",)),
+    "nmnist.NMNISTOptions": Call(nmnist.NMNISTOptions, empty, lambda made: made.t0, words=("A window",)),
     "nmnist.load": Call(
         nmnist.load,
         lambda here: {"split": "test", "here": example(nmnist.write_example, here, "nmnist")},
@@ -754,7 +754,7 @@ DATA: dict[str, Call] = {
     "nmnist.write_example": Call(
         nmnist.write_example, lambda here: {"here": fresh(here), "classes": 2, "train": 2, "test": 2}, long=SIZES
     ),
-    "ntidigits.Options": Call(ntidigits.Options, empty, lambda made: made.t0, words=("A window",)),
+    "ntidigits.NTIDIGITSOptions": Call(ntidigits.NTIDIGITSOptions, empty, lambda made: made.t0, words=("A window",)),
     "ntidigits.read": Call(
         ntidigits.read,
         lambda here: {
@@ -825,7 +825,7 @@ DATA: dict[str, Call] = {
     "spike_trains.flip": Call(
         spike_trains.flip, encoder(spikes=(sequence() > 2).float(), snr_db=5.0, lengths=torch.tensor([7, 3, 1]))
     ),
-    "stmnist.Options": Call(stmnist.Options, empty, lambda made: made.t0, words=("A window",)),
+    "stmnist.STMNISTOptions": Call(stmnist.STMNISTOptions, empty, lambda made: made.t0, words=("A window",)),
     "stmnist.read_mat": Call(
         stmnist.read_mat, lambda here: {"data": stmnist.write_mat(touch()), "name": "a.mat"}, leaves_out=("name",)
     ),

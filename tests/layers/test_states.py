@@ -134,7 +134,7 @@ def test_messages_name_the_state_that_is_needed() -> None:
     one, two = LAYERS["DiehlCookNetwork one layer"](), LAYERS["DiehlCookNetwork"]()
     with pytest.raises(ShapeError, match="without inhibitory neurons"):
         one(XS, two(XS)[1])
-    with pytest.raises(ShapeError, match=r"\(inhibitory\) needs a state MembraneState"):
+    with pytest.raises(ShapeError, match=r"\(inhibitory\) needs a state MembraneLIFState"):
         two(XS, one(XS)[1])
     recall = LAYERS["SpikingRecall"]()
     _, state = recall(XS)

@@ -9,7 +9,7 @@ from spikeloom.cli import main
 from spikeloom.cli.commands import find_task
 from spikeloom.errors import CheckpointError, ConfigError
 from spikeloom.train import series, table
-from spikeloom.train.table import Plan, Table
+from spikeloom.train.table import Table, TablePlan
 
 TINY = Path(__file__).parents[1] / "tiny_task.py"
 TABLES = """
@@ -39,8 +39,8 @@ def task(tmp_path: Path) -> Path:
     return path
 
 
-def plan(task: Path, **changes: object) -> Plan:
-    return Plan(str(task), "sizes", [3, 4], dict(changes))
+def plan(task: Path, **changes: object) -> TablePlan:
+    return TablePlan(str(task), "sizes", [3, 4], dict(changes))
 
 
 def run(*arguments: object) -> int:
@@ -120,7 +120,7 @@ def test_unfinished_cells_are_left_out(task: Path, tmp_path: Path) -> None:
     (seed / "result.json").write_text('{"seconds": 2.0}')
     error = {"mean": 0.5, "sd": 0.0, "min": 0.5, "max": 0.5, "values": [0.5]}
     (seed.parent / "summary.json").write_text(json.dumps({"test": {"error": error}}))
-    result = table.collect(tmp_path, find_task(str(task)), found, Plan(str(task), "sizes", [3], {}))
+    result = table.collect(tmp_path, find_task(str(task)), found, TablePlan(str(task), "sizes", [3], {}))
     assert [(cell["row"], cell["mean"], cell["seconds"]) for cell in result["cells"]] == [("wide", 0.5, [2.0])]
     assert table.text(result).splitlines()[3] == "wide  0.500"  # one seed has no spread
 
@@ -134,7 +134,7 @@ def test_nothing_to_report_is_said(task: Path, tmp_path: Path, capsys: pytest.Ca
 def test_other_values_and_the_mean_of_all_rows_stand_in_the_table(task: Path, tmp_path: Path) -> None:
     cells = {name: {"plain": ("smoke", {"inputs": inputs})} for name, inputs in (("one", 2), ("two", 3))}
     made = Table("Errors", cells, {("all", "plain"): 0.25}, "T. Author", "error", besides=("solved",), mean="all")
-    asked = Plan(str(task), "sizes", [3, 4], {})
+    asked = TablePlan(str(task), "sizes", [3, 4], {})
 
     def finish(name: str, errors: list[float], solved: float) -> None:
         for seed in asked.seeds:

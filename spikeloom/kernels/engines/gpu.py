@@ -47,14 +47,14 @@ class Synapses(NamedTuple):
         return [torch.where(self.delays == d, self.weight, torch.zeros_like(self.weight)) for d in range(count)]
 
 
-class Shape(NamedTuple):
+class LaunchShape(NamedTuple):
     """Compile-time constants of a kernel, and options of the compiler."""
 
     constants: dict[str, int]
     options: dict[str, Any]
 
 
-def shape(loop: str, size: int, dtype: torch.dtype, batch: int) -> Shape:
+def shape(loop: str, size: int, dtype: torch.dtype, batch: int) -> LaunchShape:
     """Return the shape of a loop over `size` neurons of `batch` samples.
 
     A recurrent program owns ROWS samples and all neurons, padded to COLS; it multiplies CHUNK neurons at a time. Small
@@ -63,12 +63,12 @@ def shape(loop: str, size: int, dtype: torch.dtype, batch: int) -> Shape:
     """
     options = {"num_warps": BLOCK // 32, "num_stages": 1, "enable_fp_fusion": False}
     if loop == "elementwise":
-        return Shape({"BLOCK": BLOCK if batch * size < MANY else 2 * BLOCK}, options)
+        return LaunchShape({"BLOCK": BLOCK if batch * size < MANY else 2 * BLOCK}, options)
     cols = max(16, 1 << (size - 1).bit_length())  # Triton's blocks have powers of two as sizes
     rows = min(16, 16384 // cols, 1 << max(batch // PROGRAMS, 1).bit_length() - 1)
     chunk = min(max(32768 // (cols * dtype.itemsize), CHUNK), 32, cols)
     options |= {"num_warps": min(max(rows * cols // 128, 1), 16), "num_stages": 2}
-    return Shape({"ROWS": rows, "COLS": cols, "CHUNK": chunk}, options)
+    return LaunchShape({"ROWS": rows, "COLS": cols, "CHUNK": chunk}, options)
 
 
 def lists(weight: Tensor, delays: Tensor | None, sparse: bool = False) -> Synapses:

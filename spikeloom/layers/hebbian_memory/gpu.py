@@ -57,24 +57,24 @@ AHEAD = {"keys": 4, "rows": 2, "sample": 2}
 """Pipeline stages of a loop, which prefetch inputs; only if no step reads what another has written."""
 
 
-class Shape(NamedTuple):
+class Tiling(NamedTuple):
     """Compile-time constants of a kernel, and options of the compiler."""
 
     constants: dict[str, int]
     options: dict[str, Any]
 
 
-def shape(loop: str, size: int) -> Shape:
+def shape(loop: str, size: int) -> Tiling:
     """Return the shape of a loop over keys alone ("keys"), over rows of the memory ("rows"), or a sample ("sample")."""
     options: dict[str, Any] = {"num_stages": 1}
     if loop == "keys":
-        return Shape({"BLOCK": BLOCK}, {"num_warps": BLOCK // 32, **options})
+        return Tiling({"BLOCK": BLOCK}, {"num_warps": BLOCK // 32, **options})
     cols = max(16, 1 << (size - 1).bit_length())
     if loop == "rows":
         rows = max(16, min(cols, TILE // cols))
         options |= {"num_warps": max(rows * cols // 512, 1), "maxnreg": REGISTERS}
-        return Shape({"ROWS": rows, "COLS": cols}, options)
-    return Shape({"COLS": cols}, {"num_warps": min(max(cols * cols // 2048, 1), 8), **options})
+        return Tiling({"ROWS": rows, "COLS": cols}, options)
+    return Tiling({"COLS": cols}, {"num_warps": min(max(cols * cols // 2048, 1), 8), **options})
 
 
 @triton.jit

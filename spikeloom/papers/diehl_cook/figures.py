@@ -13,12 +13,12 @@ from ...train.run import Run
 from .draw_fields import accuracy_curve, assignments, input_image, receptive_fields, spikes_per_neuron
 from .draw_voltages import Membrane, voltages
 from .network import DiehlCookNetwork
-from .options import Known, Options, Source, Splits, encoder, network
+from .options import Known, Source, Splits, STDPOptions, encoder, network
 from .votes import VOTES
 
 
 @torch.no_grad()
-def draw(options: Options, run: Run, splits: Splits, published: dict[str, float]) -> None:
+def draw(options: STDPOptions, run: Run, splits: Splits, published: dict[str, float]) -> None:
     """Plot receptive fields, labels, accuracy in training, spikes per interval, test samples in detail, confusions."""
     net = network(options, run, splits.training.size, done=1.0).eval()
     known = Known(options.n_neurons, len(splits.classes))
@@ -48,7 +48,7 @@ def draw(options: Options, run: Run, splits: Splits, published: dict[str, float]
         sample(options, run, net, splits, number)
 
 
-def sample(options: Options, run: Run, net: DiehlCookNetwork, splits: Splits, number: int) -> None:
+def sample(options: STDPOptions, run: Run, net: DiehlCookNetwork, splits: Splits, number: int) -> None:
     """Plot one test sample: the input, the spikes of all layers, voltages with thresholds."""
     xs = shown(splits.test, number, run, net)
     label = splits.classes[int(splits.test.labels[number])]

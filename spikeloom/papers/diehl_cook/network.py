@@ -27,7 +27,7 @@ from ...encoding.events import Events, events_of, sequence_of
 from ...errors import ConfigError, ShapeError, check_like, check_positive, check_sequence, check_state
 from ...kernels import engine_for
 from ...kernels.noise import keys
-from ...neurons.diehl_cook import DiehlCook, DiehlCookState, MembraneLIF, MembraneState
+from ...neurons.diehl_cook import DiehlCook, DiehlCookState, MembraneLIF, MembraneLIFState
 from ...neurons.neuron import check_noise
 from ...rules import normalise
 from ...rules.stdp import SOFT_BOUNDS, STDP, STDPTraces
@@ -41,7 +41,7 @@ class NetworkState(NamedTuple):
     inputs: Tensor  # [B, I], spikes of the previous step
     neurons: DiehlCookState
     spikes: Tensor  # [B, N], of the previous step
-    inhibitory: MembraneState | tuple[()]
+    inhibitory: MembraneLIFState | tuple[()]
     inhibited: Tensor | tuple[()]  # [B, N], spikes of the inhibitory layer in the previous step
     gain: Tensor  # [B], factor of the input currents
     spiked: Tensor  # [B, N], 1 if a neuron spiked since the start of the sample; weights of others are unchanged
@@ -221,7 +221,7 @@ class DiehlCookNetwork(Stateful):
         spikes, neurons = self.neurons.step(current, state.neurons)
         inhibitory, inhibited = state.inhibitory, state.inhibited
         if self.inhibitory is not None:
-            assert isinstance(inhibitory, MembraneState)
+            assert isinstance(inhibitory, MembraneLIFState)
             inhibited, inhibitory = self.inhibitory.step(state.spikes * constant(self.excite, x), inhibitory)
         traces = state.traces
         if self.training and self.rule is not None:
@@ -276,7 +276,7 @@ class DiehlCookNetwork(Stateful):
         first = torch.cat([before.first, before.first[-1] + events.first[1:]])
         unit = torch.cat([before.unit, events.unit])
         count = torch.cat([before.times, events.times]).to(state.weight.dtype)
-        two = isinstance(state.inhibitory, MembraneState)
+        two = isinstance(state.inhibitory, MembraneLIFState)
         silent = state.spikes.new_empty(0, 0)
         inhibitory = (*state.inhibitory, state.inhibited) if two else (silent, silent, silent)
         lateral = silent if self.lateral is None else self.lateral.to(state.weight).T.contiguous()
@@ -319,8 +319,8 @@ class DiehlCookNetwork(Stateful):
         if self.inhibitory is None:
             check_state(f"{name} without inhibitory neurons (inhibitory)", state.inhibitory, tuple, 0)
         else:
-            check_state(f"{name} (inhibitory)", state.inhibitory, MembraneState)
-            assert isinstance(state.inhibitory, MembraneState)
+            check_state(f"{name} (inhibitory)", state.inhibitory, MembraneLIFState)
+            assert isinstance(state.inhibitory, MembraneLIFState)
             shapes["inhibitory.voltage"] = state.inhibitory.voltage, layer
             shapes["inhibitory.refractory"] = state.inhibitory.refractory, layer
             shapes["inhibited"] = state.inhibited, layer

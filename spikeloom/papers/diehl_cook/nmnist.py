@@ -20,13 +20,13 @@ from ...encoding import event_camera as camera
 from ...errors import ConfigError
 from ...train.run import Run
 from . import readout, training
-from .options import THESIS, Options, Splits, from_trains, hold_out, tell
+from .options import THESIS, Splits, STDPOptions, from_trains, hold_out, tell
 
 SPLITS: tuple[nmnist.Split, ...] = ("train", "test")
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(STDPOptions):
     recordings: Literal["camera", "nmnist", "made_up"] = "camera"
     """Source of the recordings: camera, MNIST through a simulated event camera; nmnist, the real data set; made_up, a
     few made-up recordings in its format, to try the task without a download."""
@@ -105,10 +105,10 @@ def whole(config: Config) -> Config:
     return config if config.pattern_time else replace(config, pattern_time=length - config.t0)
 
 
-def options(config: Config) -> nmnist.Options:
+def options(config: Config) -> nmnist.NMNISTOptions:
     """Return the options of the reader of recordings."""
     saccade: Any = config.saccade if config.saccade == "all" else int(config.saccade)
-    return nmnist.Options(polarity=config.polarity, saccade=saccade, stabilize=config.stabilize, t0=config.t0)
+    return nmnist.NMNISTOptions(polarity=config.polarity, saccade=saccade, stabilize=config.stabilize, t0=config.t0)
 
 
 def splits(config: Config) -> Splits:

@@ -16,11 +16,11 @@ from typing import Any, Literal
 from ...data import ntidigits
 from ...train.run import Run
 from . import readout, training
-from .options import THESIS, Options, Splits, from_trains, hold_out, tell
+from .options import THESIS, Splits, STDPOptions, from_trains, hold_out, tell
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(STDPOptions):
     made_up: bool = False
     """Use a few made-up recordings in the format of the data set instead, to try the task without a download."""
     oh: Literal["exclude", "class", "zero"] = "exclude"
@@ -65,7 +65,7 @@ def plot(config: Config, run: Run) -> None:
 
 def splits(config: Config) -> Splits:
     """Load the training and test recordings."""
-    options, data = ntidigits.Options(config.oh, config.t0, config.pattern_time), list[Any]()
+    options, data = ntidigits.NTIDIGITSOptions(config.oh, config.t0, config.pattern_time), list[Any]()
     if config.made_up:
         with tempfile.TemporaryDirectory() as folder:
             ntidigits.write_example(Path(folder))

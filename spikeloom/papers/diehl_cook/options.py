@@ -36,7 +36,7 @@ RULES: dict[Rule, Callable[..., STDP]] = {
 
 
 @dataclass(frozen=True)
-class Options:
+class STDPOptions:
     """Options of all tasks of unsupervised learning."""
 
     n_neurons: int = 400
@@ -182,7 +182,7 @@ class Splits(NamedTuple):
     data: list[Any]
 
 
-def hold_out(options: Options, splits: Splits) -> Splits:
+def hold_out(options: STDPOptions, splits: Splits) -> Splits:
     """Replace the test samples by held-out training samples, if the options ask for it."""
     if not options.held_out:
         return splits
@@ -203,7 +203,7 @@ def part(source: Source, chosen: Tensor) -> Source:
     return Source(events, source.labels[chosen], source.size)
 
 
-def from_images(images: Tensor, labels: Tensor, rate: float, boost: float, options: Options) -> Source:
+def from_images(images: Tensor, labels: Tensor, rate: float, boost: float, options: STDPOptions) -> Source:
     """Encode images as Poisson spikes: a white pixel has rate + attempt * boost [Hz], attempt 0 being the first."""
     flat = images.flatten(1)
 
@@ -215,7 +215,7 @@ def from_images(images: Tensor, labels: Tensor, rate: float, boost: float, optio
     return Source(events, labels, flat.shape[1])
 
 
-def from_trains(trains: SpikeTrains, counts: bool, options: Options) -> Source:
+def from_trains(trains: SpikeTrains, counts: bool, options: STDPOptions) -> Source:
     """Encode recorded spikes: a spike at time t is an event of step floor(t / dt).
 
     Spikes after the end of the presentation are left out. Several spikes of a channel in a step count as one, unless
@@ -239,12 +239,12 @@ def from_trains(trains: SpikeTrains, counts: bool, options: Options) -> Source:
     return Source(events, torch.from_numpy(trains.labels), trains.channels)
 
 
-def steps(options: Options) -> int:
+def steps(options: STDPOptions) -> int:
     """Return the number of steps of a presentation."""
     return max(1, round(options.pattern_time / options.dt))
 
 
-def check(options: Options) -> None:
+def check(options: STDPOptions) -> None:
     """Raise ConfigError if options contradict each other, are out of range, or have no effect."""
     check_positive(
         "The task", n_neurons=options.n_neurons, pattern_time=options.pattern_time, dt=options.dt, batch=options.batch,
@@ -267,7 +267,7 @@ def check(options: Options) -> None:
             f"There are too many {options.ngram}-grams of {options.n_neurons} neurons. Choose a shorter ngram."
         )
     presets, som = (
-        (Options(), Options(**THESIS)),
+        (STDPOptions(), STDPOptions(**THESIS)),
         options.inhibition != "uniform",
     )  # not set by the user
     uses = {
@@ -284,13 +284,13 @@ def check(options: Options) -> None:
         )
 
 
-def repeats_of(options: Options, learns: bool) -> Repeats:
+def repeats_of(options: STDPOptions, learns: bool) -> Repeats:
     """Return when and how a sample is presented again."""
     gain = options.gain if learns else options.gain_test or options.gain
     return Repeats(options.min_spikes, options.max_repeats, gain, options.growth, options.carry)
 
 
-def chosen_for_training(options: Options, run: Run, count: int) -> Tensor:
+def chosen_for_training(options: STDPOptions, run: Run, count: int) -> Tensor:
     """Return the indices of the training samples to use."""
     if options.n_train > count:
         raise ConfigError(f"n_train is {options.n_train:,}, but there are {count:,} training samples. Ask for fewer.")
@@ -298,7 +298,7 @@ def chosen_for_training(options: Options, run: Run, count: int) -> Tensor:
     return torch.randperm(count, generator=draw)[: options.n_train or count]
 
 
-def network(options: Options, run: Run, size: int, done: float = 0.0) -> DiehlCookNetwork:
+def network(options: STDPOptions, run: Run, size: int, done: float = 0.0) -> DiehlCookNetwork:
     """Build the network of these options, with weights drawn from the run's generator.
 
     Args:
@@ -332,14 +332,14 @@ def network(options: Options, run: Run, size: int, done: float = 0.0) -> DiehlCo
     return net.to(run.device)
 
 
-def level(options: Options, done: float) -> int:
+def level(options: STDPOptions, done: float) -> int:
     """Return the level of inhibition, 0 at first, after this fraction of training."""
     if options.inhibition == "two_level":
         return int(done >= 0.1)
     return min(int(done * options.intervals), options.intervals - 1) if options.inhibition == "growing" else 0
 
 
-def lateral(options: Options, done: float) -> Tensor | None:
+def lateral(options: STDPOptions, done: float) -> Tensor | None:
     """Return the inhibition [N, N] after this fraction of training; None: uniform."""
     now = level(options, done)
     if options.inhibition == "uniform" or (options.inhibition == "two_level" and now == 1):
@@ -393,7 +393,7 @@ def tell(news: str) -> None:
     print(news, flush=True)
 
 
-def check_test(options: Options, splits: Splits) -> None:
+def check_test(options: STDPOptions, splits: Splits) -> None:
     """Raise ConfigError if the options of the evaluation are not valid."""
     repeats_of(options, learns=False)
     if options.n_test > len(splits.test.labels):

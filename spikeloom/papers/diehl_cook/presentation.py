@@ -57,7 +57,7 @@ class Repeats:
             )
 
 
-class Presented(NamedTuple):
+class Presentation(NamedTuple):
     """Spikes of the layer at the last presentation of each sample."""
 
     counts: Tensor  # [B, N], spikes; on the CPU
@@ -65,7 +65,7 @@ class Presented(NamedTuple):
     repeats: int  # presentations beyond the first, of all samples
 
 
-def present_(network: DiehlCookNetwork, state: NetworkState, encode: Encode, repeats: Repeats) -> Presented:
+def present_(network: DiehlCookNetwork, state: NetworkState, encode: Encode, repeats: Repeats) -> Presentation:
     """Present a batch; `state` is updated in place, including the weights in train() mode.
 
     The encoder's events define the duration of a presentation.
@@ -94,7 +94,7 @@ def present_(network: DiehlCookNetwork, state: NetworkState, encode: Encode, rep
         put_back_(state, part, there)
         again += len(rows)
     joined = Fired(*(torch.cat(parts) for parts in zip(*spikes, strict=True)))
-    return Presented(counts, joined, again)
+    return Presentation(counts, joined, again)
 
 
 def start_(network: DiehlCookNetwork, state: NetworkState, gain: float) -> None:

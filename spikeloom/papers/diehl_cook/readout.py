@@ -14,9 +14,9 @@ from .network import DiehlCookNetwork
 from .ngrams import NGrams, ngram_vote, ngrams
 from .options import (
     Known,
-    Options,
     Source,
     Splits,
+    STDPOptions,
     check_test,
     chosen_for_training,
     encoder,
@@ -24,7 +24,7 @@ from .options import (
     repeats_of,
     steps,
 )  # fmt: skip
-from .presentation import Presented, present_
+from .presentation import Presentation, present_
 from .votes import VOTES, Assignment, accuracy, assign, confusion, labelled
 
 TEST_BATCH = 50
@@ -38,12 +38,18 @@ class Answers(NamedTuple):
     labels: Tensor  # [M]
     repeats: int
     inputs: float  # input spikes per sample, first presentation
-    spikes: list[Presented]  # of each batch, if requested
+    spikes: list[Presentation]  # of each batch, if requested
 
 
 @torch.no_grad()
 def answers(
-    options: Options, net: DiehlCookNetwork, source: Source, samples: Tensor, run: Run, purpose: str, keep: bool = False
+    options: STDPOptions,
+    net: DiehlCookNetwork,
+    source: Source,
+    samples: Tensor,
+    run: Run,
+    purpose: str,
+    keep: bool = False,
 ) -> Answers:
     """Present samples in batches, in as many threads as torch has; the result does not depend on their number."""
     net.eval()
@@ -52,7 +58,7 @@ def answers(
     parts = [samples[part] for part in in_order(len(samples), TEST_BATCH)]
     seeds = torch.randint(2**62, (len(parts),), generator=generator).tolist()
 
-    def shown(part: Tensor, seed: int) -> tuple[Presented, float]:
+    def shown(part: Tensor, seed: int) -> tuple[Presentation, float]:
         own = torch.Generator().manual_seed(seed)
         start = net.initial_state(net.weight.new_zeros(len(part), source.size), noise=own)
         input_spikes = list[float]()
@@ -73,7 +79,7 @@ def answers(
     )  # fmt: skip
 
 
-def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
+def evaluate(options: STDPOptions, run: Run, splits: Splits) -> dict[str, float]:
     """Return the test accuracy of all readouts, with labels assigned by training samples after learning.
 
     `accuracy_logistic` is supervised: its linear readout is trained on the labels of the training samples.
@@ -116,7 +122,7 @@ def evaluate(options: Options, run: Run, splits: Splits) -> dict[str, float]:
     }  # fmt: skip
 
 
-def transfer(options: Options, run: Run, splits: Splits, other: Source) -> float:
+def transfer(options: STDPOptions, run: Run, splits: Splits, other: Source) -> float:
     """Return the accuracy on samples of another source, with the weights and the label assignment of this run."""
     net = network(options, run, splits.training.size, done=1.0)
     run.load_best(network=net)
@@ -127,7 +133,7 @@ def transfer(options: Options, run: Run, splits: Splits, other: Source) -> float
     return accuracy(VOTES[options.vote](responses.counts, named).predictions, responses.labels)
 
 
-def by_order(options: Options, training: Answers, test: Answers, classes: int) -> Tensor:
+def by_order(options: STDPOptions, training: Answers, test: Answers, classes: int) -> Tensor:
     """Predict the classes of the test samples by the n-grams of the training samples."""
 
     def sequences(shown: Answers) -> list[Tensor]:
@@ -141,14 +147,14 @@ def by_order(options: Options, training: Answers, test: Answers, classes: int) -
     return torch.cat([ngram_vote(spikes, known).predictions for spikes in sequences(test)])
 
 
-def in_order_of_firing(options: Options, shown: Presented) -> Tensor:
+def in_order_of_firing(options: STDPOptions, shown: Presentation) -> Tensor:
     """Return the spikes [T, B, N] of the last presentation of each sample."""
     spikes = torch.zeros(steps(options), *shown.counts.shape)
     spikes[shown.fired.steps, shown.fired.samples, shown.fired.neurons] = 1.0
     return spikes
 
 
-def costs(options: Options, net: DiehlCookNetwork, test: Answers, data: list[Any]) -> dict[str, Any]:
+def costs(options: STDPOptions, net: DiehlCookNetwork, test: Answers, data: list[Any]) -> dict[str, Any]:
     """Return activity.json, for one presentation of a sample."""
     seconds, size, inputs = options.pattern_time / 1000, options.n_neurons, net.n_in
     input_rate = test.inputs / inputs / seconds

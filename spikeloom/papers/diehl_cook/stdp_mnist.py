@@ -16,14 +16,14 @@ from ...data import mnist
 from ...errors import ConfigError
 from ...train.run import Run
 from . import readout, training
-from .options import THESIS, Options, Splits, from_images, hold_out
+from .options import THESIS, Splits, STDPOptions, from_images, hold_out
 
 DIEHL_COOK = {100: 0.829, 400: 0.870, 1600: 0.919, 6400: 0.950}
 _PAPER = "Diehl and Cook, 2015"
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(STDPOptions):
     max_rate: float = 128.0
     """Firing rate of a white pixel [Hz]."""
     boost: float = 32.0

@@ -16,11 +16,11 @@ from typing import Any, Literal
 from ...data import stmnist
 from ...train.run import Run
 from . import readout, training
-from .options import THESIS, Options, Splits, from_trains, hold_out, tell
+from .options import THESIS, Splits, STDPOptions, from_trains, hold_out, tell
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(STDPOptions):
     made_up: bool = False
     """Use a few made-up recordings in the format of the data set instead, to try the task without a download."""
     polarity: Literal["on", "off", "both", "merge"] = "on"
@@ -72,7 +72,7 @@ def plot(config: Config, run: Run) -> None:
 
 def splits(config: Config) -> Splits:
     """Load the training and test recordings."""
-    options = stmnist.Options(
+    options = stmnist.STMNISTOptions(
         config.polarity, config.order, config.most_on or None, config.t0, config.pattern_time, config.test_share,
         config.split_seed,
     )  # fmt: skip

@@ -8,14 +8,14 @@ from torch import Tensor
 from ...data.batches import Batches
 from ...errors import ConfigError
 from ...inspect import of_counts
-from ...train.firing import Firing
+from ...train.firing import FiringMonitor
 from ...train.run import Run
 from ...train.supervised import fit
 from .figures import live
 from .options import (
     Known,
-    Options,
     Splits,
+    STDPOptions,
     check,
     check_test,
     chosen_for_training,
@@ -30,7 +30,7 @@ from .presentation import chosen, present_, put_back_
 from .votes import VOTES, accuracy
 
 
-def train(options: Options, run: Run, splits: Splits) -> None:
+def train(options: STDPOptions, run: Run, splits: Splits) -> None:
     """Train on all training samples; an interval is an update of `fit`."""
     if run.world > 1:
         raise ConfigError(
@@ -45,7 +45,7 @@ def train(options: Options, run: Run, splits: Splits) -> None:
     known = Known(options.n_neurons, len(splits.classes))
     total = options.epochs * -(-len(used) // batches.batch)
     each = -(-total // options.intervals)
-    rule, firing = net.rule, Firing(run, {})
+    rule, firing = net.rule, FiringMonitor(run, {})
     assert rule is not None
 
     def step(finished: int) -> dict[str, float]:

@@ -34,7 +34,7 @@ from ...train.supervised import History, fit
 from ...train.table import Table
 from .networks import MemoryCore
 from .options import Silence, check_layers, neuron_of, populations, rule_of, steps
-from .stories import Answers, Sentences, StoryNetwork
+from .stories import Sentences, StoryAnswers, StoryNetwork
 
 TEST_BATCH = 64
 SOLVED = 0.05
@@ -376,7 +376,7 @@ def said(model: StoryNetwork, stories: Stories, run: Run) -> tuple[Tensor, dict[
     correct, fired = torch.zeros(len(order), dtype=torch.bool), list[dict[str, Tensor]]()
     for indices in torch.split(order, TEST_BATCH):
         batch = stories.batch(indices).to(run.device)
-        outputs: Answers = model(batch.statements, batch.lengths, batch.query, batch.first)
+        outputs: StoryAnswers = model(batch.statements, batch.lengths, batch.query, batch.first)
         correct[indices] = (outputs.logits.argmax(-1) == batch.target).cpu()
         fired.append({name: tensor.mean(1) for name, tensor in outputs.layers.items()})
     return correct, {name: torch.cat([tensor[name] for tensor in fired]).unsqueeze(1) for name in fired[0]}
@@ -387,7 +387,7 @@ def accuracy(model: StoryNetwork, stories: Stories, run: Run) -> float:
     return float(said(model, stories, run)[0].double().mean())
 
 
-def losses(config: Config, found: Answers, target: Tensor, rate_cost: float) -> tuple[Tensor, dict[str, float]]:
+def losses(config: Config, found: StoryAnswers, target: Tensor, rate_cost: float) -> tuple[Tensor, dict[str, float]]:
     """Return the loss of a batch with rate regularisation, and the loss and accuracy for the log.
 
     With several processes, the means over processes equal those over all questions, even if numbers differ.

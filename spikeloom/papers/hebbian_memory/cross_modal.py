@@ -27,8 +27,18 @@ from ...train.run import Run
 from ...train.schedule import set_learning_rate, step_decay
 from ...train.step import descend
 from ...train.supervised import fit
-from .cross_modal_options import Config, Part, Senses, encoder_of, load, numbers, perceive, prepared, spiking_of
-from .digit_pairs import SIDE, Members, Pairs
+from .cross_modal_options import (
+    Config,
+    Senses,
+    WordsAndPictures,
+    encoder_of,
+    load,
+    numbers,
+    perceive,
+    prepared,
+    spiking_of,
+)
+from .digit_pairs import SIDE, DigitPairs, Pairs
 from .encoders import SpikingConvEncoder
 from .networks import MemoryCore, RateMemory
 from .options import (
@@ -86,10 +96,10 @@ def train(config: Config, run: Run) -> None:
     optimizer = torch.optim.Adam(learned, lr=config.lr)
     senses = [perceive(config, run, model, *part) for part in ((training, "training"), (held, "validation"))]
     digits = numbers(config, "train_digits")
-    among = Members(training.said, training.shown, digits, config.length)
+    among = DigitPairs(training.said, training.shown, digits, config.length)
     drawn = of_data(config, run, "training", shared=bool(config.stored))
     stored = among.draw(config.stored, False, drawn) if config.stored else None
-    validation = Members(held.said, held.shown, digits, config.length).draw(
+    validation = DigitPairs(held.said, held.shown, digits, config.length).draw(
         config.validation_samples, False, of_data(config, run, "validation", shared=True)
     )
     silent = Silence()
@@ -275,13 +285,15 @@ def in_a_row(activity: Tensor) -> Tensor:
     return activity.transpose(0, 1).flatten(0, 1)
 
 
-def target(part: Part, pairs: Pairs) -> Tensor:
+def target(part: WordsAndPictures, pairs: Pairs) -> Tensor:
     """Return the pictures that were stored with the digits of the queries, [B, 28, 28]."""
     return part.pictures[pairs.target, 0]
 
 
 @torch.no_grad()
-def errors_of(model: CrossModalNetwork, senses: Senses, part: Part, pairs: Pairs, device: torch.device) -> Tensor:
+def errors_of(
+    model: CrossModalNetwork, senses: Senses, part: WordsAndPictures, pairs: Pairs, device: torch.device
+) -> Tensor:
     """Return the mean squared errors [S, B] of the output to the target, then to the others in order of storage."""
     errors, model_trains = [], model.training
     model.eval()
@@ -300,16 +312,16 @@ def nearest(errors: Tensor) -> float:
     return float((errors[0] < errors[1:]).all(0).double().mean()) if len(errors) > 1 else 1.0
 
 
-def mean_digits(training: Part, part: Part, pairs: Pairs) -> float:
+def mean_digits(training: WordsAndPictures, part: WordsAndPictures, pairs: Pairs) -> float:
     """Return the mean squared error of the mean training picture of the target digit, a baseline without memory."""
     means = torch.stack([training.pictures[training.shown == digit, 0].mean(0) for digit in range(10)])
     targets = pairs.target
     return float((means[part.shown[targets]] - part.pictures[targets, 0]).square().mean())
 
 
-def pairs_of_the_test(config: Config, run: Run, part: Part) -> Pairs:
+def pairs_of_the_test(config: Config, run: Run, part: WordsAndPictures) -> Pairs:
     """Return the test samples: words with pictures of the same digits."""
-    members = Members(part.said, part.shown, numbers(config, "test_digits"), config.length)
+    members = DigitPairs(part.said, part.shown, numbers(config, "test_digits"), config.length)
     return members.draw(config.test_samples, True, of_data(config, run, "test", shared=True))
 
 

@@ -163,7 +163,7 @@ class Config:
     """Updates between two checkpoints."""
 
 
-class Part(NamedTuple):
+class WordsAndPictures(NamedTuple):
     """Words and pictures from which samples are drawn, with their digits."""
 
     words: Tensor  # float32 [N, 1, frames, coefficients]
@@ -171,9 +171,9 @@ class Part(NamedTuple):
     pictures: Tensor  # float32 [M, 1, 28, 28], 0 to 1
     shown: Tensor  # int64 [M], digits of the pictures
 
-    def take(self, words: Tensor, pictures: Tensor) -> "Part":
+    def take(self, words: Tensor, pictures: Tensor) -> "WordsAndPictures":
         """Return the words and pictures with these indices."""
-        return Part(self.words[words], self.said[words], self.pictures[pictures], self.shown[pictures])
+        return WordsAndPictures(self.words[words], self.said[words], self.pictures[pictures], self.shown[pictures])
 
 
 class Senses(NamedTuple):
@@ -192,7 +192,7 @@ def numbers(config: Config, name: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def load(config: Config, run: Run) -> tuple[Part, Part, Part]:
+def load(config: Config, run: Run) -> tuple[WordsAndPictures, WordsAndPictures, WordsAndPictures]:
     """Load the training, validation and test data."""
     if config.made_up:
         with tempfile.TemporaryDirectory() as place:
@@ -207,9 +207,9 @@ def load(config: Config, run: Run) -> tuple[Part, Part, Part]:
     return training.take(words[0], pictures[0]), training.take(words[1], pictures[1]), test
 
 
-def read(config: Config, split: Any, here: Path | None) -> tuple[Part, Tensor]:
+def read(config: Config, split: Any, here: Path | None) -> tuple[WordsAndPictures, Tensor]:
     """Read the words and pictures of a split; return the speakers of the words too."""
-    options = mfcc.Options(config.coefficients, config.frames)
+    options = mfcc.MFCCOptions(config.coefficients, config.frames)
     words = digit_pairs.words(split, options, here and here / "fsdd")
     if here is None:
         digits = mnist.load(split)
@@ -218,7 +218,7 @@ def read(config: Config, split: Any, here: Path | None) -> tuple[Part, Tensor]:
         digits = mnist.read(*(here / "mnist" / file.name for file in mnist.FILES[first : first + 2]))
     count = config.images or len(digits.labels) if split == "train" else len(digits.labels)
     pictures = digits.images[:count].unsqueeze(1).float() / 255
-    return Part(words.pictures, words.labels, pictures, digits.labels[:count]), words.speakers
+    return WordsAndPictures(words.pictures, words.labels, pictures, digits.labels[:count]), words.speakers
 
 
 def encoder_of(config: Config, run: Run, name: str) -> ConvEncoder:
@@ -247,7 +247,7 @@ def bound_of(config: Config) -> float:
     return math.inf if config.conversion == "balanced" else 1 / (1 + round(config.refractory / config.dt))
 
 
-def prepared(config: Config, run: Run, name: str, training: Part, held: Part) -> nn.Module:
+def prepared(config: Config, run: Run, name: str, training: WordsAndPictures, held: WordsAndPictures) -> nn.Module:
     """Return an encoder of words or pictures, pre-trained and converted to spikes as the options say."""
     encoder, part = encoder_of(config, run, name), phase(run, name)
     source = config.words_from if name == "words" else config.pictures_from
@@ -279,7 +279,7 @@ def prepared(config: Config, run: Run, name: str, training: Part, held: Part) ->
 
 
 def perceive(
-    config: Config, run: Run, model: CrossModalNetwork, part: Part, name: str, only: Pairs | None = None
+    config: Config, run: Run, model: CrossModalNetwork, part: WordsAndPictures, name: str, only: Pairs | None = None
 ) -> Senses:
     """Return functions for the activity of the encoders: computed once if they are frozen, otherwise on demand.
 

@@ -52,7 +52,7 @@ class Words(NamedTuple):
 
 
 @explained
-class Members:
+class DigitPairs:
     """Sampler of pairs, from recordings and pictures by digit.
 
     Args:
@@ -96,7 +96,7 @@ class Members:
         Raises:
             ConfigError: fewer than one sample.
         """
-        check_positive("Members", count=count)
+        check_positive("DigitPairs", count=count)
         digits = torch.rand(count, len(self.sounds), generator=generator).argsort(1)[:, : self.length].T
         image_digits = digits
         if not matching:
@@ -111,7 +111,7 @@ class Members:
 
 
 @explained
-def words(split: Split, options: mfcc.Options = mfcc.DEFAULT, here: Path | None = None) -> Words:
+def words(split: Split, options: mfcc.MFCCOptions = mfcc.DEFAULT, here: Path | None = None) -> Words:
     """Load the recordings of a split as images of their MFCCs.
 
     Args:

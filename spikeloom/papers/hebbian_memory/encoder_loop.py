@@ -169,7 +169,7 @@ def encode(
                 first_passed += tall * broad * channels
 
 
-class Counts(NamedTuple):
+class SpikeCounts(NamedTuple):
     """Spike counts of each image, summed over time."""
 
     pixels: Tensor  # [N, 1, H, W]
@@ -180,7 +180,7 @@ class Counts(NamedTuple):
 def encode_images(
     images: Tensor, weights: Sequence[Tensor], thresholds: Sequence[float], steps: int, neuron: Sequence[float],
     refractory: int, subtract: bool, count: bool = False,
-) -> tuple[Tensor, Counts | None]:  # fmt: skip
+) -> tuple[Tensor, SpikeCounts | None]:  # fmt: skip
     """Return the spikes, uint8 [N, T, F], of images [N, H, W], and spike counts if `count` is True.
 
     Args:
@@ -208,7 +208,7 @@ def encode_images(
     threads.run(encode, arrays, len(images), len(images) * steps * channels * areas[0])
     if not count:
         return out, None
-    return out, Counts(
+    return out, SpikeCounts(
         seen.view(-1, 1, *sizes[0]), _by_block(fired, sizes[:-1], channels), _by_block(passed, sizes[1:], channels)
     )
 

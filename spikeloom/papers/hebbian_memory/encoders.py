@@ -30,7 +30,7 @@ from ...layers.hebbian_memory.layer import memory_neuron
 from ...neurons import LIF, IntegrateAndFire
 
 if TYPE_CHECKING:
-    from .encoder_loop import Counts
+    from .encoder_loop import SpikeCounts
 
 LIMIT = 1 << 28
 """Memory limit of currents, spikes and pools of one batch of images [bytes]: 256 MB."""
@@ -267,7 +267,7 @@ class SpikingConvEncoder(Stateful):
         return [layer.conv for layer in self.layers.layers if isinstance(layer, _SpikeConv)]
 
     @torch.no_grad()
-    def _events(self, images: Tensor, steps: int, count: bool = False) -> "tuple[Tensor, Counts | None]":
+    def _events(self, images: Tensor, steps: int, count: bool = False) -> "tuple[Tensor, SpikeCounts | None]":
         """Return spikes [B, T, F], and the spike counts of all layers if `count` is True."""
         check_images("SpikingConvEncoder", images)
         check_count("SpikingConvEncoder", steps=steps)
@@ -288,16 +288,16 @@ class SpikingConvEncoder(Stateful):
         )  # fmt: skip
         return spikes.to(images.dtype), counts
 
-    def _dense(self, images: Tensor, steps: int, count: bool) -> "tuple[Tensor, Counts | None]":
+    def _dense(self, images: Tensor, steps: int, count: bool) -> "tuple[Tensor, SpikeCounts | None]":
         """Run `_events` layer by layer in torch."""
-        from .encoder_loop import Counts
+        from .encoder_loop import SpikeCounts
 
         x, sums = images.expand(steps, *images.shape), list[Tensor]()
         for layer in self.layers.layers:
             x = self._through(layer, x)
             if count and not isinstance(layer, (_SpikeConv, nn.Flatten)):
                 sums.append(x.sum(0))
-        counts = Counts(sums[0], sums[1::2], sums[2::2]) if count else None
+        counts = SpikeCounts(sums[0], sums[1::2], sums[2::2]) if count else None
         return x.transpose(0, 1), counts
 
     def populations(self, images: Tensor, steps: int) -> dict[str, Tensor]:

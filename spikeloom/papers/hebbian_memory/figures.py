@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...data.babi import Batch, Question, Sentence
+from ...data.babi import Question, Sentence, StoryBatch
 from ...plot.curves import accuracy_by_length
 from ...plot.images import labelled
 from ...train.figures import plot_learning_curves, to_numpy
@@ -57,7 +57,7 @@ def associations(config: Any, run: Run, shown: Associations, found: Recollection
 
 
 def stories(
-    config: Any, run: Run, question: Question, told: list[Sentence], shown: Batch, found: Recollection,
+    config: Any, run: Run, question: Question, told: list[Sentence], shown: StoryBatch, found: Recollection,
     words: tuple[str, ...], position: Tensor,
 ) -> None:  # fmt: skip
     """Plot one story in detail, the weights of all memories, position weights, learning curves, accuracy by length."""

@@ -30,9 +30,9 @@ from .encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder, prototype_l
 from .networks import MemoryCore, OneShotNetwork, RateMemory, Recollection
 from .omniglot_options import (
     TEST_BATCH,
+    EpisodeSource,
     Images,
     Learner,
-    Source,
     accuracy,
     answer,
     draw,
@@ -56,7 +56,7 @@ from .options import (
     squared_rates,
     steps,
 )
-from .pretraining import Episodes as PretrainingEpisodes
+from .pretraining import PretrainingEpisodes as PretrainingEpisodes
 from .pretraining import Schedule, borrow, calibrate, embed, keep_above, phase, pretrain_prototypes, spikes, tell
 
 ALIKE = ("channels", "batch_norm", "conv_bias", "side", "resize", "made_up", "hold_out", "validation_share")
@@ -264,8 +264,8 @@ def train(config: Config, run: Run) -> None:
     encoder.requires_grad_(not config.freeze_encoder)
     lowest = [0.001 * value for value in encoder.thresholds] if isinstance(encoder, SpikingConvEncoder) else []
     optimizer = torch.optim.Adam([part for part in learner.parameters() if part.requires_grad], lr=config.lr)
-    source = Source(config, images, kept(config, run, learner, images, "training"))
-    tests = Source(config, held, kept(config, run, learner, held, "validation"))
+    source = EpisodeSource(config, images, kept(config, run, learner, images, "training"))
+    tests = EpisodeSource(config, held, kept(config, run, learner, held, "validation"))
     validation = draw(config, held, config.validation_episodes, of_data(config, run, "validation", shared=True))
     silent = Silence()
 
@@ -312,7 +312,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     update = run.load_best(model=learner)
     before = reference(config, run, plain)
     images = turned(config, read(config, "evaluation"))
-    source = Source(config, images, kept(config, run, learner, images, "evaluation"))
+    source = EpisodeSource(config, images, kept(config, run, learner, images, "evaluation"))
     upright = images._replace(pixels=images.pixels[: images.upright * images.drawings])
     values = dict[str, float]()
     for name, part in (("", images), ("_upright", upright)):
@@ -355,7 +355,7 @@ def plot(config: Config, run: Run) -> None:
         features = embed(plain, pixels, run.device)
         outputs = outputs._replace(logits=prototype_logits(features[:-1].unsqueeze(1), features[-1:]))
     else:
-        outputs = answer(learner, Source(config, images, None), episodes, run.device)
+        outputs = answer(learner, EpisodeSource(config, images, None), episodes, run.device)
     phases = {name: phase(run, folder).metrics() for name, folder in (("pretraining", PHASE), ("tuning", TUNING))}
     one_shot(config, run, pixels[:, 0], int(episodes.target[0]), inside, outputs, phases)
 

@@ -39,7 +39,7 @@ class Images(NamedTuple):
         return self.pixels.reshape(self.classes, self.drawings, *self.pixels.shape[1:])
 
 
-class Source:
+class EpisodeSource:
     """Source of encoded images: cached spikes or features, or those of the current encoder.
 
     Args:
@@ -108,7 +108,7 @@ def draw(config: Any, images: Images, count: int, generator: torch.Generator) ->
     return omniglot.episodes(images.classes, images.drawings, config.ways, count, generator=generator)
 
 
-def answer(learner: Learner, source: Source, shown: Episodes, device: torch.device) -> Recollection:
+def answer(learner: Learner, source: EpisodeSource, shown: Episodes, device: torch.device) -> Recollection:
     """Run the network on episodes; the logits of a protonet are negative distances."""
     encoder = learner.encoder
     images, query = (source.take(encoder, part, device) for part in (shown.images, shown.query.unsqueeze(0)))
@@ -122,7 +122,7 @@ def answer(learner: Learner, source: Source, shown: Episodes, device: torch.devi
 
 
 @torch.no_grad()
-def accuracy(learner: Learner, source: Source, shown: Episodes, run: Run) -> float:
+def accuracy(learner: Learner, source: EpisodeSource, shown: Episodes, run: Run) -> float:
     """Return the accuracy on all episodes; the result does not depend on the batch size."""
     learner.eval()
     correct = 0.0
@@ -175,5 +175,5 @@ def of_runs(config: Any, run: Run, before: ConvEncoder, learner: Learner) -> dic
     shown = omniglot.run_episodes(
         lake, config.ways, config.run_episodes, generator=of_data(config, run, "runs", shared=True)
     )
-    value = accuracy(learner, Source(config, images, fixed), shown, run)
+    value = accuracy(learner, EpisodeSource(config, images, fixed), shown, run)
     return values | named(f"runs_accuracy_{config.ways}_way", value, count * size)

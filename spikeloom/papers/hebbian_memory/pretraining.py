@@ -49,7 +49,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Episodes:
+class PretrainingEpisodes:
     """Sizes of an episode of prototypical pre-training, and of its validation."""
 
     ways: int = 60
@@ -93,7 +93,7 @@ def pretrain_prototypes(
     encoder: ConvEncoder | SpikingConvEncoder,
     images: Tensor,
     validation: Tensor,
-    episodes: Episodes,
+    episodes: PretrainingEpisodes,
     schedule: Schedule,
     steps: int = 0,
 ) -> None:

@@ -73,7 +73,7 @@ class Sentences(nn.Module):
         return self.input_gain * (position * embedding(words, self.embedding, padding_idx=0)).sum(-2)
 
 
-class Answers(NamedTuple):
+class StoryAnswers(NamedTuple):
     """Output of a `StoryNetwork` for a batch: logits, memories and activity."""
 
     logits: Tensor  # [B, C]
@@ -109,7 +109,7 @@ class StoryNetwork(nn.Module):
         bound = readout_scale * core.read.size**-0.5
         self.readout = nn.Parameter(torch.empty(classes, core.read.size).uniform_(-bound, bound, generator=generator))
 
-    def forward(self, statements: Tensor, lengths: Tensor, query: Tensor, first: Tensor | None = None) -> Answers:
+    def forward(self, statements: Tensor, lengths: Tensor, query: Tensor, first: Tensor | None = None) -> StoryAnswers:
         if first is None:
             first, total = lengths.cumsum(0) - lengths, int(lengths.sum())
         else:
@@ -128,7 +128,7 @@ class StoryNetwork(nn.Module):
         layers = {"storage encoder": encoder, "recall encoder": query_spikes.mean(0)}
         for name, both in (("write", written), ("read", read.mean(0))):
             layers[f"{name} keys"], layers[f"{name} values"] = both.chunk(2, -1)
-        return Answers(logits, memory, layers)
+        return StoryAnswers(logits, memory, layers)
 
     def _store(self, currents: Tensor, lengths: Tensor, first: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Write the stories; return spikes per step of encoder, keys and values, and the memory, for each question.

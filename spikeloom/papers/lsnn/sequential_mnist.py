@@ -410,7 +410,7 @@ def answer(logits: Tensor, config: Config) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Answers:
+class ImageAnswers:
     """Outputs of a network for many images, with its mean firing rates [Hz]."""
 
     logits: Tensor  # [N, K]
@@ -420,7 +420,7 @@ class Answers:
 
 
 @torch.no_grad()
-def answers(model: nn.Module, images: Tensor, chosen: Tensor, config: Config) -> Answers:
+def answers(model: nn.Module, images: Tensor, chosen: Tensor, config: Config) -> ImageAnswers:
     """Run the network on the images with these indices, in batches; rates are means over all of them."""
     logits, rate, input_rate, steps = [], 0.0, 0.0, 0
     for rows in in_order(len(chosen), config.batch_validation):
@@ -430,4 +430,4 @@ def answers(model: nn.Module, images: Tensor, chosen: Tensor, config: Config) ->
         rate += float(rates(activity.spikes, config.dt).mean()) * len(rows)
         input_rate += float(rates(spikes, config.dt).mean()) * len(rows)
         steps = len(spikes)
-    return Answers(torch.cat(logits), steps, rate / len(chosen), input_rate / len(chosen))
+    return ImageAnswers(torch.cat(logits), steps, rate / len(chosen), input_rate / len(chosen))

@@ -26,11 +26,11 @@ from ...errors import ConfigError
 from ...train.run import Run
 from ...train.table import Table
 from . import spoken
-from .spoken import COLUMNS, FOUR, Options, Splits, rows
+from .spoken import COLUMNS, FOUR, SpokenOptions, SpokenSplits, rows
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(SpokenOptions):
     made_up: bool = False
     """Use a small made-up data set in the same format instead, to try the task without a download."""
     held_out: int = 2
@@ -93,7 +93,7 @@ def plot(config: Config, run: Run) -> None:
     spoken.plot(config, run, splits(config, run), title)
 
 
-def splits(config: Config, run: Run) -> Splits:
+def splits(config: Config, run: Run) -> SpokenSplits:
     """Load both files and split the training file into training and validation samples."""
     training, test = (made_up(split) if config.made_up else shd.load(split) for split in ("train", "test"))
     speakers = np.unique(training.speakers)

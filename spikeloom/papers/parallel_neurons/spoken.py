@@ -40,7 +40,7 @@ COLUMNS = ("basic", "augmented", "augmented, activity limited")
 
 
 @dataclass(frozen=True)
-class Options:
+class SpokenOptions:
     """Options of all tasks on spoken words; the defaults are those of the SPSN paper."""
 
     neuron: Neuron = "SB"
@@ -132,7 +132,7 @@ class Options:
     """Memory for the backward pass: fast stores intermediate values, lean recomputes most of them."""
 
 
-class Splits(NamedTuple):
+class SpokenSplits(NamedTuple):
     """Samples of a task; `validation` may be None."""
 
     training: SpikeTrains
@@ -140,7 +140,7 @@ class Splits(NamedTuple):
     test: SpikeTrains
 
 
-def check(options: Options) -> None:
+def check(options: SpokenOptions) -> None:
     """Raise ConfigError if options contradict each other or are out of range."""
     check_positive("The task", window=options.window, batch=options.batch, pool=options.pool, epochs=options.epochs)
     step_decay(0, options.lr, options.lr_decay, options.lr_decay_every)
@@ -165,7 +165,7 @@ def check(options: Options) -> None:
         Augmentation(options.augmentation, options.shift, options.scale, options.drop)
 
 
-def network(options: Options, run: Run, channels: int, classes: int) -> ParallelNetwork:
+def network(options: SpokenOptions, run: Run, channels: int, classes: int) -> ParallelNetwork:
     """Build the network of these options, with weights drawn from the run's generator."""
     neuron = NeuronOptions(
         tau_mem=options.tau_mem, tau_syn=options.tau_syn, learn_tau=options.learn_tau, threshold=options.threshold,
@@ -181,7 +181,7 @@ def network(options: Options, run: Run, channels: int, classes: int) -> Parallel
     return model.to(run.device)
 
 
-def train(options: Options, run: Run, splits: Splits) -> None:
+def train(options: SpokenOptions, run: Run, splits: SpokenSplits) -> None:
     """Train, with validation if there are validation samples."""
     check(options)
     training = splits.training
@@ -240,7 +240,7 @@ def train(options: Options, run: Run, splits: Splits) -> None:
     )
 
 
-def evaluate(options: Options, run: Run, splits: Splits, data: list[Any]) -> dict[str, float]:
+def evaluate(options: SpokenOptions, run: Run, splits: SpokenSplits, data: list[Any]) -> dict[str, float]:
     """Return the accuracy of the selected weights on all test samples; write confusion.json and activity.json."""
     check(options)
     trains = splits.test
@@ -268,7 +268,7 @@ def evaluate(options: Options, run: Run, splits: Splits, data: list[Any]) -> dic
     return values
 
 
-def load(options: Options, run: Run, model: ParallelNetwork) -> int:
+def load(options: SpokenOptions, run: Run, model: ParallelNetwork) -> int:
     """Load the weights to test; return their update."""
     return run.load_best(**{"averaged" if options.average else "model": model})
 
@@ -285,7 +285,7 @@ class Tested(NamedTuple):
 
 @torch.no_grad()
 def answers(
-    options: Options,
+    options: SpokenOptions,
     model: ParallelNetwork,
     trains: SpikeTrains,
     device: torch.device,
@@ -311,7 +311,7 @@ def answers(
 
 
 def show(
-    options: Options,
+    options: SpokenOptions,
     trains: SpikeTrains,
     chosen: Tensor,
     augment: Augmentation | None,
@@ -337,7 +337,7 @@ def firing(activity: ParallelActivity, valid: Tensor) -> dict[str, float]:
     return {f"spikes_{i + 1}": float(rate) for i, rate in enumerate(rates(activity.spikes, valid))}
 
 
-def costs(options: Options, trains: SpikeTrains, found: Tested, data: list[Any]) -> dict[str, Any]:
+def costs(options: SpokenOptions, trains: SpikeTrains, found: Tested, data: list[Any]) -> dict[str, Any]:
     """Return activity.json: sizes, synapses and rates [Hz] of each layer; the rate of an analog signal is None."""
     hertz = 1000.0 / options.window
     spiking = options.neuron != "non_spiking"
@@ -363,7 +363,7 @@ def costs(options: Options, trains: SpikeTrains, found: Tested, data: list[Any])
 
 
 @torch.no_grad()
-def plot(options: Options, run: Run, splits: Splits, title: str) -> None:
+def plot(options: SpokenOptions, run: Run, splits: SpokenSplits, title: str) -> None:
     """Plot a sample through all layers, learning curves, rates and, after a test, confusion matrix and robustness."""
     from ...plot.bars import robustness
     from ...plot.confusion import confusion
@@ -438,13 +438,15 @@ def rows(start: Any, augmentation: str) -> dict[str, Any]:
     }
 
 
-def split(options: Options, training: SpikeTrains, test: SpikeTrains, held_out: list[int], run: Run) -> Splits:
+def split(
+    options: SpokenOptions, training: SpikeTrains, test: SpikeTrains, held_out: list[int], run: Run
+) -> SpokenSplits:
     """Split off the validation samples of the options; every call returns the same ones."""
     if options.validation == "none":
-        return Splits(training, None, test)
+        return SpokenSplits(training, None, test)
     if options.validation == "speakers":
         kept, aside = split_speakers(training.speakers, held_out)
     else:
         draw = run.fresh().generator("validation split", shared=True)
         kept, aside = split_mixed(training.labels, training.speakers, 0.1, draw)
-    return Splits(training.select(kept), training.select(aside), test)
+    return SpokenSplits(training.select(kept), training.select(aside), test)

@@ -22,7 +22,7 @@ from ...errors import ConfigError
 from ...train.run import Run
 from ...train.table import Table
 from . import spoken
-from .spoken import COLUMNS, FOUR, Options, Splits, rows
+from .spoken import COLUMNS, FOUR, SpokenOptions, SpokenSplits, rows
 
 HEARING = {
     "reference": Cochlea(),
@@ -37,7 +37,7 @@ PEOPLE = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(SpokenOptions):
     channels: Literal[70, 700] = 700
     """Channels of the artificial cochlea."""
     hearing: Literal["reference", "keen"] = "keen"
@@ -97,7 +97,7 @@ def plot(config: Config, run: Run) -> None:
     spoken.plot(config, run, splits(config, run), "Learning spoken digits")
 
 
-def splits(config: Config, run: Run) -> Splits:
+def splits(config: Config, run: Run) -> SpokenSplits:
     """Load the recordings as spikes. With a test speaker, both official splits are pooled and divided by speaker."""
     options = replace(HEARING[config.hearing], channels=config.channels)
     training, test = (few(fsdd.spikes(split, options, tell=tell), config.samples) for split in ("train", "test"))

@@ -19,8 +19,8 @@ from spikeloom.layers.lateral import som_inhibition
 from spikeloom.papers.diehl_cook import figures, nmnist, ntidigits, readout, stdp_mnist, stmnist, training
 from spikeloom.papers.diehl_cook.options import (
     THESIS,
-    Options,
     Splits,
+    STDPOptions,
     check,
     from_images,
     from_trains,
@@ -35,10 +35,10 @@ from spikeloom.train.run import Run
 
 DATA = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "mnist"
 needs_mnist = pytest.mark.skipif(not DATA.is_dir(), reason="not in $SPIKELOOM_DATA: mnist")
-SMALL = Options(n_neurons=7, n_train=23, intervals=5, total=0.3, growth=1.5, pattern_time=60.0)
+SMALL = STDPOptions(n_neurons=7, n_train=23, intervals=5, total=0.3, growth=1.5, pattern_time=60.0)
 
 
-def change(options: Options = SMALL, **values: Any) -> Options:
+def change(options: STDPOptions = SMALL, **values: Any) -> STDPOptions:
     return dataclasses.replace(options, **values)
 
 
@@ -46,7 +46,7 @@ def new_run(folder: Path, seed: int = 0) -> Run:
     return Run(folder, "stdp", "small", seed, quiet=True)
 
 
-def bars(options: Options = SMALL) -> Splits:
+def bars(options: STDPOptions = SMALL) -> Splits:
     """Three bars on 6 x 6 pixels, with noise: samples [30] and [12]."""
     sources = []
     for count, seed in ((30, 0), (12, 1)):
@@ -57,7 +57,7 @@ def bars(options: Options = SMALL) -> Splits:
     return Splits(sources[0], sources[1], (6, 6), ("top", "middle", "bottom"), [])
 
 
-def trained(options: Options, folder: Path, splits: Splits | None = None) -> Run:
+def trained(options: STDPOptions, folder: Path, splits: Splits | None = None) -> Run:
     run = new_run(folder)
     training.train(options, run, splits or bars(options))
     return run
@@ -165,7 +165,7 @@ def test_any_number_of_samples_is_shown_exactly(options: dict[str, Any], tmp_pat
     ],
 )  # fmt: skip
 def test_the_options_of_the_original_go_with_its_preset(options: dict[str, Any], tmp_path: Path) -> None:
-    config = Options(**{**THESIS, "n_neurons": 7, "n_train": 6, "intervals": 3, "pattern_time": 60.0, **options})
+    config = STDPOptions(**{**THESIS, "n_neurons": 7, "n_train": 6, "intervals": 3, "pattern_time": 60.0, **options})
     run = trained(config, tmp_path)
     assert 0.0 <= readout.evaluate(config, run.fresh(), bars(config))["accuracy"] <= 1.0
     unused: dict[str, tuple[str, Any]] = {
@@ -427,7 +427,7 @@ def test_a_camera_is_not_stabilised() -> None:
         nmnist.splits(dataclasses.replace(nmnist.PRESETS["default"], t0=5.0))
 
 
-def digits(seed: int, options: Options) -> tuple[Options, Callable[[], Splits]]:
+def digits(seed: int, options: STDPOptions) -> tuple[STDPOptions, Callable[[], Splits]]:
     """The 8 x 8 digits of scikit-learn, a fifth of each class for testing."""
     datasets = pytest.importorskip("sklearn.datasets")
     images, labels = datasets.load_digits(return_X_y=True)
@@ -447,7 +447,7 @@ def digits(seed: int, options: Options) -> tuple[Options, Callable[[], Splits]]:
 def test_small_digits_without_a_teacher(tmp_path: Path) -> None:
     found, started = [], time.process_time()
     for seed in range(3):
-        options, splits = digits(seed, Options(n_neurons=100, epochs=3, total=0.25))
+        options, splits = digits(seed, STDPOptions(n_neurons=100, epochs=3, total=0.25))
         run = Run(tmp_path / str(seed), "stdp", "digits", seed, quiet=True)
         training.train(options, run, splits())
         values = readout.evaluate(options, run.fresh(), splits())

@@ -24,8 +24,8 @@ from spikeloom.papers.hebbian_memory.cross_modal import (
     pairs_of_the_test,
     target,
 )
-from spikeloom.papers.hebbian_memory.cross_modal_options import Config, Part, Senses, load, perceive
-from spikeloom.papers.hebbian_memory.digit_pairs import Members, Pairs
+from spikeloom.papers.hebbian_memory.cross_modal_options import Config, Senses, WordsAndPictures, load, perceive
+from spikeloom.papers.hebbian_memory.digit_pairs import DigitPairs, Pairs
 from spikeloom.papers.hebbian_memory.encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
 from spikeloom.papers.hebbian_memory.pretraining import Schedule, phase, pretrain_classes
 from spikeloom.train.run import Run
@@ -202,8 +202,8 @@ def test_errors_are_those_to_the_right_picture_and_to_the_others() -> None:
     draws = torch.Generator().manual_seed(0)
     labels = torch.arange(5).repeat(3)
     pictures = torch.rand(15, 1, 28, 28, generator=draws)
-    part = Part(torch.zeros(15, 1, 30, 20), labels, pictures, labels)
-    pairs = Members(labels, labels, range(5), 3).draw(230, True, draws)
+    part = WordsAndPictures(torch.zeros(15, 1, 30, 20), labels, pictures, labels)
+    pairs = DigitPairs(labels, labels, range(5), 3).draw(230, True, draws)
     wanted = torch.full((15,), -1)
     wanted[pairs.query] = pairs.target
     pairs = pairs._replace(query=pairs.target)  # the stand-in for a network is asked by the picture itself
@@ -225,8 +225,10 @@ def test_errors_are_those_to_the_right_picture_and_to_the_others() -> None:
 def test_the_mean_digit_knows_only_the_digit() -> None:
     pictures = torch.zeros(20, 1, 28, 28)
     pictures[:10] = 1.0
-    part = Part(torch.zeros(20, 1, 30, 20), torch.arange(10).repeat(2), pictures, torch.arange(10).repeat(2))
-    pairs = Members(part.said, part.shown, range(10), 3).draw(50, True, torch.Generator().manual_seed(0))
+    part = WordsAndPictures(
+        torch.zeros(20, 1, 30, 20), torch.arange(10).repeat(2), pictures, torch.arange(10).repeat(2)
+    )
+    pairs = DigitPairs(part.said, part.shown, range(10), 3).draw(50, True, torch.Generator().manual_seed(0))
     assert mean_digits(part, part, pairs) == pytest.approx(0.25)
 
 

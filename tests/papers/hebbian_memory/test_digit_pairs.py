@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from spikeloom.data import fsdd, mnist
-from spikeloom.encoding.mfcc import Options
+from spikeloom.encoding.mfcc import MFCCOptions
 from spikeloom.errors import ConfigError, DataError
-from spikeloom.papers.hebbian_memory.digit_pairs import Members, Pairs, words, write_example
+from spikeloom.papers.hebbian_memory.digit_pairs import DigitPairs, Pairs, words, write_example
 
 real = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "fsdd" / "fsdd_recordings.zip"
 SAID = torch.arange(10).repeat(7)
@@ -21,7 +21,7 @@ SHOWN = torch.arange(10).repeat_interleave(5)
 def draw(
     count: int, matching: bool, classes: Sequence[int] = range(10), length: int = 3, seed: int = 0
 ) -> tuple[Pairs, torch.Tensor, torch.Tensor]:
-    pairs = Members(SAID, SHOWN, classes, length).draw(count, matching, torch.Generator().manual_seed(seed))
+    pairs = DigitPairs(SAID, SHOWN, classes, length).draw(count, matching, torch.Generator().manual_seed(seed))
     return pairs, SAID[pairs.sounds], SHOWN[pairs.images]
 
 
@@ -83,7 +83,7 @@ def test_digits_that_cannot_be_paired_are_refused(
     said: list[int], classes: list[int], length: int, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        Members(torch.tensor(said), SHOWN, classes, length)
+        DigitPairs(torch.tensor(said), SHOWN, classes, length)
 
 
 def test_at_least_one_sample_is_drawn() -> None:
@@ -142,7 +142,7 @@ def test_missing_recordings_say_where_they_were_looked_for(tmp_path: Path, monke
 
 def test_the_number_of_frames_and_coefficients_can_be_chosen(tmp_path: Path) -> None:
     write_example(tmp_path, words=6, images=1, digits=2)
-    assert words("train", Options(coefficients=16, frames=16), tmp_path / "fsdd").pictures.shape == (4, 1, 16, 16)
+    assert words("train", MFCCOptions(coefficients=16, frames=16), tmp_path / "fsdd").pictures.shape == (4, 1, 16, 16)
 
 
 @pytest.mark.skipif(not real.is_file(), reason="not in $SPIKELOOM_DATA/fsdd: fsdd_recordings.zip")

@@ -28,7 +28,7 @@ from spikeloom.papers.hebbian_memory import (
     omniglot_options,
 )
 from spikeloom.papers.hebbian_memory import options as _memory
-from spikeloom.papers.hebbian_memory.digit_pairs import Members, Pairs
+from spikeloom.papers.hebbian_memory.digit_pairs import DigitPairs, Pairs
 from spikeloom.papers.hebbian_memory.pairs import Associations
 from spikeloom.train import ranks
 from spikeloom.train.run import Run
@@ -68,7 +68,7 @@ def of_pictures(run: Run) -> Pair:
     config = dataclasses.replace(omniglot.PRESETS["smoke"], pretraining="none", tune_updates=0, freeze_encoder=False)
     images, _ = omniglot_options.split(config, run)
     _, learner = omniglot.build(config, run)
-    source = omniglot_options.Source(config, images, None)
+    source = omniglot_options.EpisodeSource(config, images, None)
     mine = omniglot_options.draw(config, images, 6, run.generator("training"))
     every = [Episodes(*parts) for parts in ranks.gather(tuple(mine))]
 
@@ -88,7 +88,7 @@ def of_words(run: Run) -> Pair:
     training, _, _ = cross_modal_options.load(config, run)
     model = cross_modal.network(config, run)
     senses = cross_modal_options.perceive(config, run, model, training, "training")
-    among = Members(training.said, training.shown, list(range(10)), config.length)
+    among = DigitPairs(training.said, training.shown, list(range(10)), config.length)
     mine = among.draw(6, False, run.generator("training"))
     every = [Pairs(*parts) for parts in ranks.gather(tuple(mine))]
 

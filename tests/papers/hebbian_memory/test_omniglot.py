@@ -15,7 +15,15 @@ from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.papers.hebbian_memory import omniglot
 from spikeloom.papers.hebbian_memory.encoders import PackedSpikes, SpikingConvEncoder
 from spikeloom.papers.hebbian_memory.omniglot import PHASE, PRESETS, TUNING, Config, build, kept, regularised
-from spikeloom.papers.hebbian_memory.omniglot_options import TEST_BATCH, Source, answer, draw, read, split, turned
+from spikeloom.papers.hebbian_memory.omniglot_options import (
+    TEST_BATCH,
+    EpisodeSource,
+    answer,
+    draw,
+    read,
+    split,
+    turned,
+)
 from spikeloom.papers.hebbian_memory.pretraining import phase
 from spikeloom.train.run import Run
 
@@ -152,12 +160,12 @@ def test_kept_spikes_give_the_answers_of_spikes_computed_afresh(tmp_path: Path) 
     shown = draw(SMOKE, images, 6, run.generator("x"))
     found = kept(SMOKE, run, learner, images, "evaluation")
     assert isinstance(found, PackedSpikes)
-    first = answer(learner, Source(SMOKE, images, found), shown, run.device)
+    first = answer(learner, EpisodeSource(SMOKE, images, found), shown, run.device)
     assert first.encoder.shape == (30, 6, 4 + 6)
     assert float(first.encoder[..., :4].detach().mean()) > 0.01
     for gradient in (False, True):
         with torch.set_grad_enabled(gradient):
-            again = answer(learner, Source(SMOKE, images, None), shown, run.device)
+            again = answer(learner, EpisodeSource(SMOKE, images, None), shown, run.device)
         assert torch.equal(first.encoder, again.encoder)
         assert torch.equal(first.query, again.query)
         torch.testing.assert_close(first.logits, again.logits)
@@ -202,7 +210,7 @@ def test_a_frozen_encoder_does_not_pay_for_its_rates(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     images, _ = split(SMOKE, run)
     _, learner = build(SMOKE, run)
-    found = answer(learner, Source(SMOKE, images, None), draw(SMOKE, images, 4, run.generator("x")), run.device)
+    found = answer(learner, EpisodeSource(SMOKE, images, None), draw(SMOKE, images, 4, run.generator("x")), run.device)
     shapes = [part.shape[2] for part in regularised(change(freeze_encoder=False), found)]
     assert shapes == [4 + 6, 4, 8, 8, 8, 8]
     assert [part.shape[2] for part in regularised(SMOKE, found)] == [6, 8, 8, 8, 8]
@@ -213,7 +221,7 @@ def test_a_memory_at_zero_does_not_answer(tmp_path: Path) -> None:
     images, _ = split(config, run)
     _, learner = build(config, run)
     shown = draw(config, images, 4, run.generator("x"))
-    assert answer(learner, Source(config, images, None), shown, run.device).logits.count_nonzero() == 0
+    assert answer(learner, EpisodeSource(config, images, None), shown, run.device).logits.count_nonzero() == 0
 
 
 @pytest.mark.parametrize(
@@ -308,5 +316,5 @@ def test_figures_of_an_encoder_that_normalises_are_those_of_the_test(
     images = turned(config, read(config, "evaluation"))
     shown = draw(config, images, TEST_BATCH, again.generator("activity", shared=True))
     with torch.no_grad():
-        wanted = answer(learner, Source(config, images, None), shown, again.device).logits
+        wanted = answer(learner, EpisodeSource(config, images, None), shown, again.device).logits
     assert torch.equal(drawn[0], wanted)

@@ -13,7 +13,7 @@ from spikeloom.errors import CheckpointError, ConfigError
 from spikeloom.layers.hebbian_memory.layer import memory_neuron
 from spikeloom.papers.hebbian_memory.encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder, balance
 from spikeloom.papers.hebbian_memory.pretraining import (
-    Episodes,
+    PretrainingEpisodes,
     Schedule,
     borrow,
     calibrate,
@@ -26,7 +26,7 @@ from spikeloom.papers.hebbian_memory.pretraining import (
 )
 from spikeloom.train.run import Run
 
-SMALL = Episodes(4, 1, 2, 3, 4, 5)
+SMALL = PretrainingEpisodes(4, 1, 2, 3, 4, 5)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
