@@ -36,7 +36,7 @@ def main(updates: int) -> None:
     layers = [layer for layer in net if isinstance(layer, SignedSparseLinear)]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     rewire = DeepR(optimizer, layers, l1=1e-5, budget="per_matrix", resample_sign=True, generator=generator)
-    total = 0.0
+    total, every = 0.0, max(updates // 110, 50)
     batches: list[Tensor] = []
     for update in range(1, updates + 1):
         batches = batches or list(torch.split(torch.randperm(len(labels[training]), generator=generator), 10))
@@ -49,10 +49,10 @@ def main(updates: int) -> None:
         total += loss.item()
         if not batches:  # an epoch is over
             optimizer.param_groups[0]["lr"] *= 0.8
-        if update % 500 == 0:
+        if update % every == 0:
             with torch.no_grad():
                 right = (net(images[validation]).argmax(-1) == labels[validation]).float().mean()
-            print(f"update {update}  loss {total / 500:.4f}  validation accuracy {right:.4f}", flush=True)
+            print(f"update {update}  loss {total / every:.4f}  validation accuracy {right:.4f}", flush=True)
             total = 0.0
     print(f"{sum(layer.active() for layer in layers):,} synapses, {rewire.created:,} created")
 
