@@ -36,8 +36,7 @@ def main(updates: int) -> None:
     layers = [layer for layer in net if isinstance(layer, SignedSparseLinear)]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     rewire = DeepR(optimizer, layers, l1=1e-5, budget="per_matrix", resample_sign=True, generator=generator)
-    total, every = 0.0, max(updates // 110, 50)
-    batches: list[Tensor] = []
+    total, every, batches = 0.0, max(updates // 110, 50), list[Tensor]()
     for update in range(1, updates + 1):
         batches = batches or list(torch.split(torch.randperm(len(labels[training]), generator=generator), 10))
         batch = batches.pop()

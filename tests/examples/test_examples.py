@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
-SHORT = {"sparse_mlp.py": ["200"], "behaviours.py": ["behaviours.png"]}
+SHORT = {"sparse_mlp.py": ["500"], "behaviours.py": ["behaviours.png"]}
 DATA = {"sparse_mlp.py": "mnist"}
 
 
