@@ -114,11 +114,11 @@ def test_a_scale_changes_no_rate_but_makes_spikes_finer(curve: Any, scale: float
 def test_random_partners_have_the_right_mean(partner: str, rate: float) -> None:
     neuron = RateNeuron(TanhCurve(1e-3), partner=partner, mode="spiking", generator=seeded())
     current = torch.atanh(torch.tensor(rate / 1e6, dtype=D))
-    steps = 100_000
-    made = neuron(current.expand(steps, 1, 1))[0] / neuron.height
+    steps, neurons = 1000, 100
+    made = neuron(current.expand(steps, 1, neurons))[0] / neuron.height
     mean = abs(rate) / 1000
     variance = mean if partner == "poisson" else (mean % 1) * (1 - mean % 1)
-    assert abs(made.mean().item() - rate / 1000) < 4 * (variance / steps) ** 0.5
+    assert abs(made.mean().item() - rate / 1000) < 4 * (variance / (steps * neurons)) ** 0.5
 
 
 @pytest.mark.parametrize("partner", ["stochastic", "poisson"])
