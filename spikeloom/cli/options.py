@@ -1,14 +1,18 @@
 """The options of `spikeloom train TASK`, made from the fields of the task's Config by tyro."""
 
+import ast
 import contextlib
 import dataclasses
+import inspect
 import io
+import itertools
 import json
 import math
 import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
@@ -39,23 +43,67 @@ def parse_options(task: Task, name: str, arguments: list[str]) -> tuple[TrainOpt
     command = f"spikeloom train {name}"
     start = TrainOptions(preset=next(iter(task.PRESETS)))
     common, _ = parse(TrainOptions, start, arguments, command, add_help=False)
-    flat = tyro.conf.arg(name="")
-    both = dataclasses.make_dataclass(
-        "Options", [("chosen", Annotated[TrainOptions, flat]), ("config", Annotated[task.Config, flat])]
+    defaults = preset(task, common.preset, f"Task {name}")
+    parts = grouped(defaults)
+    together = dataclasses.make_dataclass(
+        "Options", [("run", TrainOptions), *((heading, type(part)) for heading, part in parts.items())]
     )
-    defaults = both(start, preset(task, common.preset, f"Task {name}"))
     about = f"{(task.__doc__ or name).strip()}\n\nPresets: {', '.join(task.PRESETS)}."
-    parsed, rest = parse(both, defaults, arguments, command, description=about)
+    flat = tyro.conf.OmitArgPrefixes[together]  # type: ignore[valid-type]
+    parsed, rest = parse(flat, together(start, **parts), arguments, command, description=about)
     if rest:
         check_old_flags(f"train {name}", rest[0], arguments)
-        names = [
-            f"--{field.name.replace('_', '-')}"
-            for kind in (start, defaults.config)
-            for field in dataclasses.fields(kind)
-        ]
-        raise unknown(command, rest[0], names)
-    check_numbers(parsed.config)
-    return parsed.chosen, parsed.config
+        fields = [field for kind in (start, defaults) for field in dataclasses.fields(kind)]
+        raise unknown(command, rest[0], [f"--{field.name.replace('_', '-')}" for field in fields])
+    config = type(defaults)(
+        **{key: value for heading in parts for key, value in vars(getattr(parsed, heading)).items()}
+    )
+    check_numbers(config)
+    return parsed.run, config
+
+
+def grouped(config: Any) -> dict[str, Any]:
+    """Split a Config into dataclasses by the class that introduces each field, for the headings of the help.
+
+    >>> from spikeloom.train.parts import LearningRateOptions
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Config(LearningRateOptions):
+    ...     updates: int = 5
+    ...     lr: float = 0.5
+    >>> {heading: vars(part) for heading, part in grouped(Config()).items()}
+    {'task': {'updates': 5}, 'learning_rate': {'lr': 0.5, 'lr_decay': 0.85, 'lr_decay_every': 720}}
+    """
+    kind = type(config)
+    owners = {name: cls for cls in kind.__mro__ for name in inspect.get_annotations(cls)}
+    hints, texts = get_type_hints(kind, include_extras=True), documented(kind)
+    parts = dict[str, dict[str, Any]]()
+    for owner in kind.__mro__:  # the options of the task itself first
+        words = re.findall("[A-Z]+(?![a-z])|[A-Z][a-z]+", owner.__name__.removesuffix("Options"))
+        heading = "task" if owner is kind else "_".join(words).lower()
+        names = [field.name for field in dataclasses.fields(kind) if owners[field.name] is owner]
+        if names:
+            parts.setdefault(heading, {}).update({name: getattr(config, name) for name in names})
+    return {
+        heading: dataclasses.make_dataclass(
+            heading, [(name, Annotated[hints[name], tyro.conf.arg(help=texts.get(name))]) for name in values]
+        )(**values)
+        for heading, values in parts.items()
+    }
+
+
+def documented(kind: type[Any]) -> dict[str, str]:
+    """Return the docstrings under the fields of a dataclass, or of its bases where a field has none of its own."""
+    found = dict[str, str]()
+    for cls in reversed(kind.__mro__):
+        try:
+            body = getattr(ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0], "body", [])
+        except (OSError, TypeError, SyntaxError):  # no source, such as that of `object`
+            continue
+        for field, text in itertools.pairwise(body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as words)):
+                    found[name] = inspect.cleandoc(words)
+    return found
 
 
 def unknown(command: str, word: str, names: list[str]) -> ConfigError:

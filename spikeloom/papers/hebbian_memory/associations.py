@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from ...errors import ConfigError, check_positive
 from ...layers.hebbian_memory.layer import align_weights_
+from ...train.parts import CheckpointOptions, LearningRateOptions
 from ...train.run import Run
 from ...train.schedule import time_limit
 from ...train.step import descend
@@ -26,6 +27,8 @@ from ...train.table import Table
 from .networks import AssociationNetwork, Kind, LSTMCore, MemoryCore, RateMemory, Recollection, RecurrentCore
 from .options import (
     SPIKING,
+    LayerOptions,
+    RateCostOptions,
     Silence,
     check_data_seed,
     check_layers,
@@ -43,7 +46,7 @@ TEST_BATCH = 100
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LearningRateOptions, CheckpointOptions, LayerOptions, RateCostOptions):
     model: Kind = "spiking"
     """Network: spiking, with a Hebbian memory; relu, its rate version; frozen, with a memory that stays at zero;
     recurrent, recurrent LIF neurons; lstm."""
@@ -65,38 +68,12 @@ class Config:
     """Final part of the query in which value spikes are counted [ms]."""
     embedding: int = 80
     """Embedding dimension of a vector, and of a label."""
-    memory_size: int = 100
-    """Size of the memory: number of key neurons, and of value neurons."""
     input_gain: float = 80.0
     """Factor of the input currents of the encoders."""
     initial: Literal["paper", "aligned"] = "paper"
     """Initial weights: paper, independent; aligned, equal key weights for writing and reading."""
     readout_scale: float = 1.0
     """Factor of the initial weights of the readout."""
-    w_max: float = 1.0
-    """Soft upper bound of the memory weights."""
-    potentiation: float = 0.3
-    """Learning rate of the Hebbian potentiation of the memory weights."""
-    depression: float = 0.3
-    """Rate of the depression of the memory weights of active keys."""
-    recall: float = 0.2
-    """Strength of the current from the memory to the value neurons while writing."""
-    delay: float = 1.0
-    """Delay of the feedback from value neurons to key neurons while reading [ms]."""
-    threshold: float = 0.1
-    """Firing threshold of all neurons."""
-    tau_mem: float = 20.0
-    """Membrane time constant [ms]."""
-    tau_trace: float = 20.0
-    """Time constant of the spike traces of the Hebbian rule [ms]."""
-    refractory: float = 3.0
-    """Refractory period [ms]."""
-    reset: Literal["subtract", "zero"] = "subtract"
-    """Reset after a spike: subtract the threshold from the voltage, or set it to zero."""
-    gain: float = 1.0
-    """Dampening factor of the surrogate gradient."""
-    dt: float = 1.0
-    """Length of a step [ms]."""
     batch: int = 512
     """Samples per update."""
     updates: int = 4500
@@ -105,30 +82,16 @@ class Config:
     """Size of a fixed training set, drawn once; 0: new samples in every update."""
     minutes: float = 0.0
     """Time limit of training [min]; 0: none."""
-    lr: float = 0.003
-    """Initial learning rate of Adam."""
-    lr_decay: float = 0.85
-    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 360
-    """Updates between two decays of the learning rate."""
     clip: float = 40.0
     """Gradient clipping: largest norm of the gradient; 0: no clipping."""
-    rate_cost: float = 1e-5
-    """Coefficient of the rate regularisation: squared distance of firing rates [Hz] from target_rate."""
-    target_rate: float = 0.0
-    """Target firing rate of the rate regularisation [Hz]."""
     rate_cost_after: int = 18
     """Number of initial updates without the rate regularisation."""
     validation_samples: int = 1000
     """Number of validation samples, the same in every validation."""
     validate_every: int = 100
-    """Updates between two validations."""
-    select: Literal["best", "last"] = "best"
-    """Weights to test: those with the best validation result, or the last ones."""
     test_samples: int = 2000
     """Number of test samples for each length."""
-    checkpoint_every: int = 100
-    """Updates between two checkpoints."""
 
 
 PAPER = Config(validate_every=18)

@@ -27,13 +27,14 @@ from ...errors import ConfigError, check_positive
 from ...layers.hebbian_memory.layer import align_
 from ...train import config as as_json
 from ...train import metrics, ranks
+from ...train.parts import CheckpointOptions, LearningRateOptions
 from ...train.run import Run
 from ...train.schedule import set_learning_rate, step_decay
 from ...train.step import descend
 from ...train.supervised import History, fit
 from ...train.table import Table
 from .networks import MemoryCore
-from .options import Silence, check_layers, neuron_of, populations, rule_of, steps
+from .options import LayerOptions, RateCostOptions, Silence, check_layers, neuron_of, populations, rule_of, steps
 from .stories import Sentences, StoryAnswers, StoryNetwork
 
 TEST_BATCH = 64
@@ -44,7 +45,7 @@ GROUPS = 12
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LearningRateOptions, CheckpointOptions, LayerOptions, RateCostOptions):
     qa: int = 1
     """Number of the bAbI task, 1 to 20."""
     ten_k: bool = True
@@ -73,38 +74,13 @@ class Config:
     """Final part of the question in which value spikes are counted [ms]."""
     embedding: int = 80
     """Embedding dimension of a sentence."""
-    memory_size: int = 100
-    """Size of the memory: number of key neurons, and of value neurons."""
     input_gain: float = 1.0
     """Factor of the input currents of the encoder."""
     initial: Literal["paper", "aligned"] = "paper"
     """Initial weights: paper, independent; aligned, equal key weights for writing and reading, without feedback."""
     readout_scale: float = 1.0
     """Factor of the initial weights of the readout."""
-    w_max: float = 1.0
-    """Soft upper bound of the memory weights."""
-    potentiation: float = 0.3
-    """Learning rate of the Hebbian potentiation of the memory weights."""
-    depression: float = 0.3
-    """Rate of the depression of the memory weights of active keys."""
-    recall: float = 0.2
-    """Strength of the current from the memory to the value neurons while writing."""
     delay: float = 30.0
-    """Delay of the feedback from value neurons to key neurons while reading [ms]."""
-    threshold: float = 0.1
-    """Firing threshold of all neurons."""
-    tau_mem: float = 20.0
-    """Membrane time constant [ms]."""
-    tau_trace: float = 20.0
-    """Time constant of the spike traces of the Hebbian rule [ms]."""
-    refractory: float = 3.0
-    """Refractory period [ms]."""
-    reset: Literal["subtract", "zero"] = "subtract"
-    """Reset after a spike: subtract the threshold from the voltage, or set it to zero."""
-    gain: float = 1.0
-    """Dampening factor of the surrogate gradient."""
-    dt: float = 1.0
-    """Length of a step [ms]."""
     batch: int = 256
     """Questions per update."""
     whole_stories: bool = False
@@ -115,26 +91,10 @@ class Config:
     """Stop when the validation accuracy reaches this value, 0 to 1; 0: never."""
     patience: int = 0
     """Stop after this many validations without an improvement; 0: never."""
-    lr: float = 0.003
-    """Initial learning rate of Adam."""
-    lr_decay: float = 0.85
-    """Factor of the learning rate at each decay."""
-    lr_decay_every: int = 720
-    """Updates between two decays of the learning rate."""
     clip: float = 40.0
     """Gradient clipping: largest norm of the gradient; 0: no clipping."""
-    rate_cost: float = 1e-5
-    """Coefficient of the rate regularisation: squared distance of firing rates [Hz] from target_rate."""
-    target_rate: float = 0.0
-    """Target firing rate of the rate regularisation [Hz]."""
     rate_cost_after: int = 36
     """Number of initial updates without the rate regularisation."""
-    validate_every: int = 36
-    """Updates between two validations."""
-    select: Literal["best", "last"] = "best"
-    """Weights to test: those with the best validation result, or the last ones."""
-    checkpoint_every: int = 100
-    """Updates between two checkpoints."""
 
 
 PAPER = Config()

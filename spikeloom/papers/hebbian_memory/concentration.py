@@ -19,6 +19,7 @@ from torch import Tensor
 from ...core import Stateful
 from ...errors import ConfigError, check_positive
 from ...train import ppo, ranks
+from ...train.parts import CheckpointOptions, LearningRateOptions
 from ...train.ppo import PPO, RolloutState
 from ...train.run import Carry, Run
 from ...train.schedule import time_limit
@@ -26,7 +27,7 @@ from ...train.supervised import fit
 from ...train.vector import as_vector
 from .agent import Agent, Core, Inside, RateRecall, Reactive, SpikingRecall
 from .game import Cards, Concentration, expected_flips, face_down, play_out
-from .options import check_data_seed, check_layers, neuron_of, of_data, populations, rule_of, steps
+from .options import LayerOptions, check_data_seed, check_layers, neuron_of, of_data, populations, rule_of, steps
 
 TEST_BATCH = 250
 WATCHED = 20
@@ -34,7 +35,7 @@ WATCHED = 20
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LearningRateOptions, CheckpointOptions, LayerOptions):
     model: Core = "spiking"
     """Agent: spiking, with a Hebbian memory; relu, its rate version, without times and thresholds; reactive, without
     memory: the actor receives the observation instead."""
@@ -86,9 +87,7 @@ class Config:
     lr_linear: bool = False
     """Decay the learning rate linearly to 0."""
     lr_decay: float = 1.0
-    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 2000
-    """Updates between two decays of the learning rate."""
     optimizer_eps: float = 1e-5
     """Epsilon in the denominator of the optimiser."""
     rmsprop_alpha: float = 0.99
@@ -101,50 +100,19 @@ class Config:
     """Final part of an observation in which value spikes are counted [ms]."""
     embedding: int = 80
     """Embedding dimension of an observation."""
-    memory_size: int = 100
-    """Size of the memory: number of key neurons, and of value neurons."""
     hidden: int = 100
     """Neurons of each hidden layer of actor and critic."""
     input_gain: float = 80.0
     """Factor of the input currents of the encoders."""
     initial: Literal["paper", "aligned"] = "paper"
     """Initial weights: paper, independent; aligned, equal key weights for writing and reading."""
-    w_max: float = 1.0
-    """Soft upper bound of the memory weights."""
-    potentiation: float = 0.3
-    """Learning rate of the Hebbian potentiation of the memory weights."""
-    depression: float = 0.3
-    """Rate of the depression of the memory weights of active keys."""
-    recall: float = 0.2
-    """Strength of the current from the memory to the value neurons while writing."""
-    delay: float = 1.0
-    """Delay of the feedback from value neurons to key neurons while reading [ms]."""
-    threshold: float = 0.1
-    """Firing threshold of all neurons."""
-    tau_mem: float = 20.0
-    """Membrane time constant [ms]."""
-    tau_trace: float = 20.0
-    """Time constant of the spike traces of the Hebbian rule [ms]."""
-    refractory: float = 3.0
-    """Refractory period [ms]."""
-    reset: Literal["subtract", "zero"] = "subtract"
-    """Reset after a spike: subtract the threshold from the voltage, or set it to zero."""
-    gain: float = 1.0
-    """Dampening factor of the surrogate gradient."""
-    dt: float = 1.0
-    """Length of a step [ms]."""
     validation_games: int = 200
     """Number of validation games, the same in every validation, played with the most likely action."""
     validate_every: int = 500
-    """Updates between two validations."""
-    select: Literal["best", "last"] = "best"
-    """Weights to test: those with the best validation result, or the last ones."""
     test_games: int = 1000
     """Number of test games."""
     longest: int = 100
     """Maximum number of flips of a validation or test game, which counts if the game is stopped."""
-    checkpoint_every: int = 100
-    """Updates between two checkpoints."""
 
 
 PAPER = Config()

@@ -14,11 +14,12 @@ from ...data import mnist
 from ...data.fsdd import split_mixed
 from ...encoding import mfcc
 from ...errors import ConfigError
+from ...train.parts import CheckpointOptions, LearningRateOptions
 from ...train.run import Run
 from . import digit_pairs, pretraining
 from .digit_pairs import Pairs
 from .encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
-from .options import SPIKING, neuron_of, of_data, steps
+from .options import SPIKING, LayerOptions, RateCostOptions, neuron_of, of_data, steps
 from .pretraining import Schedule, borrow, calibrate, embed, phase, pretrain_classes
 from .recall import CrossModalNetwork
 
@@ -31,7 +32,7 @@ OF_PIXELS = ("item_ms", "dt", "threshold", "tau_mem", "refractory", "reset")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LearningRateOptions, CheckpointOptions, LayerOptions, RateCostOptions):
     model: Literal["spiking", "relu", "frozen"] = "spiking"
     """Network: spiking, with a Hebbian memory; relu, its rate version; frozen, with a memory that stays at zero."""
     made_up: bool = False
@@ -95,24 +96,12 @@ class Config:
     redraw: float = 0.0
     """Weight of the mean squared error of a decoder that reconstructs pictures from their features in pre-training; 0:
     no decoder."""
-    memory_size: int = 100
-    """Size of the memory: number of key neurons, and of value neurons."""
     initial: Literal["paper", "aligned", "centred"] = "paper"
     """Initial weights: paper, independent; aligned, equal key weights for writing and reading, keys from words only and
     values from pictures only; centred, in addition the weights of each neuron sum to zero, so that what all words have
     in common does not drive it."""
     normalise: bool = False
     """Divide every key and every value by its root mean square; relu only."""
-    w_max: float = 1.0
-    """Soft upper bound of the memory weights."""
-    potentiation: float = 0.3
-    """Learning rate of the Hebbian potentiation of the memory weights."""
-    depression: float = 0.3
-    """Rate of the depression of the memory weights of active keys."""
-    recall: float = 0.2
-    """Strength of the current from the memory to the value neurons while writing."""
-    delay: float = 1.0
-    """Delay of the feedback from value neurons to key neurons while reading [ms]."""
     hidden: int = 256
     """Hidden neurons of the decoder."""
     white: float = 15.0
@@ -121,18 +110,6 @@ class Config:
     """Factor of the initial weights onto the pixels."""
     threshold: float = 0.05
     """Firing threshold of all neurons except those in the blocks of the encoders."""
-    tau_mem: float = 20.0
-    """Membrane time constant [ms]."""
-    tau_trace: float = 20.0
-    """Time constant of the spike traces of the Hebbian rule [ms]."""
-    refractory: float = 3.0
-    """Refractory period [ms]."""
-    reset: Literal["subtract", "zero"] = "subtract"
-    """Reset after a spike: subtract the threshold from the voltage, or set it to zero."""
-    gain: float = 1.0
-    """Dampening factor of the surrogate gradient."""
-    dt: float = 1.0
-    """Length of a step [ms]."""
     batch: int = 256
     """Samples per update."""
     updates: int = 4320
@@ -140,27 +117,16 @@ class Config:
     stored: int = 9000
     """Size of a fixed training set, drawn once; 0: new samples in every update."""
     lr: float = 0.001
-    """Initial learning rate of Adam."""
-    lr_decay: float = 0.85
-    """Factor of the learning rate at each decay."""
-    lr_decay_every: int = 720
-    """Updates between two decays of the learning rate."""
     clip: float = 40.0
     """Gradient clipping: largest norm of the gradient; 0: no clipping."""
     rate_cost: float = 1e-7
-    """Coefficient of the rate regularisation: squared distance of firing rates [Hz] from target_rate."""
-    target_rate: float = 0.0
-    """Target firing rate of the rate regularisation [Hz]."""
     validation_samples: int = 1000
     """Number of validation samples, the same in every validation."""
-    validate_every: int = 36
-    """Updates between two validations."""
     select: Literal["best", "last"] = "best"
     """Weights to test: those with the smallest validation loss, or the last ones."""
     test_samples: int = 1000
     """Number of test samples."""
     checkpoint_every: int = 36
-    """Updates between two checkpoints."""
 
 
 class WordsAndPictures(NamedTuple):

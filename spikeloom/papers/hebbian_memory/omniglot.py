@@ -22,6 +22,7 @@ from ...data.omniglot import HoldOut, Resize
 from ...errors import ConfigError, check_positive
 from ...layers.hebbian_memory.layer import align_weights_, centre_
 from ...train import metrics, ranks
+from ...train.parts import CheckpointOptions, LearningRateOptions
 from ...train.run import Run
 from ...train.schedule import set_learning_rate, step_decay, time_limit
 from ...train.step import descend
@@ -45,6 +46,8 @@ from .omniglot_options import (
 )
 from .options import (
     SPIKING,
+    LayerOptions,
+    RateCostOptions,
     Silence,
     check_data_seed,
     check_layers,
@@ -64,7 +67,7 @@ ALIKE = ("channels", "batch_norm", "conv_bias", "side", "resize", "made_up", "ho
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LearningRateOptions, CheckpointOptions, LayerOptions, RateCostOptions):
     model: Literal["spiking", "relu", "frozen", "protonet"] = "spiking"
     """Network: spiking, with a Hebbian memory; relu, its rate version; frozen, with a memory that stays at zero;
     protonet, without memory, the nearest prototype by features of the encoder."""
@@ -143,8 +146,6 @@ class Config:
     """Embedding dimension of a label."""
     label_gain: float = 1.0
     """Factor of the input currents of the label encoder."""
-    memory_size: int = 100
-    """Size of the memory: number of key neurons, and of value neurons."""
     initial: Literal["paper", "aligned", "centred"] = "paper"
     """Initial weights: paper, independent; aligned, equal key weights for writing and reading; centred, in addition the
     weights of each key sum to zero, so that keys respond to differences between images."""
@@ -154,30 +155,8 @@ class Config:
     """Divide every key and every value by its root mean square; relu only."""
     readout_scale: float = 1.0
     """Factor of the initial weights of the readout."""
-    w_max: float = 1.0
-    """Soft upper bound of the memory weights."""
-    potentiation: float = 0.3
-    """Learning rate of the Hebbian potentiation of the memory weights."""
-    depression: float = 0.3
-    """Rate of the depression of the memory weights of active keys."""
-    recall: float = 0.2
-    """Strength of the current from the memory to the value neurons while writing."""
-    delay: float = 1.0
-    """Delay of the feedback from value neurons to key neurons while reading [ms]."""
     threshold: float = 0.1
     """Firing threshold of the neurons of the memory and of the pixels."""
-    tau_mem: float = 20.0
-    """Membrane time constant [ms]."""
-    tau_trace: float = 20.0
-    """Time constant of the spike traces of the Hebbian rule [ms]."""
-    refractory: float = 3.0
-    """Refractory period [ms]."""
-    reset: Literal["subtract", "zero"] = "subtract"
-    """Reset after a spike: subtract the threshold from the voltage, or set it to zero."""
-    gain: float = 1.0
-    """Dampening factor of the surrogate gradient."""
-    dt: float = 1.0
-    """Length of a step [ms]."""
     batch: int = 256
     """Episodes per update."""
     updates: int = 40_000
@@ -185,32 +164,21 @@ class Config:
     minutes: float = 0.0
     """Time limit of training the memory [min]; 0: none."""
     lr: float = 0.001
-    """Initial learning rate of Adam."""
-    lr_decay: float = 0.85
-    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 4_000
     """Updates between two decays."""
     clip: float = 40.0
     """Gradient clipping: largest norm of the gradient; 0: no clipping."""
     rate_cost: float = 1e-6
-    """Coefficient of the rate regularisation: squared distance of firing rates [Hz] from target_rate."""
-    target_rate: float = 0.0
-    """Target firing rate of the rate regularisation [Hz]."""
     rate_cost_after: int = 200
     """Number of initial updates without the rate regularisation."""
     validation_episodes: int = 2_000
     """Number of validation episodes, the same in every validation."""
     validate_every: int = 200
-    """Updates between two validations."""
-    select: Literal["best", "last"] = "best"
-    """Weights to test: those with the best validation result, or the last ones."""
     test_episodes: int = 10_000
     """Number of test episodes."""
     run_episodes: int = 10
     """Number of test episodes per drawing of the one-shot runs of Lake et al., with characters of the same alphabet; 0:
     none."""
-    checkpoint_every: int = 100
-    """Updates between two checkpoints."""
 
 
 PAPER = Config(validation_episodes=51_200, test_episodes=51_200)

@@ -1,6 +1,7 @@
 """Code shared by the tasks with a Hebbian memory: times in steps, rate regularisation, a warning about silence."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
@@ -36,29 +37,57 @@ class TimeOptions(Protocol):
     def dt(self) -> float: ...
 
 
-class LayerOptions(Protocol):
-    """Task options of neurons and memories."""
+@dataclass(frozen=True)
+class LIFOptions:
+    """LIF neurons of all layers."""
 
-    @property
-    def dt(self) -> float: ...
-    @property
-    def tau_mem(self) -> float: ...
-    @property
-    def threshold(self) -> float: ...
-    @property
-    def refractory(self) -> float: ...
-    @property
-    def reset(self) -> Literal["subtract", "zero"]: ...
-    @property
-    def gain(self) -> float: ...
-    @property
-    def w_max(self) -> float: ...
-    @property
-    def potentiation(self) -> float: ...
-    @property
-    def depression(self) -> float: ...
-    @property
-    def tau_trace(self) -> float: ...
+    threshold: float = 0.1
+    """Firing threshold of all neurons."""
+    tau_mem: float = 20.0
+    """Membrane time constant [ms]."""
+    refractory: float = 3.0
+    """Refractory period [ms]."""
+    reset: Literal["subtract", "zero"] = "subtract"
+    """Reset after a spike: subtract the threshold from the voltage, or set it to zero."""
+    gain: float = 1.0
+    """Dampening factor of the surrogate gradient."""
+    dt: float = 1.0
+    """Length of a step [ms]."""
+
+
+@dataclass(frozen=True)
+class HebbianOptions:
+    """Memory with a Hebbian rule."""
+
+    memory_size: int = 100
+    """Size of the memory: number of key neurons, and of value neurons."""
+    w_max: float = 1.0
+    """Soft upper bound of the memory weights."""
+    potentiation: float = 0.3
+    """Learning rate of the Hebbian potentiation of the memory weights."""
+    depression: float = 0.3
+    """Rate of the depression of the memory weights of active keys."""
+    recall: float = 0.2
+    """Strength of the current from the memory to the value neurons while writing."""
+    delay: float = 1.0
+    """Delay of the feedback from value neurons to key neurons while reading [ms]."""
+    tau_trace: float = 20.0
+    """Time constant of the spike traces of the Hebbian rule [ms]."""
+
+
+@dataclass(frozen=True)
+class LayerOptions(HebbianOptions, LIFOptions):
+    """Options of the layers of a network with a memory."""
+
+
+@dataclass(frozen=True)
+class RateCostOptions:
+    """Rate regularisation."""
+
+    rate_cost: float = 1e-05
+    """Coefficient of the rate regularisation: squared distance of firing rates [Hz] from target_rate."""
+    target_rate: float = 0.0
+    """Target firing rate of the rate regularisation [Hz]."""
 
 
 class DataOptions(Protocol):

@@ -1,7 +1,8 @@
 """Code shared by the tasks of the LSNN paper: network options, model construction, firing-rate statistics."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -14,37 +15,39 @@ Dynamics = Literal["standard", "legacy", "eprop"]
 Memory = Literal["fast", "lean"]
 
 
-class NetworkOptions(Protocol):
-    """Task options that define the network."""
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Recurrent network: neurons, synapses and readout."""
 
-    @property
-    def model(self) -> ModelName: ...
-    @property
-    def n_regular(self) -> int: ...
-    @property
-    def n_adaptive(self) -> int: ...
-    @property
-    def tau_mem(self) -> float: ...
-    @property
-    def tau_adapt(self) -> float: ...
-    @property
-    def adapt_strength(self) -> float: ...
-    @property
-    def threshold(self) -> float: ...
-    @property
-    def refractory(self) -> float: ...
-    @property
-    def delays(self) -> int: ...
-    @property
-    def tau_out(self) -> float: ...
-    @property
-    def dynamics(self) -> Dynamics: ...
-    @property
-    def gain(self) -> float: ...
-    @property
-    def dt(self) -> float: ...
-    @property
-    def memory(self) -> Memory: ...
+    model: ModelName = "lsnn"
+    """Network: lsnn; lif, without adaptation; lstm, an LSTM with as many weights."""
+    n_regular: int = 10
+    """Number of neurons without adaptation."""
+    n_adaptive: int = 10
+    """Number of neurons with an adaptive threshold."""
+    tau_mem: float = 20.0
+    """Membrane time constant [ms]."""
+    tau_adapt: float = 1200.0
+    """Time constant of the threshold adaptation [ms]."""
+    adapt_strength: float = 1.7
+    """Strength of the threshold adaptation."""
+    threshold: float = 0.01
+    """Firing threshold without adaptation."""
+    refractory: float = 3.0
+    """Refractory period [ms]."""
+    delays: int = 10
+    """Number of delays that synapses can have [steps]; 1: no delays."""
+    tau_out: float = 20.0
+    """Time constant of the readout [ms]."""
+    dynamics: Dynamics = "standard"
+    """Order of operations in a step: standard, as in the paper; legacy, as in the authors' code; eprop, as in their
+    later e-prop code."""
+    gain: float = 0.3
+    """Dampening factor of the surrogate gradient."""
+    dt: float = 1.0
+    """Length of a step [ms]."""
+    memory: Memory = "lean"
+    """Memory for the backward pass: fast stores intermediate values, lean recomputes most of them."""
 
 
 def build(config: NetworkOptions, run: Run, n_in: int, n_out: int, bias: bool, **sparse: Any) -> LSNN | LSTMBaseline:

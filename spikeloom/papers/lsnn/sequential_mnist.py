@@ -27,12 +27,13 @@ from ...errors import ConfigError, check_positive
 from ...layers import rate_cost
 from ...rules import Counts, DeepR
 from ...train import metrics, ranks
+from ...train.parts import CheckpointOptions, LearningRateOptions
 from ...train.run import Run
 from ...train.schedule import set_learning_rate, step_decay, time_limit
 from ...train.step import descend
 from ...train.supervised import fit
 from .network import LSNN, LSTMBaseline, neuron_signs
-from .options import build, layers, populations, rate_values, rates
+from .options import NetworkOptions, build, layers, populations, rate_values, rates
 
 CLASSES = 10
 VALIDATION = 5_000
@@ -40,7 +41,7 @@ VALIDATION = 5_000
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LearningRateOptions, CheckpointOptions, NetworkOptions):
     model: Literal["lsnn", "lif", "lstm"] = "lsnn"
     """Network: lsnn; lif, without adaptation; lstm, an LSTM with as many weights as the dense LSNN."""
     encoding: Literal["crossing", "analog"] = "crossing"
@@ -56,9 +57,7 @@ class Config:
     n_in: int = 80
     """Input channels of the crossing encoding; the analog encoding has one channel."""
     n_regular: int = 120
-    """Number of neurons without adaptation."""
     n_adaptive: int = 100
-    """Number of neurons with an adaptive threshold."""
     target_rate: float = 10.0
     """Target firing rate of the rate regularisation [Hz]."""
     rate_cost: float = 0.1
@@ -67,10 +66,7 @@ class Config:
     """Maximum number of optimiser updates."""
     minutes: float = 0.0
     """Time limit of training [min]; 0: none. The result then depends on the machine: prefer `updates`."""
-    delays: int = 10
-    """Number of delays that synapses can have [steps]; 1: no delays."""
     refractory: float = 5.0
-    """Refractory period [ms]."""
     permuted: bool = False
     """Read the pixels in a fixed random order, the same for all images and seeds (psMNIST)."""
     connectivity: float = 0.12
@@ -93,15 +89,9 @@ class Config:
     """Compute gradients for synapses that do not exist too, as in the authors' code; slow. Adam's moments are then up
     to date when a synapse is created: its first step is about 0.2 learning rates, otherwise about 1.2."""
     lr: float = 0.01
-    """Initial learning rate of Adam."""
     lr_decay: float = 0.8
-    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 2_500
-    """Updates between two decays of the learning rate."""
     validate_every: int = 400
-    """Updates between two validations."""
-    checkpoint_every: int = 100
-    """Updates between two checkpoints."""
     select: Literal["best", "last"] = "best"
     """Weights to test: those with the best validation accuracy, or the last ones (as in the authors' code)."""
     ext_time: int = 1
@@ -110,25 +100,8 @@ class Config:
     """Length of the output period after the image [image rows]; crossing encoding only."""
     answer_window: int = 0
     """Number of last steps whose mean logits are the prediction; 0: pixels per image row, or 1 for analog input."""
-    threshold: float = 0.01
-    """Firing threshold without adaptation."""
     adapt_strength: float = 1.8
-    """Strength of the threshold adaptation."""
     tau_adapt: float = 700.0
-    """Time constant of the threshold adaptation [ms]."""
-    tau_mem: float = 20.0
-    """Membrane time constant [ms]."""
-    tau_out: float = 20.0
-    """Time constant of the readout [ms]."""
-    gain: float = 0.3
-    """Dampening factor of the surrogate gradient."""
-    dynamics: Literal["standard", "legacy", "eprop"] = "standard"
-    """Order of operations in a step: standard, as in the paper; legacy, as in the authors' code; eprop, as in their
-    later e-prop code."""
-    memory: Literal["fast", "lean"] = "lean"
-    """Memory for the backward pass: fast stores intermediate values, lean recomputes most of them."""
-    dt: float = 1.0
-    """Length of a step [ms]."""
     figures: int = 3
     """Number of validation images to plot in detail."""
 

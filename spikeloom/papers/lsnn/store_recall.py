@@ -12,7 +12,7 @@ has a test error of 3 to 4 %, and a network without adaptation stays at chance l
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,12 +22,13 @@ from ...core import detach
 from ...errors import ConfigError, check_positive
 from ...layers import rate_cost
 from ...train import metrics, ranks
+from ...train.parts import LearningRateOptions
 from ...train.run import Carry, Run
 from ...train.schedule import set_learning_rate, step_decay
 from ...train.step import descend
 from ...train.supervised import fit
 from .network import LSNN
-from .options import build, layers, populations, rate_values, rates
+from .options import NetworkOptions, build, layers, populations, rate_values, rates
 from .symbols import GROUPS, Buffer, Sequences, check_length, draw, encode, symbol_steps
 
 WINDOW = 20
@@ -35,9 +36,7 @@ WINDOW = 20
 
 
 @dataclass(frozen=True)
-class Config:
-    model: Literal["lsnn", "lif", "lstm"] = "lsnn"
-    """Network: lsnn; lif, without adaptation; lstm, an LSTM with as many weights."""
+class Config(LearningRateOptions, NetworkOptions):
     batch_train: int = 128
     """Sequences per update."""
     batch_validation: int = 128
@@ -48,10 +47,6 @@ class Config:
     """Number of test batches."""
     n_in: int = 100
     """Number of input neurons, a quarter for each symbol."""
-    n_regular: int = 10
-    """Number of neurons without adaptation."""
-    n_adaptive: int = 10
-    """Number of neurons with an adaptive threshold."""
     input_rate: float = 50.0
     """Firing rate of the input neurons of the current symbol [Hz]."""
     target_rate: float = 10.0
@@ -64,10 +59,6 @@ class Config:
     """Updates between two checks of the stop criterion."""
     stop_error: float = 0.05
     """Training ends when the mean of the last 20 validation errors is below this value."""
-    delays: int = 10
-    """Number of delays that synapses can have [steps]; 1: no delays."""
-    refractory: float = 3.0
-    """Refractory period [ms]."""
     symbols: int = 12
     """Symbols per sequence."""
     recall_delay: int = 6
@@ -76,30 +67,8 @@ class Config:
     symbol_ms: float = 200.0
     """Duration of a symbol [ms]."""
     lr: float = 0.01
-    """Initial learning rate of Adam."""
     lr_decay: float = 0.3
-    """Factor of the learning rate at each decay."""
     lr_decay_every: int = 100
-    """Updates between two decays of the learning rate."""
-    threshold: float = 0.01
-    """Firing threshold without adaptation."""
-    adapt_strength: float = 1.7
-    """Strength of the threshold adaptation."""
-    tau_adapt: float = 1200.0
-    """Time constant of the threshold adaptation [ms]."""
-    tau_mem: float = 20.0
-    """Membrane time constant [ms]."""
-    tau_out: float = 20.0
-    """Time constant of the readout [ms]."""
-    gain: float = 0.3
-    """Dampening factor of the surrogate gradient."""
-    dynamics: Literal["standard", "legacy", "eprop"] = "standard"
-    """Order of operations in a step: standard, as in the paper; legacy, as in the authors' code; eprop, as in their
-    later e-prop code."""
-    memory: Literal["fast", "lean"] = "lean"
-    """Memory for the backward pass: fast stores intermediate values, lean recomputes most of them."""
-    dt: float = 1.0
-    """Length of a step [ms]."""
     checkpoint_every: int = 20
     """Updates between two checkpoints."""
 
