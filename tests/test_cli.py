@@ -742,3 +742,17 @@ def test_words_and_numbers_that_no_option_can_take(
     assert said.endswith("is not empty, and what is there is no run. Choose another folder with --out.")
     assert "there is a file of this name" in complaint(capsys, "train", TINY, "--out", tmp_path / "tables.py")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "run", "tables.py"]
+
+
+def test_the_task_of_the_how_to_is_trained_and_imports_what_lies_beside_it(tmp_path: Path) -> None:
+    page = Path(__file__).parents[1] / "docs/how-to/own-task.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "beside_my_task.py").write_text("STEPS = 4\n")
+    changed = block.replace("from torch import nn\n", "from torch import nn\nfrom beside_my_task import STEPS\n", 1)
+    (tmp_path / "my_task.py").write_text(changed.replace("Config(updates=4)", "Config(updates=STEPS)"))
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "spikeloom", "train", str(tmp_path / "my_task.py"), "--preset", "smoke"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run([*command, "--out", str(run)], env=environment, check=True, capture_output=True, cwd="/")
+    assert json.loads((run / "result.json").read_text())["test"]["error"] > 0
+    assert (run / "report.html").is_file()

@@ -100,6 +100,8 @@ def find_task(name: str) -> Task:
     assert spec.loader is not None, name
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    if (beside := str(Path(name).resolve().parent)) not in sys.path:
+        sys.path.insert(0, beside)  # modules beside the task, as for a script
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:

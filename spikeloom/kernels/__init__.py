@@ -6,7 +6,9 @@ plan       the options of a compiled loop, and the order of its arguments
 loops      the loop over time: the reference in torch ("the definition"), and source templates for Numba and Triton
 engines    choice of the engine, calls of the generated modules, their disk cache, and torch operators
 synapses   products of spikes and weights on the CPU
-noise      counter-based random numbers; draws: the same in Numba; repeat: under torch.utils.checkpoint
+noise      counter-based random numbers in torch; `draws` computes the same numbers in Numba, and `repeat` gives a
+           recomputation under torch.utils.checkpoint the numbers of the first pass
+bounds     checks of the indices that compiled loops use; transforms: function transforms and second derivatives
 """
 
 from .derive.equation import Equation

@@ -123,7 +123,7 @@ def count_down(C, out, lo, refractory):
 
 @njit
 def mark_blocked(t, out, lo, refractory, L, C, B):
-    # called backward in time: a spike in step t - refractory blocks the steps from there to t; L those from the start
+    # called backward in time: a spike in step s blocks steps s + 1 to s + refractory; L blocks the first steps
     if t >= refractory:
         past = out[t - refractory, lo : lo + len(C)]
         for i in range(len(C)):
