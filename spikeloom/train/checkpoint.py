@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from . import archive, files
+from . import archive, files, moved
 
 SEAL = b"spikeloom sha256 "
 DIGITS = 64
@@ -186,7 +186,7 @@ def _decode(value: Any, device: torch.device | str | None) -> Any:
 
 def _named_tuple(name: str) -> Any:
     """Return the NamedTuple class `module:qualname`, looked up among imported modules only."""
-    module, _, path = name.partition(":")
+    module, _, path = moved.current(name).partition(":")
     value: Any = sys.modules.get(module)
     for name_part in path.split("."):
         value = getattr(value, name_part, None)
