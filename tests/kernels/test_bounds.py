@@ -10,7 +10,8 @@ import pytest
 
 CODE = """
 import numpy as np, torch
-from spikeloom.kernels import synapses, threads
+from spikeloom.kernels.engines import threads
+from spikeloom.kernels.synapses import products as synapses
 torch.set_num_threads(2)
 xs, past = np.ones((4, 64, 3), np.float32), np.zeros((1, 64, 3), np.float32)
 out, first, weight = np.empty((4, 64, 2), np.float32), np.arange(0, 7, 2), np.ones(6, np.float32)
@@ -20,7 +21,7 @@ print("no error")
 """
 PULL = """
 import numpy as np
-from spikeloom.kernels import synapses
+from spikeloom.kernels.synapses import products as synapses
 first, weight, line = np.arange(0, 7, 2), np.ones(6, np.float32), np.array([0, 1, 0, 1, {line}, 1])
 synapses.pull(np.empty(3 * 16, np.float32), 3, np.ones((2, 32), np.float32), 0, False, first, line, weight)
 print("no error")

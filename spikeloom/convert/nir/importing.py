@@ -42,6 +42,7 @@ def from_nir(graph: "nir.NIRGraph", dt: float = 1.0, *, dtype: torch.dtype | Non
     Raises:
         ExportError: there are unsupported nodes or edges (all are named), or shapes do not match.
 
+    >>> from spikeloom.convert.nir import to_nir
     >>> graph = to_nir(Sequential(nn.Linear(4, 2), LIF(tau_mem=20.0)), (4,))
     >>> from_nir(graph).layers[1]
     LIF(tau_mem=20.0, threshold=1.0, surrogate=Triangle(gain=0.3), dt=1.0)
