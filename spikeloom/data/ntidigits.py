@@ -81,7 +81,8 @@ class NTIDIGITSOptions:
     def label(self, said: str) -> int | None:
         """Return the class of one letter, or None if it is excluded.
 
-        >>> [Options(oh="class").label(letter) for letter in "z19o"], Options().label("o")
+        >>> options = NTIDIGITSOptions(oh="class")
+        >>> [options.label(letter) for letter in "z19o"], NTIDIGITSOptions().label("o")
         ([0, 1, 9, 10], None)
         """
         if said == "o":

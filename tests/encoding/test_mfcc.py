@@ -210,5 +210,5 @@ def test_real_recordings_become_pictures() -> None:
 
 @pytest.mark.parametrize("name", ["coefficients", "frames", "n_fft", "hop", "bands"])
 def test_counts_are_whole(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"mfcc.MFCCOptions needs {name} as a whole number, but got 20.5"):
+    with pytest.raises(ConfigError, match=rf"MFCCOptions needs {name} as a whole number, but got 20.5"):
         MFCCOptions(**{name: 20.5})  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ class DigitPairs:
             fewer digits than pairs.
 
     >>> said, shown = torch.arange(10).repeat(2), torch.arange(10)
-    >>> pairs = Members(said, shown, range(10), 3).draw(4, True, torch.Generator().manual_seed(0))
+    >>> pairs = DigitPairs(said, shown, range(10), 3).draw(4, True, torch.Generator().manual_seed(0))
     >>> torch.equal(said[pairs.sounds], shown[pairs.images]), torch.equal(said[pairs.query], shown[pairs.target])
     (True, True)
     """
