@@ -98,7 +98,7 @@ class Triangle(torch.autograd.Function):
 
 
 def plain_loop(work: Work) -> Contender:
-    """What a careful user writes without any library."""
+    """Time loop that a careful user writes without any library."""
 
     def neurons(synapse: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         currents = synapse(inputs)

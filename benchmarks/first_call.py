@@ -1,4 +1,4 @@
-"""What the first call costs: seconds in a new process, with an empty kernel cache and with a full one.
+"""Cost of the first call: seconds in a new process, with an empty kernel cache and with a full one.
 
 `import` is `import spikeloom` with torch; `first` builds the layer and runs it forward and backward for the first
 time, `second` does it again.

@@ -1,4 +1,4 @@
-"""What is in the spikes of the artificial cochlea: how well an ordinary network reads spoken digits from them.
+"""Information in the spikes of the artificial cochlea: how well an ordinary network reads spoken digits from them.
 
 Training recordings only: a tenth of each speaker and word is held out. Encoded with 140 channels, counted in 70
 bands and 10 ms, and read by a small convolutional network with dropout, 25 epochs. About five minutes for each option.

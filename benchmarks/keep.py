@@ -18,7 +18,7 @@ NUMBERS = ("config.json", "environment.json", "result.json", "activity.json", "m
 UPDATES = 100
 PICTURES = 2
 COLOURS = 128
-"""Of a picture that is kept."""
+"""Number of colours of a picture that is kept."""
 FIRST = (
     "learning_curves", "gallery", "receptive_fields", "accuracy_over_steps", "accuracy_by_length", "memory", "flips",
     "episode", "recall", "sequence", "decoding", "rates", "confusion",

@@ -164,7 +164,7 @@ def together(*parts: Callable[[], Any]) -> Callable[[], None]:
 
 
 def machine() -> dict[str, Any]:
-    """What kind of machine this is; no names."""
+    """Return the kind of machine, without names."""
     info = Path("/proc/cpuinfo")
     models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 TAU = 20.0
 DECAY = math.exp(-1 / TAU)
-"""Of synapse and membrane alike."""
+"""Time constant of synapse and membrane alike."""
 SIZES = (700, 128, 128, 128, 20)
 
 Fire = Callable[[Tensor], Tensor]
@@ -141,7 +141,7 @@ class Network(nn.Module):
         self.layers = nn.Sequential(*layers[:-1], readout)
 
     def traces(self, inputs: Tensor) -> Tensor:
-        """What the readout gives, [B, T, 20]."""
+        """Return the output of the readout, [B, T, 20]."""
         traces: Tensor = self.layers(inputs)
         return traces
 

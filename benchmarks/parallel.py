@@ -60,7 +60,7 @@ def events(steps: int) -> Tensor:
 
 
 class Dense(nn.Module):
-    """The same synapses as an ordinary product, whatever their input."""
+    """Synapses as an ordinary matrix product, whatever their input."""
 
     def __init__(self, synapse: nn.Module) -> None:
         super().__init__()
