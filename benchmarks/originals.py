@@ -19,7 +19,7 @@ from torch.nn import functional
 
 TAU = 20.0
 DECAY = math.exp(-1 / TAU)
-"""Time constant of synapse and membrane alike."""
+"""Decay per step of synapse and membrane alike."""
 SIZES = (700, 128, 128, 128, 20)
 
 Fire = Callable[[Tensor], Tensor]
