@@ -51,7 +51,8 @@ class Options:
     """
 
     def __post_init__(self) -> None:
-        for name, (kind, bounds) in _ranges(type(self)).items():
+        cls: Any = type(self)
+        for name, (kind, bounds) in _ranges(cls).items():
             _check(f"--{name.replace('_', '-')}", kind, bounds, getattr(self, name))
 
 

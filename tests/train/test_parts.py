@@ -53,9 +53,10 @@ def test_values_within_their_ranges_are_kept(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("options", "message"), BAD, ids=str)
 def test_others_are_refused_when_the_options_are_built_or_replaced(options: dict[str, Any], message: str) -> None:
-    for build in (lambda: Config(**options), lambda: replace(Config(), **options)):
-        with pytest.raises(ConfigError, match=re.escape(message)):
-            build()
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Config(**options)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        replace(Config(), **options)
 
 
 def test_a_class_with_its_own_check_keeps_that_of_the_ranges() -> None:
