@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
+from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MultipleOf
 
 from ..errors import ConfigError
 
@@ -83,6 +83,7 @@ class CheckpointOptions(Options):
 _BOUNDS: dict[type[Any], tuple[str, str, Callable[[Any, Any], bool]]] = {
     Gt: ("gt", "above", operator.gt), Ge: ("ge", "of at least", operator.ge),
     Lt: ("lt", "below", operator.lt), Le: ("le", "at most", operator.le),
+    MultipleOf: ("multiple_of", "a multiple of", lambda value, factor: value % factor == 0),
 }  # fmt: skip
 """Attribute, words and comparison of each kind of bound."""
 

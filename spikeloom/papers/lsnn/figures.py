@@ -5,10 +5,10 @@ from torch import Tensor
 from ...plot.raster import rate_histogram
 from ...train.figures import to_numpy
 from ...train.run import Run
-from .options import NetworkOptions, populations
+from .options import LSNNOptions, populations
 
 
-def firing_rates(run: Run, config: NetworkOptions, hertz: Tensor, target: float, inhibitory: int = 0) -> None:
+def firing_rates(run: Run, config: LSNNOptions, hertz: Tensor, target: float, inhibitory: int = 0) -> None:
     """Plot the distribution of firing rates [N], in Hz, over neurons; no figure for a model without spikes."""
     by_population = populations(config, to_numpy(hertz), inhibitory)
     if by_population:

@@ -1,4 +1,4 @@
-"""Code shared by the tasks of the LSNN paper: network options, model construction, firing-rate statistics."""
+"""Code shared by the tasks of the LSNN paper: options, model construction, rate regularisation and statistics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,51 +6,79 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from ...errors import ConfigError
+from ...layers import rate_cost
 from ...surrogate import Triangle
+from ...train import ranks
+from ...train.parts import LearningRateOptions, NonNegative, NonNegativeInt, Options, Positive, PositiveInt
 from ...train.run import Run
-from .network import LSNN, LSTMBaseline
-
-ModelName = Literal["lsnn", "lif", "lstm"]
-Dynamics = Literal["standard", "legacy", "eprop"]
-Memory = Literal["fast", "lean"]
+from .network import LSNN, Activity, LSTMBaseline
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
-    """Recurrent network: neurons, synapses and readout."""
+class NetworkOptions(Options):
+    """Recurrent network: its size, synapses and readout."""
 
-    model: ModelName = "lsnn"
+    model: Literal["lsnn", "lif", "lstm"] = "lsnn"
     """Network: lsnn; lif, without adaptation; lstm, an LSTM with as many weights."""
-    n_regular: int = 10
+    n_regular: NonNegativeInt = 10
     """Number of neurons without adaptation."""
-    n_adaptive: int = 10
+    n_adaptive: NonNegativeInt = 10
     """Number of neurons with an adaptive threshold."""
-    tau_mem: float = 20.0
-    """Membrane time constant [ms]."""
-    tau_adapt: float = 1200.0
-    """Time constant of the threshold adaptation [ms]."""
-    adapt_strength: float = 1.7
-    """Strength of the threshold adaptation."""
-    threshold: float = 0.01
-    """Firing threshold without adaptation."""
-    refractory: float = 3.0
-    """Refractory period [ms]."""
-    delays: int = 10
+    delays: PositiveInt = 10
     """Number of delays that synapses can have [steps]; 1: no delays."""
-    tau_out: float = 20.0
+    tau_out: Positive = 20.0
     """Time constant of the readout [ms]."""
-    dynamics: Dynamics = "standard"
-    """Order of operations in a step: standard, as in the paper; legacy, as in the authors' code; eprop, as in their
-    later e-prop code."""
-    gain: float = 0.3
-    """Dampening factor of the surrogate gradient."""
-    dt: float = 1.0
+    dt: Positive = 1.0
     """Length of a step [ms]."""
-    memory: Memory = "lean"
+    memory: Literal["fast", "lean"] = "lean"
     """Memory for the backward pass: fast stores intermediate values, lean recomputes most of them."""
 
 
-def build(config: NetworkOptions, run: Run, n_in: int, n_out: int, bias: bool, **sparse: Any) -> LSNN | LSTMBaseline:
+@dataclass(frozen=True)
+class NeuronOptions(Options):
+    """Neurons of the network."""
+
+    tau_mem: Positive = 20.0
+    """Membrane time constant [ms]."""
+    tau_adapt: Positive = 1200.0
+    """Time constant of the threshold adaptation [ms]."""
+    adapt_strength: float = 1.7
+    """Strength of the threshold adaptation."""
+    threshold: Positive = 0.01
+    """Firing threshold without adaptation."""
+    refractory: NonNegative = 3.0
+    """Refractory period [ms]."""
+    dynamics: Literal["standard", "legacy", "eprop"] = "standard"
+    """Order of operations in a step: standard, as in the paper; legacy, as in the authors' code; eprop, as in their
+    later e-prop code."""
+    gain: Positive = 0.3
+    """Dampening factor of the surrogate gradient."""
+
+
+@dataclass(frozen=True)
+class RateRegularisationOptions(Options):
+    """Cost of firing rates that differ from a target."""
+
+    target_rate: NonNegative = 10.0
+    """Target firing rate of the rate regularisation [Hz]."""
+    rate_cost: NonNegative = 0.1
+    """Coefficient of the rate regularisation in the loss."""
+
+
+@dataclass(frozen=True)
+class LSNNOptions(NetworkOptions, NeuronOptions, RateRegularisationOptions, LearningRateOptions):
+    """Options of all tasks of the paper."""
+
+    lr: Positive = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.n_regular + self.n_adaptive:
+            raise ConfigError("--n-regular and --n-adaptive are both 0. Set one of them to the number of neurons.")
+
+
+def build(config: LSNNOptions, run: Run, n_in: int, n_out: int, bias: bool, **sparse: Any) -> LSNN | LSTMBaseline:
     """Build the network of a task on the run's device, with weights drawn from the run's generator.
 
     `sparse` holds the options of `LSNN` for sparse synapses; the LSTM ignores them.
@@ -103,14 +131,24 @@ def rates(spikes: Tensor, dt: float) -> Tensor:
     return columns.new_ones(len(columns)) @ columns * (1000.0 / (len(columns) * dt))  # faster than mean()
 
 
-def rate_values(hertz: Tensor) -> dict[str, float]:
-    """Return statistics of the firing rates over neurons, for the log."""
+def rate_values(activity: Activity, config: LSNNOptions) -> dict[str, float]:
+    """Return statistics of the firing rates over neurons, for the log; none for an LSTM."""
+    if config.model == "lstm":
+        return {}
+    hertz = rates(activity.spikes, config.dt)
     spread = hertz.std(correction=0)
     named = {"rate": hertz.mean(), "rate_min": hertz.min(), "rate_max": hertz.max(), "rate_sd": spread}
     return {name: float(value) for name, value in named.items()}
 
 
-def populations(config: NetworkOptions, values: Any, inhibitory: int = 0) -> dict[str, Any]:
+def regularised(loss: Tensor, activity: Activity, config: LSNNOptions) -> Tensor:
+    """Add the rate regularisation to a loss; an LSTM has none."""
+    if config.model == "lstm":
+        return loss
+    return loss + config.rate_cost * rate_cost(activity.spikes, config.target_rate, config.dt, ranks.mean_of)
+
+
+def populations(config: LSNNOptions, values: Any, inhibitory: int = 0) -> dict[str, Any]:
     """Split `values` [..., N] by population; empty for a model without spikes.
 
     Args:
@@ -124,7 +162,7 @@ def populations(config: NetworkOptions, values: Any, inhibitory: int = 0) -> dic
 
 
 def layers(
-    model: nn.Module, config: NetworkOptions, n_in: int, n_out: int, rate: float, input_rate: float | None
+    model: nn.Module, config: LSNNOptions, n_in: int, n_out: int, rate: float, input_rate: float | None
 ) -> list[Mapping[str, Any]]:
     """Return the layers of activity.json: sizes, synapses and rates [Hz]; the rate of an analog signal is None."""
     if isinstance(model, LSTMBaseline):

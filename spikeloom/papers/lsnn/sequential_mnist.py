@@ -13,9 +13,10 @@ for a difference, see `dormant_gradients`); dense connections about 93.3 % accor
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Interval, Le, MultipleOf
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
@@ -23,17 +24,24 @@ from torch.optim import Optimizer
 from ...data import mnist
 from ...data.batches import Batches, in_order
 from ...encoding.threshold_crossing import POOLED_WHITE, WHITE, analog, crossing, pool
-from ...errors import ConfigError, check_positive
-from ...layers import rate_cost
+from ...errors import ConfigError
 from ...rules import Counts, DeepR
-from ...train import metrics, ranks
-from ...train.parts import CheckpointOptions, LearningRateOptions
+from ...train import metrics
+from ...train.parts import (
+    CheckpointOptions,
+    Fraction,
+    NonNegative,
+    NonNegativeInt,
+    Options,
+    Positive,
+    PositiveInt,
+)
 from ...train.run import Run
 from ...train.schedule import set_learning_rate, step_decay, time_limit
 from ...train.step import descend
 from ...train.supervised import fit
 from .network import LSNN, LSTMBaseline, neuron_signs
-from .options import NetworkOptions, build, layers, populations, rate_values, rates
+from .options import LSNNOptions, build, layers, populations, rate_values, rates, regularised
 
 CLASSES = 10
 VALIDATION = 5_000
@@ -41,42 +49,17 @@ VALIDATION = 5_000
 
 
 @dataclass(frozen=True)
-class Config(LearningRateOptions, CheckpointOptions, NetworkOptions):
-    model: Literal["lsnn", "lif", "lstm"] = "lsnn"
-    """Network: lsnn; lif, without adaptation; lstm, an LSTM with as many weights as the dense LSNN."""
-    encoding: Literal["crossing", "analog"] = "crossing"
-    """Input: crossing, spikes where the brightness crosses thresholds; analog, the brightness itself in one channel."""
-    downsampled: bool = False
-    """Average blocks of 2 x 2 pixels first, for images of 14 x 14."""
-    batch_train: int = 256
-    """Images per update."""
-    batch_validation: int = 256
-    """Images per batch in validation and test."""
-    validation_images: int = 5_000
-    """Images per validation, 1 to 5,000 (all); fewer are drawn at random each time (256 in the authors' code)."""
-    n_in: int = 80
-    """Input channels of the crossing encoding; the analog encoding has one channel."""
-    n_regular: int = 120
-    n_adaptive: int = 100
-    target_rate: float = 10.0
-    """Target firing rate of the rate regularisation [Hz]."""
-    rate_cost: float = 0.1
-    """Coefficient of the rate regularisation in the loss."""
-    updates: int = 36_000
-    """Maximum number of optimiser updates."""
-    minutes: float = 0.0
-    """Time limit of training [min]; 0: none. The result then depends on the machine: prefer `updates`."""
-    refractory: float = 5.0
-    permuted: bool = False
-    """Read the pixels in a fixed random order, the same for all images and seeds (psMNIST)."""
-    connectivity: float = 0.12
+class RewiringOptions(Options):
+    """Sparse synapses, rewired by DEEP R."""
+
+    connectivity: Fraction = 0.12
     """Fraction of existing synapses, 0 to 1, rewired by DEEP R; 0: dense weights of any sign, without rewiring."""
-    l1: float = 0.01
-    """DEEP R: strength of the L1 regularisation of synapses."""
-    temperature: float = 0.0
-    """DEEP R: temperature of the noise on synapses."""
-    excitatory: float = 0.75
+    excitatory: Fraction = 0.75
     """Fraction of excitatory inputs and neurons (Dale's law), the others are inhibitory; 0: signs by synapse."""
+    l1: NonNegative = 0.01
+    """DEEP R: strength of the L1 regularisation of synapses."""
+    temperature: NonNegative = 0.0
+    """DEEP R: temperature of the noise on synapses."""
     budget: Literal["global", "per_matrix"] = "global"
     """DEEP R: keep the number of synapses constant over all layers (global), or in each layer (per_matrix)."""
     soft: bool = False
@@ -88,22 +71,73 @@ class Config(LearningRateOptions, CheckpointOptions, NetworkOptions):
     dormant_gradients: bool = False
     """Compute gradients for synapses that do not exist too, as in the authors' code; slow. Adam's moments are then up
     to date when a synapse is created: its first step is about 0.2 learning rates, otherwise about 1.2."""
-    lr: float = 0.01
-    lr_decay: float = 0.8
-    lr_decay_every: int = 2_500
-    validate_every: int = 400
+
+
+@dataclass(frozen=True)
+class InputOptions(Options):
+    """Images as sequences, and the steps of the answer."""
+
+    encoding: Literal["crossing", "analog"] = "crossing"
+    """Input: crossing, spikes where the brightness crosses thresholds; analog, the brightness itself in one channel."""
+    downsampled: bool = False
+    """Average blocks of 2 x 2 pixels first, for images of 14 x 14."""
+    permuted: bool = False
+    """Read the pixels in a fixed random order, the same for all images and seeds (psMNIST)."""
+    n_in: Annotated[int, Ge(4), Le(1 << 16), MultipleOf(2)] = 80
+    """Input channels of the crossing encoding; the analog encoding has one channel."""
+    ext_time: PositiveInt = 1
+    """Time steps per pixel."""
+    answer_rows: NonNegativeInt = 2
+    """Length of the output period after the image [image rows]; crossing encoding only."""
+    answer_window: NonNegativeInt = 0
+    """Number of last steps whose mean logits are the prediction; 0: pixels per image row, or 1 for analog input."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rows = self.side + (self.answer_rows if self.encoding == "crossing" else 0)
+        steps = rows * self.side * self.ext_time
+        if self.answer_window > steps:
+            raise ConfigError(
+                f"A sequence has {steps} steps, so --answer-window must be 0 to {steps}, but is {self.answer_window}."
+            )
+
+    @property
+    def side(self) -> int:
+        """Pixels per row and column of an image."""
+        return 14 if self.downsampled else 28
+
+
+@dataclass(frozen=True)
+class Config(LSNNOptions, InputOptions, RewiringOptions, CheckpointOptions):
+    model: Literal["lsnn", "lif", "lstm"] = "lsnn"
+    """Network: lsnn; lif, without adaptation; lstm, an LSTM with as many weights as the dense LSNN."""
+    batch_train: PositiveInt = 256
+    """Images per update."""
+    batch_validation: PositiveInt = 256
+    """Images per batch in validation and test."""
+    validation_images: Annotated[int, Interval(ge=1, le=VALIDATION)] = VALIDATION
+    """Images per validation, 1 to 5,000 (all); fewer are drawn at random each time (256 in the authors' code)."""
+    n_regular: NonNegativeInt = 120
+    n_adaptive: NonNegativeInt = 100
+    updates: PositiveInt = 36_000
+    """Maximum number of optimiser updates."""
+    minutes: NonNegative = 0.0
+    """Time limit of training [min]; 0: none. The result then depends on the machine: prefer `updates`."""
+    refractory: NonNegative = 5.0
+    adapt_strength: float = 1.8
+    tau_adapt: Positive = 700.0
+    lr_decay: Positive = 0.8
+    lr_decay_every: PositiveInt = 2_500
+    validate_every: PositiveInt = 400
     select: Literal["best", "last"] = "best"
     """Weights to test: those with the best validation accuracy, or the last ones (as in the authors' code)."""
-    ext_time: int = 1
-    """Time steps per pixel."""
-    answer_rows: int = 2
-    """Length of the output period after the image [image rows]; crossing encoding only."""
-    answer_window: int = 0
-    """Number of last steps whose mean logits are the prediction; 0: pixels per image row, or 1 for analog input."""
-    adapt_strength: float = 1.8
-    tau_adapt: float = 700.0
-    figures: int = 3
+    figures: Annotated[int, Interval(ge=0, le=VALIDATION)] = 3
     """Number of validation images to plot in detail."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resample_sign and self.excitatory:
+            raise ConfigError("--resample-sign gives synapses new signs, which --excitatory forbids. Set that to 0.")
 
 
 PAPER = Config()
@@ -148,7 +182,6 @@ PUBLISHED = {name: {"value": value, "source": _PAPER, "note": note} for name, (v
 
 def train(config: Config, run: Run) -> None:
     """Train on all but the first 5,000 training images, and validate on those."""
-    check(config)
     images, labels = (tensor.to(run.device) for tensor in mnist.load("train"))
     training, validation = (images[VALIDATION:], labels[VALIDATION:]), (images[:VALIDATION], labels[:VALIDATION])
     model = network(config, run)
@@ -163,11 +196,9 @@ def train(config: Config, run: Run) -> None:
         activity, _ = model(encode(training[0][indices], config))
         targets = training[1][indices]
         logits = answer(activity.logits, config)
-        loss = cross_entropy(logits, targets)
-        if config.model != "lstm":
-            loss = loss + config.rate_cost * rate_cost(activity.spikes, config.target_rate, config.dt, ranks.mean_of)
+        loss = regularised(cross_entropy(logits, targets), activity, config)
         descend(loss, optimizer, model)
-        values = {} if config.model == "lstm" else rate_values(rates(activity.spikes, config.dt))
+        values = rate_values(activity, config)
         if rewire is not None:
             values |= rewired(rewire.step())
         return {
@@ -205,7 +236,6 @@ def train(config: Config, run: Run) -> None:
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Return the accuracy of the selected weights on all test images."""
-    check(config)
     model = network(config, run)
     update = run.load_best(model=model)
     images, labels = (tensor.to(run.device) for tensor in mnist.load("test"))
@@ -283,34 +313,6 @@ def plot(config: Config, run: Run) -> None:
         run.figure("confusion", confusion(counts, title="Test images"), "Which digit is taken for which.")
 
 
-def check(config: Config) -> None:
-    """Raise ConfigError if options contradict each other or are out of range."""
-    step_decay(0, config.lr, config.lr_decay, config.lr_decay_every)
-    check_positive("sequential_mnist", batch_validation=config.batch_validation, ext_time=config.ext_time)
-    if not 1 <= config.validation_images <= VALIDATION:
-        raise ConfigError(
-            f"sequential_mnist sets {VALIDATION} images aside, so validation_images must be 1 to {VALIDATION}, but got "
-            f"{config.validation_images}."
-        )
-    if config.minutes < 0.0 or not 0 <= config.figures <= VALIDATION:
-        raise ConfigError(
-            f"sequential_mnist needs minutes >= 0 and figures 0 to {VALIDATION}, but got {config.minutes} and "
-            f"{config.figures}. Use 0 for no limit and no figures."
-        )
-    if not 0.0 <= config.connectivity <= 1.0:
-        raise ConfigError(
-            "connectivity must be in (0, 1], or 0 for dense weights that are not rewired, but is "
-            f"{config.connectivity}."
-        )
-    if config.resample_sign and config.excitatory:
-        raise ConfigError("resample_sign gives synapses new signs, which excitatory forbids. Set excitatory to 0.")
-    steps = len(encode(torch.zeros(1, 28, 28, dtype=torch.uint8), config))
-    if not 0 <= config.answer_window <= steps:
-        raise ConfigError(
-            f"A sequence has {steps} steps, so answer_window must be 0 to {steps}, but got {config.answer_window}."
-        )
-
-
 def network(config: Config, run: Run) -> LSNN | LSTMBaseline:
     """Build the network of these options."""
     sparse: dict[str, Any] = {}
@@ -373,8 +375,7 @@ def permutation(pixels: int) -> Tensor:
 
 def window(config: Config) -> int:
     """Return the number of last steps whose mean logits are the prediction."""
-    row = 14 if config.downsampled else 28
-    return config.answer_window or (row if config.encoding == "crossing" else 1)
+    return config.answer_window or (config.side if config.encoding == "crossing" else 1)
 
 
 def answer(logits: Tensor, config: Config) -> Tensor:
@@ -393,14 +394,14 @@ class ImageAnswers:
 
 
 @torch.no_grad()
-def answers(model: nn.Module, images: Tensor, chosen: Tensor, config: Config) -> ImageAnswers:
+def answers(model: nn.Module, images: Tensor, indices: Tensor, config: Config) -> ImageAnswers:
     """Run the network on the images with these indices, in batches; rates are means over all of them."""
     logits, rate, input_rate, steps = [], 0.0, 0.0, 0
-    for rows in in_order(len(chosen), config.batch_validation):
-        spikes = encode(images[chosen[rows].to(images.device)], config)
+    for rows in in_order(len(indices), config.batch_validation):
+        spikes = encode(images[indices[rows].to(images.device)], config)
         activity, _ = model(spikes)
         logits.append(answer(activity.logits, config))
         rate += float(rates(activity.spikes, config.dt).mean()) * len(rows)
         input_rate += float(rates(spikes, config.dt).mean()) * len(rows)
         steps = len(spikes)
-    return ImageAnswers(torch.cat(logits), steps, rate / len(chosen), input_rate / len(chosen))
+    return ImageAnswers(torch.cat(logits), steps, rate / len(indices), input_rate / len(indices))

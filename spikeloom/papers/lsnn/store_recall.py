@@ -12,65 +12,72 @@ has a test error of 3 to 4 %, and a network without adaptation stays at chance l
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, MultipleOf
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ...core import detach
-from ...errors import ConfigError, check_positive
-from ...layers import rate_cost
-from ...train import metrics, ranks
-from ...train.parts import LearningRateOptions
+from ...errors import ConfigError
+from ...train import metrics
+from ...train.parts import NonNegative, Positive, PositiveInt
 from ...train.run import Carry, Run
 from ...train.schedule import set_learning_rate, step_decay
 from ...train.step import descend
 from ...train.supervised import fit
 from .network import LSNN
-from .options import NetworkOptions, build, layers, populations, rate_values, rates
-from .symbols import GROUPS, Buffer, Sequences, check_length, draw, encode, symbol_steps
+from .options import LSNNOptions, build, layers, populations, rate_values, rates, regularised
+from .symbols import GROUPS, Buffer, Sequences, check_length, draw, encode, spike_chance, symbol_steps
 
 WINDOW = 20
 """Number of latest validation errors whose mean is the stop criterion."""
 
 
 @dataclass(frozen=True)
-class Config(LearningRateOptions, NetworkOptions):
-    batch_train: int = 128
+class Config(LSNNOptions):
+    batch_train: PositiveInt = 128
     """Sequences per update."""
-    batch_validation: int = 128
+    batch_validation: PositiveInt = 128
     """Sequences per validation; a new batch is drawn after every update."""
-    batch_test: int = 128
+    batch_test: PositiveInt = 128
     """Sequences per test batch; must equal batch_validation, since the test continues from the validation state."""
-    test_batches: int = 16
+    test_batches: PositiveInt = 16
     """Number of test batches."""
-    n_in: int = 100
+    n_in: Annotated[int, Ge(4), MultipleOf(4)] = 100
     """Number of input neurons, a quarter for each symbol."""
-    input_rate: float = 50.0
+    input_rate: Positive = 50.0
     """Firing rate of the input neurons of the current symbol [Hz]."""
-    target_rate: float = 10.0
-    """Target firing rate of the rate regularisation [Hz]."""
-    rate_cost: float = 0.01
-    """Coefficient of the rate regularisation in the loss."""
-    updates: int = 200
+    rate_cost: NonNegative = 0.01
+    updates: PositiveInt = 200
     """Maximum number of optimiser updates."""
-    report_every: int = 20
+    report_every: PositiveInt = 20
     """Updates between two checks of the stop criterion."""
-    stop_error: float = 0.05
+    stop_error: NonNegative = 0.05
     """Training ends when the mean of the last 20 validation errors is below this value."""
-    symbols: int = 12
+    symbols: PositiveInt = 12
     """Symbols per sequence."""
-    recall_delay: int = 6
+    recall_delay: PositiveInt = 6
     """Typical delay from store to recall [symbols]: each symbol is a command with probability 1 / (1 + recall_delay);
     recall_delay + 4 < symbols."""
-    symbol_ms: float = 200.0
+    symbol_ms: Positive = 200.0
     """Duration of a symbol [ms]."""
-    lr: float = 0.01
-    lr_decay: float = 0.3
-    lr_decay_every: int = 100
-    checkpoint_every: int = 20
+    lr_decay: Positive = 0.3
+    lr_decay_every: PositiveInt = 100
+    checkpoint_every: PositiveInt = 20
     """Updates between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_length(self.symbols, self.recall_delay)
+        symbol_steps(self.symbol_ms, self.dt)
+        spike_chance(self.input_rate, self.dt)
+        if self.batch_test != self.batch_validation:
+            raise ConfigError(
+                "The test carries on the states of the validation, so --batch-test must equal --batch-validation, but "
+                f"they are {self.batch_test} and {self.batch_validation}. Set both."
+            )
 
 
 PAPER = Config()
@@ -117,7 +124,6 @@ PUBLISHED = {
 
 def train(config: Config, run: Run) -> None:
     """Train until the stop criterion is met; the last weights are tested."""
-    check(config)
     model = build(config, run, config.n_in, 2, bias=False)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
     carry = Carry(train=None, validation=None)
@@ -130,12 +136,11 @@ def train(config: Config, run: Run) -> None:
         activity, state = model(spikes, carry.train)
         averages = per_symbol(activity.logits, config)
         loss = cross_entropy(averages[sequences.recalls], sequences.targets[sequences.recalls])
-        if config.model != "lstm":
-            loss = loss + config.rate_cost * rate_cost(activity.spikes, config.target_rate, config.dt, ranks.mean_of)
+        loss = regularised(loss, activity, config)
         descend(loss, optimizer, model)
         carry.train = detach(state, copy=True)
-        values = {} if config.model == "lstm" else rate_values(rates(activity.spikes, config.dt))
-        return {"loss": loss.item(), "error": error(averages, sequences), "lr": lr, **values}
+        values = {"loss": loss.item(), "error": error(averages, sequences), "lr": lr}
+        return {**values, **rate_values(activity, config)}
 
     @torch.no_grad()
     def validate(finished: int) -> dict[str, float]:
@@ -161,7 +166,6 @@ def train(config: Config, run: Run) -> None:
 @torch.no_grad()
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Test the last weights on new batches, starting from the validation state."""
-    check(config)
     model = build(config, run, config.n_in, 2, bias=False)
     carry = Carry(train=None, validation=None)
     updates = run.load_best(model=model, carry=carry)
@@ -234,19 +238,6 @@ def plot(config: Config, run: Run) -> None:
     firing_rates(run, config, rates(activity.spikes, config.dt), config.target_rate)
 
 
-def check(config: Config) -> None:
-    """Raise ConfigError if options contradict each other."""
-    check_length(config.symbols, config.recall_delay)
-    symbol_steps(config.symbol_ms, config.dt)
-    step_decay(0, config.lr, config.lr_decay, config.lr_decay_every)
-    check_positive("store_recall", report_every=config.report_every, test_batches=config.test_batches)
-    if config.batch_test != config.batch_validation:
-        raise ConfigError(
-            "The test carries on the states of the validation, so batch_test must equal batch_validation, but got "
-            f"{config.batch_test} and {config.batch_validation}. Set both."
-        )
-
-
 def source(config: Config, run: Run, purpose: str) -> Callable[[int], tuple[Tensor, Sequences]]:
     """Return a function that draws a batch: spikes [T, B, n_in] and sequences. Its next call overwrites the spikes."""
     buffer = Buffer()
@@ -272,10 +263,10 @@ def per_symbol(logits: Tensor, config: Config) -> Tensor:
     return logits.view(config.symbols, -1, *logits.shape[1:]).mean(1)
 
 
-def error(averages: Tensor, shown: Sequences) -> float:
+def error(averages: Tensor, sequences: Sequences) -> float:
     """Return the fraction of wrong outputs at recalls."""
-    wrong = averages.detach().argmax(-1) != shown.targets
-    return float(wrong[shown.recalls].double().mean())
+    wrong = averages.detach().argmax(-1) != sequences.targets
+    return float(wrong[sequences.recalls].double().mean())
 
 
 def recent(history: list[dict[str, Any]]) -> float:

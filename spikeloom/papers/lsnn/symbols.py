@@ -158,14 +158,9 @@ def encode(
     (torch.Size([600, 2, 100]), 50)
     """
     steps = symbol_steps(symbol_ms, dt)
-    chance = rate * dt / 1000.0
+    chance = spike_chance(rate, dt)
     if n_in < 4 or n_in % 4:
         raise ConfigError(f"Store-recall has 4 groups of inputs, so n_in must be a multiple of 4, but got {n_in}.")
-    if not 0.0 < chance < 1.0:
-        raise ConfigError(
-            f"An input rate of {rate} Hz means {chance} spikes in a step of {dt} ms; it must lie between 0 and 1. "
-            "Change input_rate or dt."
-        )
     if groups.dim() != 3 or groups.shape[-1] != 4 or groups.dtype != torch.bool:
         raise ShapeError(f"encode needs groups bool [symbols, batch, 4], but got {groups.dtype} {list(groups.shape)}.")
     symbols, batch, _ = groups.shape
@@ -191,6 +186,17 @@ def symbol_steps(symbol_ms: float, dt: float) -> int:
     if steps < 1 or abs(steps * dt - symbol_ms) > 1e-6 * symbol_ms:
         raise ConfigError(f"A symbol of {symbol_ms} ms is not a whole number of steps of {dt} ms. Change one of them.")
     return steps
+
+
+def spike_chance(rate: float, dt: float) -> float:
+    """Return the probability of a spike in a step, for a rate in Hz; raise ConfigError unless it is between 0 and 1."""
+    chance = rate * dt / 1000.0
+    if not 0.0 < chance < 1.0:
+        raise ConfigError(
+            f"An input rate of {rate} Hz means {chance} spikes in a step of {dt} ms; it must lie between 0 and 1. "
+            "Change input_rate or dt."
+        )
+    return chance
 
 
 @explained
