@@ -12,9 +12,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor, nn
 
 from ...arguments import explained
@@ -24,46 +25,49 @@ from ...layers import DelayedLinear, RectifiedRecurrent, Recurrent, Sequential, 
 from ...neurons import FIRING, ParaLIF, SynapticLIF, SynapticReadout
 from ...neurons.parallel import RANDOM
 from ...surrogate import Arctan, FastSigmoid, Surrogate
+from ...train.parts import Fraction, NonNegative, Options, Positive
 
-Recurrence = Literal["none", "spikes", "voltage"]
 NEURONS = ("LIF", "non_spiking", *FIRING)
 
 
 @explained
 @dataclass(frozen=True)
-class NeuronOptions:
+class NeuronOptions(Options):
     """Options shared by all hidden layers of a `ParallelNetwork`.
 
-    Args:
-        tau_mem, tau_syn: membrane and synaptic time constants [ms]; 0: no filter.
-        learn_tau: learn both time constants, one pair per layer.
-        threshold: firing threshold of neurons that have one; 0: 0.1 for neurons that fire on differences, else 1.
-        learn_threshold: learn a threshold per neuron.
-        refractory: refractory period [ms]; LIF only.
-        recurrent: recurrent input of a layer: its "spikes", its rectified "voltage", or "none".
-        surrogate: surrogate gradient, "fast_sigmoid" or "arctan".
-        steepness: of the surrogate gradient; 0: 100 for "fast_sigmoid", 2 for "arctan".
-        integration, evaluation, p_max, temperature, weighted: see `ParaLIF`.
-        dt: length of a step [ms].
-        memory: memory for the backward pass: "fast" stores intermediate values, "lean" recomputes most of them.
+    Raises:
+        ConfigError: an option is outside its range.
     """
 
-    tau_mem: float = 20.0
-    tau_syn: float = 20.0
+    tau_mem: NonNegative = 20.0
+    """Membrane time constant [ms]; 0: no filter."""
+    tau_syn: NonNegative = 20.0
+    """Synaptic time constant [ms]; 0: no filter."""
     learn_tau: bool = False
-    threshold: float = 0.0
+    """Learn tau_mem and tau_syn, one pair per layer."""
+    threshold: NonNegative = 0.0
+    """Firing threshold; 0: 0.1 for neurons that fire on differences (D, SD, TD, TRD), else 1; SB, GS, TRB have none."""
     learn_threshold: bool = False
-    refractory: float = 0.0
-    recurrent: Recurrence = "none"
+    """Learn a threshold per neuron."""
+    refractory: NonNegative = 0.0
+    """Refractory period of LIF neurons, during which the voltage stays 0 [ms]."""
+    recurrent: Literal["none", "spikes", "voltage"] = "none"
+    """Recurrent input of a layer: none, its spikes, or its rectified voltages."""
     surrogate: Literal["fast_sigmoid", "arctan"] = "fast_sigmoid"
-    steepness: float = 0.0
-    integration: str = "kernel"
-    evaluation: str = "sample"
-    p_max: float = 1.0
-    temperature: float = 1.0
-    weighted: float = 1.0
-    dt: float = 1.0
-    memory: str = "fast"
+    """Surrogate gradient of spikes at a threshold."""
+    steepness: NonNegative = 0.0
+    """Steepness of the surrogate gradient; 0: 100 for fast_sigmoid, 2 for arctan."""
+    integration: Literal["kernel", "scan", "toeplitz", "fft"] = "kernel"
+    """Algorithm that integrates the membrane of parallel neurons; all give the same result."""
+    evaluation: Literal["sample", "mean", "threshold"] = "sample"
+    """Output of random neurons in evaluation: sample, random spikes; mean, their probability; threshold, a spike if
+    their probability is above one half."""
+    p_max: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Largest spike probability of random neurons."""
+    temperature: Positive = 1.0
+    """Temperature of the Gumbel-softmax (GS)."""
+    weighted: Fraction = 1.0
+    """Gradient of SB and TRB; 1: as in SPSN; 0: straight-through."""
 
 
 class ParallelActivity(NamedTuple):
@@ -93,6 +97,8 @@ class ParallelNetwork(Stateful):
         layers: number of hidden layers.
         neuron: "LIF", "non_spiking", or a firing function of `ParaLIF`.
         options: see `NeuronOptions`.
+        dt: length of a step [ms].
+        memory: memory for the backward pass: "fast" stores intermediate values, "lean" recomputes most of them.
         generator: source of the weights.
         noise: source of the keys of random neurons; by default `generator`.
 
@@ -117,6 +123,8 @@ class ParallelNetwork(Stateful):
         layers: int = 3,
         neuron: str = "SB",
         options: NeuronOptions = NeuronOptions(),
+        dt: float = 1.0,
+        memory: str = "fast",
         generator: torch.Generator | None = None,
         noise: torch.Generator | None = None,
     ) -> None:
@@ -133,11 +141,15 @@ class ParallelNetwork(Stateful):
         noise = generator if noise is None else noise
         sizes = [n_in, *[hidden] * layers]
         self.synapses = nn.ModuleList(linear(a, b, generator) for a, b in pairwise(sizes))
-        self.neurons = nn.ModuleList(population(neuron, hidden, options, generator, noise) for _ in range(layers))
-        taus: dict[str, Any] = {"tau_mem": options.tau_mem or None, "tau_syn": options.tau_syn or None}
+        shared: dict[str, Any] = {
+            "tau_mem": options.tau_mem or None, "tau_syn": options.tau_syn or None, "learn_tau": options.learn_tau,
+            "dt": dt, "memory": memory,
+        }  # fmt: skip
+        self.neurons = nn.ModuleList(
+            population(neuron, hidden, options, generator, generator=noise, **shared) for _ in range(layers)
+        )
         output = linear(hidden, n_out, generator)
-        membrane = SynapticReadout(**taus, learn_tau=options.learn_tau, dt=options.dt, memory=options.memory)
-        self.readout = Sequential(output, membrane) if self.spiking else Sequential(output)
+        self.readout = Sequential(output, SynapticReadout(**shared)) if self.spiking else Sequential(output)
 
     def initial_state(self, x: Tensor) -> State:
         parts = []
@@ -188,36 +200,29 @@ def linear(n_in: int, n_out: int, generator: torch.Generator | None) -> DelayedL
 
 
 def population(
-    name: str,
-    size: int,
-    options: NeuronOptions,
-    generator: torch.Generator | None,
-    noise: torch.Generator | None,
+    name: str, size: int, options: NeuronOptions, weights: torch.Generator | None, **shared: Any
 ) -> nn.Module:
-    """Build the neurons of one layer, with their recurrence."""
+    """Build the neurons of one layer, with their recurrence; `shared` holds arguments that all spiking neurons take."""
     if name == "non_spiking":
         return nn.ReLU()
-    shared: dict[str, Any] = {
-        "tau_mem": options.tau_mem or None, "tau_syn": options.tau_syn or None, "learn_tau": options.learn_tau,
-        "dt": options.dt, "memory": options.memory, "surrogate": surrogate(options), "generator": noise,
-    }  # fmt: skip
+    shared["surrogate"] = surrogate(options)
     if name not in RANDOM:
         start = options.threshold or (0.1 if name in FIRING and "D" in name else 1.0)
         shared["threshold"] = nn.Parameter(torch.full((size,), start)) if options.learn_threshold else start
     if name == "LIF":
         neuron = SynapticLIF(refractory=options.refractory, **shared)
         if options.recurrent == "spikes":
-            synapse = linear(size, size, generator)
+            synapse = linear(size, size, weights)
             synapse.register_parameter("bias", None)  # the feed-forward synapses have one
             return Recurrent(neuron, synapse, autapses=True)
-        return RectifiedRecurrent(neuron, square(size, generator)) if options.recurrent == "voltage" else neuron
+        return RectifiedRecurrent(neuron, square(size, weights)) if options.recurrent == "voltage" else neuron
     if name in RANDOM:
         shared |= {"evaluation": options.evaluation, "p_max": options.p_max}
         shared |= {"temperature": options.temperature} if name == "GS" else {"weighted": options.weighted}
     parallel = ParaLIF(name, integration=options.integration, **shared)
     if options.recurrent == "none":
         return parallel
-    return TwoPass(parallel, square(size, generator), by_voltage=options.recurrent == "voltage")
+    return TwoPass(parallel, square(size, weights), by_voltage=options.recurrent == "voltage")
 
 
 def square(size: int, generator: torch.Generator | None) -> nn.Linear:
@@ -238,9 +243,6 @@ def surrogate(options: NeuronOptions) -> Surrogate:
 
 def check_options(neuron: str, options: NeuronOptions) -> None:
     """Raise ConfigError for an option that this neuron does not use, rather than ignore it."""
-    if options.recurrent not in get_args(Recurrence):
-        known = ", ".join(map(repr, get_args(Recurrence)))
-        raise ConfigError(f"NeuronOptions needs recurrent as one of {known}, but got {options.recurrent!r}.")
     defaults = NeuronOptions()
     names: Mapping[str, bool] = {
         "refractory": neuron == "LIF",

@@ -6,26 +6,37 @@ Samples of a batch end at different steps; steps after the end of a sample are m
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ...data.batches import Batches, in_order
 from ...data.fsdd import split_mixed, split_speakers
 from ...data.spike_trains import Augmentation, Batch, SpikeTrains, flip, raster
-from ...errors import ConfigError, check_positive
+from ...errors import ConfigError
 from ...layers import activity_cost, answer
 from ...train import metrics
+from ...train.parts import (
+    CheckpointOptions,
+    Fraction,
+    LearningRateOptions,
+    NonNegative,
+    Options,
+    Positive,
+    PositiveInt,
+)
 from ...train.run import Run
 from ...train.schedule import set_learning_rate, step_decay, time_limit
 from ...train.step import descend
 from ...train.supervised import fit
-from .network import NeuronOptions, ParallelActivity, ParallelNetwork
+from .network import NeuronOptions, ParallelActivity, ParallelNetwork, check_options
 
 Neuron = Literal["LIF", "non_spiking", "SB", "GS", "TRB", "T", "ST", "TT", "TRT", "D", "SD", "TD", "TRD"]
+BelowOne = Annotated[float, Interval(ge=0, lt=1)]
 SNR = (0, 5, 10, 15, 20)
 """Signal-to-noise ratios of the robustness test [dB]."""
 REPEATS = 5
@@ -40,96 +51,129 @@ COLUMNS = ("basic", "augmented", "augmented, activity limited")
 
 
 @dataclass(frozen=True)
-class SpokenOptions:
-    """Options of all tasks on spoken words; the defaults are those of the SPSN paper."""
+class NetworkOptions(Options):
+    """Hidden layers, and the reduction of their output to a prediction."""
 
     neuron: Neuron = "SB"
     """Neuron model of the hidden layers; LIF: sequential baseline; non_spiking: rectified units without memory;
     the others: firing functions of parallel neurons (ParaLIF)."""
-    layers: int = 3
+    layers: PositiveInt = 3
     """Number of hidden layers."""
-    hidden: int = 128
+    hidden: PositiveInt = 128
     """Neurons per hidden layer."""
-    tau_mem: float = 20.0
-    """Membrane time constant [ms]; 0: no filter."""
-    tau_syn: float = 20.0
-    """Synaptic time constant [ms]; 0: no filter."""
-    learn_tau: bool = False
-    """Learn tau_mem and tau_syn, one pair per layer."""
-    threshold: float = 0.0
-    """Firing threshold; 0: 0.1 for neurons that fire on differences (D, SD, TD, TRD), else 1; SB, GS, TRB have none."""
-    learn_threshold: bool = False
-    """Learn a threshold per neuron."""
-    refractory: float = 0.0
-    """Refractory period of LIF neurons, during which the voltage stays 0 [ms]."""
-    recurrent: Literal["none", "spikes", "voltage"] = "none"
-    """Recurrent input of a layer: none, its spikes, or its rectified voltages."""
-    surrogate: Literal["fast_sigmoid", "arctan"] = "fast_sigmoid"
-    """Surrogate gradient of spikes at a threshold."""
-    steepness: float = 0.0
-    """Steepness of the surrogate gradient; 0: 100 for fast_sigmoid, 2 for arctan."""
-    integration: Literal["kernel", "scan", "toeplitz", "fft"] = "kernel"
-    """Algorithm that integrates the membrane of parallel neurons; all give the same result."""
-    evaluation: Literal["sample", "mean", "threshold"] = "sample"
-    """Output of random neurons in evaluation: sample, random spikes; mean, their probability; threshold, a spike if
-    their probability is above one half."""
-    p_max: float = 1.0
-    """Largest spike probability of random neurons."""
-    temperature: float = 1.0
-    """Temperature of the Gumbel-softmax (GS)."""
-    weighted: float = 1.0
-    """Gradient of SB and TRB; 1: as in SPSN; 0: straight-through."""
     loss: Literal["last", "max", "mean", "cumsum"] = "mean"
     """Reduction of the readout of all steps to one prediction."""
-    reg_thr: float = 0.0
-    """Activity above which the activity regularisation applies [spikes per step and neuron]; 0: no regularisation."""
-    reg_thr_r: float = 0.0
-    """Like reg_thr, for the hidden spikes of recurrent parallel neurons."""
-    augmentation: Literal["none", "event", "image"] = "none"
-    """Random shifts of the channels and random scales of both axes of training samples, applied to events or images."""
-    shift: float = 0.1
-    """Largest shift of the augmentation [fraction of the channels]."""
-    scale: float = 0.3
-    """Largest relative change of scale of the augmentation."""
-    drop: float = 0.0
-    """Largest fraction of events dropped at random from a training sample; requires augmentation."""
-    smoothing: float = 0.0
-    """Label smoothing of the training loss, 0 to below 1."""
-    window: float = 1.0
+    memory: Literal["fast", "lean"] = "fast"
+    """Memory for the backward pass: fast stores intermediate values, lean recomputes most of them."""
+
+
+@dataclass(frozen=True)
+class InputOptions(Options):
+    """Events as a raster."""
+
+    window: Positive = 1.0
     """Length of a time step [ms]."""
     rounding: Literal["floor", "ceil"] = "floor"
     """Time step of an event: floor, the step it lies in; ceil, the next one (as in SPSN)."""
-    batch: int = 64
-    """Samples per update."""
-    pool: int = 1
-    """Number of batches whose samples are sorted by length together, for less padding; 1: no sorting."""
-    epochs: int = 200
-    """Passes over the training samples."""
-    minutes: float = 0.0
-    """Time limit of training [min]; 0: none. The result then depends on the machine: prefer `epochs`."""
-    lr: float = 0.001
-    """Initial learning rate of Adamax."""
-    lr_decay: float = 1.0
-    """Factor of the learning rate at each decay."""
-    lr_decay_every: int = 25
-    """Epochs between two decays of the learning rate."""
-    average: float = 0.0
-    """Decay per update of an exponential moving average of the weights, which is tested; 0: test the last weights."""
-    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class AugmentationOptions(Options):
+    """Random changes of the training samples."""
+
+    augmentation: Literal["none", "event", "image"] = "none"
+    """Random shifts of the channels and random scales of both axes of training samples, applied to events or images."""
+    shift: Fraction = 0.1
+    """Largest shift of the augmentation [fraction of the channels]."""
+    scale: BelowOne = 0.3
+    """Largest relative change of scale of the augmentation."""
+    drop: BelowOne = 0.0
+    """Largest fraction of events dropped at random from a training sample; requires augmentation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.augmentation == "none" and self.drop:
+            raise ConfigError("--drop is a part of --augmentation, which is none. Choose event or image, or drop 0.")
+
+    def augment(self) -> Augmentation | None:
+        """Return the augmentation of training samples, if any."""
+        if self.augmentation == "none":
+            return None
+        return Augmentation(self.augmentation, self.shift, self.scale, self.drop)
+
+
+@dataclass(frozen=True)
+class RegularisationOptions(Options):
+    """Regularisation of activity and weights."""
+
+    reg_thr: NonNegative = 0.0
+    """Activity above which the activity regularisation applies [spikes per step and neuron]; 0: no regularisation."""
+    reg_thr_r: NonNegative = 0.0
+    """Like reg_thr, for the hidden spikes of recurrent parallel neurons."""
+    smoothing: BelowOne = 0.0
+    """Label smoothing of the training loss, 0 to below 1."""
+    weight_decay: NonNegative = 0.0
     """L2 penalty of Adamax."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions(Options):
+    """Batches and length of the training."""
+
+    batch: PositiveInt = 64
+    """Samples per update."""
+    pool: PositiveInt = 1
+    """Number of batches whose samples are sorted by length together, for less padding; 1: no sorting."""
+    epochs: PositiveInt = 200
+    """Passes over the training samples."""
+    minutes: NonNegative = 0.0
+    """Time limit of training [min]; 0: none. The result then depends on the machine: prefer `epochs`."""
+    average: BelowOne = 0.0
+    """Decay per update of an exponential moving average of the weights, which is tested; 0: test the last weights."""
+
+
+@dataclass(frozen=True)
+class EvaluationOptions(Options):
+    """Validation and test."""
+
     validation: Literal["none", "mixed", "speakers"] = "none"
     """Validation samples: none; mixed, a tenth of the training samples of each speaker and word; speakers, all samples
     of some speakers."""
-    validate_every: int = 5
-    """Epochs between two validations."""
-    checkpoint_every: int = 2
-    """Epochs between two checkpoints."""
-    select: Literal["last", "best"] = "last"
-    """Weights to test: those of the last epoch, or those with the best validation accuracy."""
     robustness: bool = False
     """Also test with randomly flipped bits, at signal-to-noise ratios of 0 to 20 dB."""
-    memory: Literal["fast", "lean"] = "fast"
-    """Memory for the backward pass: fast stores intermediate values, lean recomputes most of them."""
+
+
+@dataclass(frozen=True)
+class SpokenOptions(
+    InputOptions, NetworkOptions, NeuronOptions, AugmentationOptions, RegularisationOptions, TrainingOptions,
+    LearningRateOptions, EvaluationOptions, CheckpointOptions,
+):  # fmt: skip
+    """Options of all tasks on spoken words; the defaults are those of the SPSN paper."""
+
+    lr: Positive = 0.001
+    """Initial learning rate of Adamax."""
+    lr_decay: Positive = 1.0
+    lr_decay_every: PositiveInt = 25
+    """Epochs between two decays of the learning rate."""
+    validate_every: PositiveInt = 5
+    """Epochs between two validations."""
+    checkpoint_every: PositiveInt = 2
+    """Epochs between two checkpoints."""
+    select: Literal["best", "last"] = "last"
+    """Weights to test: those of the last epoch, or those with the best validation accuracy."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_options(self.neuron, self)
+        if self.select == "best" and self.validation == "none":
+            raise ConfigError("--select best needs samples to choose by. Set --validation to mixed or speakers.")
+        if self.reg_thr_r and (self.recurrent == "none" or self.neuron in ("LIF", "non_spiking")):
+            raise ConfigError(
+                "--reg-thr-r is for the hidden spikes of recurrent parallel neurons, which this network lacks. Set it "
+                "to 0."
+            )
+        if self.reg_thr and self.neuron == "non_spiking":
+            raise ConfigError("--reg-thr limits spikes, but the non_spiking network has none. Set it to 0.")
 
 
 class SpokenSplits(NamedTuple):
@@ -140,50 +184,18 @@ class SpokenSplits(NamedTuple):
     test: SpikeTrains
 
 
-def check(options: SpokenOptions) -> None:
-    """Raise ConfigError if options contradict each other or are out of range."""
-    check_positive("The task", window=options.window, batch=options.batch, pool=options.pool, epochs=options.epochs)
-    step_decay(0, options.lr, options.lr_decay, options.lr_decay_every)
-    if options.select == "best" and options.validation == "none":
-        raise ConfigError('select "best" needs samples to choose by. Set validation to mixed or speakers.')
-    if min(options.reg_thr, options.reg_thr_r) < 0.0 or options.weight_decay < 0.0:
-        raise ConfigError(
-            f"reg_thr, reg_thr_r and weight_decay must not be negative, but are {options.reg_thr}, {options.reg_thr_r} "
-            f"and {options.weight_decay}."
-        )
-    if options.reg_thr_r and (options.recurrent == "none" or options.neuron in ("LIF", "non_spiking")):
-        raise ConfigError("reg_thr_r is for the hidden spikes of recurrent parallel neurons, which this network lacks.")
-    if options.reg_thr and options.neuron == "non_spiking":
-        raise ConfigError("reg_thr limits spikes, but the non_spiking network has none. Set it to 0.")
-    if not (0.0 <= options.smoothing < 1.0 and 0.0 <= options.average < 1.0):
-        raise ConfigError(
-            f"smoothing and average are shares from 0 to below 1, but are {options.smoothing} and {options.average}."
-        )
-    if options.augmentation == "none" and options.drop:
-        raise ConfigError("drop is a part of augmentation, which is none. Choose event or image, or set drop to 0.")
-    if options.augmentation != "none":
-        Augmentation(options.augmentation, options.shift, options.scale, options.drop)
-
-
 def network(options: SpokenOptions, run: Run, channels: int, classes: int) -> ParallelNetwork:
     """Build the network of these options, with weights drawn from the run's generator."""
-    neuron = NeuronOptions(
-        tau_mem=options.tau_mem, tau_syn=options.tau_syn, learn_tau=options.learn_tau, threshold=options.threshold,
-        learn_threshold=options.learn_threshold, refractory=options.refractory, recurrent=options.recurrent,
-        surrogate=options.surrogate, steepness=options.steepness, integration=options.integration,
-        evaluation=options.evaluation, p_max=options.p_max, temperature=options.temperature, weighted=options.weighted,
-        dt=options.window, memory=options.memory,
-    )  # fmt: skip
     model = ParallelNetwork(
-        channels, options.hidden, classes, layers=options.layers, neuron=options.neuron, options=neuron,
-        generator=run.generator("weights", shared=True), noise=run.generator("firing"),
+        channels, options.hidden, classes, layers=options.layers, neuron=options.neuron, options=options,
+        dt=options.window, memory=options.memory, generator=run.generator("weights", shared=True),
+        noise=run.generator("firing"),
     )  # fmt: skip
     return model.to(run.device)
 
 
 def train(options: SpokenOptions, run: Run, splits: SpokenSplits) -> None:
     """Train, with validation if there are validation samples."""
-    check(options)
     training = splits.training
     model = network(options, run, training.channels, len(training.classes))
     tested = network(options, run, training.channels, len(training.classes)) if options.average else model
@@ -192,9 +204,7 @@ def train(options: SpokenOptions, run: Run, splits: SpokenSplits) -> None:
         len(training), options.batch, run.generator("batches", shared=True), run.rank, run.world,
         lengths=torch.from_numpy(training.durations), pool=options.pool,
     )  # fmt: skip
-    augment = None
-    if options.augmentation != "none":
-        augment = Augmentation(options.augmentation, options.shift, options.scale, options.drop)
+    augment = options.augment()
     epoch = -(-len(training) // (options.batch * run.world))
     averaged = {"averaged": tested} if options.average else {}
 
@@ -242,7 +252,6 @@ def train(options: SpokenOptions, run: Run, splits: SpokenSplits) -> None:
 
 def evaluate(options: SpokenOptions, run: Run, splits: SpokenSplits, data: list[Any]) -> dict[str, float]:
     """Return the accuracy of the selected weights on all test samples; write confusion.json and activity.json."""
-    check(options)
     trains = splits.test
     model = network(options, run, trains.channels, len(trains.classes))
     update = load(options, run, model)
@@ -313,14 +322,14 @@ def answers(
 def show(
     options: SpokenOptions,
     trains: SpikeTrains,
-    chosen: Tensor,
+    indices: Tensor,
     augment: Augmentation | None,
     generator: torch.Generator | None,
     device: torch.device,
 ) -> Batch:
     """Return the raster of the samples with these indices, on the device."""
     batch = raster(
-        trains, chosen, window=options.window, rounding=options.rounding, augment=augment,
+        trains, indices, window=options.window, rounding=options.rounding, augment=augment,
         generator=None if augment is None else generator,
     )  # fmt: skip
     return Batch(*(tensor.to(device) for tensor in batch))
@@ -337,17 +346,17 @@ def firing(activity: ParallelActivity, valid: Tensor) -> dict[str, float]:
     return {f"spikes_{i + 1}": float(rate) for i, rate in enumerate(rates(activity.spikes, valid))}
 
 
-def costs(options: SpokenOptions, trains: SpikeTrains, found: Tested, data: list[Any]) -> dict[str, Any]:
+def costs(options: SpokenOptions, trains: SpikeTrains, outputs: Tested, data: list[Any]) -> dict[str, Any]:
     """Return activity.json: sizes, synapses and rates [Hz] of each layer; the rate of an analog signal is None."""
     hertz = 1000.0 / options.window
     spiking = options.neuron != "non_spiking"
     sizes = [trains.channels, *[options.hidden] * options.layers]
-    input_rates = [found.input_rate, *found.rates]
+    input_rates = [outputs.input_rate, *outputs.rates]
     layers = []
     for i in range(options.layers):
         layer = {
             "name": f"hidden {i + 1}", "neurons": sizes[i + 1], "inputs": sizes[i],
-            "rate_hz": found.rates[i] * hertz if spiking else None,
+            "rate_hz": outputs.rates[i] * hertz if spiking else None,
             "input_rate_hz": input_rates[i] * hertz if spiking or i == 0 else None, "synapses": sizes[i] * sizes[i + 1],
         }  # fmt: skip
         if options.recurrent != "none":
@@ -359,7 +368,7 @@ def costs(options: SpokenOptions, trains: SpikeTrains, found: Tested, data: list
         "name": "readout", "neurons": classes, "inputs": options.hidden, "rate_hz": None,
         "input_rate_hz": input_rates[-1] * hertz if spiking else None, "synapses": options.hidden * classes,
     }  # fmt: skip
-    return {"dt_ms": options.window, "steps": round(found.steps), "layers": [*layers, readout], "data": data}
+    return {"dt_ms": options.window, "steps": round(outputs.steps), "layers": [*layers, readout], "data": data}
 
 
 @torch.no_grad()
