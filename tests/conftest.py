@@ -1,10 +1,13 @@
-"""What every test starts from: no display, and the number of threads as it was."""
+"""What every test starts from: no display, and the number of threads as it was; made-up data for those that ask."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from tests.fixtures import write_all
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -15,3 +18,11 @@ def _restored_threads() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def example_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with small made-up data sets in their real formats, to be used as $SPIKELOOM_DATA; not to be changed."""
+    folder = tmp_path_factory.mktemp("example_data")
+    write_all(folder)
+    return folder

@@ -11,11 +11,8 @@ in lower case; an answer is one word, even where it is a list ("n,s").
 Source: Weston et al., Towards AI-complete question answering, 2015 (arXiv:1502.05698), CC BY 3.0.
 """
 
-import gzip
 import hashlib
-import io
 import re
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -338,65 +335,6 @@ def split(stories: Stories, share: float, generator: torch.Generator) -> tuple[S
             f"A share of {share} of {len(known)} stories leaves nothing to train on or to validate with. Change it."
         )
     return stories.select((~held).nonzero().flatten()), stories.select(held.nonzero().flatten())
-
-
-@explained
-def write_example(
-    here: Path | str,
-    tasks: tuple[int, ...] = (1,),
-    train: int = 40,
-    test: int = 10,
-    seed: int = 0,
-    people: int = 3,
-) -> None:
-    """Write a tar file in this format with made-up stories about people who move.
-
-    Args:
-        here: folder used as `babi`; created if missing.
-        tasks: numbers of the tasks; all of them ask the same kind of question: where is a person?
-        train, test: number of stories, each of 2 to 10 statements with a question after every second; en has half the
-            training stories.
-        people: number of people who move, at most 4.
-    """
-    if not 1 <= people <= len(PEOPLE):
-        raise ConfigError(f"There are 1 to {len(PEOPLE)} people, but got {people}. Choose a number in between.")
-    here = Path(here)
-    here.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(count: int) -> int:
-        return int(torch.randint(count, (), generator=generator))
-
-    def story() -> list[str]:
-        lines: list[str] = []
-        where: dict[str, tuple[str, int]] = {}
-        for number in range(1, 3 * (1 + draw(5)) + 1):
-            if number % 3:
-                person, place = PEOPLE[draw(people)], PLACES[draw(len(PLACES))]
-                where[person] = place, number
-                lines.append(f"{number} {person} {MOVES[draw(len(MOVES))]} to the {place}.")
-            else:
-                person = sorted(where)[draw(len(where))]
-                lines.append(f"{number} Where is {person}? \t{where[person][0]}\t{where[person][1]}")
-        return lines
-
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for task in tasks:
-            stories = {"train": [story() for _ in range(train)], "test": [story() for _ in range(test)]}
-            for part in ("en", "en-10k"):
-                for kind, texts in stories.items():
-                    fewer = texts[: -(-train // 2)] if part == "en" and kind == "train" else texts
-                    content = "".join(f"{line}\n" for lines in fewer for line in lines).encode()
-                    member = tarfile.TarInfo(f"tasks_1-20_v1-2/{part}/qa{task}_made-up_{kind}.txt")
-                    member.size = len(content)
-                    tar.addfile(member, io.BytesIO(content))
-    (here / ARCHIVE).write_bytes(gzip.compress(buffer.getvalue(), mtime=0))
-
-
-PEOPLE = ("Daniel", "John", "Mary", "Sandra")
-PLACES = ("bathroom", "garden", "kitchen", "office")
-MOVES = ("journeyed", "moved", "went back")
 
 
 def advice() -> str:

@@ -14,7 +14,6 @@ import hashlib
 import io
 import re
 import struct
-import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -22,7 +21,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
@@ -328,70 +327,6 @@ def run_episodes(runs: Runs, ways: int, repeats: int, *, generator: torch.Genera
     first = torch.arange(count).repeat_interleave(size * repeats) * size
     query = count * size + torch.arange(count * size).repeat_interleave(repeats)
     return Episodes((chosen + first.unsqueeze(1)).T.contiguous(), query, (chosen == right.unsqueeze(1)).int().argmax(1))
-
-
-@explained
-def write_example(here: Path | str, alphabets: int = 3, characters: int = 4, drawings: int = 4, seed: int = 0) -> None:
-    """Write a made-up data set in this layout: both zip files, and two runs.
-
-    A character is a few strokes between random points, which are jittered in every drawing.
-
-    Args:
-        here: folder used as `omniglot`; created if missing.
-        alphabets: number per split.
-        characters: number per alphabet.
-        drawings: number per character.
-
-    Raises:
-        ConfigError: a number is too small.
-    """
-    if min(alphabets, characters, drawings) < 2:
-        raise ConfigError(
-            f"An example needs 2 alphabets, characters and drawings, but got {alphabets}, {characters}, {drawings}."
-        )
-    here = Path(here)
-    here.mkdir(parents=True, exist_ok=True)
-    if seed < 0:
-        raise ConfigError(f"write_example needs seed >= 0, but got {seed}.")
-    drawn, number = np.random.default_rng(seed), 0
-    for split in OFFICIAL:
-        files = dict[str, bytes]()
-        for alphabet in range(alphabets):
-            for character in range(characters):
-                number += 1
-                points = drawn.uniform(15, 90, (5, 2))
-                for drawer in range(drawings):
-                    place = f"images_{split}/Made_up_{split}_{alphabet + 1}/character{character + 1:02d}"
-                    files[f"{place}/{number:04d}_{drawer + 1:02d}.png"] = _draw(points + drawn.normal(0, 3, (5, 2)))
-        _write_zip(here / f"images_{split}.zip", files)
-    files = {}
-    for run in ("run01", "run02"):
-        order = drawn.permutation(characters)
-        lines = [
-            f"{run}/test/item{item + 1:02d}.png {run}/training/class{kind + 1:02d}.png"
-            for item, kind in enumerate(order)
-        ]
-        files[f"{run}/class_labels.txt"] = "\n".join(lines).encode()
-        points = drawn.uniform(15, 90, (characters, 5, 2))
-        for kind in range(characters):
-            moved = points + drawn.normal(0, 3, points.shape)
-            files[f"{run}/training/class{kind + 1:02d}.png"] = _draw(points[kind])
-            files[f"{run}/test/item{kind + 1:02d}.png"] = _draw(moved[order[kind]])
-    _write_zip(here / "all_runs.zip", files)
-
-
-def _draw(points: Array) -> bytes:
-    image = Image.new("1", (SIDE, SIDE), 1)
-    ImageDraw.Draw(image).line([(float(x), float(y)) for x, y in points], fill=0, width=3)
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    return content.getvalue()
-
-
-def _write_zip(path: Path, files: dict[str, bytes]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in sorted(files):
-            archive.writestr(zipfile.ZipInfo(name), files[name])
 
 
 def _files(split: Split, here: Path | str | None) -> Members:

@@ -6,10 +6,6 @@ to a word. The query is another recording of one of the digits; the target is th
 Source: Limbacher, Özdenizci, Legenstein, 2022 (arXiv:2205.11276).
 """
 
-import gzip
-import io
-import struct
-import wave
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +15,8 @@ import torch
 from torch import Tensor
 
 from ...arguments import explained
-from ...data import fsdd, mnist
+from ...data import fsdd
 from ...data.fsdd import Split
-from ...data.spike_trains import Array
 from ...encoding import mfcc
 from ...errors import ConfigError, ShapeError, check_positive
 
@@ -127,45 +122,6 @@ def words(split: Split, options: mfcc.MFCCOptions = mfcc.DEFAULT, here: Path | N
     return Words(torch.from_numpy(np.stack(pictures)), said.labels, said.speakers, said.names)
 
 
-@explained
-def write_example(here: Path, words: int = 12, images: int = 12, digits: int = 10, seed: int = 0) -> None:
-    """Write made-up recordings and pictures in the formats of both data sets: `here`/fsdd and `here`/mnist.
-
-    A digit is a chord of two tones, and a bar at its own angle. Five words of every digit and speaker are for the test.
-
-    Args:
-        words: recordings of every digit and speaker; there are two speakers.
-        images: pictures of every digit and split.
-        digits: number of digits, 1 to 10.
-        seed: seed of the noise.
-
-    Raises:
-        ConfigError: `digits` is not 1 to 10, or `words` not 6 to 50.
-    """
-    if not 1 <= digits <= 10 or not 6 <= words <= 50 or images < 1:
-        raise ConfigError(
-            "write_example needs 1 to 10 digits, 6 to 50 words (5 of them for the test) and at least one picture, but "
-            f"got {digits}, {words} and {images}."
-        )
-    if seed < 0:
-        raise ConfigError(f"write_example needs seed >= 0, but got {seed}.")
-    draws = np.random.default_rng(seed)
-    (here / "fsdd").mkdir(parents=True, exist_ok=True)
-    (here / "mnist").mkdir(parents=True, exist_ok=True)
-    for digit in range(digits):
-        for number, speaker in enumerate(("anna", "bert")):
-            for index in range(words):
-                path = here / "fsdd" / f"{digit}_{speaker}_{index}.wav"
-                path.write_bytes(_wav(_chord(digit, 1 + 0.05 * number, draws)))
-    labels = np.repeat(np.arange(digits, dtype=np.uint8), images)
-    for file in range(0, 4, 2):
-        pictures = np.stack([_bar(float(label), digits, draws) for label in labels])
-        order = draws.permutation(len(labels))
-        for entry, values in ((mnist.FILES[file], pictures[order]), (mnist.FILES[file + 1], labels[order])):
-            header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
-            (here / "mnist" / entry.name).write_bytes(gzip.compress(header + values.tobytes(), mtime=0))
-
-
 def _one_of(members: list[Tensor], classes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw a member of each class; return the members and their positions within the class."""
     places = _below(torch.tensor([len(part) for part in members])[classes], generator)
@@ -180,29 +136,3 @@ def _at(members: list[Tensor], classes: Tensor, places: Tensor) -> Tensor:
 def _below(sizes: Tensor, generator: torch.Generator) -> Tensor:
     """Draw an integer from 0 to size - 1 for each size."""
     return (torch.rand(sizes.shape, generator=generator, dtype=torch.float64) * sizes).long()
-
-
-def _chord(digit: int, pitch: float, draws: np.random.Generator) -> Array:
-    length = int(draws.integers(1200, 2400))
-    time = np.arange(length) / fsdd.RATE
-    tones = [np.sin(2 * np.pi * pitch * hertz * time) for hertz in (250 + 150 * digit, 3700 - 200 * digit)]
-    sound = (tones[0] + tones[1]) * np.hanning(length) + 0.01 * draws.standard_normal(length)
-    return np.rint(8000 * sound)
-
-
-def _wav(samples: Array) -> bytes:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 2, fsdd.RATE, 0, "NONE", "not compressed"))
-        file.writeframes(samples.astype("<i2").tobytes())
-    return buffer.getvalue()
-
-
-def _bar(digit: float, digits: int, draws: np.random.Generator) -> Array:
-    angle = np.pi * digit / digits + 0.05 * draws.standard_normal()
-    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2 + draws.uniform(-1, 1, (2, 1, 1))
-    across = x * np.sin(angle) - y * np.cos(angle)
-    along = x * np.cos(angle) + y * np.sin(angle)
-    bar: Array = np.clip(3.0 - np.abs(across), 0, 1) * (np.abs(along) < 9)
-    pixels: Array = np.rint(255 * bar).astype(np.uint8)
-    return pixels
