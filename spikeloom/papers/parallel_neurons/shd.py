@@ -12,17 +12,15 @@ the last of 200 epochs, with one seed; ParaLIF presets from its successor, 2024.
 masked out; theirs precedes it and is treated as input.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from ...data import shd
-from ...data.spike_trains import SpikeTrains
 from ...errors import ConfigError
+from ...train.parts import PositiveInt
 from ...train.run import Run
 from ...train.table import Table
 from . import spoken
@@ -31,9 +29,7 @@ from .spoken import COLUMNS, FOUR, SpokenOptions, SpokenSplits, rows
 
 @dataclass(frozen=True)
 class Config(SpokenOptions):
-    made_up: bool = False
-    """Use a small made-up data set in the same format instead, to try the task without a download."""
-    held_out: int = 2
+    held_out: PositiveInt = 2
     """Number of speakers of the training file held out for validation; used with validation speakers."""
 
 
@@ -46,7 +42,7 @@ PRESETS = {
         _SUCCESSOR, augmentation="image", layers=1, hidden=256, recurrent="spikes", epochs=300
     ),
     "smoke": replace(
-        PAPER, made_up=True, hidden=8, batch=12, epochs=2, validation="speakers", held_out=1, validate_every=1,
+        PAPER, hidden=8, batch=12, epochs=2, validation="speakers", held_out=1, validate_every=1,
         checkpoint_every=1,
     ),
 }  # fmt: skip
@@ -83,46 +79,26 @@ def train(config: Config, run: Run) -> None:
 
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Return the accuracy on all samples of the test file."""
-    data = [] if config.made_up else [*shd.describe("train"), *shd.describe("test")]
+    data = [*shd.describe("train"), *shd.describe("test")]
     return spoken.evaluate(config, run, splits(config, run), data)
 
 
 def plot(config: Config, run: Run) -> None:
     """Plot a test sample through all layers, learning curves, firing rates, confusion matrix."""
-    title = "Learning made-up words" if config.made_up else "Learning spoken digits (SHD)"
-    spoken.plot(config, run, splits(config, run), title)
+    spoken.plot(config, run, splits(config, run), "Learning spoken digits (SHD)")
 
 
 def splits(config: Config, run: Run) -> SpokenSplits:
     """Load both files and split the training file into training and validation samples."""
-    training, test = (made_up(split) if config.made_up else shd.load(split) for split in ("train", "test"))
+    training, test = shd.load("train"), shd.load("test")
     speakers = np.unique(training.speakers)
     held_out: list[int] = []
     if config.validation == "speakers":
-        if not 0 < config.held_out < len(speakers):
+        if config.held_out >= len(speakers):
             raise ConfigError(
-                f"held_out must be 1 to {len(speakers) - 1}, since the training file has {len(speakers)} speakers, but "
+                f"--held-out must be 1 to {len(speakers) - 1}, since the training file has {len(speakers)} speakers, but "
                 f"is {config.held_out}."
             )
         order = torch.randperm(len(speakers), generator=run.fresh().generator("speakers", shared=True))
         held_out = [int(speakers[i]) for i in order[: config.held_out]]
     return spoken.split(config, training, test, held_out, run)
-
-
-def made_up(split: str) -> SpikeTrains:
-    """Return a few made-up samples of five words, written to a file in the format of the data set and read back."""
-    random = np.random.default_rng(0 if split == "train" else 1)
-    times, units, labels = [], [], []
-    for sample in range(24):
-        label = sample % 5
-        count = int(random.integers(60, 120))
-        when = np.sort(random.uniform(0.0, random.uniform(60.0, 100.0), count))
-        times.append(when)
-        units.append(np.clip(random.normal(100 + 120 * label + when, 20.0), 0, 699).astype(int))
-        labels.append(label)
-    words = tuple(str(label) for label in range(shd.CLASSES))
-    trains = SpikeTrains.of(times, units, labels, shd.CHANNELS, words, speakers=[sample // 6 for sample in range(24)])
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / f"shd_{split}.h5"
-        shd.write(path, trains)
-        return shd.read(path)

@@ -19,6 +19,7 @@ from ...data import fsdd
 from ...data.spike_trains import SpikeTrains
 from ...encoding.cochlea import Cochlea
 from ...errors import ConfigError
+from ...train.parts import NonNegativeInt
 from ...train.run import Run
 from ...train.table import Table
 from . import spoken
@@ -45,7 +46,7 @@ class Config(SpokenOptions):
     filters and less low-frequency sensitivity, whose spikes separate the digits far better."""
     test_speaker: str = ""
     """Train on all other speakers and test on this one; empty: test on the official test recordings."""
-    samples: int = 0
+    samples: NonNegativeInt = 0
     """Approximate number of recordings to use from each split, evenly spaced; 0: all."""
 
 

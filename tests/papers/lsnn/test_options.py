@@ -1,5 +1,6 @@
 """What the tasks of the LSNN paper share: learning rate, sizes, activity."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from spikeloom.core import detach
 from spikeloom.errors import ConfigError
 from spikeloom.papers.lsnn import sequential_mnist, store_recall
-from spikeloom.papers.lsnn.network import LSNN, LSTMBaseline
+from spikeloom.papers.lsnn.network import LSNN, Activity, LSTMBaseline
 from spikeloom.papers.lsnn.options import build, layers, lstm_units, populations, rate_values, rates
 from spikeloom.papers.lsnn.symbols import encode
 from spikeloom.train.run import Run
@@ -103,7 +104,9 @@ def test_rates_are_in_hertz() -> None:
     spikes[::10, :, 0] = 1
     spikes[0, 0, 1] = 1
     assert rates(spikes, dt=0.5).tolist() == pytest.approx([200.0, 10.0, 0.0])
-    values = rate_values(rates(spikes, dt=0.5))
+    activity = Activity(spikes, spikes)
+    values = rate_values(activity, replace(store_recall.PAPER, dt=0.5))
+    assert rate_values(activity, store_recall.PRESETS["lstm"]) == {}
     assert values == pytest.approx({"rate": 70.0, "rate_min": 0.0, "rate_max": 200.0, "rate_sd": 92.0145}, rel=1e-4)
 
 

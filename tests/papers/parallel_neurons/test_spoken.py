@@ -22,10 +22,16 @@ from spikeloom.errors import ConfigError
 from spikeloom.papers.parallel_neurons import shd, spoken, spoken_digits
 from spikeloom.papers.parallel_neurons.shd import PRESETS, Config
 from spikeloom.train.run import Run
+from tests.fixtures.shd import samples, write
 
 SMOKE = PRESETS["smoke"]
 DATA = Path(os.environ.get("SPIKELOOM_DATA", "/nonexistent")) / "fsdd" / "fsdd_recordings.zip"
 needs_recordings = pytest.mark.skipif(not DATA.is_file(), reason="not in $SPIKELOOM_DATA/fsdd: fsdd_recordings.zip")
+
+
+@pytest.fixture(autouse=True)
+def data(example_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKELOOM_DATA", str(example_data))
 
 
 def change(config: Config = SMOKE, **options: Any) -> Config:
@@ -84,7 +90,7 @@ def test_evaluation_and_figures(neuron: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("snr", [None, 10.0])
 def test_an_answer_does_not_depend_on_the_batch(neuron: Any, snr: float | None, tmp_path: Path) -> None:
     config = change(neuron=neuron, evaluation="mean" if neuron == "SB" else "sample")
-    trains = shd.made_up("test")
+    trains = files.load("test")
     model = spoken.network(config, new_run(tmp_path), trains.channels, len(trains.classes))
 
     def answers(data: SpikeTrains) -> torch.Tensor:
@@ -200,17 +206,18 @@ def test_validation_is_set_aside_and_stays_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"validation": "none", "select": "best"}, 'select "best" needs samples to choose by'),
-        ({"window": 0.0}, "needs window > 0"),
-        ({"reg_thr": -1.0}, "must not be negative"),
+        ({"validation": "none", "select": "best"}, "--select best needs samples to choose by"),
+        ({"window": 0.0}, "--window must be a finite number above 0"),
+        ({"reg_thr": -1.0}, "--reg-thr must be a finite number of at least 0"),
+        ({"epochs": 0}, "--epochs must be a whole number of at least 1"),
         ({"reg_thr_r": 0.1}, "hidden spikes of recurrent parallel neurons"),
         ({"neuron": "non_spiking", "reg_thr": 0.1}, "non_spiking network has none"),
-        ({"augmentation": "event", "shift": 3.0}, "0 <= shift <= 1"),
-        ({"drop": 0.5}, "drop is a part of augmentation"),
-        ({"smoothing": 1.0}, "smoothing and average are shares"),
-        ({"average": 1.0}, "smoothing and average are shares"),
+        ({"augmentation": "event", "shift": 3.0}, "--shift must be a finite number of at least 0 and at most 1"),
+        ({"drop": 0.5}, "--drop is a part of --augmentation"),
+        ({"smoothing": 1.0}, "--smoothing must be a finite number of at least 0 and below 1"),
+        ({"average": 1.0}, "--average must be a finite number of at least 0 and below 1"),
         ({"neuron": "LIF", "p_max": 0.5}, "LIF makes no use of p_max"),
-        ({"held_out": 9}, "held_out must be 1 to 3"),
+        ({"held_out": 9}, "--held-out must be 1 to 3"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -222,9 +229,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], message: str, tmp_p
 def real_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Files of the exact format of SHD, where the user's would be."""
     monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path / "data"))
-    (tmp_path / "data" / "shd").mkdir(parents=True)
-    for split in ("train", "test"):
-        files.write(tmp_path / "data" / "shd" / f"shd_{split}.h5", shd.made_up(split))
+    write(tmp_path / "data")
     return tmp_path / "data" / "shd"
 
 
@@ -248,14 +253,14 @@ def test_a_preset_for_the_real_files_runs_end_to_end(
 def test_a_file_without_samples_is_refused_before_training(
     split: str, real_format: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    none = shd.made_up("test").select([])
+    none = samples("test").select([])
     files.write(real_format / f"shd_{split}.h5", none)
     assert main(["train", "shd", "--epochs", "1", "--hidden", "4", "--out", str(tmp_path / "run")]) == 1
     assert f"shd_{split}.h5 holds no samples, but at least one was expected" in capsys.readouterr().err
     assert not (tmp_path / "run" / "checkpoints" / "last.pt").exists()
 
 
-TINY = ["--seeds", "1", "--set", "made_up=true", "epochs=1", "hidden=4", "layers=1", "batch=12"]
+TINY = ["--seeds", "1", "--set", "epochs=1", "hidden=4", "layers=1", "batch=12"]
 
 
 @pytest.mark.slow  # test_table.py has a faster one
@@ -267,7 +272,7 @@ def test_a_table_is_filled_resumed_and_drawn(tmp_path: Path, capsys: pytest.Capt
     result = json.loads((out / "result.json").read_text())
     assert len(result["cells"]) == 10
     assert {cell["preset"] for cell in result["cells"]} == set(shd.ROWS)
-    assert result["cells"][0]["published"] is None  # made-up recordings: nothing to compare with
+    assert result["cells"][0]["published"] == shd.ROWS[result["cells"][0]["preset"]]
     assert "LIF" in (out / "table.txt").read_text()
     assert (out / "figures" / "table.png").stat().st_size > 1000
     before = (out / "table.txt").read_text()
