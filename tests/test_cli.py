@@ -378,20 +378,6 @@ def test_a_table_takes_no_options_when_it_goes_on(tmp_path: Path, capsys: pytest
     assert "is a table, whose options are in it. Leave out --lr 1." in complaint(capsys, "resume", tmp_path, "--lr", 1)
 
 
-def test_made_up_data_are_said_on_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    task = tmp_path / "planes.py"
-    task.write_text(
-        Path(TINY).read_text().replace("    updates: int = 60", "    made_up: bool = False\n    updates: int = 60")
-    )
-    assert spikeloom("train", task, "--preset", "smoke", "--made-up", "--out", tmp_path / "run") == 0
-    said = capsys.readouterr().out
-    assert said.count("Made-up data in place of the data set") == 2
-    assert "to compare" not in said
-    assert "(made-up data)" in said
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert (result["published"], result["data"]) == ({}, "made-up data")
-
-
 def test_damaged_results_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = trained(tmp_path / "run")
     (folder / "activity.json").write_text("[]")

@@ -2,10 +2,10 @@
 
    cli -> papers -> convert -> layers -> rules -> neurons -> kernels -> firing -> surrogate
        -> grammar -> core, vocabulary -> compiled -> kept -> hdf5 -> arguments -> errors
-    inspect -> layers and what is right of them      train -> core, inspect, plot, made_up, errors
+    inspect -> layers and what is right of them      train -> core, inspect, plot, errors
     data -> encoding, compiled, kept, hdf5, arguments, errors      plot -> numpy, matplotlib only
     encoding -> data (formats), kernels, compiled, arguments, errors
-    report -> plot, made_up, errors
+    report -> plot, errors
 
 Each may import anything to its right. Papers never import each other, the library never imports a paper, and no imports
 form a circle.
@@ -42,10 +42,9 @@ CHAIN = [
 APART = {
     "data": {"encoding", "compiled", "kept", "hdf5", "arguments", "errors"},
     "encoding": {"data", "kernels", "compiled", "arguments", "errors"},
-    "train": {"core", "inspect", "made_up", "plot", "errors"},
+    "train": {"core", "inspect", "plot", "errors"},
     "plot": set[str](),
-    "report": {"plot", "made_up", "errors"},
-    "made_up": set[str](),
+    "report": {"plot", "errors"},
 }
 ALLOWED = {part: set(CHAIN[place + 1 :]) for place, part in enumerate(CHAIN)} | APART
 ALLOWED |= {"inspect": set(CHAIN[CHAIN.index("layers") :])}  # what a person asks of any network

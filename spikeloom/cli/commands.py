@@ -18,7 +18,6 @@ from typing import Any
 
 from ..data.fetch import fetch
 from ..errors import CheckpointError, ConfigError, DataError, ExportError
-from ..made_up import MADE_UP, NOTICE
 from ..report import compare as comparison
 from ..report.energy import mean_rate
 from ..report.read import read
@@ -293,7 +292,6 @@ def train_run(task: Task, run: Run, new: bool = False) -> None:
     with alone, resumable(run.folder, run.task), refusable(run.folder, new and run.rank == 0):
         if run.rank == 0:
             print(f"{run.task}, preset {run.preset}, seed {run.seed}: {environment.where(run.device)}", flush=True)
-            print_notice(run)
         experiment.train(task, options, run)
         if run.rank == 0:
             write_report(task, run.folder)
@@ -619,12 +617,6 @@ def write_report(task: Task, folder: Path) -> None:
     files.write_atomic(folder / "report.html", lambda stream: stream.write(page.encode()))
 
 
-def print_notice(run: Run) -> None:
-    """Print a notice if a run uses made-up data."""
-    if run.made_up:
-        print(NOTICE, flush=True)
-
-
 def print_result(run: Run) -> None:
     """Print the test values next to the published ones."""
     content = read(run.folder)
@@ -634,12 +626,11 @@ def print_result(run: Run) -> None:
         print(f"There is no result. `spikeloom evaluate {run.folder}` writes it.")
         return
     for name, value in content.result["test"].items():
-        published = {} if run.made_up else content.result["published"].get(name, {})
+        published = content.result["published"].get(name, {})
         about = f"{published.get('source', '')}: {published.get('note', '')}"
         beside = f"   (to compare: {published['value']}, {about})" if "value" in published else ""
-        print(f"test {name} {value:.4g}{beside}{f'   ({MADE_UP})' if run.made_up else ''}")
+        print(f"test {name} {value:.4g}{beside}")
     print_layers(content)
-    print_notice(run)
     print(f"report {run.folder / 'report.html'}", flush=True)
 
 

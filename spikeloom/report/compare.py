@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..made_up import MADE_UP, NOTICE
 from ..plot.curves import Panel, learning_curves
 from .page import bullets, html, page, paragraph, section, table
 from .read import read
@@ -37,16 +36,6 @@ class Group:
         """Options shared by the runs, with the task and the preset."""
         config = self.runs[0].config
         return {"task": Path(config["task"]).stem, "preset": config["preset"], **config["options"]}
-
-    @property
-    def title(self) -> str:
-        """Name, with a mark for made-up data."""
-        return f"{self.name} ({MADE_UP})" if self.made_up else self.name
-
-    @property
-    def made_up(self) -> bool:
-        """Whether the runs used made-up data."""
-        return self.runs[0].made_up
 
     def values(self, name: str) -> list[float]:
         """Return a test value of every run that has it."""
@@ -180,7 +169,7 @@ def _share(name: str, compared: Sequence[Group]) -> bool:
 def _published(compared: Sequence[Group]) -> dict[str, Any]:
     """Return the published values of the runs."""
     values: dict[str, Any] = {}
-    for run in (run for group in compared if not group.made_up for run in group.runs):
+    for run in (run for group in compared for run in group.runs):
         values |= run.result["published"] if run.result else {}
     return values
 
@@ -229,7 +218,7 @@ def _panel(name: str, compared: Sequence[Group]) -> Panel:
             continue
         values = [[track[update] for track in tracks] for update in updates]
         count = f"{len(tracks)} of {len(logged)}" if len(tracks) < len(logged) else f"{len(logged)}"
-        label = f"{group.title} (mean of {count} runs)" if len(logged) > 1 else group.title
+        label = f"{group.name} (mean of {count} runs)" if len(logged) > 1 else group.name
         curves[label] = (updates, [statistics.fmean(several) for several in values])
         if len(tracks) > 1:
             bands[label] = ([min(several) for several in values], [max(several) for several in values])
@@ -239,7 +228,7 @@ def _panel(name: str, compared: Sequence[Group]) -> Panel:
 
 def text(compared: Sequence[Group]) -> str:
     """Return the comparison as plain text."""
-    head = ("", *(group.title for group in compared))
+    head = ("", *(group.name for group in compared))
     parts = [_aligned([head, *rows]) for rows in (differences(compared), results(compared))]
     return "\n\n".join([*parts, *(f"Note: {note}" for note in _notes(compared))])
 
@@ -260,7 +249,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def render(compared: Sequence[Group]) -> str:
     """Return the comparison as one self-contained HTML page."""
-    head = ("", *(group.title for group in compared))
+    head = ("", *(group.name for group in compared))
     beside = [
         (
             name.replace("_", " "),
@@ -272,9 +261,6 @@ def render(compared: Sequence[Group]) -> str:
     ]
     drawn = figure(compared)
     notes = _notes(compared)
-    made_up = [group.name for group in compared if group.made_up]
-    if made_up:
-        notes.append(f"{NOTICE} So it is for {', '.join(made_up)}.")
     parts = [
         section("Note", bullets(notes)) if notes else "",
         section("Results", table(head, results(compared)), paragraph("Mean ± standard deviation of the sample.")),
@@ -283,8 +269,6 @@ def render(compared: Sequence[Group]) -> str:
         section("Published", table(("value", "reference", "source", "note"), beside)) if beside else "",
     ]
     title = " and ".join(dict.fromkeys(str(group.options["task"]) for group in compared))
-    if made_up:
-        title += f" ({MADE_UP})" if len(made_up) == len(compared) else f" (in part {MADE_UP})"
     header = f'<p class="eyebrow">spikeloom comparison</p><h1>{html(title)}</h1>'
     return page(f"Comparison: {title}", header, [part for part in parts if part])
 

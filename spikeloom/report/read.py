@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, ConfigError, DataError
-from ..made_up import is_made_up
 from . import energy
 from .sections import Folder
 
@@ -62,7 +61,6 @@ def read(folder: Path) -> Folder:
         layers=informative("layers.json", _layers, None),
         metrics=_metrics(folder, notes),
         figures=_figures(folder, captions, notes),
-        made_up=is_made_up(config["options"]),
         notes=notes,
     )
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..made_up import MADE_UP, NOTICE
 from . import sections
-from .page import page, paragraph, prose, section
+from .page import page, prose, section
 from .read import read
 
 
@@ -28,16 +27,10 @@ def render(folder: Path, description: str, preset: Mapping[str, Any]) -> str:
     run = read(folder)
     title, _, rest = description.strip().partition("\n")
     name = Path(run.config["task"]).stem
-    if run.made_up:
-        title = f"{MADE_UP.capitalize()}, in place of: {title or name}"
-        about = f"`spikeloom train {name} --help` describes the experiment with the data set itself."
-        experiment = section("The experiment", paragraph(NOTICE, "note"), paragraph(about))
-    else:
-        experiment = section("The experiment", prose(rest)) if rest.strip() else ""
     parts = [
         sections.left_out(run),
         sections.results(run),
-        experiment,
+        section("The experiment", prose(rest)) if rest.strip() else "",
         sections.learning(run),
         sections.pictures(run),
         sections.layers(run),

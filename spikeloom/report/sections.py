@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..made_up import MADE_UP, NOTICE
 from . import curves, energy
 from .page import Piece, bullets, code, html, paragraph, picture, section, table
 
@@ -24,7 +23,6 @@ class Folder:
     layers: list[dict[str, Any]] | None
     metrics: list[dict[str, Any]]
     figures: dict[str, tuple[bytes, str]]  # bytes and caption, by file name
-    made_up: bool = False
     notes: Sequence[str] = ()
     """Omitted parts, with reasons."""
 
@@ -33,7 +31,6 @@ def header(run: Folder, name: str, title: str) -> str:
     """Return the header: name, title, and state of the run."""
     state = "evaluated" if run.result else "not evaluated yet"
     chips = [f"preset {run.config['preset']}", f"seed {run.config['seed']}", f"{_updates(run):,} updates"]
-    chips += [MADE_UP] * run.made_up
     if run.result:
         chips.append(f"{duration(run.result['seconds'])} of training")
     listed = "".join(f'<span class="chip">{html(chip)}</span>' for chip in chips)
@@ -59,7 +56,7 @@ def results(run: Folder) -> str:
                 "This run has not been evaluated yet. `spikeloom resume` finishes it, `spikeloom evaluate` tests it."
             ),
         )
-    test, published = run.result["test"], {} if run.made_up else run.result["published"]
+    test, published = run.result["test"], run.result["published"]
     cards = "".join(
         f'<div class="card"><b>{html(number(name, value))}</b><span>{html(_words(name))}</span></div>'
         for name, value in test.items()
@@ -71,9 +68,7 @@ def results(run: Folder) -> str:
         mine = number(of, test[of], share) if of in test else "–"
         rows.append((_words(name), mine, number(name, value, share), entry.get("source", ""), entry.get("note", "")))
     beside = table(("value", "this run", "reference", "source", "note"), rows) if rows else ""
-    notice = paragraph(NOTICE, "note") if run.made_up else ""
-    title = f"Result on {MADE_UP}" if run.made_up else "Result"
-    return section(title, f'<div class="cards">{cards}</div>', notice, beside)
+    return section("Result", f'<div class="cards">{cards}</div>', beside)
 
 
 def _words(name: str) -> str:
@@ -134,7 +129,7 @@ def _is_curve(name: str) -> bool:
 
 def _picture(run: Folder, name: str) -> str:
     data, caption = run.figures[name]
-    return picture(name, data, f"{MADE_UP.capitalize()}. {caption}" if run.made_up else caption)
+    return picture(name, data, caption)
 
 
 def pictures(run: Folder) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
-from . import files, folders
+from . import files, folders, moved
 from .run import Run
 
 
@@ -125,8 +125,13 @@ def from_json(cls: type[Any], values: Any, where: str) -> Any:
         )
     hints = get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
+    values = moved.without_removed(values, names, where)
     check_keys(values, names, where)
-    return cls(**{name: _value(hints[name], values[name], f"{where}: {name}") for name in names})
+    arguments = {name: _value(hints[name], values[name], f"{where}: {name}") for name in names}
+    try:
+        return cls(**arguments)
+    except ConfigError as error:  # options that check themselves
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def shown(value: Any) -> str:
@@ -163,6 +168,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is Literal:
         if value in inside:
             return value
+        if value == "made_up":  # a source of data of earlier versions
+            raise ConfigError(f"{where} is {value!r}, but {moved.MADE_UP}")
         raise ConfigError(f"{where} must be one of {', '.join(map(repr, inside))}, but is {shown(value)}.")
     if dataclasses.is_dataclass(hint):
         return from_json(typing.cast("type[Any]", hint), value, where)

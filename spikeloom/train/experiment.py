@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError, ConfigError, TrainingError
-from ..made_up import MADE_UP, is_made_up
 from . import config, environment, files, folders, ranks, termination
 from .config import RunConfig, Task
 from .informative import DIGESTS, RESULT, sound, tidy
@@ -84,11 +83,8 @@ def _run(folder: Path, settings: RunConfig, device: torch.device | None, rank: i
     if world > 1:
         ranks.check_same(**config.to_json(settings))
     place = device if device is not None else torch.device("cpu")
-    made_up = is_made_up(settings.options)
     kept = json.loads(json.dumps(settings.options))  # as read back from config.json
-    return Run(
-        folder, settings.task, settings.preset, settings.seed, place, rank, world, made_up=made_up, options=kept
-    )  # fmt: skip
+    return Run(folder, settings.task, settings.preset, settings.seed, place, rank, world, options=kept)
 
 
 def options(task: Task, folder: Path) -> Any:
@@ -125,7 +121,6 @@ def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
         CheckpointError: the checkpoint is missing, damaged, or was saved with other options.
     """
     prepare(run)
-    files.discard(run.folder / DIGESTS)
     fresh = run.fresh()
     values = task.evaluate(settings, fresh)
     try:
@@ -143,9 +138,8 @@ def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
         "preset": run.preset,
         "seed": run.seed,
         "test": test,
-        "published": {name: dict(values) for name, values in published(task, settings, run).items()},
+        "published": {name: dict(values) for name, values in published(task, settings).items()},
         "seconds": run.seconds(),
-        **({"data": MADE_UP} if run.made_up else {}),
     }
     fresh.write_json(RESULT, result)
     run.write_json(DIGESTS, fresh.written)
@@ -153,13 +147,11 @@ def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
     return result
 
 
-def published(task: Task, settings: Any, run: Run) -> Mapping[str, Mapping[str, Any]]:
-    """Return the published values to compare a run with these options with; none for made-up data.
+def published(task: Task, settings: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Return the published values to compare a run with these options with.
 
     The task can provide its own `published(config)`; otherwise they are `task.PUBLISHED`.
     """
-    if run.made_up:
-        return {}
     values: Mapping[str, Mapping[str, Any]] = getattr(task, "published", lambda _: task.PUBLISHED)(settings)
     return values
 

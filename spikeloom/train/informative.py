@@ -50,6 +50,13 @@ def _digests(folder: Path) -> dict[str, str]:
     return {name: text for name, text in digests.items() if Path(name).name == name} if is_texts(digests) else {}
 
 
+def forget_digest(folder: Path, name: str) -> None:
+    """Remove the digest of a file that is about to be written anew, so that no digest is ever that of an older file."""
+    digests = _digests(folder)
+    if digests.pop(name, None) is not None:
+        files.write_json(folder / DIGESTS, digests)
+
+
 def _move(path: Path) -> None:
     try:
         os.replace(path, path.with_name(path.name + DAMAGED))

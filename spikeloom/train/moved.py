@@ -1,4 +1,12 @@
-"""Where classes of saved states are today: checkpoints name them by the module that held them when they were saved."""
+"""Names in run folders of earlier versions: where classes of saved states are today, and options that were removed.
+
+Checkpoints name classes by the module that held them when they were saved.
+"""
+
+from collections.abc import Container, Mapping
+from typing import Any
+
+from ..errors import ConfigError
 
 MODULES = {
     "data.concentration": "papers.hebbian_memory.game",
@@ -41,3 +49,27 @@ def current(name: str) -> str:
         return name
     today = f"{MODULES.get(inside, inside)}:{path}"
     return f"spikeloom.{CLASSES.get(today, today)}"
+
+
+REMOVED = {"made_up": False}
+"""Removed option -> the value with which a run is as it would be without that option."""
+MADE_UP = (
+    "made-up data are no longer part of the package. Train a new run on the data set itself; `spikeloom data fetch` "
+    "downloads it."
+)
+
+
+def without_removed(options: Mapping[str, Any], known: Container[str], where: str) -> dict[str, Any]:
+    """Return options without those that were removed; `known` holds the names of today.
+
+    Raises:
+        ConfigError: a removed option has a value that no longer exists.
+
+    >>> without_removed({"lr": 0.1, "made_up": False}, ["lr"], "config.json")
+    {'lr': 0.1}
+    """
+    removed = {name for name in REMOVED if name in options and name not in known}
+    for name in removed:
+        if options[name] != REMOVED[name]:
+            raise ConfigError(f"{where} has {name} {options[name]!r}, but {MADE_UP}")
+    return {name: value for name, value in options.items() if name not in removed}

@@ -23,8 +23,7 @@ from torch.optim import Optimizer
 
 from ..core import check_values
 from ..errors import CheckpointError, ConfigError, TrainingError
-from ..made_up import MADE_UP
-from . import checkpoint, files, metrics, ranks, saved
+from . import checkpoint, files, informative, metrics, ranks, saved
 from .checkpoint import Carry
 from .progress import Reporter
 
@@ -59,7 +58,6 @@ class Run:
         device: device of the parts.
         rank, world: process index and number of processes (see `spikeloom.train.ranks`); only rank 0 writes files.
         quiet: suppress progress output.
-        made_up: whether the run uses made-up data in place of a data set, which its figures state.
         options: task options, as in config.json; saved in every checkpoint, and a checkpoint that was saved with other
             options is refused.
 
@@ -80,7 +78,6 @@ class Run:
     rank: int = 0
     world: int = 1
     quiet: bool = False
-    made_up: bool = False
     options: Mapping[str, Any] | None = None
     best: float | None = field(default=None, init=False, repr=False)
     _logged: Any = field(default=None, init=False, repr=False)
@@ -261,8 +258,6 @@ class Run:
         """Write `figures/NAME.png`, or .gif for an animation; the report shows it with its caption."""
         if self.rank > 0:
             return
-        if self.made_up:
-            figure.text(0.995, 0.99, MADE_UP, ha="right", va="top", fontsize=9, color="#c23b34")
         buffer = io.BytesIO()
         figure.savefig(buffer, dpi=120.0, bbox_inches="tight")
         files.write_atomic(self.folder / "figures" / f"{name}.{kind}", lambda stream: stream.write(buffer.getvalue()))
@@ -276,6 +271,7 @@ class Run:
             kept: training depends on the file: from now on a checkpoint is refused if the file differs.
         """
         if self.rank == 0:
+            informative.forget_digest(self.folder, name)
             self.written[name] = files.write_json(self.folder / name, value)
             if kept:
                 self._kept[name] = self.written[name]

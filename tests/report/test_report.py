@@ -237,20 +237,6 @@ def test_a_huge_figure_is_left_out(finished: Path) -> None:
     assert "figures/huge.png is left out: it has 67,108,865 bytes, more than 67,108,864." in text
 
 
-def test_made_up_data_are_said_everywhere_and_compared_with_nothing(finished: Path) -> None:
-    config = json.loads((finished / "config.json").read_text())
-    config["options"]["made_up"] = True
-    write(finished, config=config)
-    page = render(finished, "Digits of a data set.\n\nOthers reach 99 %.", PRESET)
-    text = Checker(page).text
-    assert "T. Author" not in text
-    assert "99 %" not in text
-    assert "tiny: Made-up data, in place of: Digits of a data set." in text
-    assert "Result on made-up data" in text
-    assert "Made-up data. The loss of every update <falls>." in text
-    assert text.count("Made-up data in place of the data set: these numbers say nothing about it") == 2
-
-
 def test_an_unknown_commit_is_said(finished: Path) -> None:
     def environment(**values: object) -> str:
         write(finished, environment=values)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from spikeloom.errors import ConfigError, TrainingError
-from spikeloom.train import config, experiment, files
+from spikeloom.errors import CheckpointError, ConfigError, TrainingError
+from spikeloom.train import config, experiment, files, informative
 from spikeloom.train.config import RunConfig
 from tests import tiny_task
 
@@ -31,6 +31,34 @@ def test_evaluation_does_not_depend_on_training_before_it(tmp_path: Path) -> Non
     first = run.read_json("result.json")
     again = experiment.reopen(run.folder)
     assert experiment.evaluate(tiny_task, tiny_task.PRESETS["smoke"], again) == first
+
+
+def test_an_evaluation_that_cannot_load_the_weights_changes_no_file(tmp_path: Path) -> None:
+    run = experiment.create(tmp_path / "run", SMOKE)
+    experiment.train(tiny_task, tiny_task.PRESETS["smoke"], run)
+    (run.folder / "checkpoints" / "best.pt").write_bytes(b"damaged")
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    assert run.folder / "digests.json" in before
+    with pytest.raises(CheckpointError, match=r"best\.pt"):
+        experiment.evaluate(tiny_task, tiny_task.PRESETS["smoke"], experiment.reopen(run.folder))
+    assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()} == before
+
+
+def test_an_evaluation_that_stops_leaves_no_digest_of_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = experiment.create(tmp_path / "run", SMOKE)
+    experiment.train(tiny_task, tiny_task.PRESETS["smoke"], run)
+
+    def evaluate(settings: Any, run: Any) -> dict[str, float]:
+        run.write_json("activity.json", {**run.read_json("activity.json"), "steps": 7})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tiny_task, "evaluate", evaluate)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.evaluate(tiny_task, tiny_task.PRESETS["smoke"], experiment.reopen(run.folder))
+    assert list(run.read_json("digests.json")) == ["result.json"]
+    assert informative.tidy(run.folder) == []
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:

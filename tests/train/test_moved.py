@@ -1,14 +1,18 @@
 """States that were saved before a class moved are states of that class today."""
 
 import importlib
-from typing import NamedTuple
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import pytest
 import torch
 
 from spikeloom.core import map_state
+from spikeloom.errors import ConfigError
 from spikeloom.papers.lsnn.network import LSNN
-from spikeloom.train import moved
+from spikeloom.train import config, moved, series
 from spikeloom.train.checkpoint import Carry
 
 
@@ -43,3 +47,36 @@ def test_other_classes_are_as_they_were() -> None:
     carry = Carry(own=None)
     carry.load_state_dict(Carry(own=Own(torch.ones(2))).state_dict())
     assert isinstance(carry.own, Own)
+
+
+@dataclass(frozen=True)
+class Options:
+    lr: float = 0.1
+    recordings: Literal["camera", "nmnist"] = "camera"
+
+
+@dataclass(frozen=True)
+class StillMadeUp:
+    made_up: bool = True
+
+
+def test_an_option_that_was_removed_is_left_out_where_it_changed_nothing() -> None:
+    saved = {"lr": 0.5, "recordings": "nmnist", "made_up": False}
+    assert config.from_json(Options, saved, "config.json: options") == Options(0.5, "nmnist")
+    assert config.from_json(StillMadeUp, {"made_up": True}, "config.json: options") == StillMadeUp()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), [({"made_up": True}, "has made_up True"), ({"recordings": "made_up"}, "is 'made_up'")]
+)
+def test_runs_on_made_up_data_are_refused_with_a_way_out(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"config.json.*{message}, but made-up data are no longer part of the pack"):
+        config.from_json(Options, {"lr": 0.5, "recordings": "camera", **values}, "config.json: options")
+
+
+def test_a_run_of_before_is_a_member_of_a_series_of_today(tmp_path: Path) -> None:
+    several = series.Series("shd", "sb", [0], {"lr": 0.5})
+    saved = config.to_json(several.member(0)) | {"options": {"lr": 0.5, "made_up": False}}
+    (tmp_path / "seed0").mkdir()
+    (tmp_path / "seed0" / "config.json").write_text(json.dumps(saved))
+    series.check_members(tmp_path, several)

@@ -52,13 +52,6 @@ def test_a_task_without_criterion_counts_no_solved_runs(tmp_path: Path) -> None:
     assert "solved" not in series.summarise(tmp_path, THREE)
 
 
-def test_made_up_data_are_said(tmp_path: Path) -> None:
-    results(tmp_path, solved=False)
-    summary = series.summarise(tmp_path, Series("tiny", "smoke", [4, 5, 6], {"made_up": True}))
-    assert summary["data"] == "made-up data"
-    assert series.table(summary).splitlines()[0].startswith("Made-up data in place of the data set")
-
-
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"test": {"error": "x"}}', "[" * 9999, '{"test": []}'])
 def test_a_damaged_result_is_named(content: str, tmp_path: Path) -> None:
     results(tmp_path, solved=False)

@@ -190,18 +190,6 @@ def test_a_change_must_not_make_the_names_of_the_table_wrong(task: Path) -> None
     assert len(list(table.members(module, Table("Rates", rates), plan(task, inputs=5)))) == 2
 
 
-def test_made_up_data_stand_beside_no_published_number(task: Path, tmp_path: Path) -> None:
-    task.write_text(
-        task.read_text().replace("    updates: int = 60", "    made_up: bool = False\n    updates: int = 60")
-    )
-    out = tmp_path / "table"
-    assert run("table", task, "--seeds", 1, "--set", "made_up=true", "--out", out) == 0
-    result = json.loads((out / "result.json").read_text())
-    assert [cell["published"] for cell in result["cells"]] == [None, None, None]
-    assert result["source"] == ""
-    assert (out / "table.txt").read_text().startswith("Made-up data, in place of: Error of a plane: one seed\n")
-
-
 def test_a_damaged_cell_is_an_error(task: Path, tmp_path: Path) -> None:
     module = find_task(str(task))
     found = table.find(module, "Task planes", "sizes")

@@ -16,7 +16,7 @@ from .network import LSNN, Activity, LSTMBaseline
 
 
 @dataclass(frozen=True)
-class NetworkOptions(Options):
+class RecurrentNetworkOptions(Options):
     """Recurrent network: its size, synapses and readout."""
 
     model: Literal["lsnn", "lif", "lstm"] = "lsnn"
@@ -36,7 +36,7 @@ class NetworkOptions(Options):
 
 
 @dataclass(frozen=True)
-class NeuronOptions(Options):
+class AdaptiveNeuronOptions(Options):
     """Neurons of the network."""
 
     tau_mem: Positive = 20.0
@@ -67,7 +67,7 @@ class RateRegularisationOptions(Options):
 
 
 @dataclass(frozen=True)
-class LSNNOptions(NetworkOptions, NeuronOptions, RateRegularisationOptions, LearningRateOptions):
+class LSNNOptions(RecurrentNetworkOptions, AdaptiveNeuronOptions, RateRegularisationOptions, LearningRateOptions):
     """Options of all tasks of the paper."""
 
     lr: Positive = 0.01

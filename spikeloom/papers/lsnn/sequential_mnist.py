@@ -74,7 +74,7 @@ class RewiringOptions(Options):
 
 
 @dataclass(frozen=True)
-class InputOptions(Options):
+class ImageOptions(Options):
     """Images as sequences, and the steps of the answer."""
 
     encoding: Literal["crossing", "analog"] = "crossing"
@@ -108,7 +108,7 @@ class InputOptions(Options):
 
 
 @dataclass(frozen=True)
-class Config(LSNNOptions, InputOptions, RewiringOptions, CheckpointOptions):
+class Config(LSNNOptions, ImageOptions, RewiringOptions, CheckpointOptions):
     model: Literal["lsnn", "lif", "lstm"] = "lsnn"
     """Network: lsnn; lif, without adaptation; lstm, an LSTM with as many weights as the dense LSNN."""
     batch_train: PositiveInt = 256

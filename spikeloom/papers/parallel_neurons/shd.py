@@ -96,8 +96,8 @@ def splits(config: Config, run: Run) -> SpokenSplits:
     if config.validation == "speakers":
         if config.held_out >= len(speakers):
             raise ConfigError(
-                f"--held-out must be 1 to {len(speakers) - 1}, since the training file has {len(speakers)} speakers, but "
-                f"is {config.held_out}."
+                f"--held-out must be 1 to {len(speakers) - 1}, since the training file has {len(speakers)} speakers, "
+                f"but is {config.held_out}."
             )
         order = torch.randperm(len(speakers), generator=run.fresh().generator("speakers", shared=True))
         held_out = [int(speakers[i]) for i in order[: config.held_out]]

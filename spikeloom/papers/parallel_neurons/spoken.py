@@ -51,7 +51,7 @@ COLUMNS = ("basic", "augmented", "augmented, activity limited")
 
 
 @dataclass(frozen=True)
-class NetworkOptions(Options):
+class LayerOptions(Options):
     """Hidden layers, and the reduction of their output to a prediction."""
 
     neuron: Neuron = "SB"
@@ -68,7 +68,7 @@ class NetworkOptions(Options):
 
 
 @dataclass(frozen=True)
-class InputOptions(Options):
+class RasterOptions(Options):
     """Events as a raster."""
 
     window: Positive = 1.0
@@ -145,7 +145,7 @@ class EvaluationOptions(Options):
 
 @dataclass(frozen=True)
 class SpokenOptions(
-    InputOptions, NetworkOptions, NeuronOptions, AugmentationOptions, RegularisationOptions, TrainingOptions,
+    RasterOptions, LayerOptions, NeuronOptions, AugmentationOptions, RegularisationOptions, TrainingOptions,
     LearningRateOptions, EvaluationOptions, CheckpointOptions,
 ):  # fmt: skip
     """Options of all tasks on spoken words; the defaults are those of the SPSN paper."""

@@ -143,9 +143,8 @@ def test_the_second_batch_begins_where_the_first_ended(tmp_path: Path, monkeypat
 
 
 def test_logits_are_averaged_over_each_symbol() -> None:
-    config = change(symbols=3)
-    logits = torch.arange(6.0)[:, None, None].expand(6, 1, 2)
-    assert per_symbol(logits, config)[:, 0, 0].tolist() == [0.5, 2.5, 4.5]
+    logits = torch.arange(14.0)[:, None, None].expand(14, 1, 2)
+    assert per_symbol(logits, SMOKE)[:, 0, 0].tolist() == [0.5, 2.5, 4.5, 6.5, 8.5, 10.5, 12.5]
 
 
 def test_the_error_counts_recalls_only() -> None:
