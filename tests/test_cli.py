@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from spikeloom import cli
-from spikeloom.cli import commands, help
+from spikeloom.cli import help
 from spikeloom.cli.options import first_words, parse_table
 from spikeloom.train import files
 
@@ -201,7 +201,7 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, capsys: pytest
 
 def test_data_sets_are_fetched_by_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert "There is no data set 'nowhere' to fetch" in complaint(capsys, "data", "fetch", "nowhere")
-    monkeypatch.setattr(commands, "fetch", lambda name: [Path(name, "a"), Path(name, "b")])
+    monkeypatch.setattr("spikeloom.data.fetch.fetch", lambda name: [Path(name, "a"), Path(name, "b")])
     assert spikeloom("data", "fetch", "mnist") == 0
     assert capsys.readouterr().out == "mnist/a\nmnist/b\n"
 
@@ -650,7 +650,8 @@ def test_commands_of_the_same_second_have_folders_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "default_folder", lambda *_: Path("runs") / "same")
+    for module in ("train", "table"):
+        monkeypatch.setattr(f"spikeloom.cli.{module}.default_folder", lambda *_: Path("runs") / "same")
     for words in ([], ["--seeds", 2], []):
         assert spikeloom("train", TINY, "--preset", "smoke", *words) == 0
     assert spikeloom("table", with_tables(tmp_path), "--seeds", 1) == 0
@@ -677,7 +678,7 @@ def test_commands_of_the_same_second_have_folders_of_their_own(
         ("spikeloom.train.environment.describe", "What was saved is kept; go on with `spikeloom resume RUN --task"),
         ("spikeloom.train.environment.where", "What was saved is kept; go on with `spikeloom resume RUN --task"),
         ("spikeloom.train.experiment.evaluate", "What was saved is kept; go on with `spikeloom resume RUN --task"),
-        ("spikeloom.cli.commands.write_report", "What was saved is kept; go on with `spikeloom resume RUN --task"),
+        ("spikeloom.cli.runs.write_report", "What was saved is kept; go on with `spikeloom resume RUN --task"),
     ],
 )
 def test_ctrl_c_at_any_moment(
@@ -702,7 +703,7 @@ def test_ctrl_c_in_a_table_names_the_table(
 
     task, folder = with_tables(tmp_path), tmp_path / "table"
     with monkeypatch.context() as patched:
-        patched.setattr(commands, "write_report", interrupt)
+        patched.setattr("spikeloom.cli.runs.write_report", interrupt)
         assert spikeloom("table", task, "--seeds", 1, "--out", folder) == 130
     assert f"go on with `spikeloom resume {folder} --task {task}`" in capsys.readouterr().err
     assert spikeloom("resume", folder, "--task", task) == 0

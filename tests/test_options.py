@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from spikeloom.cli.commands import find_task
+from spikeloom.cli.find import find_task
 from spikeloom.cli.help import tasks
 from spikeloom.cli.options import documented, grouped, parse_options
 from spikeloom.train.parts import CheckpointOptions, LearningRateOptions

@@ -18,6 +18,7 @@ import tyro
 
 from ..errors import ConfigError
 from ..train.config import Task, choices, preset, to_json
+from ..train.parts import Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +118,9 @@ def unknown(command: str, word: str, names: list[str]) -> ConfigError:
 
 
 def check_numbers(options: Any) -> None:
-    """Raise ConfigError if an option is NaN, or a learning rate is negative or infinite."""
+    """Raise ConfigError if an option is NaN, or a learning rate is negative or infinite; for a Config of any class."""
+    if isinstance(options, Options):  # they have checked themselves
+        return
     for name, value in to_json(options).items():
         option = f"--{name.replace('_', '-')}"
         for number in value if isinstance(value, list) else [value]:

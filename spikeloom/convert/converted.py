@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..core import State, Stateful
 from ..errors import ConfigError, ShapeError, SpikeloomError, check_sequence
 from ..layers import folded
-from ..layers.sequential import check_layer
+from ..layers.inner import check_layer
 from ..neurons import RateNeuron
 from .pooling import SpikingMaxPool
 

@@ -26,6 +26,8 @@ MODULES = {
 }
 """Old module -> module, both inside spikeloom."""
 CLASSES = {
+    "layers.sequential:ResidualState": "layers.branches:ResidualState",
+    "layers.sequential:SequenceDropoutState": "layers.dropout:SequenceDropoutState",
     "neurons.diehl_cook:MembraneState": "neurons.diehl_cook:MembraneLIFState",
     "papers.diehl_cook.presentation:Presented": "papers.diehl_cook.presentation:Presentation",
     "papers.hebbian_memory.stories:Answers": "papers.hebbian_memory.stories:StoryAnswers",

@@ -22,7 +22,8 @@ from typing import Any, cast
 
 import torch
 
-from spikeloom.cli import commands
+from spikeloom.cli import results
+from spikeloom.cli.train import resume
 from spikeloom.data.batches import Batches
 from spikeloom.errors import CheckpointError, SpikeloomError
 from spikeloom.layers import Sequential
@@ -304,13 +305,13 @@ def _read_folder(path: Path) -> object:
     draw = Random(path.read_bytes())
     if content != _run_folder()[FILES[place]]:
         content = _content(FILES[place], content, draw)
-    command = draw.choice((commands.resume, commands.evaluate, commands.plot, commands.report))
+    command = draw.choice((resume, results.evaluate, results.plot, results.report))
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made, "run")
         for inside, known in _run_folder().items():
             (folder / inside).parent.mkdir(parents=True, exist_ok=True)
             (folder / inside).write_bytes(content if inside == FILES[place] else known)
-        if command is commands.resume:
+        if command is resume:
             (folder / "report.html").write_text("")
         before = shutil.copytree(folder / "checkpoints", Path(made, "before"))
         try:

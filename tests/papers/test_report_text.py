@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spikeloom.cli.commands import find_task
+from spikeloom.cli.find import find_task
 from spikeloom.cli.help import tasks
 from spikeloom.papers.diehl_cook import nmnist
 from spikeloom.papers.lsnn import store_recall

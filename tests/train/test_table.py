@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from spikeloom.cli import main
-from spikeloom.cli.commands import find_task
+from spikeloom.cli.find import find_task
 from spikeloom.errors import CheckpointError, ConfigError
 from spikeloom.train import series, table
 from spikeloom.train.table import Table, TablePlan

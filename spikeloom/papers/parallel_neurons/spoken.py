@@ -51,7 +51,7 @@ COLUMNS = ("basic", "augmented", "augmented, activity limited")
 
 
 @dataclass(frozen=True)
-class LayerOptions(Options):
+class HiddenLayerOptions(Options):
     """Hidden layers, and the reduction of their output to a prediction."""
 
     neuron: Neuron = "SB"
@@ -145,7 +145,7 @@ class EvaluationOptions(Options):
 
 @dataclass(frozen=True)
 class SpokenOptions(
-    RasterOptions, LayerOptions, NeuronOptions, AugmentationOptions, RegularisationOptions, TrainingOptions,
+    RasterOptions, HiddenLayerOptions, NeuronOptions, AugmentationOptions, RegularisationOptions, TrainingOptions,
     LearningRateOptions, EvaluationOptions, CheckpointOptions,
 ):  # fmt: skip
     """Options of all tasks on spoken words; the defaults are those of the SPSN paper."""

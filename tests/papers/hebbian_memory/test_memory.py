@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from spikeloom import cli
-from spikeloom.cli.commands import find_task
+from spikeloom.cli.find import find_task
 from spikeloom.errors import ConfigError
 from spikeloom.papers.hebbian_memory import cross_modal, cross_modal_options
 from spikeloom.train.run import Run
