@@ -114,7 +114,8 @@ def judged(call: Call, here: Path, name: str, wrong: Any, clean: Any, valid: Any
     found = attempt(call, here, name, wrong)
     if isinstance(found, SpikeloomError):
         told = [str(part) for part in call.arguments(here).values() if isinstance(part, (str, Path)) and str(part)]
-        known = {name, call.call.__name__, call.call.__qualname__.split(".")[0], str(here), *told, *call.words}
+        option = f"--{name.replace('_', '-')}"  # of a class of options
+        known = {name, option, call.call.__name__, call.call.__qualname__.split(".")[0], str(here), *told, *call.words}
         return "" if any(word in str(found) for word in known) else f"error does not name it: {found}"
     if isinstance(found, Exception):
         return f"{type(found).__name__}: {str(found)[:110]}"
