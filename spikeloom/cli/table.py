@@ -33,10 +33,7 @@ def train_table(name: str, arguments: list[str]) -> None:
     seeds = list(range(asked.seed, asked.seed + asked.seeds))
     plan = table.TablePlan(recorded, table_name, seeds, asked.changes())
     for _, _, _, several in table.members(task, table.find(task, f"Task {name}", table_name), plan):
-        check = getattr(task, "check", lambda _: None)
-        options = config.from_json(task.Config, several.options, f"table {table_name}: options")
-        check_numbers(options)
-        check(options)  # before the folder is created
+        check_numbers(config.from_json(task.Config, several.options, f"table {table_name}: options"))
     with ranks.joined() as (rank, world):
         if ranks.restarted() and asked.out is None:
             raise ConfigError(LOST)

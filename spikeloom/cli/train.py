@@ -19,7 +19,6 @@ def train(name: str, arguments: list[str]) -> None:
     common, options = parse_options(task, name, arguments)
     if common.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, but is {common.seeds}.")
-    getattr(task, "check", lambda _: None)(options)  # before the folder is created
     seeds = list(range(common.seed, common.seed + common.seeds))
     recorded = str(Path(name).resolve()) if name.endswith(".py") else name
     with ranks.joined() as (rank, world):

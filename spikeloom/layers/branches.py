@@ -27,6 +27,7 @@ class Branches(Container):
         ConfigError: no layer, an unknown `reduce`, or a layer that `Sequential` would refuse.
         ShapeError: outputs that do not fit together, or the state of another network.
 
+    >>> from spikeloom.layers import Sequential
     >>> from spikeloom.neurons import LIF
     >>> fast, slow = (Sequential(nn.Linear(4, 3), LIF(tau_mem)) for tau_mem in (5.0, 50.0))
     >>> Branches(fast, slow, reduce="concatenate")(torch.rand(10, 2, 4))[0].shape
@@ -98,6 +99,7 @@ class Residual(Stateful):
         ConfigError: a layer that `Sequential` would refuse.
         ShapeError: layer and shortcut return different shapes, or the state is that of another network.
 
+    >>> from spikeloom.layers import Sequential
     >>> from spikeloom.neurons import LIF
     >>> block = Residual(Sequential(nn.Conv2d(2, 2, 3, padding=1), LIF()))
     >>> block(torch.rand(5, 1, 2, 8, 8))[0].shape

@@ -70,6 +70,7 @@ class Sequential(Container):
             nested `Sequential`.
         ShapeError: the input is not a sequence, or the state is that of another network.
 
+    >>> import torch
     >>> from spikeloom.neurons import LIF
     >>> net = Sequential(nn.Linear(4, 8), LIF(), nn.Linear(8, 2))
     >>> out, state = net(torch.rand(10, 3, 4))

@@ -121,7 +121,7 @@ def from_json(cls: type[Any], values: Any, where: str) -> Any:
     """
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{where} must be an object with the fields of {cls.__name__}, but is {shown(values)}. Correct it there."
+            f"{where} must be an object with the fields of {cls.__name__}, but is {abbreviated(values)}. Correct it there."
         )
     hints = get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
@@ -134,10 +134,10 @@ def from_json(cls: type[Any], values: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def shown(value: Any) -> str:
+def abbreviated(value: Any) -> str:
     """Return a short representation of a value for messages.
 
-    >>> shown("x" * 500)
+    >>> abbreviated("x" * 500)
     "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'"
     """
     brief = reprlib.Repr()
@@ -150,7 +150,7 @@ def check_keys(values: Mapping[str, Any], names: list[str], where: str) -> None:
     for key in values:
         if key not in names:
             near = choices(key[:64], names)
-            raise ConfigError(f"{where} has an unknown key {shown(key)}. {near} Correct or remove it.")
+            raise ConfigError(f"{where} has an unknown key {abbreviated(key)}. {near} Correct or remove it.")
     missing = [name for name in names if name not in values]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(map(repr, missing))}. Add what is missing.")
@@ -170,7 +170,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return value
         if value == "made_up":  # a source of data of earlier versions
             raise ConfigError(f"{where} is {value!r}, but {moved.MADE_UP}")
-        raise ConfigError(f"{where} must be one of {', '.join(map(repr, inside))}, but is {shown(value)}.")
+        raise ConfigError(f"{where} must be one of {', '.join(map(repr, inside))}, but is {abbreviated(value)}.")
     if dataclasses.is_dataclass(hint):
         return from_json(typing.cast("type[Any]", hint), value, where)
     if origin in (tuple, list) and isinstance(value, list):
@@ -190,7 +190,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     kind = "bool, true or false" if hint is bool else getattr(hint, "__name__", hint)
-    raise ConfigError(f"{where} must be {kind}, but is {shown(value)}. Correct the value.")
+    raise ConfigError(f"{where} must be {kind}, but is {abbreviated(value)}. Correct the value.")
 
 
 def _union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -200,7 +200,7 @@ def _union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
         except ConfigError:
             continue
     names = " or ".join("None" if kind is type(None) else getattr(kind, "__name__", str(kind)) for kind in kinds)
-    raise ConfigError(f"{where} must be {names}, but is {shown(value)}. Correct the value.")
+    raise ConfigError(f"{where} must be {names}, but is {abbreviated(value)}. Correct the value.")
 
 
 @dataclasses.dataclass(frozen=True)

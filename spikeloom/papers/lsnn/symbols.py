@@ -73,8 +73,8 @@ def draw(batch: int, symbols: int = 12, recall_delay: int = 6, *, generator: tor
     Raises:
         ConfigError: batch or recall_delay is below 1, or the delay is too long or too short for the sequence length.
 
-    >>> shown = draw(5, generator=torch.Generator().manual_seed(1))
-    >>> shown.groups.shape, bool((shown.recalls.sum(0) >= 1).all())
+    >>> sequences = draw(5, generator=torch.Generator().manual_seed(1))
+    >>> sequences.groups.shape, bool((sequences.recalls.sum(0) >= 1).all())
     (torch.Size([12, 5, 4]), True)
     """
     check_length(symbols, recall_delay)
@@ -228,11 +228,11 @@ def _valid(codes: Tensor) -> Tensor:
     return alternates & ends_with_recall & value_follows
 
 
-def _show(codes: Tensor, shown: Tensor) -> Sequences:
-    """Build sequences: `codes` define stored values and targets, `shown` the values presented at value symbols."""
+def _show(codes: Tensor, presented: Tensor) -> Sequences:
+    """Build sequences: `codes` define stored values and targets, `presented` the values shown at value symbols."""
     store, recall = codes == STORE, codes == RECALL
     following = codes.roll(-1, 0)
-    value = torch.where(store, following, shown)
+    value = torch.where(store, following, presented)
     groups = torch.stack((~recall & (value == 0), ~recall & (value == 1), store, recall), -1)
     position = torch.arange(len(codes), device=codes.device)[:, None]
     last_store = torch.where(store, position, 0).cummax(0).values
