@@ -121,7 +121,8 @@ def from_json(cls: type[Any], values: Any, where: str) -> Any:
     """
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{where} must be an object with the fields of {cls.__name__}, but is {abbreviated(values)}. Correct it there."
+            f"{where} must be an object with the fields of {cls.__name__}, but is {abbreviated(values)}. Correct it "
+            "there."
         )
     hints = get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]

@@ -304,7 +304,7 @@ def plot(config: Config, run: Run) -> None:
         charts["synapses per update"] = {"created": "synapses_created"}
     levels = {"accuracy": {"chance": 0.1}, "rate [Hz]": {"target": config.target_rate}}
     plot_learning_curves(run, "Learning sequential MNIST", charts, levels, smooth=max(config.updates // 60, 1))
-    firing_rates(run, config, rates(activity.spikes, config.dt), config.target_rate, inhibitory(config))
+    firing_rates(run, config, activity.spikes, inhibitory(config))
     if sparse:
         weights = {name: to_numpy(layer.weight) for name, layer in sparse.items()}
         run.figure("connectivity", connectivity(weights), "Synapses of the tested weights: blue excites, red inhibits.")

@@ -235,7 +235,7 @@ def plot(config: Config, run: Run) -> None:
         "rate [Hz]": {"target": config.target_rate},
     }
     plot_learning_curves(run, "Learning store-recall", charts, levels, WINDOW)
-    firing_rates(run, config, rates(activity.spikes, config.dt), config.target_rate)
+    firing_rates(run, config, activity.spikes)
 
 
 def source(config: Config, run: Run, purpose: str) -> Callable[[int], tuple[Tensor, Sequences]]:

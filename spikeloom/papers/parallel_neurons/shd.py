@@ -24,7 +24,8 @@ from ...train.parts import PositiveInt
 from ...train.run import Run
 from ...train.table import Table
 from . import spoken
-from .spoken import COLUMNS, FOUR, SpokenOptions, SpokenSplits, rows
+from .options import SpokenOptions
+from .spoken import COLUMNS, FOUR, SpokenSplits, rows
 
 
 @dataclass(frozen=True)

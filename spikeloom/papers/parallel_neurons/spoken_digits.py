@@ -23,7 +23,8 @@ from ...train.parts import NonNegativeInt
 from ...train.run import Run
 from ...train.table import Table
 from . import spoken
-from .spoken import COLUMNS, FOUR, SpokenOptions, SpokenSplits, rows
+from .options import SpokenOptions
+from .spoken import COLUMNS, FOUR, SpokenSplits, rows
 
 HEARING = {
     "reference": Cochlea(),
