@@ -22,7 +22,6 @@ from spikeloom.papers.hebbian_memory.concentration import (
     PRESETS,
     Config,
     begin,
-    learning,
     network,
     optimizer_of,
     rules,
@@ -41,7 +40,7 @@ def update(config: Config, engine: str = "numba") -> Callable[[], None]:
     run = Run(Path("nowhere"), "concentration", "bench", 0, quiet=True)
     config = dataclasses.replace(config, lr=1e-30)
     game, agent = rules(config, run), network(config, run)
-    optimizer, options = optimizer_of(config, agent), learning(config)
+    optimizer, options = optimizer_of(config, agent), config.ppo()
     first = begin(config, game, agent, run.generator("deals"), run.device)
     states = {name: run.generator(name).get_state() for name in ("actions", "deals", "mini-batches")}
 

@@ -58,7 +58,7 @@ def game(run: Run, preset: str) -> Callable[[], None]:
     """Play and improve; the weights stay as they are, because the learning rate is as good as zero."""
     config = dataclasses.replace(concentration.PRESETS[preset], games=GAMES // run.world, lr=1e-30)
     rules, agent = concentration.rules(config, run), concentration.network(config, run)
-    optimizer, options = concentration.optimizer_of(config, agent), concentration.learning(config)
+    optimizer, options = concentration.optimizer_of(config, agent), config.ppo()
     deals, draws, order = (run.generator(name) for name in ("deals", "actions", "mini-batches"))
     at = concentration.begin(config, rules, agent, deals, run.device)
 

@@ -272,6 +272,10 @@ class Episodes(NamedTuple):
     query: Tensor  # int64 [B], another drawing of one of these classes
     target: Tensor  # int64 [B], index of that class among the images
 
+    def select(self, indices: Tensor) -> "Episodes":
+        """Return the episodes with the given indices."""
+        return Episodes(self.images[:, indices], self.query[indices], self.target[indices])
+
 
 @explained
 def episodes(classes: int, drawings: int, ways: int, count: int, *, generator: torch.Generator) -> Episodes:

@@ -10,88 +10,82 @@ Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not k
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ...errors import ConfigError, check_positive
+from ...errors import ConfigError
 from ...layers.hebbian_memory.layer import align_weights_
-from ...train.parts import CheckpointOptions, LearningRateOptions
+from ...train import metrics
+from ...train.parts import CheckpointOptions, LearningRateOptions, NonNegativeInt, Positive, PositiveInt
 from ...train.run import Run
-from ...train.schedule import time_limit
+from ...train.schedule import set_learning_rate, step_decay, time_limit
 from ...train.step import descend
 from ...train.supervised import fit
 from ...train.table import Table
 from .networks import AssociationNetwork, Kind, LSTMCore, MemoryCore, RateMemory, Recollection, RecurrentCore
 from .options import (
-    SPIKING,
-    LayerOptions,
-    RateCostOptions,
+    TEST_BATCH,
+    BatchOptions,
+    CurrentOptions,
+    LateRateCostOptions,
+    Populations,
+    SampleOptions,
     Silence,
-    check_data_seed,
-    check_layers,
+    TimeLimitOptions,
+    accuracy_of,
+    activity_of,
+    layers_of,
+    memory_of,
+    memory_populations,
     neuron_of,
     of_data,
-    populations,
     rates,
-    rule_of,
     squared_rates,
     steps,
 )
 from .pairs import Associations, draw
 
-TEST_BATCH = 100
-
 
 @dataclass(frozen=True)
-class Config(LearningRateOptions, CheckpointOptions, LayerOptions, RateCostOptions):
+class Config(
+    LearningRateOptions, CheckpointOptions, SampleOptions, CurrentOptions, LateRateCostOptions, BatchOptions,
+    TimeLimitOptions,
+):  # fmt: skip
     model: Kind = "spiking"
     """Network: spiking, with a Hebbian memory; relu, its rate version; frozen, with a memory that stays at zero;
     recurrent, recurrent LIF neurons; lstm."""
-    length: int = 10
-    """Number of items (vector and label) of a sample."""
-    classes: int = 10
+    classes: PositiveInt = 10
     """Number of different labels."""
-    features: int = 10
+    features: PositiveInt = 10
     """Dimension of the vectors."""
     centred: bool = False
     """Scale the vectors from [0, 1] to [-1, 1]."""
-    data_seed: int = -1
-    """Seed of the samples, so that runs with different seeds share them; -1: the seed of the run."""
     test_lengths: str = ""
     """Additional sample lengths to test, for example 1,2,5; at most the number of classes."""
-    item_ms: float = 100.0
-    """Duration of an item, and of the query [ms]."""
-    window: float = 30.0
-    """Final part of the query in which value spikes are counted [ms]."""
-    embedding: int = 80
-    """Embedding dimension of a vector, and of a label."""
-    input_gain: float = 80.0
-    """Factor of the input currents of the encoders."""
-    initial: Literal["paper", "aligned"] = "paper"
-    """Initial weights: paper, independent; aligned, equal key weights for writing and reading."""
-    readout_scale: float = 1.0
-    """Factor of the initial weights of the readout."""
-    batch: int = 512
-    """Samples per update."""
-    updates: int = 4500
-    """Number of optimiser updates."""
-    stored: int = 0
-    """Size of a fixed training set, drawn once; 0: new samples in every update."""
-    minutes: float = 0.0
-    """Time limit of training [min]; 0: none."""
-    lr_decay_every: int = 360
-    clip: float = 40.0
-    """Gradient clipping: largest norm of the gradient; 0: no clipping."""
-    rate_cost_after: int = 18
-    """Number of initial updates without the rate regularisation."""
-    validation_samples: int = 1000
-    """Number of validation samples, the same in every validation."""
-    validate_every: int = 100
-    test_samples: int = 2000
-    """Number of test samples for each length."""
+    batch: PositiveInt = 512
+    lr: Positive = 0.003
+    lr_decay_every: PositiveInt = 360
+    rate_cost_after: NonNegativeInt = 18
+    validate_every: PositiveInt = 100
+    test_samples: PositiveInt = 2000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for length in [self.length, *lengths(self)]:
+            if not 1 <= length <= self.classes:
+                raise ConfigError(f"Samples of {length} items need as many classes, but there are {self.classes}.")
+        if self.initial == "aligned" and self.model not in ("spiking", "frozen", "relu"):
+            raise ConfigError(f'initial "aligned" is for networks with a memory, not for {self.model}. Choose "paper".')
+
+
+def lengths(config: Config) -> list[int]:
+    """Return the additional lengths to test."""
+    try:
+        return [int(word) for word in config.test_lengths.split(",") if word.strip()]
+    except ValueError as error:
+        raise ConfigError(f"test_lengths are whole numbers with commas, not {config.test_lengths!r}.") from error
 
 
 PAPER = Config(validate_every=18)
@@ -156,7 +150,6 @@ TABLES = {
 
 def train(config: Config, run: Run) -> None:
     """Train on new samples, or on a fixed training set (`stored`)."""
-    check(config)
     model = network(config, run)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
     validation = samples(
@@ -167,23 +160,21 @@ def train(config: Config, run: Run) -> None:
     silent = Silence()
 
     def step(finished: int) -> dict[str, float]:
-        lr = config.lr * config.lr_decay ** (finished // config.lr_decay_every)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        lr = step_decay(finished, config.lr, config.lr_decay, config.lr_decay_every)
+        set_learning_rate(optimizer, lr)
         batch = samples(config, drawn, config.length, config.batch)
         if stored is not None:
             rows = torch.randint(config.stored, (config.batch,), generator=of_data(config, run, "batches"))
-            batch = Associations(
-                *(tensor[..., rows, :] if tensor.dtype.is_floating_point else tensor[..., rows] for tensor in stored)
-            )
+            batch = stored.select(rows)
         outputs = answer(config, model, batch, run.device)
-        loss = cross_entropy(outputs.logits, batch.target.to(run.device))
-        values = {"loss": loss.item(), "accuracy": share(outputs.logits, batch.target), "lr": lr}
-        if config.rate_cost and config.model in SPIKING and finished >= config.rate_cost_after:
+        target = batch.target.to(run.device)
+        loss = cross_entropy(outputs.logits, target)
+        values = {"loss": loss.item(), "accuracy": metrics.accuracy(outputs.logits, target), "lr": lr}
+        if config.rate_cost and config.spikes and finished >= config.rate_cost_after:
             loss = loss + config.rate_cost * sum(squared_rates(config, tensor) for tensor in outputs.layers.values())
         descend(loss, optimizer, model, config.clip)
         silent.look(run, outputs, finished)
-        return values | rates(config, outputs)
+        return values | rates(config, outputs.layers)
 
     @torch.no_grad()
     def validate(finished: int) -> dict[str, float]:
@@ -206,7 +197,6 @@ def train(config: Config, run: Run) -> None:
 @torch.no_grad()
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Return the accuracy on new samples, with the length of training and with test_lengths."""
-    check(config)
     model = network(config, run)
     update = run.load_best(model=model)
     values = {}
@@ -219,7 +209,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     batch = samples(config, of_data(config, run, "activity", shared=True), config.length, TEST_BATCH)
     outputs = answer(config, model, batch, run.device)
     run.write_json("activity.json", activity(config, outputs))
-    return values | rates(config, outputs)
+    return values | rates(config, outputs.layers)
 
 
 @torch.no_grad()
@@ -233,58 +223,21 @@ def plot(config: Config, run: Run) -> None:
     associations(config, run, batch, answer(config, model, batch, run.device), lengths(config))
 
 
-def check(config: Config) -> None:
-    """Raise ConfigError if options contradict each other, are out of range, or have no effect."""
-    check_positive(
-        "associations", batch=config.batch, updates=config.updates, item_ms=config.item_ms, window=config.window,
-        dt=config.dt, lr=config.lr, embedding=config.embedding, memory_size=config.memory_size,
-        lr_decay_every=config.lr_decay_every, validation_samples=config.validation_samples,
-        test_samples=config.test_samples, input_gain=config.input_gain, delay=config.delay,
-    )  # fmt: skip
-    check_data_seed(config)
-    check_layers(config, "item_ms", "window", "delay", spikes=config.model in SPIKING)
-    for length in [config.length, *lengths(config)]:
-        if not 1 <= length <= config.classes:
-            raise ConfigError(f"Samples of {length} items need as many classes, but there are {config.classes}.")
-    if min(config.clip, config.rate_cost, config.target_rate, config.stored, config.minutes) < 0:
-        raise ConfigError("clip, rate_cost, target_rate, stored and minutes must not be below 0.")
-    if config.initial == "aligned" and config.model not in ("spiking", "frozen", "relu"):
-        raise ConfigError(f'initial "aligned" is for networks with a memory, not for {config.model}. Choose "paper".')
-
-
-def lengths(config: Config) -> list[int]:
-    """Return the additional lengths to test."""
-    try:
-        return [int(word) for word in config.test_lengths.split(",") if word.strip()]
-    except ValueError as error:
-        raise ConfigError(f"test_lengths are whole numbers with commas, not {config.test_lengths!r}.") from error
-
-
 def network(config: Config, run: Run) -> AssociationNetwork:
     """Build the network of these options, with weights drawn from the run's generator."""
     draws, width = run.generator("weights", shared=True), config.memory_size
     n_in, n_query = 2 * config.embedding, config.embedding
-    rule = rule_of(config, rates=config.model == "relu")
     core: torch.nn.Module
-    if config.model == "relu":
-        core = RateMemory(n_in, n_query, width, rule, generator=draws)
-    elif config.model == "lstm":
+    if config.model == "lstm":
         core = LSTMCore(n_in, n_query, width, generator=draws)
+    elif config.model == "recurrent":
+        width = 2 * config.memory_size
+        core = RecurrentCore(
+            n_in, n_query, width, neuron_of(config), steps=steps(config, "item_ms"), window=steps(config, "window"),
+            generator=draws,
+        )  # fmt: skip
     else:
-        neuron = neuron_of(config)
-        time: dict[str, Any] = {
-            "steps": steps(config, "item_ms"),
-            "window": steps(config, "window"),
-            "generator": draws,
-        }
-        if config.model == "recurrent":
-            width = 2 * config.memory_size
-            core = RecurrentCore(n_in, n_query, width, neuron, **time)
-        else:
-            core = MemoryCore(
-                n_in, n_query, width, neuron, rule if config.model == "spiking" else None, recall=config.recall,
-                delay=steps(config, "delay"), **time,
-            )  # fmt: skip
+        core = memory_of(config, n_in, n_query, draws)
     if config.initial == "aligned" and isinstance(core, MemoryCore | RateMemory):
         align_weights_(*core.weights, n_query)
     model = AssociationNetwork(
@@ -299,53 +252,36 @@ def samples(config: Config, generator: torch.Generator, length: int, count: int)
     return draw(count, length, config.classes, config.features, generator=generator)
 
 
-def answer(config: Config, model: AssociationNetwork, shown: Associations, device: torch.device) -> Recollection:
+def answer(config: Config, model: AssociationNetwork, batch: Associations, device: torch.device) -> Recollection:
     """Run the network on a batch."""
-    features, query = (2 * vectors - 1 if config.centred else vectors for vectors in (shown.features, shown.query))
-    outputs: Recollection = model(features.to(device), shown.labels.to(device), query.to(device))
+    features, query = (2 * vectors - 1 if config.centred else vectors for vectors in (batch.features, batch.query))
+    outputs: Recollection = model(features.to(device), batch.labels.to(device), query.to(device))
     return outputs
 
 
-def accuracy(config: Config, model: AssociationNetwork, shown: Associations, run: Run) -> float:
-    """Return the accuracy on all samples; the result does not depend on the batch size."""
-    correct = 0.0
-    for start in range(0, len(shown.target), TEST_BATCH):
-        rows = slice(start, start + TEST_BATCH)
-        batch = Associations(shown.features[:, rows], shown.labels[:, rows], shown.query[rows], shown.target[rows])
-        correct += len(batch.target) * share(answer(config, model, batch, run.device).logits, batch.target)
-    return correct / len(shown.target)
+def accuracy(config: Config, model: AssociationNetwork, samples: Associations, run: Run) -> float:
+    """Return the accuracy on all samples."""
+    return accuracy_of(lambda batch: answer(config, model, batch, run.device).logits, samples, run.device)
 
 
-def share(logits: Tensor, target: Tensor) -> float:
-    """Return the accuracy."""
-    return float((logits.detach().argmax(-1).cpu() == target).float().mean())
-
-
-def activity(config: Config, found: Recollection) -> dict[str, Any]:
-    """Return activity.json: sizes, synapses and rates [Hz] of each population."""
+def activity(config: Config, outputs: Recollection) -> dict[str, Any]:
+    """Return the content of activity.json: sizes, synapses and rates [Hz] of each population."""
     size, n_in, n_query = config.memory_size, 2 * config.embedding, config.embedding
-    encoders: dict[str, tuple[int, int, str | None]] = {
-        "storage encoder": (n_in, 1, None), "recall encoder": (n_query, 1, None),
-    }  # fmt: skip
+    encoders: Populations = {"storage encoder": (n_in, 1, None), "recall encoder": (n_query, 1, None)}
+    populations = encoders | memory_populations(size, n_in, n_query)
     if config.model == "lstm":
-        sources: dict[str, tuple[int, int, str | None]] = {"LSTM": (size, 4 * (n_in + n_query + size), None)}
+        populations = {"LSTM": (size, 4 * (n_in + n_query + size), None)}
     elif config.model == "recurrent":
         size *= 2
-        sources = encoders | {
+        populations = encoders | {
             "write population": (size, n_in, "rate_storage_encoder"),
             "read population": (size, n_query, "rate_recall_encoder"),
         }
-    else:
-        sources = encoders | {
-            "write keys": (size, n_in, "rate_storage_encoder"), "write values": (size, n_in, "rate_storage_encoder"),
-            "read keys": (size, n_query, "rate_recall_encoder"), "read values": (size, size, "rate_read_keys"),
-        }  # fmt: skip
-    layers = populations(rates(config, found), sources)
+    layers = layers_of(rates(config, outputs.layers), populations)
     if config.model == "recurrent":
         for layer in layers[2:]:
             layer |= {"synapses": layer["synapses"] + size**2, "recurrent_synapses": size**2}
-    dt, each = (config.dt, steps(config, "item_ms")) if config.model in SPIKING else (config.item_ms, 1)
-    return {"dt_ms": dt, "steps": (config.length + 1) * each, "layers": layers, "data": []}
+    return activity_of(config, config.length + 1, layers)
 
 
 __all__ = ["PRESETS", "PUBLISHED", "TABLES", "Config", "evaluate", "plot", "train"]

@@ -11,23 +11,45 @@ Hebbian plasticity, 2022 (arXiv:2205.11276). Its numbers for this task are not k
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from ...core import Stateful
-from ...errors import ConfigError, check_positive
+from ...errors import ConfigError
 from ...train import ppo, ranks
-from ...train.parts import CheckpointOptions, LearningRateOptions
+from ...train.parts import (
+    CheckpointOptions,
+    Fraction,
+    LearningRateOptions,
+    NonNegative,
+    Positive,
+    PositiveInt,
+)
 from ...train.ppo import PPO, RolloutState
 from ...train.run import Carry, Run
-from ...train.schedule import time_limit
+from ...train.schedule import set_learning_rate, step_decay, time_limit
 from ...train.supervised import fit
 from ...train.vector import as_vector
 from .agent import Agent, Core, Inside, RateRecall, Reactive, SpikingRecall
 from .game import Cards, Concentration, expected_flips, face_down, play_out
-from .options import LayerOptions, check_data_seed, check_layers, neuron_of, of_data, populations, rule_of, steps
+from .options import (
+    CurrentOptions,
+    DataSeedOptions,
+    Populations,
+    TimeLimitOptions,
+    UpdateOptions,
+    activity_of,
+    layers_of,
+    memory_populations,
+    neuron_of,
+    of_data,
+    rule_of,
+    steps,
+)
+from .options import rates as rates_of
 
 TEST_BATCH = 250
 WATCHED = 20
@@ -35,84 +57,103 @@ WATCHED = 20
 
 
 @dataclass(frozen=True)
-class Config(LearningRateOptions, CheckpointOptions, LayerOptions):
-    model: Core = "spiking"
-    """Agent: spiking, with a Hebbian memory; relu, its rate version, without times and thresholds; reactive, without
-    memory: the actor receives the observation instead."""
-    cells: int = 4
-    """Number of cells of the table; with an odd number, one has no card."""
-    features: int = 10
-    """Number of features of an image."""
-    data_seed: int = -1
-    """Seed of images and deals, so that runs with different seeds play the same games; -1: the seed of the run."""
-    fresh_images: bool = False
-    """Draw new images for every game, instead of fixed ones."""
-    match_reward: float = 25.0
-    """Reward of a matching pair."""
-    flip_penalty: float = -0.5
-    """Reward (negative: penalty) of every flip."""
-    games: int = 64
+class PPOOptions(LearningRateOptions, UpdateOptions):
+    """Proximal policy optimisation.
+
+    Raises:
+        ConfigError: there are fewer games than minibatches.
+    """
+
+    games: PositiveInt = 64
     """Number of parallel games per process."""
-    flips: int = 10
+    flips: PositiveInt = 10
     """Rollout length: flips of each game per update."""
-    updates: int = 156_250
-    """Number of optimiser updates."""
-    minutes: float = 0.0
-    """Time limit of training [min]; 0: none."""
-    discount: float = 0.99
+    discount: Fraction = 0.99
     """Discount factor of rewards (gamma), per flip."""
-    trace: float = 1.0
+    trace: Fraction = 1.0
     """Lambda of generalised advantage estimation (gae_lambda); 1: the discounted sum of rewards."""
-    epochs: int = 4
+    epochs: PositiveInt = 4
     """Passes over the rollout per update."""
-    batches: int = 16
+    batches: PositiveInt = 16
     """Number of minibatches per pass; they hold whole games."""
-    ratio_clip: float = 0.2
+    ratio_clip: Positive = 0.2
     """PPO clipping range of the probability ratio."""
-    value_clip: float = 0.2
+    value_clip: NonNegative = 0.2
     """PPO clipping range of the value function; 0: no clipping."""
-    value_coefficient: float = 0.1
+    value_coefficient: NonNegative = 0.1
     """Coefficient of the value loss."""
     value_loss: Literal["squared", "smooth_l1"] = "squared"
     """Value loss function."""
-    entropy_coefficient: float = 0.01
+    entropy_coefficient: NonNegative = 0.01
     """Coefficient of the entropy bonus."""
     normalise: bool = True
     """Normalise advantages to mean 0 and standard deviation 1; not for games that all end alike if played well, such as
     those of two cells."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
     """Optimiser."""
-    lr: float = 3e-4
-    """Initial learning rate."""
+    optimizer_eps: Positive = 1e-5
+    """Epsilon in the denominator of the optimiser."""
+    rmsprop_alpha: Fraction = 0.99
+    """Smoothing constant of the squared gradients of rmsprop, per optimiser step."""
     lr_linear: bool = False
     """Decay the learning rate linearly to 0."""
-    lr_decay: float = 1.0
-    lr_decay_every: int = 2000
-    optimizer_eps: float = 1e-5
-    """Epsilon in the denominator of the optimiser."""
-    rmsprop_alpha: float = 0.99
-    """Smoothing constant of the squared gradients of rmsprop, per optimiser step."""
-    clip: float = 0.5
-    """Gradient clipping: largest norm of the gradient; 0: no clipping."""
-    item_ms: float = 100.0
-    """Duration of an observation [ms]."""
-    window: float = 30.0
-    """Final part of an observation in which value spikes are counted [ms]."""
-    embedding: int = 80
-    """Embedding dimension of an observation."""
-    hidden: int = 100
+    updates: PositiveInt = 156_250
+    clip: NonNegative = 0.5
+    lr: Positive = 3e-4
+    """Initial learning rate."""
+    lr_decay: Positive = 1.0
+    lr_decay_every: PositiveInt = 2000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.ppo().check_games(self.games)
+
+    def ppo(self) -> PPO:
+        """Return the options of PPO."""
+        return PPO(
+            gamma=self.discount, gae_lambda=self.trace, epochs=self.epochs, batches=self.batches, clip=self.ratio_clip,
+            value_clip=self.value_clip, value_coefficient=self.value_coefficient,
+            entropy_coefficient=self.entropy_coefficient, max_norm=self.clip, normalise=self.normalise,
+            value_loss=self.value_loss,
+        )  # fmt: skip
+
+    def learning_rate(self, finished: int) -> float:
+        """Return the learning rate of the next update."""
+        lr = step_decay(finished, self.lr, self.lr_decay, self.lr_decay_every)
+        return lr * (1 - finished / self.updates) if self.lr_linear else lr
+
+
+@dataclass(frozen=True)
+class Config(PPOOptions, CheckpointOptions, DataSeedOptions, CurrentOptions, TimeLimitOptions):
+    model: Core = "spiking"
+    """Agent: spiking, with a Hebbian memory; relu, its rate version, without times and thresholds; reactive, without
+    memory: the actor receives the observation instead."""
+    cells: Annotated[int, Ge(2)] = 4
+    """Number of cells of the table; with an odd number, one has no card."""
+    features: PositiveInt = 10
+    """Number of features of an image."""
+    fresh_images: bool = False
+    """Draw new images for every game, instead of fixed ones."""
+    match_reward: float = 25.0
+    """Reward of a matching pair."""
+    flip_penalty: float = -0.5
+    """Reward (negative: penalty) of every flip."""
+    hidden: PositiveInt = 100
     """Neurons of each hidden layer of actor and critic."""
-    input_gain: float = 80.0
-    """Factor of the input currents of the encoders."""
-    initial: Literal["paper", "aligned"] = "paper"
-    """Initial weights: paper, independent; aligned, equal key weights for writing and reading."""
-    validation_games: int = 200
+    validation_games: PositiveInt = 200
     """Number of validation games, the same in every validation, played with the most likely action."""
-    validate_every: int = 500
-    test_games: int = 1000
+    test_games: PositiveInt = 1000
     """Number of test games."""
-    longest: int = 100
+    longest: PositiveInt = 100
     """Maximum number of flips of a validation or test game, which counts if the game is stopped."""
+    validate_every: PositiveInt = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.longest < 2 * (self.cells // 2):
+            raise ConfigError(f"A game of {self.cells} cells cannot end within {self.longest} flips. Raise longest.")
+        if self.initial == "aligned" and self.model == "reactive":
+            raise ConfigError('initial "aligned" is for a memory, not for reactive. Choose "paper".')
 
 
 PAPER = Config()
@@ -152,17 +193,15 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
 
 def train(config: Config, run: Run) -> None:
     """Train with PPO: collect rollouts, compute advantages, update."""
-    check(config)
     game, agent = rules(config, run), network(config, run)
-    optimizer, options = optimizer_of(config, agent), learning(config)
+    optimizer, options = optimizer_of(config, agent), config.ppo()
     validation = game.deal(config.validation_games, of_data(config, run, "validation", shared=True))
     draws, deals, order = run.generator("actions"), of_data(config, run, "deals"), run.generator("mini-batches")
     carry = Carry(at=None)
 
     def step(finished: int) -> dict[str, float]:
-        lr = learning_rate(config, finished)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        lr = config.learning_rate(finished)
+        set_learning_rate(optimizer, lr)
         at = carry.at or begin(config, game, agent, deals, run.device)
         rollout, carry.at = ppo.collect_rollout(agent, game, at, config.flips, draws, deals, run.device)
         values = ppo.update(agent, optimizer, rollout, options, order)
@@ -172,7 +211,7 @@ def train(config: Config, run: Run) -> None:
     def validate(finished: int) -> dict[str, float]:
         flips, _ = play_out(game, validation, Player(agent, run.device).choose, config.longest)
         values = {"validation_flips": float(flips.float().mean())}
-        if config.model == "spiking":
+        if config.spikes:
             seen = watch(agent, game, Cards(*(part[:WATCHED] for part in validation)), 6, run.device)
             values |= rates(config, seen)
             if not values["rate_read_values"] and run.rank == 0:
@@ -198,7 +237,6 @@ def train(config: Config, run: Run) -> None:
 @torch.no_grad()
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Return the flips of games with greedy, sampled and random actions; write those of every game to games.json."""
-    check(config)
     game, agent = rules(config, run), network(config, run)
     update = run.load_best(model=agent)
     deals, draws = of_data(config, run, "test", shared=True), run.generator("test actions", shared=True)
@@ -226,7 +264,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         "games": float(config.test_games), "parameters": float(sum(part.numel() for part in agent.parameters())),
     }  # fmt: skip
     hertz: dict[str, float] = {}
-    if config.model == "spiking":
+    if config.spikes:
         hertz = rates(config, watch(agent, game, game.deal(WATCHED, of_data(config, run, "activity")), 6, run.device))
     run.write_json("activity.json", activity(config, hertz))
     return values | hertz
@@ -243,26 +281,6 @@ def plot(config: Config, run: Run) -> None:
     concentration(config, run, watch(agent, game, cards, config.longest, run.device))
 
 
-def check(config: Config) -> None:
-    """Raise ConfigError if options contradict each other, are out of range, or have no effect."""
-    check_positive(
-        "concentration", games=config.games, flips=config.flips, updates=config.updates, lr=config.lr,
-        item_ms=config.item_ms, window=config.window, delay=config.delay, dt=config.dt, input_gain=config.input_gain,
-        lr_decay_every=config.lr_decay_every, optimizer_eps=config.optimizer_eps,
-        validation_games=config.validation_games, test_games=config.test_games, longest=config.longest,
-    )  # fmt: skip
-    check_data_seed(config)
-    if config.longest < 2 * (config.cells // 2):
-        raise ConfigError(f"A game of {config.cells} cells cannot end within {config.longest} flips. Raise longest.")
-    if min(config.clip, config.minutes) < 0:
-        raise ConfigError("clip and minutes must not be below 0.")
-    if config.initial == "aligned" and config.model == "reactive":
-        raise ConfigError('initial "aligned" is for a memory, not for reactive. Choose "paper".')
-    check_layers(config, "item_ms", "window", "delay", spikes=config.model == "spiking")
-    Concentration(config.cells, config.features)
-    learning(config).check_games(config.games)
-
-
 def rules(config: Config, run: Run) -> Concentration:
     """Return the game, with the images of the run."""
     images = None
@@ -274,31 +292,19 @@ def rules(config: Config, run: Run) -> Concentration:
 def network(config: Config, run: Run) -> Agent:
     """Build the agent of these options, with weights drawn from the run's generator."""
     draws, n_in, size = run.generator("weights", shared=True), 4 * config.cells + config.features, config.memory_size
-    rule = rule_of(config, rates=config.model == "relu")
     core: Stateful
     aligned = config.initial == "aligned"
     if config.model == "reactive":
         core = Reactive(n_in, size, generator=draws)
     elif config.model == "relu":
-        core = RateRecall(n_in, config.embedding, size, rule, aligned=aligned, generator=draws)
+        core = RateRecall(n_in, config.embedding, size, rule_of(config), aligned=aligned, generator=draws)
     else:
-        neuron = neuron_of(config)
         core = SpikingRecall(
-            n_in, config.embedding, size, neuron, rule, steps=steps(config, "item_ms"),
+            n_in, config.embedding, size, neuron_of(config), rule_of(config), steps=steps(config, "item_ms"),
             window=steps(config, "window"), delay=steps(config, "delay"), recall=config.recall,
             input_gain=config.input_gain, aligned=aligned, generator=draws,
         )  # fmt: skip
     return Agent(core, n_in, size, config.cells, hidden=config.hidden, generator=draws).to(run.device)
-
-
-def learning(config: Config) -> PPO:
-    """Return the options of PPO."""
-    return PPO(
-        gamma=config.discount, gae_lambda=config.trace, epochs=config.epochs, batches=config.batches,
-        clip=config.ratio_clip, value_clip=config.value_clip, value_coefficient=config.value_coefficient,
-        entropy_coefficient=config.entropy_coefficient, max_norm=config.clip, normalise=config.normalise,
-        value_loss=config.value_loss,
-    )  # fmt: skip
 
 
 def optimizer_of(config: Config, agent: Agent) -> torch.optim.Optimizer:
@@ -307,12 +313,6 @@ def optimizer_of(config: Config, agent: Agent) -> torch.optim.Optimizer:
     if config.optimizer == "adam":
         return torch.optim.Adam(weights, lr=config.lr, eps=config.optimizer_eps, fused=True)
     return torch.optim.RMSprop(weights, lr=config.lr, alpha=config.rmsprop_alpha, eps=config.optimizer_eps)
-
-
-def learning_rate(config: Config, finished: int) -> float:
-    """Return the learning rate of the next update."""
-    lr = config.lr * config.lr_decay ** (finished // config.lr_decay_every)
-    return lr * (1 - finished / config.updates) if config.lr_linear else lr
 
 
 def begin(
@@ -386,24 +386,21 @@ def watch(agent: Agent, game: Concentration, cards: Cards, flips: int, device: t
 def rates(config: Config, turns: list[Turn]) -> dict[str, float]:
     """Return the mean rates [Hz] by population."""
     layers = [turn.inside.layers for turn in turns if turn.inside is not None]
-    return {
-        f"rate_{name.replace(' ', '_')}": 1000.0 / config.dt * float(torch.stack([one[name] for one in layers]).mean())
-        for name in (layers[0] if layers else {})
-    }
+    return rates_of(
+        config, {name: torch.stack([one[name] for one in layers]) for name in (layers[0] if layers else ())}
+    )
 
 
-def activity(config: Config, hertz: dict[str, float]) -> dict[str, Any]:
-    """Return activity.json: sizes, synapses and rates [Hz] of each population, for one observation."""
+def activity(config: Config, hertz: Mapping[str, float]) -> dict[str, Any]:
+    """Return the content of activity.json: sizes, synapses and rates [Hz] of each population, for one observation."""
     size, width, n_in = config.memory_size, config.embedding, 4 * config.cells + config.features
-    sources: dict[str, tuple[int, int, str | None]] = {
-        "encoder": (width, n_in, None), "write keys": (size, width, "rate_encoder"),
-        "write values": (size, width, "rate_encoder"), "read keys": (size, width, "rate_encoder"),
-        "read values": (size, size, "rate_read_keys"),
-    }  # fmt: skip
-    if config.model == "reactive":
-        sources = {"encoder": (size, n_in, None)}
-    dt, each = (config.dt, steps(config, "item_ms")) if config.model == "spiking" else (config.item_ms, 1)
-    return {"dt_ms": dt, "steps": each, "layers": populations(hertz, sources), "data": []}
+    populations: Populations = {"encoder": (size, n_in, None)}
+    if config.model != "reactive":
+        populations = {
+            "encoder": (width, n_in, None),
+            **memory_populations(size, width, width, "rate_encoder", "rate_encoder"),
+        }
+    return activity_of(config, 1, layers_of(hertz, populations))
 
 
 __all__ = ["PRESETS", "PUBLISHED", "Config", "evaluate", "plot", "train"]

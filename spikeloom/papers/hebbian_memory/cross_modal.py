@@ -20,7 +20,6 @@ from torch.nn.functional import mse_loss
 
 from ...data import fsdd, mnist
 from ...data.batches import in_order
-from ...errors import ConfigError, check_positive
 from ...layers.hebbian_memory.layer import align_weights_, centre_
 from ...train import ranks
 from ...train.run import Run
@@ -40,25 +39,21 @@ from .cross_modal_options import (
 )
 from .digit_pairs import SIDE, DigitPairs, Pairs
 from .encoders import SpikingConvEncoder
-from .networks import MemoryCore, RateMemory
 from .options import (
-    SPIKING,
+    TEST_BATCH,
+    Populations,
     Silence,
-    check_data_seed,
-    check_layers,
+    activity_of,
+    layers_of,
+    memory_of,
+    memory_populations,
     neuron_of,
     of_data,
-    populations,
     rates,
-    rule_of,
     squared_rates,
-    steps,
 )
 from .pretraining import keep_above
 from .recall import CrossModalNetwork, RateDecoder, Recall, SpikingDecoder
-
-TEST_BATCH = 100
-
 
 PAPER = Config(test_samples=10_000)
 RATES: dict[str, Any] = {
@@ -78,7 +73,7 @@ PRESETS = {
     "relu": replace(CPU, **(RATES | {"initial": "centred"}), normalise=True),
     "frozen": replace(CPU, model="frozen", updates=100),  # a memory at zero recalls nothing to reconstruct
     "smoke": replace(
-        CPU, made_up=True, images=0, channels=6, words_updates=4, pictures_updates=4, pretrain_batch=20,
+        CPU, images=120, channels=6, words_updates=4, pictures_updates=4, pretrain_batch=20,
         calibration_batches=2, calibration_batch=8, validation_share=0.3, item_ms=50.0, memory_size=10, hidden=12,
         threshold=0.05, batch=8, updates=4, validation_samples=20, validate_every=2, test_samples=20,
         checkpoint_every=2,
@@ -89,17 +84,16 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
 
 def train(config: Config, run: Run) -> None:
     """Pre-train the encoders, convert them to spikes, and train the rest or the whole network."""
-    check(config)
     training, held, _ = load(config, run)
     model = network(config, run, *(prepared(config, run, name, training, held) for name in ("words", "pictures")))
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=config.lr)
     senses = [perceive(config, run, model, *part) for part in ((training, "training"), (held, "validation"))]
     digits = numbers(config, "train_digits")
-    among = DigitPairs(training.said, training.shown, digits, config.length)
+    among = DigitPairs(training.word_labels, training.picture_labels, digits, config.length)
     drawn = of_data(config, run, "training", shared=bool(config.stored))
     stored = among.draw(config.stored, False, drawn) if config.stored else None
-    validation = DigitPairs(held.said, held.shown, digits, config.length).draw(
+    validation = DigitPairs(held.word_labels, held.picture_labels, digits, config.length).draw(
         config.validation_samples, False, of_data(config, run, "validation", shared=True)
     )
     silent = Silence()
@@ -113,12 +107,12 @@ def train(config: Config, run: Run) -> None:
             batch = among.draw(config.batch, False, drawn)
         else:
             indices = torch.randint(config.stored, (config.batch,), generator=of_data(config, run, "batches"))
-            batch = Pairs(*(part[..., indices] for part in stored))
+            batch = stored.select(indices)
         model.train()
         outputs = answer(model, senses[0], batch, run.device)
         loss = mse_loss(outputs.picture, target(training, batch).to(run.device))
         values = {"loss": loss.item(), "lr": lr}
-        if config.rate_cost and config.model in SPIKING:
+        if config.rate_cost and config.spikes:
             loss = loss + config.rate_cost * sum(squared_rates(config, part) for part in outputs.layers.values())
         descend(loss, optimizer, learned, config.clip)
         if config.batch_norm:
@@ -126,7 +120,7 @@ def train(config: Config, run: Run) -> None:
         for net, least in zip(nets, lowest, strict=True):
             keep_above(net, least)
         silent.look(run, outputs, finished)
-        return values | rates(config, outputs)
+        return values | rates(config, outputs.layers)
 
     def validate(finished: int) -> dict[str, float]:
         errors = errors_of(model, senses[1], held, validation, run.device)
@@ -148,7 +142,6 @@ def train(config: Config, run: Run) -> None:
 @torch.no_grad()
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Return the errors of the output to the target and to the other pictures, and how often the target is nearest."""
-    check(config)
     training, _, part = load(config, run)
     model = network(config, run)
     update = run.load_best(model=model)
@@ -169,10 +162,10 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
     values |= {"update": float(update), "test_samples": float(config.test_samples)}
     values["parameters"] = float(sum(parameter.numel() for parameter in model.parameters()))
     run.write_json("errors.json", errors.tolist())
-    few = Pairs(*(part[..., :TEST_BATCH] for part in pairs))
+    few = pairs.select(slice(TEST_BATCH))
     outputs = answer(model, senses, few, run.device)
     run.write_json("activity.json", activity(config, outputs))
-    return values | rates(config, outputs)
+    return values | rates(config, outputs.layers)
 
 
 @torch.no_grad()
@@ -184,57 +177,10 @@ def plot(config: Config, run: Run) -> None:
     model = network(config, run)
     run.load_best(model=model)
     pairs = pairs_of_the_test(config, run, part)
-    few = Pairs(*(values[..., :TEST_BATCH] for values in pairs))
+    few = pairs.select(slice(TEST_BATCH))
     model.eval()
     senses = perceive(config, run, model, part, "test", pairs)
     draw(config, run, model, part, few, answer(model, senses, few, run.device))
-
-
-def check(config: Config) -> None:
-    """Raise ConfigError if options contradict each other, are out of range, or have no effect."""
-    check_positive(
-        "cross_modal", length=config.length, item_ms=config.item_ms, dt=config.dt, channels=config.channels,
-        calibration_batches=config.calibration_batches, calibration_batch=config.calibration_batch,
-        threshold_share=config.threshold_share, words_updates=config.words_updates,
-        pictures_updates=config.pictures_updates, pretrain_batch=config.pretrain_batch, pretrain_lr=config.pretrain_lr,
-        memory_size=config.memory_size, delay=config.delay, hidden=config.hidden, white=config.white,
-        batch=config.batch, updates=config.updates, lr=config.lr, validation_samples=config.validation_samples,
-        test_samples=config.test_samples,
-    )  # fmt: skip
-    check_data_seed(config)
-    check_layers(config, "item_ms", "delay", spikes=config.model in SPIKING)
-    for name in ("train_digits", "test_digits"):
-        digits = numbers(config, name)
-        if len(set(digits)) < len(digits):
-            raise ConfigError(f"{name} names a digit twice: {getattr(config, name)}. Name each once.")
-        if config.length > len(digits):
-            raise ConfigError(f"Samples of {config.length} pairs need as many digits, but {name} are {len(digits)}.")
-    if min(config.clip, config.rate_cost, config.target_rate, config.stored, config.redraw, config.images) < 0:
-        raise ConfigError("clip, rate_cost, target_rate, stored, redraw and images must not be below 0.")
-    if min(config.frames, config.coefficients) < 16:
-        raise ConfigError(
-            f"A word of {config.frames} frames and {config.coefficients} coefficients vanishes in four poolings. Use "
-            "at least 16 of each."
-        )
-    if config.normalise and config.model != "relu":
-        raise ConfigError(f"normalise is for relu, whose activity has no bound, not for {config.model}. Switch it off.")
-    if config.model in SPIKING and config.batch_norm:
-        raise ConfigError("Encoders that normalise cannot spike. Use --no-batch-norm, or --model relu.")
-    if (
-        config.model in SPIKING
-        and config.conv_bias
-        and config.pretraining == "digits"
-        and config.conversion == "balanced"
-    ):
-        raise ConfigError('Balancing knows no biases. Switch conv_bias off, or choose conversion "bounded".')
-    if config.learn_thresholds and (config.freeze_encoders or config.model not in SPIKING):
-        raise ConfigError("learn_thresholds is for encoders in spikes that are not frozen.")
-    if config.model == "relu" and config.conversion == "bounded":
-        raise ConfigError('conversion "bounded" is for encoders that spike, not for relu. Choose "balanced".')
-    if config.freeze_encoders and not (config.pretraining == "digits" or (config.words_from and config.pictures_from)):
-        raise ConfigError(
-            "Frozen encoders that were never trained are of no use. Use --pretraining digits, or --no-freeze-encoders."
-        )
 
 
 def network(
@@ -249,21 +195,15 @@ def network(
     draws, size = run.generator("weights", shared=True), config.memory_size
     n_query = encoder_of(config, run.fresh(), "words").features(config.frames, config.coefficients)
     n_in = n_query + config.channels
-    rule = rule_of(config, rates=config.model == "relu")
-    core: MemoryCore | RateMemory
+    core = memory_of(config, n_in, n_query, draws, window="item_ms", normalise=config.normalise)
     decoder: SpikingDecoder | RateDecoder
-    if config.model == "relu":
-        core = RateMemory(n_in, n_query, size, rule, normalise=config.normalise, generator=draws)
-        decoder = RateDecoder(size, config.hidden, SIDE, SIDE, generator=draws)
-    else:
-        neuron, length = neuron_of(config), steps(config, "item_ms")
-        core = MemoryCore(
-            n_in, n_query, size, neuron, rule if config.model == "spiking" else None, steps=length, window=length,
-            delay=steps(config, "delay"), recall=config.recall, generator=draws,
-        )  # fmt: skip
+    if config.spikes:
         decoder = SpikingDecoder(
-            size, config.hidden, SIDE, SIDE, neuron, white=config.white, scale=config.readout_scale, generator=draws
-        )
+            size, config.hidden, SIDE, SIDE, neuron_of(config), white=config.white, scale=config.readout_scale,
+            generator=draws,
+        )  # fmt: skip
+    else:
+        decoder = RateDecoder(size, config.hidden, SIDE, SIDE, generator=draws)
     onto, read = core.weights
     if config.initial == "centred":
         centre_(onto[:, :n_query], onto[:, n_query:])
@@ -298,7 +238,7 @@ def errors_of(
     errors, model_trains = [], model.training
     model.eval()
     for rows in in_order(len(pairs.asked), TEST_BATCH):
-        batch = Pairs(*(values[..., rows] for values in pairs))
+        batch = pairs.select(rows)
         pictures = answer(model, senses, batch, device).picture.cpu()
         order = (batch.asked + torch.arange(len(batch.images)).unsqueeze(1)) % len(batch.images)
         stored = part.pictures[batch.images.gather(0, order), 0]
@@ -314,32 +254,29 @@ def nearest(errors: Tensor) -> float:
 
 def mean_digits(training: WordsAndPictures, part: WordsAndPictures, pairs: Pairs) -> float:
     """Return the mean squared error of the mean training picture of the target digit, a baseline without memory."""
-    means = torch.stack([training.pictures[training.shown == digit, 0].mean(0) for digit in range(10)])
+    means = torch.stack([training.pictures[training.picture_labels == digit, 0].mean(0) for digit in range(10)])
     targets = pairs.target
-    return float((means[part.shown[targets]] - part.pictures[targets, 0]).square().mean())
+    return float((means[part.picture_labels[targets]] - part.pictures[targets, 0]).square().mean())
 
 
 def pairs_of_the_test(config: Config, run: Run, part: WordsAndPictures) -> Pairs:
     """Return the test samples: words with pictures of the same digits."""
-    members = DigitPairs(part.said, part.shown, numbers(config, "test_digits"), config.length)
+    members = DigitPairs(part.word_labels, part.picture_labels, numbers(config, "test_digits"), config.length)
     return members.draw(config.test_samples, True, of_data(config, run, "test", shared=True))
 
 
-def activity(config: Config, found: Recall) -> dict[str, Any]:
-    """Return activity.json: sizes, synapses and rates [Hz] of each population, and the data files."""
-    data = list[Any]()
-    if not config.made_up:
-        data = [entry for module in (fsdd, mnist) for split in ("train", "test") for entry in module.describe(split)]
-    size, hertz, layers = config.memory_size, rates(config, found), found.layers
+def activity(config: Config, outputs: Recall) -> dict[str, Any]:
+    """Return the content of activity.json: sizes, synapses and rates [Hz] of each population, and the data files."""
+    data = [entry for module in (fsdd, mnist) for split in ("train", "test") for entry in module.describe(split)]
+    size, hertz, layers = config.memory_size, rates(config, outputs.layers), outputs.layers
     words, n_in = layers["words"].shape[-1], layers["words"].shape[-1] + layers["pictures"].shape[-1]
-    sources: dict[str, tuple[int, int, str | None]] = {
+    populations: Populations = {
         "words": (words, 1, None), "pictures": (n_in - words, 1, None), "query": (words, 1, None),
-        "write keys": (size, n_in, "rate_words"), "write values": (size, n_in, "rate_pictures"),
-        "read keys": (size, words, "rate_query"), "read values": (size, size, "rate_read_keys"),
+        **memory_populations(size, n_in, words, "rate_words", "rate_query"),
         "decoder": (config.hidden, size, "rate_read_values"), "pixels": (SIDE**2, config.hidden, "rate_decoder"),
     }  # fmt: skip
-    dt, each = (config.dt, steps(config, "item_ms")) if config.model in SPIKING else (config.item_ms, 1)
-    return {"dt_ms": dt, "steps": (config.length + 1) * each, "layers": populations(hertz, sources), "data": data}
+    populations["write values"] = (size, n_in, "rate_pictures")
+    return activity_of(config, config.length + 1, layers_of(hertz, populations), data)
 
 
 __all__ = ["PRESETS", "PUBLISHED", "Config", "evaluate", "plot", "train"]

@@ -20,16 +20,16 @@ FEW = 150
 GALLERY = 12
 
 
-def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pairs, found: Recall) -> None:
+def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pairs, outputs: Recall) -> None:
     """Plot the first sample in detail, all memories, the test errors, a gallery, learning curves."""
     first = Pairs(*(values[..., 0] for values in pairs))
-    stored = part.said[first.sounds].tolist()
-    asked = int(part.said[first.query])
+    stored = part.word_labels[first.sounds].tolist()
+    asked = int(part.word_labels[first.query])
     targets = part.pictures[pairs.target, 0]
     names = [str(digit) for digit in [*stored, asked]]
     figure = draw_images.recalled(
         to_numpy(part.words[first.sounds, 0]), to_numpy(part.pictures[first.images, 0]),
-        to_numpy(part.words[first.query, 0]), to_numpy(targets[0]), to_numpy(found.picture[0]), names,
+        to_numpy(part.words[first.query, 0]), to_numpy(targets[0]), to_numpy(outputs.picture[0]), names,
         f"{len(stored)} spoken digits are stored with pictures; then {asked} is heard again, said otherwise",
     )  # fmt: skip
     run.figure(
@@ -38,24 +38,24 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
         f"blue below. Brightness of a pixel that is drawn: {brightness(config)}.",
     )  # fmt: skip
     count = min(GALLERY, len(targets))
-    titles = [f"asked for {digit}" for digit in part.said[pairs.query[:count]].tolist()]
-    figure = draw_images.gallery(to_numpy(targets[:count]), to_numpy(found.picture[:count]), titles)
+    titles = [f"asked for {digit}" for digit in part.word_labels[pairs.query[:count]].tolist()]
+    figure = draw_images.gallery(to_numpy(targets[:count]), to_numpy(outputs.picture[:count]), titles)
     run.figure(
         "gallery", figure,
         "The first samples of the test, none left out: above the very picture that was stored with the word that is "
         "asked for, below what the network drew when it heard another recording of it.",
     )  # fmt: skip
     if config.model == "relu":
-        heat(run, found.recollection, "pairs of a word and a picture")
+        heat(run, outputs.recollection, "pairs of a word and a picture")
     else:
-        rasters(config, run, found, stored)
+        rasters(config, run, outputs, stored)
         encoders(config, run, model, part, first)
-    if found.recollection.memory.numel():
-        memories(run, found.recollection)
+    if outputs.recollection.memory.numel():
+        memories(run, outputs.recollection)
     charts = {
         "mean squared error": {"training": "loss", "validation": "validation_loss"},
         "right picture nearest": {"validation": "validation_accuracy"},
-        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers if name != "query"},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in outputs.layers if name != "query"},
     }
     levels = {"right picture nearest": {"chance": round(1 / config.length, 3)}}
     plot_learning_curves(run, "Learning to draw what was stored", charts, levels, max(len(run.metrics()) // 60, 1))
@@ -87,11 +87,11 @@ def brightness(config: Any) -> str:
     return f"spikes of its neuron, {config.white:g} being white"
 
 
-def rasters(config: Any, run: Run, found: Recall, said: list[int]) -> None:
+def rasters(config: Any, run: Run, outputs: Recall, labels: list[int]) -> None:
     """Plot the spikes of the first sample while writing, reading and decoding."""
-    spikes = {name: to_numpy(part[:, 0]) for name, part in found.layers.items()}
+    spikes = {name: to_numpy(part[:, 0]) for name, part in outputs.layers.items()}
     stored = {name: spikes[name] for name in ("words", "pictures", "write keys", "write values")}
-    parts = [(f"a spoken {digit}", config.item_ms) for digit in said]
+    parts = [(f"a spoken {digit}", config.item_ms) for digit in labels]
     title = "While pairs of a word and a picture are stored"
     run.figure(
         "writing", draw_memory.populations(stored, config.dt, parts, title),

@@ -1,30 +1,39 @@
 """Options of the task cross_modal, and its data and encoders: words, pictures and their activity."""
 
 import math
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from ...data import mnist
-from ...data.fsdd import split_mixed
+from ...data.fsdd import Split, split_mixed
 from ...encoding import mfcc
 from ...errors import ConfigError
-from ...train.parts import CheckpointOptions, LearningRateOptions
+from ...train.parts import CheckpointOptions, LearningRateOptions, NonNegative, NonNegativeInt, Positive, PositiveInt
 from ...train.run import Run
 from . import digit_pairs, pretraining
 from .digit_pairs import Pairs
 from .encoders import ConvEncoder, SpikingConvEncoder, pixel_rates
-from .options import SPIKING, LayerOptions, RateCostOptions, neuron_of, of_data, steps
+from .options import (
+    BatchOptions,
+    EncoderOptions,
+    ItemOptions,
+    RateCostOptions,
+    SampleOptions,
+    check_normalise,
+    neuron_of,
+    of_data,
+    steps,
+)
 from .pretraining import Schedule, borrow, calibrate, embed, phase, pretrain_classes
 from .recall import CrossModalNetwork
 
 ALL = "0,1,2,3,4,5,6,7,8,9"
-ALIKE = ("made_up", "channels", "batch_norm", "conv_bias", "conversion", "validation_share")
+ALIKE = ("channels", "batch_norm", "conv_bias", "conversion", "validation_share")
 """Options that must be equal in a run whose encoder is reused."""
 OF_WORDS = ("coefficients", "frames")
 OF_PIXELS = ("item_ms", "dt", "threshold", "tau_mem", "refractory", "reset")
@@ -32,37 +41,21 @@ OF_PIXELS = ("item_ms", "dt", "threshold", "tau_mem", "refractory", "reset")
 
 
 @dataclass(frozen=True)
-class Config(LearningRateOptions, CheckpointOptions, LayerOptions, RateCostOptions):
+class Config(
+    LearningRateOptions, CheckpointOptions, SampleOptions, EncoderOptions, ItemOptions, RateCostOptions, BatchOptions
+):
     model: Literal["spiking", "relu", "frozen"] = "spiking"
     """Network: spiking, with a Hebbian memory; relu, its rate version; frozen, with a memory that stays at zero."""
-    made_up: bool = False
-    """Use a few made-up sounds and pictures in the formats of the data sets instead, to try the task."""
-    data_seed: int = -1
-    """Seed of samples and of the validation split, so that runs with different seeds share them; -1: the seed of the
-    run."""
-    length: int = 3
-    """Number of pairs of a sample."""
     train_digits: str = ALL
     """Digits of training and validation, separated by commas."""
     test_digits: str = ALL
     """Digits of the test, separated by commas."""
-    images: int = 0
+    images: NonNegativeInt = 0
     """Number of training pictures to use, the first of the file; 0: all."""
-    coefficients: int = 20
-    """Number of MFCCs per frame, without the first one."""
-    frames: int = 30
-    """Frames per word; shorter words are zero-padded, longer ones cropped around the loudest frame."""
-    validation_share: float = 0.1
-    """Fraction of the training recordings of every digit and speaker, and of the pictures of every digit, for
-    validation."""
-    item_ms: float = 100.0
-    """Duration of a pair, and of the query [ms]."""
-    channels: int = 64
-    """Channels of the encoders: number of spike trains of an encoded picture, and of an encoded word."""
-    batch_norm: bool = False
-    """Batch normalisation in the encoders; relu only."""
-    conv_bias: bool = False
-    """Biases in the convolutions of the encoders."""
+    coefficients: Annotated[int, Interval(ge=16, le=127)] = 20
+    """Number of MFCCs per frame, without the first one; four poolings need 16."""
+    frames: Annotated[int, Ge(16)] = 30
+    """Frames per word, at least 16; shorter words are zero-padded, longer ones cropped around the loudest frame."""
     pretraining: Literal["digits", "none"] = "digits"
     """Pre-training of the encoders, on digit classification; none: untrained, with the threshold of other neurons."""
     conversion: Literal["balanced", "bounded"] = "balanced"
@@ -75,78 +68,62 @@ class Config(LearningRateOptions, CheckpointOptions, LayerOptions, RateCostOptio
     """Folder of a run whose pre-trained encoder of pictures is reused; empty: train one."""
     freeze_encoders: bool = False
     """Do not train the encoders after pre-training; their spikes are then computed once."""
-    learn_thresholds: bool = False
-    """Train the thresholds of the encoders, unless frozen; they stay above a thousandth of their initial values."""
-    threshold_share: float = 1.0
-    """Balanced thresholds as a fraction of the largest current."""
-    calibration_batches: int = 10
-    """Number of batches of training words, and of pictures, for threshold balancing."""
-    calibration_batch: int = 64
-    """Words or pictures per batch of threshold balancing."""
-    words_updates: int = 1000
+    words_updates: PositiveInt = 1000
     """Number of pre-training updates of the encoder of words."""
-    pictures_updates: int = 21_100
+    pictures_updates: PositiveInt = 21_100
     """Number of pre-training updates of the encoder of pictures."""
-    pretrain_batch: int = 256
+    pretrain_batch: PositiveInt = 256
     """Words or pictures per pre-training update."""
-    pretrain_lr: float = 0.001
-    """Initial learning rate of Adam in pre-training."""
-    pretrain_decay: float = 0.85
-    """Factor of the pre-training learning rate at each of five decays."""
-    redraw: float = 0.0
+    redraw: NonNegative = 0.0
     """Weight of the mean squared error of a decoder that reconstructs pictures from their features in pre-training; 0:
     no decoder."""
     initial: Literal["paper", "aligned", "centred"] = "paper"
     """Initial weights: paper, independent; aligned, equal key weights for writing and reading, keys from words only and
     values from pictures only; centred, in addition the weights of each neuron sum to zero, so that what all words have
     in common does not drive it."""
-    normalise: bool = False
-    """Divide every key and every value by its root mean square; relu only."""
-    hidden: int = 256
+    hidden: PositiveInt = 256
     """Hidden neurons of the decoder."""
-    white: float = 15.0
+    white: Positive = 15.0
     """Number of spikes of a white pixel during the query."""
-    readout_scale: float = 1.0
-    """Factor of the initial weights onto the pixels."""
-    threshold: float = 0.05
+    length: PositiveInt = 3
+    validation_share: Annotated[float, Interval(gt=0, lt=1)] = 0.1
+    """Fraction of the training recordings of every digit and speaker, and of the pictures of every digit, for
+    validation."""
+    pretrain_decay: Positive = 0.85
+    """Factor of the pre-training learning rate at each of five decays."""
+    threshold: Positive = 0.05
     """Firing threshold of all neurons except those in the blocks of the encoders."""
-    batch: int = 256
-    """Samples per update."""
-    updates: int = 4320
-    """Number of optimiser updates."""
-    stored: int = 9000
-    """Size of a fixed training set, drawn once; 0: new samples in every update."""
-    lr: float = 0.001
-    clip: float = 40.0
-    """Gradient clipping: largest norm of the gradient; 0: no clipping."""
-    rate_cost: float = 1e-7
-    validation_samples: int = 1000
-    """Number of validation samples, the same in every validation."""
+    updates: PositiveInt = 4320
+    stored: NonNegativeInt = 9000
+    lr: Positive = 0.001
+    rate_cost: NonNegative = 1e-7
     select: Literal["best", "last"] = "best"
     """Weights to test: those with the smallest validation loss, or the last ones."""
-    test_samples: int = 1000
-    """Number of test samples."""
-    checkpoint_every: int = 36
+    checkpoint_every: PositiveInt = 36
 
-
-class WordsAndPictures(NamedTuple):
-    """Words and pictures from which samples are drawn, with their digits."""
-
-    words: Tensor  # float32 [N, 1, frames, coefficients]
-    said: Tensor  # int64 [N], digits of the words
-    pictures: Tensor  # float32 [M, 1, 28, 28], 0 to 1
-    shown: Tensor  # int64 [M], digits of the pictures
-
-    def take(self, words: Tensor, pictures: Tensor) -> "WordsAndPictures":
-        """Return the words and pictures with these indices."""
-        return WordsAndPictures(self.words[words], self.said[words], self.pictures[pictures], self.shown[pictures])
-
-
-class Senses(NamedTuple):
-    """Functions that return the activity of the encoders: indices [*B] -> activity [T, *B, F]."""
-
-    words: Callable[[Tensor], Tensor]
-    pictures: Callable[[Tensor], Tensor]
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_normalise(self, self.normalise)
+        for name in ("train_digits", "test_digits"):
+            digits = numbers(self, name)
+            if len(set(digits)) < len(digits):
+                raise ConfigError(f"{name} names a digit twice: {getattr(self, name)}. Name each once.")
+            if self.length > len(digits):
+                raise ConfigError(f"Samples of {self.length} pairs need as many digits, but {name} are {len(digits)}.")
+        trained = self.pretraining == "digits"
+        if self.spikes and self.batch_norm:
+            raise ConfigError("Encoders that normalise cannot spike. Use --no-batch-norm, or --model relu.")
+        if self.spikes and self.conv_bias and trained and self.conversion == "balanced":
+            raise ConfigError('Balancing knows no biases. Switch conv_bias off, or choose conversion "bounded".')
+        if self.learn_thresholds and (self.freeze_encoders or not self.spikes):
+            raise ConfigError("learn_thresholds is for encoders in spikes that are not frozen.")
+        if self.model == "relu" and self.conversion == "bounded":
+            raise ConfigError('conversion "bounded" is for encoders that spike, not for relu. Choose "balanced".')
+        if self.freeze_encoders and not (trained or (self.words_from and self.pictures_from)):
+            raise ConfigError(
+                "Frozen encoders that were never trained are of no use. Use --pretraining digits, or "
+                "--no-freeze-encoders."
+            )
 
 
 def numbers(config: Config, name: str) -> list[int]:
@@ -158,30 +135,44 @@ def numbers(config: Config, name: str) -> list[int]:
     return [int(word) for word in words]
 
 
+class WordsAndPictures(NamedTuple):
+    """Words and pictures from which samples are drawn, with their digits."""
+
+    words: Tensor  # float32 [N, 1, frames, coefficients]
+    word_labels: Tensor  # int64 [N], digits of the words
+    pictures: Tensor  # float32 [M, 1, 28, 28], 0 to 1
+    picture_labels: Tensor  # int64 [M], digits of the pictures
+
+    def take(self, words: Tensor, pictures: Tensor) -> "WordsAndPictures":
+        """Return the words and pictures with these indices."""
+        return WordsAndPictures(
+            self.words[words], self.word_labels[words], self.pictures[pictures], self.picture_labels[pictures]
+        )
+
+
+class Senses(NamedTuple):
+    """Functions that return the activity of the encoders: indices [*B] -> activity [T, *B, F]."""
+
+    words: Callable[[Tensor], Tensor]
+    pictures: Callable[[Tensor], Tensor]
+
+
 def load(config: Config, run: Run) -> tuple[WordsAndPictures, WordsAndPictures, WordsAndPictures]:
     """Load the training, validation and test data."""
-    if config.made_up:
-        with tempfile.TemporaryDirectory() as place:
-            digit_pairs.write_example(Path(place))
-            splits = [read(config, split, Path(place)) for split in ("train", "test")]
-    else:
-        splits = [read(config, split, None) for split in ("train", "test")]
-    (training, speakers), (test, _) = splits
+    splits: tuple[Split, ...] = ("train", "test")
+    (training, speakers), (test, _) = (read(config, split) for split in splits)
     drawn = of_data(config, run.fresh(), "split", shared=True)
-    words = split_mixed(training.said, speakers, config.validation_share, drawn)
-    pictures = split_mixed(training.shown, torch.zeros_like(training.shown), config.validation_share, drawn)
+    words = split_mixed(training.word_labels, speakers, config.validation_share, drawn)
+    pictures = split_mixed(
+        training.picture_labels, torch.zeros_like(training.picture_labels), config.validation_share, drawn
+    )
     return training.take(words[0], pictures[0]), training.take(words[1], pictures[1]), test
 
 
-def read(config: Config, split: Any, here: Path | None) -> tuple[WordsAndPictures, Tensor]:
+def read(config: Config, split: Split) -> tuple[WordsAndPictures, Tensor]:
     """Read the words and pictures of a split; return the speakers of the words too."""
-    options = mfcc.MFCCOptions(config.coefficients, config.frames)
-    words = digit_pairs.words(split, options, here and here / "fsdd")
-    if here is None:
-        digits = mnist.load(split)
-    else:
-        first = 0 if split == "train" else 2
-        digits = mnist.read(*(here / "mnist" / file.name for file in mnist.FILES[first : first + 2]))
+    words = digit_pairs.words(split, mfcc.MFCCOptions(config.coefficients, config.frames))
+    digits = mnist.load(split)
     count = config.images or len(digits.labels) if split == "train" else len(digits.labels)
     pictures = digits.images[:count].unsqueeze(1).float() / 255
     return WordsAndPictures(words.pictures, words.labels, pictures, digits.labels[:count]), words.speakers
@@ -198,13 +189,9 @@ def encoder_of(config: Config, run: Run, name: str) -> ConvEncoder:
 
 def spiking_of(config: Config, encoder: ConvEncoder) -> nn.Module:
     """Return the encoder of the network: spiking, or the same for relu."""
-    if config.model not in SPIKING:
+    if not config.spikes:
         return encoder
-    spiking = SpikingConvEncoder(
-        encoder,
-        neuron_of(config),
-        learn_thresholds=config.learn_thresholds,
-    )
+    spiking = SpikingConvEncoder(encoder, neuron_of(config), learn_thresholds=config.learn_thresholds)
     return spiking.to(next(encoder.parameters()).device)
 
 
@@ -217,7 +204,7 @@ def prepared(config: Config, run: Run, name: str, training: WordsAndPictures, he
     """Return an encoder of words or pictures, pre-trained and converted to spikes as the options say."""
     encoder, part = encoder_of(config, run, name), phase(run, name)
     source = config.words_from if name == "words" else config.pictures_from
-    (images, labels), (others, names) = (found[:2] if name == "words" else found[2:] for found in (training, held))
+    (images, labels), (others, names) = (data[:2] if name == "words" else data[2:] for data in (training, held))
     if source:
         alike = ALIKE + (OF_WORDS if name == "words" else ()) + (OF_PIXELS if config.conversion == "bounded" else ())
         borrow(part, source, encoder, config, alike)
@@ -229,7 +216,7 @@ def prepared(config: Config, run: Run, name: str, training: WordsAndPictures, he
             part, encoder, images, labels, (others, names), 10, config.pretrain_batch,
             Schedule(updates, config.pretrain_lr, config.pretrain_decay, max(updates // 5, 1), every, every),
             redraw=config.redraw if name == "pictures" else 0.0,
-            seen=(lambda shown: pixel_rates(neuron, shown, length)) if config.conversion == "bounded" else None,
+            transform=(lambda images: pixel_rates(neuron, images, length)) if config.conversion == "bounded" else None,
         )  # fmt: skip
     spiking = spiking_of(config, encoder)
     if (
@@ -275,7 +262,7 @@ def perceive(
 
         return on_demand
 
-    words, pictures = torch.arange(len(part.said)), torch.arange(len(part.shown))
+    words, pictures = torch.arange(len(part.word_labels)), torch.arange(len(part.picture_labels))
     if only is not None:
         words = torch.unique(torch.cat([only.sounds.flatten(), only.query]))
         pictures = torch.unique(only.images)

@@ -36,6 +36,10 @@ class Pairs(NamedTuple):
         """The picture stored with the digit of the query, int64 [B]."""
         return self.images[self.asked, torch.arange(len(self.asked))]
 
+    def select(self, indices: Tensor | slice) -> "Pairs":
+        """Return the samples with the given indices."""
+        return Pairs(*(part[..., indices] for part in self))
+
 
 class Words(NamedTuple):
     """Recordings as images of their MFCCs."""
@@ -60,9 +64,9 @@ class DigitPairs:
         ConfigError: a digit occurs twice in `classes`, has fewer than two recordings or no picture; or there are
             fewer digits than pairs.
 
-    >>> said, shown = torch.arange(10).repeat(2), torch.arange(10)
-    >>> pairs = DigitPairs(said, shown, range(10), 3).draw(4, True, torch.Generator().manual_seed(0))
-    >>> torch.equal(said[pairs.sounds], shown[pairs.images]), torch.equal(said[pairs.query], shown[pairs.target])
+    >>> sounds, images = torch.arange(10).repeat(2), torch.arange(10)
+    >>> pairs = DigitPairs(sounds, images, range(10), 3).draw(4, True, torch.Generator().manual_seed(0))
+    >>> torch.equal(sounds[pairs.sounds], images[pairs.images]), torch.equal(sounds[pairs.query], images[pairs.target])
     (True, True)
     """
 
@@ -78,11 +82,11 @@ class DigitPairs:
             )
         self.length = length
         self.sounds, self.images = ([torch.nonzero(labels == n)[:, 0] for n in classes] for labels in (sounds, images))
-        for digit, said, shown in zip(classes, self.sounds, self.images, strict=True):
-            if len(said) < 2 or not len(shown):
+        for digit, recordings, pictures in zip(classes, self.sounds, self.images, strict=True):
+            if len(recordings) < 2 or not len(pictures):
                 raise ConfigError(
-                    f"Digit {digit} has {len(said)} recordings and {len(shown)} pictures, but two recordings (one is "
-                    "stored, one asks) and a picture are needed. Leave it out, or use more data."
+                    f"Digit {digit} has {len(recordings)} recordings and {len(pictures)} pictures, but two recordings "
+                    "(one is stored, one asks) and a picture are needed. Leave it out, or use more data."
                 )
 
     def draw(self, count: int, matching: bool, generator: torch.Generator) -> Pairs:
@@ -115,11 +119,12 @@ def words(split: Split, options: mfcc.MFCCOptions = mfcc.DEFAULT, here: Path | N
     Raises:
         DataError: there are no recordings, or one is damaged, silent or too short.
     """
-    said = fsdd.load(split, here)
+    recordings = fsdd.load(split, here)
     pictures = [
-        mfcc.picture(samples, said.rate, options, name) for samples, name in zip(said.samples, said.names, strict=True)
+        mfcc.picture(samples, recordings.rate, options, name)
+        for samples, name in zip(recordings.samples, recordings.names, strict=True)
     ]
-    return Words(torch.from_numpy(np.stack(pictures)), said.labels, said.speakers, said.names)
+    return Words(torch.from_numpy(np.stack(pictures)), recordings.labels, recordings.speakers, recordings.names)
 
 
 def _one_of(members: list[Tensor], classes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

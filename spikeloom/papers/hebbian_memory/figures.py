@@ -17,27 +17,27 @@ from .networks import Recollection
 from .pairs import Associations
 
 
-def associations(config: Any, run: Run, shown: Associations, found: Recollection, lengths: list[int]) -> None:
+def associations(config: Any, run: Run, batch: Associations, outputs: Recollection, lengths: list[int]) -> None:
     """Plot the first sample in detail, all memories, and accuracy by length if several were tested."""
     names = [str(label) for label in range(config.classes)]
-    labels, target = shown.labels[:, 0].tolist(), int(shown.target[0])
-    values = {"stored": to_numpy(shown.features[:, 0].T), "asked": to_numpy(shown.query[:1].T)}
+    labels, target = batch.labels[:, 0].tolist(), int(batch.target[0])
+    values = {"stored": to_numpy(batch.features[:, 0].T), "asked": to_numpy(batch.query[:1].T)}
     title = f"Labels {', '.join(map(str, labels))}; asked for {target}"
     run.figure("input", draw_memory.matrices(values, "feature", ["item", ""], title), "Vectors of a test sample.")
-    predicted = int(found.logits[0].argmax())
+    predicted = int(outputs.logits[0].argmax())
     title = f"Answered {predicted}, stored was {target}"
-    figure = draw_memory.answer(to_numpy(found.logits[0]), target, names, title)
+    figure = draw_memory.answer(to_numpy(outputs.logits[0]), target, names, title)
     run.figure("answer", figure, "What the network says; red is right.")
     if config.model in ("spiking", "frozen", "recurrent"):
-        rasters(config, run, found, [f"item {number + 1}: {label}" for number, label in enumerate(labels)])
-    elif found.written.numel():
-        heat(run, found, "items")
-    if found.memory.numel():
-        memories(run, found)
+        rasters(config, run, outputs, [f"item {number + 1}: {label}" for number, label in enumerate(labels)])
+    elif outputs.written.numel():
+        heat(run, outputs, "items")
+    if outputs.memory.numel():
+        memories(run, outputs)
     charts = {
         "loss": {"training": "loss"},
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
-        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in outputs.layers},
     }
     smooth = max(len(run.metrics()) // 60, 1)
     plot_learning_curves(
@@ -57,22 +57,22 @@ def associations(config: Any, run: Run, shown: Associations, found: Recollection
 
 
 def stories(
-    config: Any, run: Run, question: Question, told: list[Sentence], shown: StoryBatch, found: Recollection,
+    config: Any, run: Run, question: Question, statements: list[Sentence], batch: StoryBatch, outputs: Recollection,
     words: tuple[str, ...], position: Tensor,
 ) -> None:  # fmt: skip
     """Plot one story in detail, the weights of all memories, position weights, learning curves, accuracy by length."""
-    asked, target = " ".join(question.words), int(shown.target[0])
-    predicted = words[int(found.logits[0].argmax())]
-    matrix = to_numpy(torch.cat([shown.statements, shown.query]))
-    figure = draw_memory.sentences([*told, question.words], matrix, f"A test story: {asked}? {question.answer}")
+    asked, target = " ".join(question.words), int(batch.target[0])
+    predicted = words[int(outputs.logits[0].argmax())]
+    matrix = to_numpy(torch.cat([batch.statements, batch.query]))
+    figure = draw_memory.sentences([*statements, question.words], matrix, f"A test story: {asked}? {question.answer}")
     run.figure("input", figure, "Words of a test story and of the question, by their place in the sentence.")
     figure = draw_memory.answer(
-        to_numpy(found.logits[0]), target, words, f"{asked}? Answered {predicted}, right is {words[target]}"
+        to_numpy(outputs.logits[0]), target, words, f"{asked}? Answered {predicted}, right is {words[target]}"
     )
     run.figure("answer", figure, "What the network says; red is right.")
-    every = max(len(told) // 20, 1)
-    rasters(config, run, found, [f"{n + 1}" if n % every == 0 else "" for n in range(len(told))])
-    memories(run, found)
+    every = max(len(statements) // 20, 1)
+    rasters(config, run, outputs, [f"{n + 1}" if n % every == 0 else "" for n in range(len(statements))])
+    memories(run, outputs)
     figure = draw_memory.matrices(
         {"weights": to_numpy(position)}, "place in the sentence, first: 0", ["current"], "Weights of places"
     )
@@ -80,7 +80,7 @@ def stories(
     charts = {
         "loss": {"training": "loss"},
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
-        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in outputs.layers},
     }
     plot_learning_curves(run, "Learning to answer questions", charts, {}, max(len(run.metrics()) // 60, 1))
     if (run.folder / "lengths.json").exists():
@@ -91,9 +91,9 @@ def stories(
         run.figure("accuracy_by_length", figure, "Accuracy on test questions; neighbouring lengths together.")
 
 
-def rasters(config: Any, run: Run, found: Recollection, items: list[str]) -> None:
+def rasters(config: Any, run: Run, outputs: Recollection, items: list[str]) -> None:
     """Plot the spikes of the first sample while writing and while reading."""
-    spikes = {name: to_numpy(part[:, 0]) for name, part in found.layers.items()}
+    spikes = {name: to_numpy(part[:, 0]) for name, part in outputs.layers.items()}
     stored = {name: part for name, part in spikes.items() if name == "storage encoder" or name.startswith("write")}
     read = {name: part for name, part in spikes.items() if name not in stored}
     parts = [(name, config.item_ms) for name in items]
@@ -106,17 +106,17 @@ def rasters(config: Any, run: Run, found: Recollection, items: list[str]) -> Non
     )  # fmt: skip
 
 
-def memories(run: Run, found: Recollection) -> None:
+def memories(run: Run, outputs: Recollection) -> None:
     """Plot the memory of the first sample, and a histogram of the weights of all samples."""
-    one = to_numpy(found.memory[0])
+    one = to_numpy(outputs.memory[0])
     figure = draw_memory.matrices({"from keys to values": one}, "value neuron", ["key neuron"], "The memory", "weight")
     run.figure("memory", figure, "What the network wrote of a sample.")
-    everything: Any = torch.as_tensor(found.memory).detach().cpu().numpy()
+    everything: Any = torch.as_tensor(outputs.memory).detach().cpu().numpy()
     run.figure("memory_weights", draw_memory.weights(np.asarray(everything)), "Weights after all items are stored.")
 
 
 def one_shot(
-    config: Any, run: Run, pixels: Tensor, target: int, inside: Mapping[str, Tensor], found: Recollection,
+    config: Any, run: Run, pixels: Tensor, target: int, inside: Mapping[str, Tensor], outputs: Recollection,
     phases: Mapping[str, list[dict[str, Any]]],
 ) -> None:  # fmt: skip
     """Plot the first episode in detail, all memories, and the learning curves of encoder and memory.
@@ -130,25 +130,25 @@ def one_shot(
     names = [str(number + 1) for number in range(config.ways)]
     titles = [f"stored as {name}" for name in names] + [f"asked: {names[target]}"]
     run.figure("episode", labelled(to_numpy(pixels), titles, "A test episode"), "Images of a test episode.")
-    predicted = int(found.logits[0].argmax())
+    predicted = int(outputs.logits[0].argmax())
     title = f"Answered {names[predicted]}, right is {names[target]}"
     run.figure(
-        "answer", draw_memory.answer(to_numpy(found.logits[0]), target, names, title), "What it says; red is right."
+        "answer", draw_memory.answer(to_numpy(outputs.logits[0]), target, names, title), "What it says; red is right."
     )
     if inside:
         seen = {name: to_numpy(part[:, 0]) for name, part in inside.items()}
         figure = draw_memory.populations(seen, config.dt, [("query", config.item_ms)], "The encoder while it is asked")
         run.figure("encoder", figure, "Spikes of the pixels and of each block before its pool.")
     if config.model in ("spiking", "frozen"):
-        rasters(config, run, found, [f"stored as {name}" for name in names])
-    elif found.encoder.numel():
-        heat(run, found)
-    if found.memory.numel():
-        memories(run, found)
+        rasters(config, run, outputs, [f"stored as {name}" for name in names])
+    elif outputs.encoder.numel():
+        heat(run, outputs)
+    if outputs.memory.numel():
+        memories(run, outputs)
     charts: dict[str, dict[str, str]] = {
         "loss": {"training": "loss"},
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
-        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in found.layers},
+        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in outputs.layers},
     }
     smooth = max(len(run.metrics()) // 60, 1)
     plot_learning_curves(run, "Learning episodes", charts, {"accuracy": {"chance": round(1 / config.ways, 3)}}, smooth)
@@ -158,15 +158,15 @@ def one_shot(
         plot_learning_curves(run, title, curves, {}, max(len(lines) // 60, 1), name, lines)
 
 
-def heat(run: Run, found: Recollection, what: str = "images") -> None:
+def heat(run: Run, outputs: Recollection, what: str = "images") -> None:
     """Plot the activity of a network of rates while writing and while reading.
 
     Args:
         what: name of the stored items in the title.
     """
-    stored = {"encoder": to_numpy(found.encoder[:, 0].T)}
-    read = {"encoder": to_numpy(found.query[:, 0].T)}
-    for parts, both in ((stored, found.written), (read, found.read)):
+    stored = {"encoder": to_numpy(outputs.encoder[:, 0].T)}
+    read = {"encoder": to_numpy(outputs.query[:, 0].T)}
+    for parts, both in ((stored, outputs.written), (read, outputs.read)):
         keys, values = both[:, 0].chunk(2, -1)
         parts |= {"keys": to_numpy(keys.T), "values": to_numpy(values.T)}
     figure = draw_memory.matrices(stored, "neuron", ["item"] * 3, f"While {what} are stored", "activity")

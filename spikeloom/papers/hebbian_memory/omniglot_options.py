@@ -1,179 +1,124 @@
-"""Images, episodes, outputs and accuracy of the task omniglot, whose module defines the options."""
+"""Options of the task omniglot."""
 
-import tempfile
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-import torch
-from torch import Tensor, nn
+from annotated_types import Interval
 
-from ...data import omniglot
-from ...data.omniglot import Episodes
-from ...errors import DataError
-from ...train import metrics
-from ...train.run import Run
-from .encoders import ConvEncoder, PackedSpikes, SpikingConvEncoder
-from .networks import Recollection
-from .options import of_data, steps
-from .pretraining import embed
-
-TEST_BATCH = 100
-"""Batch size of episodes or images without gradients."""
-
-
-class Images(NamedTuple):
-    """Images [N, 1, H, W], bytes; image n is of class n // drawings."""
-
-    pixels: Tensor
-    drawings: int
-    upright: int  # number of upright classes, which come first
-
-    @property
-    def classes(self) -> int:
-        """Number of classes, including rotated ones."""
-        return len(self.pixels) // self.drawings
-
-    @property
-    def by_class(self) -> Tensor:
-        """Images by class, [classes, drawings, 1, H, W]."""
-        return self.pixels.reshape(self.classes, self.drawings, *self.pixels.shape[1:])
+from ...data.omniglot import HoldOut, Resize
+from ...errors import ConfigError
+from ...train.parts import (
+    CheckpointOptions,
+    LearningRateOptions,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+)
+from .options import (
+    BatchOptions,
+    CountOptions,
+    DataSeedOptions,
+    EncoderOptions,
+    LateRateCostOptions,
+    TimeLimitOptions,
+    check_normalise,
+)
 
 
-class EpisodeSource:
-    """Source of encoded images: cached spikes or features, or those of the current encoder.
+@dataclass(frozen=True)
+class Config(
+    LearningRateOptions, CheckpointOptions, DataSeedOptions, EncoderOptions, CountOptions, LateRateCostOptions,
+    BatchOptions, TimeLimitOptions,
+):  # fmt: skip
+    model: Literal["spiking", "relu", "frozen", "protonet"] = "spiking"
+    """Network: spiking, with a Hebbian memory; relu, its rate version; frozen, with a memory that stays at zero;
+    protonet, without memory, the nearest prototype by features of the encoder."""
+    ways: PositiveInt = 5
+    """Number of characters per episode."""
+    side: Annotated[int, Interval(ge=16, le=105)] = 28
+    """Height and width of the images [pixels]."""
+    resize: Resize = "nearest"
+    """Downsampling of the images from 105 x 105 pixels; ink: 1 where there is any ink."""
+    turns: Annotated[int, Interval(ge=1, le=4)] = 4
+    """Number of orientations (quarter turns) used as separate classes; 1: upright only."""
+    hold_out: HoldOut = "alphabets"
+    """Validation classes: whole background alphabets, or characters of each of them."""
+    pretraining: Literal["prototypes", "none"] = "prototypes"
+    """Pre-training of the encoder, as a prototypical network; none: untrained, with the threshold of other neurons."""
+    encoder_from: str = ""
+    """Folder of a run whose pre-trained encoder is reused; empty: train one."""
+    freeze_encoder: bool = False
+    """Do not train the encoder together with the memory; spikes of an image are then computed once."""
+    pretrain_updates: PositiveInt = 10_000
+    """Number of pre-training updates, one episode each."""
+    pretrain_ways: PositiveInt = 60
+    """Classes per pre-training episode."""
+    pretrain_shots: PositiveInt = 1
+    """Drawings per class for its prototype in pre-training."""
+    pretrain_queries: PositiveInt = 5
+    """Drawings per class to be classified in pre-training."""
+    pretrain_decay_every: PositiveInt = 2_000
+    """Updates between two decays."""
+    pretrain_validate_every: PositiveInt = 100
+    """Updates between two validations of pre-training (5 classes, 15 queries each)."""
+    pretrain_episodes: PositiveInt = 200
+    """Episodes per validation of pre-training, the same in every validation."""
+    tune_updates: NonNegativeInt = 0
+    """Number of fine-tuning updates of the encoder with spikes, before the memory is trained."""
+    tune_ways: PositiveInt = 20
+    """Classes per episode of fine-tuning; the other sizes are those of pre-training."""
+    tune_lr: Positive = 0.001
+    """Initial learning rate of fine-tuning; it decays to a quarter in two steps."""
+    tune_validate_every: PositiveInt = 50
+    """Updates between two validations of fine-tuning."""
+    tune_classes: NonNegativeInt = 100
+    """Classes of the validation of fine-tuning; 0: all."""
+    encoder_refractory: NonNegative = 3.0
+    """Refractory period of the neurons of the encoder [ms]."""
+    label_gain: Positive = 1.0
+    """Factor of the input currents of the label encoder."""
+    initial: Literal["paper", "aligned", "centred"] = "paper"
+    """Initial weights: paper, independent; aligned, equal key weights for writing and reading; centred, in addition the
+    weights of each key sum to zero, so that keys respond to differences between images."""
+    key_gain: Positive = 1.0
+    """Factor of the initial weights onto keys."""
+    threshold: Positive = 0.1
+    """Firing threshold of the neurons of the memory and of the pixels."""
+    validation_episodes: PositiveInt = 2_000
+    """Number of validation episodes, the same in every validation."""
+    test_episodes: PositiveInt = 10_000
+    """Number of test episodes."""
+    run_episodes: NonNegativeInt = 10
+    """Number of test episodes per drawing of the one-shot runs of Lake et al., with characters of the same alphabet; 0:
+    none."""
+    embedding: PositiveInt = 64
+    updates: PositiveInt = 40_000
+    lr: Positive = 0.001
+    lr_decay_every: PositiveInt = 4_000
+    validate_every: PositiveInt = 200
+    rate_cost: NonNegative = 1e-6
+    rate_cost_after: NonNegativeInt = 200
 
-    Args:
-        images: all images.
-        kept: cached spikes or features of these images; None: images are encoded on demand.
-    """
-
-    def __init__(self, config: Any, images: Images, kept: PackedSpikes | Tensor | None) -> None:
-        self.config, self.images, self.kept = config, images, kept
-
-    def take(self, encoder: nn.Module, chosen: Tensor, device: torch.device) -> Tensor:
-        """Return the spikes [S T, B, F] or features [S, B, F] of images with indices [S, B]."""
-        if isinstance(self.kept, PackedSpikes):
-            return _in_row(self.kept.take(chosen)).to(device)
-        if self.kept is not None:
-            return self.kept[chosen].to(device)
-        pixels = self.images.pixels[chosen.flatten()].to(device).float()
-        if isinstance(encoder, SpikingConvEncoder):
-            duration = steps(self.config, "item_ms")
-            with_grad = torch.is_grad_enabled()
-            spikes = encoder.encode(pixels, duration) if with_grad else encoder.spikes(pixels, duration).transpose(0, 1)
-            return _in_row(spikes.reshape(duration, *chosen.shape, -1))
-        features: Tensor = encoder(pixels)
-        return features.view(*chosen.shape, -1)
-
-
-def _in_row(spikes: Tensor) -> Tensor:
-    """Concatenate images in time: [T, S, B, F] -> [S T, B, F]."""
-    return spikes.transpose(0, 1).flatten(0, 1)
-
-
-class Learner(nn.Module):
-    """Encoder and network with the memory, as saved in a checkpoint."""
-
-    def __init__(self, encoder: nn.Module, memory: nn.Module) -> None:
-        super().__init__()
-        self.encoder, self.memory = encoder, memory
-
-
-def read(config: Any, part: omniglot.Split) -> omniglot.Characters:
-    """Load the characters of a split, or made-up ones."""
-    if not config.made_up:
-        return omniglot.load(part, config.side, config.resize)
-    with tempfile.TemporaryDirectory() as place:
-        omniglot.write_example(Path(place))
-        return omniglot.load(part, config.side, config.resize, here=Path(place))
-
-
-def turned(config: Any, characters: omniglot.Characters, chosen: Tensor | None = None) -> Images:
-    """Return the images of some or all characters, with rotations as additional classes."""
-    images = characters.images if chosen is None else characters.images[chosen]
-    pixels = omniglot.rotated(images, config.turns).flatten(0, 1).unsqueeze(1)
-    return Images(pixels.contiguous(), images.shape[1], len(images))
-
-
-def split(config: Any, run: Run) -> tuple[Images, Images]:
-    """Return the background images for training and for validation."""
-    background = read(config, "background")
-    drawn = of_data(config, run, "held out", shared=True)
-    training, held = omniglot.hold_out(background, config.validation_share, config.hold_out, drawn)
-    return turned(config, background, training), turned(config, background, held)
-
-
-def draw(config: Any, images: Images, count: int, generator: torch.Generator) -> Episodes:
-    """Draw new episodes."""
-    return omniglot.episodes(images.classes, images.drawings, config.ways, count, generator=generator)
-
-
-def answer(learner: Learner, source: EpisodeSource, shown: Episodes, device: torch.device) -> Recollection:
-    """Run the network on episodes; the logits of a protonet are negative distances."""
-    encoder = learner.encoder
-    images, query = (source.take(encoder, part, device) for part in (shown.images, shown.query.unsqueeze(0)))
-    if isinstance(learner.memory, nn.Identity):
-        logits = -(images - query).square().sum(2).T
-        return Recollection(logits, *[images.new_zeros(0)] * 5)
-    if isinstance(encoder, ConvEncoder):
-        query = query[0]
-    outputs: Recollection = learner.memory(images, query)
-    return outputs
-
-
-@torch.no_grad()
-def accuracy(learner: Learner, source: EpisodeSource, shown: Episodes, run: Run) -> float:
-    """Return the accuracy on all episodes; the result does not depend on the batch size."""
-    learner.eval()
-    correct = 0.0
-    for start in range(0, len(shown.target), TEST_BATCH):
-        rows = slice(start, start + TEST_BATCH)
-        batch = Episodes(shown.images[:, rows], shown.query[rows], shown.target[rows])
-        correct += len(batch.target) * metrics.accuracy(
-            answer(learner, source, batch, run.device).logits, batch.target.to(run.device)
-        )
-    return correct / len(shown.target)
-
-
-def nearest(features: Tensor, shown: Episodes) -> float:
-    """Return the accuracy of the nearest image to the query, by features [N, F]."""
-    features = features.cpu()
-    logits = -(features[shown.images] - features[shown.query]).square().sum(2).T
-    return metrics.accuracy(logits, shown.target)
-
-
-def named(name: str, accuracy: float, count: int) -> dict[str, float]:
-    """Return an accuracy and its standard error over `count` episodes, by name."""
-    return {name: accuracy, f"{name}_error": (accuracy * (1 - accuracy) / count) ** 0.5}
-
-
-def of_runs(config: Any, run: Run, before: ConvEncoder, learner: Learner) -> dict[str, float]:
-    """Return the accuracy in the one-shot runs of Lake et al.: nearest of all characters, network with `ways` ones."""
-    if not config.run_episodes:
-        return {}
-    try:
-        if config.made_up:
-            with tempfile.TemporaryDirectory() as place:
-                omniglot.write_example(Path(place))
-                lake = omniglot.load_runs(config.side, config.resize, here=Path(place))
-        else:
-            lake = omniglot.load_runs(config.side, config.resize)
-    except DataError as error:
-        print(f"Lake's runs are left out: {error}", flush=True)
-        return {}
-    count, size = lake.answers.shape
-    pixels = torch.cat([lake.training, lake.test]).flatten(0, 1).unsqueeze(1)
-    images = Images(pixels, 1, len(pixels))
-    all_ways = omniglot.run_episodes(lake, size, 1, generator=of_data(config, run, "runs", shared=True))
-    values = {f"runs_nearest_{size}_way": nearest(embed(before, pixels, run.device), all_ways)}
-    if config.model == "protonet" or config.ways > size:
-        return values
-    fixed = None
-    if isinstance(learner.encoder, SpikingConvEncoder):
-        fixed = PackedSpikes.of(learner.encoder, pixels, steps(config, "item_ms"))
-        values[f"runs_nearest_spikes_{size}_way"] = nearest(fixed.counts(), all_ways)
-    shown = omniglot.run_episodes(
-        lake, config.ways, config.run_episodes, generator=of_data(config, run, "runs", shared=True)
-    )
-    value = accuracy(learner, EpisodeSource(config, images, fixed), shown, run)
-    return values | named(f"runs_accuracy_{config.ways}_way", value, count * size)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        trained = self.pretraining != "none"
+        check_normalise(self, self.normalise)
+        if self.spikes and self.batch_norm:
+            raise ConfigError("An encoder with batch_norm cannot spike. Switch it off, or choose relu or protonet.")
+        if self.spikes and self.conv_bias and trained:
+            raise ConfigError('A converted encoder has no biases. Switch conv_bias off, or choose pretraining "none".')
+        if not trained and (self.encoder_from or self.model == "protonet"):
+            raise ConfigError('encoder_from and the model protonet need a pre-trained encoder, not pretraining "none".')
+        if self.tune_updates and not (self.spikes and trained):
+            raise ConfigError(
+                f'tune_updates are for an encoder in spikes that was pre-trained, but model is "{self.model}" and '
+                f'pretraining "{self.pretraining}". Choose tune_updates 0.'
+            )
+        if self.freeze_encoder and not trained:
+            raise ConfigError(
+                "A frozen encoder that was never trained is of no use. Use another --pretraining, or "
+                "--no-freeze-encoder."
+            )
+        if self.learn_thresholds and (self.freeze_encoder or not self.spikes):
+            raise ConfigError("learn_thresholds is for an encoder in spikes that is not frozen.")

@@ -21,6 +21,11 @@ class Associations(NamedTuple):
     query: Tensor  # [B, F]
     target: Tensor  # int64 [B]
 
+    def select(self, indices: Tensor) -> "Associations":
+        """Return the samples with the given indices."""
+        features, labels = self.features[:, indices], self.labels[:, indices]
+        return Associations(features, labels, self.query[indices], self.target[indices])
+
 
 @explained
 def draw(batch: int, length: int, classes: int, features: int, *, generator: torch.Generator) -> Associations:
@@ -29,9 +34,9 @@ def draw(batch: int, length: int, classes: int, features: int, *, generator: tor
     Raises:
         ConfigError: a number is below 1, or there are more items than classes.
 
-    >>> shown = draw(2, 3, 5, 4, generator=torch.Generator().manual_seed(0))
-    >>> shown.features.shape, sorted(set(shown.labels[:, 0].tolist())) == sorted(shown.labels[:, 0].tolist())
-    (torch.Size([3, 2, 4]), True)
+    >>> samples = draw(2, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+    >>> samples.features.shape, samples.labels[:, 0].unique().shape
+    (torch.Size([3, 2, 4]), torch.Size([3]))
     """
     if min(batch, length, features) < 1 or classes < length:
         raise ConfigError(

@@ -123,19 +123,19 @@ def pretrain_prototypes(
     ]
     lowest = [0.001 * value for value in encoder.thresholds] if isinstance(encoder, SpikingConvEncoder) else []
 
-    def features(shown: Tensor) -> Tensor:
+    def features(images: Tensor) -> Tensor:
         if isinstance(encoder, SpikingConvEncoder):
-            return encoder.rates(shown, steps) * math.sqrt(steps)
-        embedding: Tensor = encoder(shown)
+            return encoder.rates(images, steps) * math.sqrt(steps)
+        embedding: Tensor = encoder(images)
         return embedding
 
     def step(finished: int) -> dict[str, float]:
         lr = step_decay(finished, schedule.lr, schedule.lr_decay, schedule.lr_decay_every)
         set_learning_rate(optimizer, lr)
         classes, which = choose(len(images), images.shape[1], episodes.ways, each, drawn)
-        shown = images[classes.unsqueeze(1), which].to(run.device).float()
+        batch = images[classes.unsqueeze(1), which].to(run.device).float()
         encoder.train()
-        logits, target = _episode(features(shown.flatten(0, 1)).view(episodes.ways, each, -1), episodes.shots)
+        logits, target = _episode(features(batch.flatten(0, 1)).view(episodes.ways, each, -1), episodes.shots)
         loss = cross_entropy(logits, target)
         descend(loss, optimizer, encoder)
         ranks.average_buffers(encoder)
@@ -193,7 +193,7 @@ def pretrain_classes(
     schedule: Schedule,
     *,
     redraw: float = 0.0,
-    seen: Callable[[Tensor], Tensor] | None = None,
+    transform: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Train an encoder as a classifier with a linear readout, which is discarded afterwards.
 
@@ -205,7 +205,7 @@ def pretrain_classes(
         redraw: weight of the mean squared error of a decoder (dense 256, ReLU, dense, sigmoid) that reconstructs images
             with values from 0 to 1 from their features, so that these represent more than the class. The decoder is
             discarded too.
-        seen: function applied to images before the encoder; None: identity.
+        transform: function applied to images before the encoder; None: identity.
 
     Raises:
         ConfigError: the batch is empty or larger than the data.
@@ -228,7 +228,7 @@ def pretrain_classes(
         target = labels[indices].to(run.device)
         encoder.train()
         pictures = images[indices].to(run.device).float()
-        features = encoder(pictures if seen is None else seen(pictures))
+        features = encoder(pictures if transform is None else transform(pictures))
         logits = head(features)
         loss = cross_entropy(logits, target)
         values = {"accuracy": metrics.accuracy(logits, target), "lr": lr}
@@ -241,7 +241,7 @@ def pretrain_classes(
 
     @torch.no_grad()
     def validate(finished: int) -> dict[str, float]:
-        features = embed(encoder, validation[0] if seen is None else seen(validation[0]), run.device)
+        features = embed(encoder, validation[0] if transform is None else transform(validation[0]), run.device)
         logits, targets = head(features), validation[1].to(run.device)
         loss = cross_entropy(logits, targets).item()
         values = {"validation_loss": loss, "validation_accuracy": metrics.accuracy(logits, targets)}

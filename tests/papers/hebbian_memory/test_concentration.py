@@ -17,7 +17,6 @@ from spikeloom.papers.hebbian_memory.concentration import (
     Config,
     Player,
     begin,
-    learning,
     learning_rate,
     network,
     optimizer_of,
@@ -150,7 +149,7 @@ def test_options_of_the_optimiser_and_the_loss_do_something(tmp_path: Path) -> N
             agent, game, at, config.flips, run.generator("a"), run.generator("b"), run.device
         )
         assert (rollout.rewards > config.flip_penalty).any(), "no pair was found: its reward cannot matter"
-        ppo.update(agent, optimizer_of(config, agent), rollout, learning(config), run.generator("c"))
+        ppo.update(agent, optimizer_of(config, agent), rollout, config.ppo(), run.generator("c"))
         return [part.detach() for part in agent.parameters()]
 
     base = ends()
