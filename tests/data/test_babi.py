@@ -15,6 +15,7 @@ from hypothesis import strategies as some
 from spikeloom.data import babi, members
 from spikeloom.data.babi import Question, Questions, Vocabulary, load, parse, split
 from spikeloom.errors import ConfigError, DataError
+from tests import fixtures
 
 DATA = Path(os.environ.get("SPIKELOOM_DATA") or "/nonexistent") / "babi"
 needs_data = pytest.mark.skipif(not list(DATA.glob("*.tar.gz")), reason="not in $SPIKELOOM_DATA/babi: a tar file")
@@ -160,7 +161,7 @@ def test_whole_stories_are_set_aside() -> None:
 
 
 def test_a_tar_file_and_what_was_in_it_give_the_same(home: Path) -> None:
-    babi.write_example(home, (1, 3))
+    fixtures.babi.write(home.parent, (1, 3))
     packed = load(3)
     (archive,) = home.glob("*")
     with tarfile.open(archive) as opened:
@@ -178,10 +179,10 @@ def test_a_tar_file_and_what_was_in_it_give_the_same(home: Path) -> None:
 
 
 def test_examples_are_equal_for_equal_seeds_and_their_answers_are_right(home: Path, tmp_path: Path) -> None:
-    babi.write_example(home)
-    babi.write_example(tmp_path / "again")
-    babi.write_example(tmp_path / "other", seed=1)
-    contents = [next(where.glob("*")).read_bytes() for where in (home, tmp_path / "again", tmp_path / "other")]
+    folders = home.parent, tmp_path / "again", tmp_path / "other"
+    for folder, seed in zip(folders, (0, 0, 1), strict=True):
+        fixtures.babi.write(folder, (1,), seed=seed)
+    contents = [(folder / "babi" / babi.ARCHIVE).read_bytes() for folder in folders]
     assert contents[0] == contents[1] != contents[2]
     train, test, data = load(1)
     assert {question.story for question in train.questions} == set(range(40))
@@ -191,8 +192,6 @@ def test_examples_are_equal_for_equal_seeds_and_their_answers_are_right(home: Pa
         assert told[-1][-1] == question.answer
     assert [entry["count"] for entry in data] == [len(train.questions), len(test.questions)]
     assert data[0]["note"] == f"{len(train.questions)} of the 10,000 official training questions"
-    with pytest.raises(ConfigError, match="There are 1 to 4 people, but got 9"):
-        babi.write_example(home, people=9)
 
 
 def test_what_is_missing_is_said(home: Path) -> None:

@@ -28,9 +28,9 @@ from spikeloom.data.omniglot import (
     resized,
     rotated,
     run_episodes,
-    write_example,
 )
 from spikeloom.errors import ConfigError, DataError
+from tests import fixtures
 
 REAL = folder("omniglot")
 NEEDS = pytest.mark.skipif(
@@ -49,7 +49,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    write_example(tmp_path / "omniglot")
+    fixtures.omniglot.write(tmp_path)
     return tmp_path / "omniglot"
 
 
@@ -272,11 +272,6 @@ def test_every_test_drawing_of_a_run_is_asked_for() -> None:
     assert int(others.min()) > 10
     with pytest.raises(ConfigError, match="1 to 6 ways, but got 7"):
         run_episodes(runs, 7, 1, generator=seeded())
-
-
-def test_an_example_needs_something_to_tell_apart(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="needs 2 alphabets, characters and drawings"):
-        write_example(tmp_path, drawings=1)
 
 
 def test_a_part_of_the_data_is_described_as_such(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

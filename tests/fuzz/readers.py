@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 import tempfile
 import warnings
 import zipfile
@@ -13,6 +14,7 @@ import numpy as np
 
 from spikeloom.data import babi, events, fsdd, mnist, nmnist, ntidigits, omniglot, shd, stmnist, stored
 from spikeloom.data.spike_trains import SpikeTrains
+from tests import fixtures
 
 from . import Target
 
@@ -152,13 +154,13 @@ def _mat(folder: Path) -> None:
 
 def _png(folder: Path) -> None:
     points = np.random.default_rng(0).uniform(15, 90, (5, 2))
-    (folder / "0").write_bytes(omniglot._draw(points))
+    (folder / "0").write_bytes(fixtures.omniglot.draw(points))
 
 
 def _omniglot_zip(folder: Path) -> None:
-    omniglot.write_example(folder, 2, 2, 2)
-    (folder / "all_runs.zip").unlink()
-    (folder / "images_evaluation.zip").unlink()
+    with tempfile.TemporaryDirectory() as place:
+        fixtures.omniglot.write(Path(place), 2, 2, 2)
+        shutil.copy(Path(place) / "omniglot" / "images_background.zip", folder)
 
 
 def _read_omniglot(folder: Path) -> object:
@@ -177,14 +179,16 @@ def _babi(folder: Path) -> None:
 
 
 def _babi_tar(folder: Path) -> None:
-    babi.write_example(folder, train=2, test=2)
+    _babi_tar_gz(folder)
     packed = folder / babi.ARCHIVE
     (folder / "0").write_bytes(gzip.decompress(packed.read_bytes()))
     packed.unlink()
 
 
 def _babi_tar_gz(folder: Path) -> None:
-    babi.write_example(folder, train=2, test=2)
+    with tempfile.TemporaryDirectory() as place:
+        fixtures.babi.write(Path(place), (1,), train=2, test=2)
+        shutil.copy(Path(place) / "babi" / babi.ARCHIVE, folder)
 
 
 def _npz(folder: Path) -> None:

@@ -58,6 +58,7 @@ from spikeloom.papers.hebbian_memory import (
     game as concentration,
 )
 from spikeloom.papers.lsnn import symbols
+from tests import fixtures
 
 from .layers import B, N, T, linear, plain, seeded
 
@@ -535,9 +536,10 @@ DATA: dict[str, Call] = {
     "babi.split": Call(
         babi.split, lambda here: {"stories": stories(), "share": 0.5, "generator": seeded()}, lambda s: len(s[0].first)
     ),
-    "babi.load": Call(babi.load, lambda here: {"task": 1, "here": example(babi.write_example, here, "babi")}, len),
-    "babi.write_example": Call(
-        babi.write_example, lambda here: {"here": fresh(here), "train": 4, "test": 2}, long=SIZES
+    "babi.load": Call(
+        babi.load,
+        lambda here: {"task": 1, "here": example(fixtures.babi.write, here, "stories", tasks=(1,)) / "babi"},
+        len,
     ),
     "concentration_gym.environment": Call(
         game_gym.environment, lambda here: {"game": game()}, lambda made: made.reset(seed=0)[0]
@@ -642,11 +644,8 @@ DATA: dict[str, Call] = {
     ),
     "cross_modal.words": Call(
         digit_pairs.words,
-        lambda here: {"split": "test", "here": example(digit_pairs.write_example, here, "cross", words=6) / "fsdd"},
+        lambda here: {"split": "test", "here": example(fixtures.digit_pairs.write, here, "cross", words=6) / "fsdd"},
         len,
-    ),
-    "cross_modal.write_example": Call(
-        digit_pairs.write_example, lambda here: {"here": fresh(here), "words": 6, "images": 1, "digits": 1}, long=SIZES
     ),
     "threshold_crossing.pool": Call(
         crossing.pool, given(images=torch.arange(2 * 784).reshape(2, 28, 28).to(torch.uint8))
@@ -726,7 +725,7 @@ DATA: dict[str, Call] = {
     "fsdd.read_wav": Call(fsdd.read_wav, given(data=wav(), name="a.wav"), leaves_out=("name",)),
     "fsdd.load": Call(
         fsdd.load,
-        lambda here: {"split": "test", "here": example(digit_pairs.write_example, here, "cross", words=6) / "fsdd"},
+        lambda here: {"split": "test", "here": example(fixtures.digit_pairs.write, here, "cross", words=6) / "fsdd"},
         len,
     ),
     "matlab.read_matrix": Call(
@@ -788,17 +787,16 @@ DATA: dict[str, Call] = {
     ),
     "omniglot.load": Call(
         omniglot.load,
-        lambda here: {"split": "background", "here": example(omniglot.write_example, here, "omniglot")},
+        lambda here: {"split": "background", "here": example(fixtures.omniglot.write, here, "drawings") / "omniglot"},
         len,
         words=("Images have",),
     ),
     "omniglot.load_runs": Call(
         omniglot.load_runs,
-        lambda here: {"here": example(omniglot.write_example, here, "omniglot")},
+        lambda here: {"here": example(fixtures.omniglot.write, here, "drawings") / "omniglot"},
         len,
         words=("Images have",),
     ),
-    "omniglot.write_example": Call(omniglot.write_example, lambda here: {"here": fresh(here)}, long=SIZES),
     "shd.official": Call(
         shd.official,
         given(name="a", md5="b", count=1, what="c"),

@@ -28,7 +28,7 @@ from .networks import AssociationNetwork, Kind, LSTMCore, MemoryCore, RateMemory
 from .options import (
     TEST_BATCH,
     BatchOptions,
-    CurrentOptions,
+    InputOptions,
     LateRateCostOptions,
     Populations,
     SampleOptions,
@@ -50,7 +50,7 @@ from .pairs import Associations, draw
 
 @dataclass(frozen=True)
 class Config(
-    LearningRateOptions, CheckpointOptions, SampleOptions, CurrentOptions, LateRateCostOptions, BatchOptions,
+    LearningRateOptions, CheckpointOptions, SampleOptions, InputOptions, LateRateCostOptions, BatchOptions,
     TimeLimitOptions,
 ):  # fmt: skip
     model: Kind = "spiking"

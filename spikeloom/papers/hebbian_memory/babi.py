@@ -43,7 +43,7 @@ from ...train.table import Table
 from .networks import MemoryCore
 from .options import (
     BatchOptions,
-    CurrentOptions,
+    InputOptions,
     LateRateCostOptions,
     Populations,
     Silence,
@@ -63,7 +63,7 @@ GROUPS = 12
 
 
 @dataclass(frozen=True)
-class Config(LearningRateOptions, CheckpointOptions, CurrentOptions, LateRateCostOptions, BatchOptions):
+class Config(LearningRateOptions, CheckpointOptions, InputOptions, LateRateCostOptions, BatchOptions):
     model: Literal["spiking", "frozen"] = "spiking"
     """Network: spiking, with a Hebbian memory; frozen, with a memory that stays at zero."""
     qa: Annotated[int, Interval(ge=1, le=20)] = 1

@@ -36,8 +36,8 @@ from ...train.vector import as_vector
 from .agent import Agent, Core, Inside, RateRecall, Reactive, SpikingRecall
 from .game import Cards, Concentration, expected_flips, face_down, play_out
 from .options import (
-    CurrentOptions,
     DataSeedOptions,
+    InputOptions,
     Populations,
     TimeLimitOptions,
     UpdateOptions,
@@ -124,7 +124,7 @@ class PPOOptions(LearningRateOptions, UpdateOptions):
 
 
 @dataclass(frozen=True)
-class Config(PPOOptions, CheckpointOptions, DataSeedOptions, CurrentOptions, TimeLimitOptions):
+class Config(PPOOptions, CheckpointOptions, DataSeedOptions, InputOptions, TimeLimitOptions):
     model: Core = "spiking"
     """Agent: spiking, with a Hebbian memory; relu, its rate version, without times and thresholds; reactive, without
     memory: the actor receives the observation instead."""

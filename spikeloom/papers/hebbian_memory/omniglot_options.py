@@ -17,8 +17,8 @@ from ...train.parts import (
 )
 from .options import (
     BatchOptions,
-    CountOptions,
     DataSeedOptions,
+    EmbeddingOptions,
     EncoderOptions,
     LateRateCostOptions,
     TimeLimitOptions,
@@ -28,7 +28,7 @@ from .options import (
 
 @dataclass(frozen=True)
 class Config(
-    LearningRateOptions, CheckpointOptions, DataSeedOptions, EncoderOptions, CountOptions, LateRateCostOptions,
+    LearningRateOptions, CheckpointOptions, DataSeedOptions, EncoderOptions, EmbeddingOptions, LateRateCostOptions,
     BatchOptions, TimeLimitOptions,
 ):  # fmt: skip
     model: Literal["spiking", "relu", "frozen", "protonet"] = "spiking"

@@ -93,7 +93,7 @@ class ItemOptions(HebbianOptions, LIFOptions):
 
 
 @dataclass(frozen=True)
-class CountOptions(ItemOptions):
+class EmbeddingOptions(ItemOptions):
     """Embeddings, and spike counts as the output of the memory.
 
     Raises:
@@ -114,7 +114,7 @@ class CountOptions(ItemOptions):
 
 
 @dataclass(frozen=True)
-class CurrentOptions(CountOptions):
+class InputOptions(EmbeddingOptions):
     """Input currents, and initial weights of the memory."""
 
     input_gain: Positive = 80.0

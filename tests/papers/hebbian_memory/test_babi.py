@@ -27,6 +27,7 @@ from spikeloom.papers.hebbian_memory.babi import (
     vocabulary,
 )  # fmt: skip
 from spikeloom.train.run import Run
+from tests import fixtures
 
 DATA = Path(os.environ.get("SPIKELOOM_DATA") or "/nonexistent") / "babi"
 needs_data = pytest.mark.skipif(not list(DATA.glob("*.tar.gz")), reason="not in $SPIKELOOM_DATA/babi: a tar file")
@@ -51,7 +52,7 @@ def new_run(folder: Path, seed: int = 0) -> Run:
 def real_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of the exact format, where the user's would be."""
     monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path / "data"))
-    data.write_example(tmp_path / "data" / "babi", tuple(range(1, 21)))
+    fixtures.babi.write(tmp_path / "data")
     return tmp_path / "data" / "babi"
 
 
@@ -115,10 +116,10 @@ def test_validation_depends_on_the_seed_alone(tmp_path: Path) -> None:
 
 
 def test_the_files_may_not_change_under_a_run(real_format: Path, tmp_path: Path) -> None:
-    config, run = change(made_up=False), new_run(tmp_path / "run")
+    config, run = SMOKE, new_run(tmp_path / "run")
     babi.train(config, run)
     babi.evaluate(config, run.fresh())
-    data.write_example(real_format, (1,), people=4, seed=1)
+    fixtures.babi.write(real_format.parent, (1,), people=4, seed=1)
     with pytest.raises(DataError, match=r"qa1_made-up_train.txt says '.*', which is none of the 15 words"):
         babi.evaluate(config, run.fresh())
 
@@ -175,17 +176,17 @@ def test_the_paper_has_the_sizes_of_the_paper(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"qa": 21}, "tasks 1 to 20"),
+        ({"qa": 21}, "--qa must be a whole number of at least 1 and at most 20"),
         ({"window": 7.0}, "whole number of steps"),
         ({"window": 60.0}, "Items of 50 ms have no last 60 ms"),
-        ({"clip": -1.0}, "must not be below 0"),
-        ({"longest": -1}, "must not be below 0"),
-        ({"patience": -1}, "must not be below 0"),
-        ({"position_spread": -0.5}, "spread of at least 0"),
-        ({"enough": 1.5}, "enough is an accuracy from 0 to 1, but is 1.5"),
-        ({"validation": 0.0}, "validation > 0"),
+        ({"clip": -1.0}, "--clip must be a finite number of at least 0"),
+        ({"longest": -1}, "--longest must be a whole number of at least 0"),
+        ({"patience": -1}, "--patience must be a whole number of at least 0"),
+        ({"position_spread": -0.5}, "--position-spread must be a finite number of at least 0"),
+        ({"enough": 1.5}, "--enough must be a finite number of at least 0 and at most 1, but is 1.5"),
+        ({"validation": 0.0}, "--validation must be a finite number above 0 and below 1"),
         ({"validation": 0.999}, "leaves nothing to train on"),
-        ({"lr_decay_every": 0}, "lr_decay_every >= 1"),
+        ({"lr_decay_every": 0}, "--lr-decay-every must be a whole number of at least 1"),
         ({"batch": 1000}, "A batch must hold 1 to"),
     ],
 )
@@ -233,7 +234,7 @@ def test_one_command_fills_the_table(real_format: Path, tmp_path: Path, capsys: 
 @pytest.mark.slow
 def test_who_is_where_is_learned_from_made_up_stories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path / "data"))
-    data.write_example(tmp_path / "data" / "babi", train=600, test=60)
+    fixtures.babi.write(tmp_path / "data", (1,), train=600, test=60)
     config = change(PRESETS["cpu"], updates=250, validate_every=50)
     run = new_run(tmp_path / "run")
     babi.train(config, run)
@@ -242,7 +243,10 @@ def test_who_is_where_is_learned_from_made_up_stories(tmp_path: Path, monkeypatc
 
 
 @needs_data
-def test_a_partial_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = change(made_up=False, qa=3, updates=1, longest=5, model="frozen", validation=0.01, batch=4)
+def test_a_partial_file_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SPIKELOOM_DATA", str(DATA.parent))
+    config = change(qa=3, updates=1, longest=5, model="frozen", validation=0.01, batch=4)
     babi.train(config, new_run(tmp_path))
     assert "1,925 of the 10,000 official training questions" in capsys.readouterr().out

@@ -17,7 +17,6 @@ from spikeloom.papers.hebbian_memory.concentration import (
     Config,
     Player,
     begin,
-    learning_rate,
     network,
     optimizer_of,
     played,
@@ -135,9 +134,9 @@ def test_what_is_watched_is_what_a_player_does(tmp_path: Path) -> None:
 
 def test_the_learning_rate_falls_as_asked() -> None:
     config = change(lr=1.0, updates=10, lr_linear=True, lr_decay=1.0)
-    assert [learning_rate(config, finished) for finished in (0, 5, 9)] == pytest.approx([1.0, 0.5, 0.1])
+    assert [config.learning_rate(finished) for finished in (0, 5, 9)] == pytest.approx([1.0, 0.5, 0.1])
     config = change(config, lr_linear=False, lr_decay=0.5, lr_decay_every=4)
-    assert [learning_rate(config, finished) for finished in (3, 4, 8)] == [1.0, 0.5, 0.25]
+    assert [config.learning_rate(finished) for finished in (3, 4, 8)] == [1.0, 0.5, 0.25]
 
 
 def test_options_of_the_optimiser_and_the_loss_do_something(tmp_path: Path) -> None:
@@ -167,19 +166,19 @@ def test_options_of_the_optimiser_and_the_loss_do_something(tmp_path: Path) -> N
     ("options", "said"),
     [
         ({"longest": 3}, "cannot end within 3 flips"),
-        ({"clip": -1.0}, "must not be below 0"),
-        ({"minutes": -1.0}, "must not be below 0"),
+        ({"clip": -1.0}, "--clip must be a finite number of at least 0"),
+        ({"minutes": -1.0}, "--minutes must be a finite number of at least 0"),
         ({"model": "reactive", "initial": "aligned"}, "is for a memory"),
         ({"window": 7.0}, "whole number of steps"),
         ({"batches": 9}, "cannot make 9 mini-batches"),
-        ({"cells": 1}, "at least 2 cells"),
-        ({"games": 0}, "games > 0"),
-        ({"trace": 2.0}, "from 0 to 1"),
+        ({"cells": 1}, "--cells must be a whole number of at least 2"),
+        ({"games": 0}, "--games must be a whole number of at least 1"),
+        ({"trace": 2.0}, "--trace must be a finite number of at least 0 and at most 1"),
     ],
 )
-def test_options_without_sense_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_options_without_sense_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        concentration.train(change(**options), new_run(tmp_path))
+        change(**options)
 
 
 def test_the_paper_has_the_sizes_of_the_paper(tmp_path: Path) -> None:

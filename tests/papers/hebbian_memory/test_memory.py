@@ -83,7 +83,7 @@ def test_runs_of_several_seeds_can_share_their_data(task: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("task", DRAWN)
 def test_a_negative_seed_of_the_data_is_refused(task: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="data_seed must be at least 0, or -1 for the seed of the run, but is -2"):
+    with pytest.raises(ConfigError, match="--data-seed must be a whole number of at least -1, but is -2"):
         train(task, Run(tmp_path, task, "smoke", 0, quiet=True), data_seed=-2)
 
 
@@ -107,16 +107,16 @@ def test_sizes_and_rates_of_layers_are_said(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("task", "options", "said"),
     [
-        ("babi", ["--qa", "21"], "bAbI has the tasks 1 to 20, but got 21"),
-        ("babi", ["--validation", "1.5"], "validation is a share of the stories between 0 and 1, but is 1.5"),
+        ("babi", ["--qa", "21"], "--qa must be a whole number of at least 1 and at most 20, but is 21"),
+        ("babi", ["--validation", "1.5"], "--validation must be a finite number above 0 and below 1, but is 1.5"),
         ("associations", ["--window", "100"], "Items of 50 ms have no last 100 ms"),
-        ("associations", ["--threshold", "-1"], "threshold"),
-        ("associations", ["--item-ms", "52"], "item_ms must be a whole number of steps of 5.0 ms, but is 52.0 ms"),
+        ("associations", ["--threshold", "-1"], "--threshold must be a finite number above 0, but is -1.0"),
+        ("associations", ["--item-ms", "52"], "--item-ms must be a whole number of steps of 5.0 ms, but is 52.0 ms"),
         ("concentration", ["--batches", "99"], "8 games cannot make 99 mini-batches"),
-        ("concentration", ["--cells", "1"], "needs at least 2 cells"),
-        ("omniglot", ["--side", "10"], "10"),
+        ("concentration", ["--cells", "1"], "--cells must be a whole number of at least 2"),
+        ("omniglot", ["--side", "10"], "--side must be a whole number of at least 16 and at most 105, but is 10"),
         ("omniglot", ["--pretraining", "none", "--tune-updates", "0"], "A frozen encoder that was never trained"),
-        ("cross_modal", ["--tau-mem", "0"], "tau_mem"),
+        ("cross_modal", ["--tau-mem", "0"], "--tau-mem must be a finite number above 0, but is 0.0"),
     ],
 )
 def test_options_without_sense_are_found_before_there_is_a_folder(

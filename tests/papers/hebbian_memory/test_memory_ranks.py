@@ -25,7 +25,7 @@ from spikeloom.papers.hebbian_memory import (
     cross_modal,
     cross_modal_options,
     omniglot,
-    omniglot_options,
+    omniglot_episodes,
 )
 from spikeloom.papers.hebbian_memory import options as _memory
 from spikeloom.papers.hebbian_memory.digit_pairs import DigitPairs, Pairs
@@ -66,14 +66,14 @@ Pair = tuple[Tensor, Callable[[], Tensor]]
 def of_pictures(run: Run) -> Pair:
     """Omniglot: the encoder learns too."""
     config = dataclasses.replace(omniglot.PRESETS["smoke"], pretraining="none", tune_updates=0, freeze_encoder=False)
-    images, _ = omniglot_options.split(config, run)
+    images, _ = omniglot_episodes.split(config, run)
     _, learner = omniglot.build(config, run)
-    source = omniglot_options.EpisodeSource(config, images, None)
-    mine = omniglot_options.draw(config, images, 6, run.generator("training"))
+    source = omniglot_episodes.EpisodeSource(config, images, None)
+    mine = omniglot_episodes.draw(config, images, 6, run.generator("training"))
     every = [Episodes(*parts) for parts in ranks.gather(tuple(mine))]
 
     def of(shown: Episodes) -> Tensor:
-        found = omniglot_options.answer(learner, source, shown, run.device)
+        found = omniglot_episodes.answer(learner, source, shown, run.device)
         costs = sum(_memory.squared_rates(config, part) for part in found.layers.values())
         return gradient(learner, cross_entropy(found.logits, shown.target) + COST * costs)
 
@@ -88,7 +88,7 @@ def of_words(run: Run) -> Pair:
     training, _, _ = cross_modal_options.load(config, run)
     model = cross_modal.network(config, run)
     senses = cross_modal_options.perceive(config, run, model, training, "training")
-    among = DigitPairs(training.said, training.shown, list(range(10)), config.length)
+    among = DigitPairs(training.word_labels, training.picture_labels, list(range(10)), config.length)
     mine = among.draw(6, False, run.generator("training"))
     every = [Pairs(*parts) for parts in ranks.gather(tuple(mine))]
 

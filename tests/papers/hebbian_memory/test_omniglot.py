@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,13 @@ import pytest
 import torch
 
 from spikeloom import cli
-from spikeloom.data import omniglot as data
 from spikeloom.data.fetch import folder
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.papers.hebbian_memory import omniglot
 from spikeloom.papers.hebbian_memory.encoders import PackedSpikes, SpikingConvEncoder
-from spikeloom.papers.hebbian_memory.omniglot import PHASE, PRESETS, TUNING, Config, build, kept, regularised
-from spikeloom.papers.hebbian_memory.omniglot_options import (
-    TEST_BATCH,
+from spikeloom.papers.hebbian_memory.omniglot import PRESETS, Config, build, regularised
+from spikeloom.papers.hebbian_memory.omniglot_encoder import PHASE, TUNING, kept
+from spikeloom.papers.hebbian_memory.omniglot_episodes import (
     EpisodeSource,
     answer,
     draw,
@@ -24,10 +24,12 @@ from spikeloom.papers.hebbian_memory.omniglot_options import (
     split,
     turned,
 )
+from spikeloom.papers.hebbian_memory.options import TEST_BATCH
 from spikeloom.papers.hebbian_memory.pretraining import phase
 from spikeloom.train.run import Run
 
 SMOKE = PRESETS["smoke"]
+REAL = folder("omniglot")
 
 
 def change(config: Config = SMOKE, **options: Any) -> Config:
@@ -228,8 +230,8 @@ def test_a_memory_at_zero_does_not_answer(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"window": 7.0}, "window must be a whole number of steps"),
-        ({"clip": -1.0}, "must not be below 0"),
-        ({"ways": 0}, "ways > 0"),
+        ({"clip": -1.0}, "--clip must be a finite number of at least 0"),
+        ({"ways": 0}, "--ways must be a whole number of at least 1"),
         ({"batch_norm": True}, "batch_norm cannot spike"),
         ({"conv_bias": True}, "A converted encoder has no biases"),
         ({"pretraining": "none"}, "tune_updates are for an encoder in spikes"),
@@ -249,17 +251,13 @@ def test_options_without_sense_are_refused(options: dict[str, Any], said: str, t
 
 
 def test_missing_runs_are_left_out_and_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, example_data: Path
 ) -> None:
-    real = data.write_example
-
-    def without(place: Path) -> None:
-        real(place)
-        (place / "all_runs.zip").unlink()
-
-    run = new_run(tmp_path)
+    shutil.copytree(example_data / "omniglot", tmp_path / "data" / "omniglot")
+    (tmp_path / "data" / "omniglot" / "all_runs.zip").unlink()
+    run = new_run(tmp_path / "run")
     omniglot.train(SMOKE, run)
-    monkeypatch.setattr(data, "write_example", without)
+    monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path / "data"))
     values = omniglot.evaluate(SMOKE, run.fresh())
     assert not any(name.startswith("runs_") for name in values)
     assert "Lake's runs are left out: " in capsys.readouterr().out
@@ -284,10 +282,9 @@ def test_the_paper_has_the_sizes_of_the_paper(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not list(folder("omniglot").glob("images_*")), reason=f"needs Omniglot: its zip files in {folder('omniglot')}"
-)
-def test_the_nearest_prototype_tells_real_characters_apart(tmp_path: Path) -> None:
+@pytest.mark.skipif(not list(REAL.glob("images_*")), reason=f"needs Omniglot: its zip files in {REAL}")
+def test_the_nearest_prototype_tells_real_characters_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKELOOM_DATA", str(REAL.parent))
     config = change(
         PRESETS["protonet"], channels=8, turns=1, pretrain_updates=60, pretrain_ways=15, pretrain_validate_every=60,
         pretrain_episodes=50, test_episodes=1000,
