@@ -326,7 +326,7 @@ def test_without_data_it_is_said_where_they_were_looked_for(tmp_path: Path, monk
         ({"train_digits": "1,2,10"}, "train_digits are digits with commas"),
         ({"test_digits": ""}, "test_digits are digits with commas"),
         ({"test_digits": "0,1"}, "Samples of 3 pairs need as many digits"),
-        ({"item_ms": 52.0}, "item_ms must be a whole number of steps"),
+        ({"item_ms": 52.0}, "--item-ms must be a whole number of steps"),
         ({"delay": 3.0}, "delay must be a whole number of steps"),
         ({"clip": -1.0}, "--clip must be a finite number of at least 0"),
         ({"white": 0.0}, "--white must be a finite number above 0"),
