@@ -142,12 +142,12 @@ def train(config: Config, run: Run) -> None:
 @torch.no_grad()
 def evaluate(config: Config, run: Run) -> dict[str, float]:
     """Return the errors of the output to the target and to the other pictures, and how often the target is nearest."""
-    training, _, part = load(config, run)
+    training, _, test = load(config, run)
     model = network(config, run)
     update = run.load_best(model=model)
-    pairs = pairs_of_the_test(config, run, part)
-    senses = perceive(config, run, model, part, "test", pairs)
-    errors = errors_of(model, senses, part, pairs, run.device)
+    pairs = pairs_of_the_test(config, run, test)
+    senses = perceive(config, run, model, test, "test", pairs)
+    errors = errors_of(model, senses, test, pairs, run.device)
     values = {"accuracy": nearest(errors), "chance": 1 / config.length}
     for place, row in enumerate(errors):
         name = "mse" if place == 0 else f"mse_other_{place}"
@@ -158,7 +158,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
             f"{name}_median": middle,
         }
         values[f"{name}_iqr"] = high - low
-    values["mse_mean_digit"] = mean_digits(training, part, pairs)
+    values["mse_mean_digit"] = mean_digits(training, test, pairs)
     values |= {"update": float(update), "test_samples": float(config.test_samples)}
     values["parameters"] = float(sum(parameter.numel() for parameter in model.parameters()))
     run.write_json("errors.json", errors.tolist())
@@ -173,14 +173,14 @@ def plot(config: Config, run: Run) -> None:
     """Plot a sample in detail, the memory and its weights, errors, a gallery of outputs, learning curves."""
     from .cross_modal_figures import draw
 
-    _, _, part = load(config, run)
+    _, _, test = load(config, run)
     model = network(config, run)
     run.load_best(model=model)
-    pairs = pairs_of_the_test(config, run, part)
+    pairs = pairs_of_the_test(config, run, test)
     few = pairs.select(slice(TEST_BATCH))
     model.eval()
-    senses = perceive(config, run, model, part, "test", pairs)
-    draw(config, run, model, part, few, answer(model, senses, few, run.device))
+    senses = perceive(config, run, model, test, "test", pairs)
+    draw(config, run, model, test, few, answer(model, senses, few, run.device))
 
 
 def network(
@@ -225,14 +225,14 @@ def in_a_row(activity: Tensor) -> Tensor:
     return activity.transpose(0, 1).flatten(0, 1)
 
 
-def target(part: WordsAndPictures, pairs: Pairs) -> Tensor:
+def target(data: WordsAndPictures, pairs: Pairs) -> Tensor:
     """Return the pictures that were stored with the digits of the queries, [B, 28, 28]."""
-    return part.pictures[pairs.target, 0]
+    return data.pictures[pairs.target, 0]
 
 
 @torch.no_grad()
 def errors_of(
-    model: CrossModalNetwork, senses: Senses, part: WordsAndPictures, pairs: Pairs, device: torch.device
+    model: CrossModalNetwork, senses: Senses, data: WordsAndPictures, pairs: Pairs, device: torch.device
 ) -> Tensor:
     """Return the mean squared errors [S, B] of the output to the target, then to the others in order of storage."""
     errors, model_trains = [], model.training
@@ -241,7 +241,7 @@ def errors_of(
         batch = pairs.select(rows)
         pictures = answer(model, senses, batch, device).picture.cpu()
         order = (batch.asked + torch.arange(len(batch.images)).unsqueeze(1)) % len(batch.images)
-        stored = part.pictures[batch.images.gather(0, order), 0]
+        stored = data.pictures[batch.images.gather(0, order), 0]
         errors.append((pictures - stored).square().mean((2, 3)))
     model.train(model_trains)
     return torch.cat(errors, 1)
@@ -252,16 +252,16 @@ def nearest(errors: Tensor) -> float:
     return float((errors[0] < errors[1:]).all(0).double().mean()) if len(errors) > 1 else 1.0
 
 
-def mean_digits(training: WordsAndPictures, part: WordsAndPictures, pairs: Pairs) -> float:
+def mean_digits(training: WordsAndPictures, data: WordsAndPictures, pairs: Pairs) -> float:
     """Return the mean squared error of the mean training picture of the target digit, a baseline without memory."""
     means = torch.stack([training.pictures[training.picture_labels == digit, 0].mean(0) for digit in range(10)])
     targets = pairs.target
-    return float((means[part.picture_labels[targets]] - part.pictures[targets, 0]).square().mean())
+    return float((means[data.picture_labels[targets]] - data.pictures[targets, 0]).square().mean())
 
 
-def pairs_of_the_test(config: Config, run: Run, part: WordsAndPictures) -> Pairs:
+def pairs_of_the_test(config: Config, run: Run, data: WordsAndPictures) -> Pairs:
     """Return the test samples: words with pictures of the same digits."""
-    members = DigitPairs(part.word_labels, part.picture_labels, numbers(config, "test_digits"), config.length)
+    members = DigitPairs(data.word_labels, data.picture_labels, numbers(config, "test_digits"), config.length)
     return members.draw(config.test_samples, True, of_data(config, run, "test", shared=True))
 
 

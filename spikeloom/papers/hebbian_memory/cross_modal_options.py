@@ -159,8 +159,7 @@ class Senses(NamedTuple):
 
 def load(config: Config, run: Run) -> tuple[WordsAndPictures, WordsAndPictures, WordsAndPictures]:
     """Load the training, validation and test data."""
-    splits: tuple[Split, ...] = ("train", "test")
-    (training, speakers), (test, _) = (read(config, split) for split in splits)
+    (training, speakers), (test, _) = read(config, "train"), read(config, "test")
     drawn = of_data(config, run.fresh(), "split", shared=True)
     words = split_mixed(training.word_labels, speakers, config.validation_share, drawn)
     pictures = split_mixed(
@@ -202,37 +201,34 @@ def bound_of(config: Config) -> float:
 
 def prepared(config: Config, run: Run, name: str, training: WordsAndPictures, held: WordsAndPictures) -> nn.Module:
     """Return an encoder of words or pictures, pre-trained and converted to spikes as the options say."""
-    encoder, part = encoder_of(config, run, name), phase(run, name)
+    encoder, inner = encoder_of(config, run, name), phase(run, name)
     source = config.words_from if name == "words" else config.pictures_from
     (images, labels), (others, names) = (data[:2] if name == "words" else data[2:] for data in (training, held))
     if source:
         alike = ALIKE + (OF_WORDS if name == "words" else ()) + (OF_PIXELS if config.conversion == "bounded" else ())
-        borrow(part, source, encoder, config, alike)
+        borrow(inner, source, encoder, config, alike)
     elif config.pretraining == "digits":
         neuron, length = neuron_of(config), steps(config, "item_ms")
         updates = config.words_updates if name == "words" else config.pictures_updates
         every = max(updates // 20, 1)
         pretrain_classes(
-            part, encoder, images, labels, (others, names), 10, config.pretrain_batch,
+            inner, encoder, images, labels, (others, names), 10, config.pretrain_batch,
             Schedule(updates, config.pretrain_lr, config.pretrain_decay, max(updates // 5, 1), every, every),
             redraw=config.redraw if name == "pictures" else 0.0,
             transform=(lambda images: pixel_rates(neuron, images, length)) if config.conversion == "bounded" else None,
         )  # fmt: skip
     spiking = spiking_of(config, encoder)
-    if (
-        isinstance(spiking, SpikingConvEncoder)
-        and (source or config.pretraining == "digits")
-        and config.conversion == "balanced"
-    ):
+    trained = source or config.pretraining == "digits"
+    if trained and config.conversion == "balanced" and isinstance(spiking, SpikingConvEncoder):
         calibrate(
-            part, spiking, images, steps(config, "item_ms"), batches=config.calibration_batches,
+            inner, spiking, images, steps(config, "item_ms"), batches=config.calibration_batches,
             batch=config.calibration_batch, share=config.threshold_share,
         )  # fmt: skip
     return spiking
 
 
 def perceive(
-    config: Config, run: Run, model: CrossModalNetwork, part: WordsAndPictures, name: str, only: Pairs | None = None
+    config: Config, run: Run, model: CrossModalNetwork, data: WordsAndPictures, name: str, only: Pairs | None = None
 ) -> Senses:
     """Return functions for the activity of the encoders: computed once if they are frozen, otherwise on demand.
 
@@ -262,12 +258,11 @@ def perceive(
 
         return on_demand
 
-    words, pictures = torch.arange(len(part.word_labels)), torch.arange(len(part.picture_labels))
+    words, pictures = torch.arange(len(data.word_labels)), torch.arange(len(data.picture_labels))
     if only is not None:
         words = torch.unique(torch.cat([only.sounds.flatten(), only.query]))
         pictures = torch.unique(only.images)
-    of_words, of_pictures = (
-        activity_of(model.words, part.words, "words", words),
-        activity_of(model.pictures, part.pictures, "pictures", pictures),
+    return Senses(
+        activity_of(model.words, data.words, "words", words),
+        activity_of(model.pictures, data.pictures, "pictures", pictures),
     )
-    return Senses(of_words, of_pictures)

@@ -34,15 +34,7 @@ def associations(config: Any, run: Run, batch: Associations, outputs: Recollecti
         heat(run, outputs, "items")
     if outputs.memory.numel():
         memories(run, outputs)
-    charts = {
-        "loss": {"training": "loss"},
-        "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
-        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in outputs.layers},
-    }
-    smooth = max(len(run.metrics()) // 60, 1)
-    plot_learning_curves(
-        run, "Learning associations", charts, {"accuracy": {"chance": round(1 / config.classes, 3)}}, smooth
-    )
+    learning_curves(run, "Learning associations", outputs, 1 / config.classes)
     if lengths and (run.folder / "result.json").exists():
         test = run.read_json("result.json")["test"]
         by_length = {config.length: test["accuracy"]}
@@ -77,18 +69,24 @@ def stories(
         {"weights": to_numpy(position)}, "place in the sentence, first: 0", ["current"], "Weights of places"
     )
     run.figure("places", figure, "How much the embedding of a word counts in each place, for each current.")
-    charts = {
-        "loss": {"training": "loss"},
-        "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
-        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in outputs.layers},
-    }
-    plot_learning_curves(run, "Learning to answer questions", charts, {}, max(len(run.metrics()) // 60, 1))
+    learning_curves(run, "Learning to answer questions", outputs)
     if (run.folder / "lengths.json").exists():
         curve = {length: accuracy for length, _, accuracy in run.read_json("lengths.json")}
         figure = accuracy_by_length(
             {config.model: curve}, title="Test questions by the length of the story", items="statements"
         )
         run.figure("accuracy_by_length", figure, "Accuracy on test questions; neighbouring lengths together.")
+
+
+CURVES = {"loss": {"training": "loss"}, "accuracy": {"training": "accuracy", "validation": "validation_accuracy"}}
+"""Charts of a classification task, and metrics by their names in the legend."""
+
+
+def learning_curves(run: Run, title: str, outputs: Recollection, chance: float | None = None) -> None:
+    """Plot loss, accuracy and firing rates during training."""
+    charts = {**CURVES, "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in outputs.layers}}
+    levels = {} if chance is None else {"accuracy": {"chance": round(chance, 3)}}
+    plot_learning_curves(run, title, charts, levels, max(len(run.metrics()) // 60, 1))
 
 
 def rasters(config: Any, run: Run, outputs: Recollection, items: list[str]) -> None:
@@ -145,17 +143,10 @@ def one_shot(
         heat(run, outputs)
     if outputs.memory.numel():
         memories(run, outputs)
-    charts: dict[str, dict[str, str]] = {
-        "loss": {"training": "loss"},
-        "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
-        "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in outputs.layers},
-    }
-    smooth = max(len(run.metrics()) // 60, 1)
-    plot_learning_curves(run, "Learning episodes", charts, {"accuracy": {"chance": round(1 / config.ways, 3)}}, smooth)
-    curves = {"loss": charts["loss"], "accuracy": charts["accuracy"]}
+    learning_curves(run, "Learning episodes", outputs, 1 / config.ways)
     for name, lines in phases.items():
         title = "Pre-training of the encoder" if name == "pretraining" else "Training of the encoder by its spikes"
-        plot_learning_curves(run, title, curves, {}, max(len(lines) // 60, 1), name, lines)
+        plot_learning_curves(run, title, CURVES, {}, max(len(lines) // 60, 1), name, lines)
 
 
 def heat(run: Run, outputs: Recollection, what: str = "images") -> None:

@@ -83,11 +83,11 @@ def sizes_of(config: Config, images: Images) -> PretrainingEpisodes:
     )
 
 
-def kept(config: Config, run: Run, encoder: nn.Module, images: Images, part: str) -> PackedSpikes | Tensor | None:
+def kept(config: Config, run: Run, encoder: nn.Module, images: Images, split: str) -> PackedSpikes | Tensor | None:
     """Return the spikes or features of all images; None if the encoder is still trained."""
-    if not config.freeze_encoder and part != "evaluation":
+    if not config.freeze_encoder and split != "evaluation":
         return None
     if isinstance(encoder, SpikingConvEncoder):
-        return spikes(phase(run, PHASE), encoder, images.pixels, steps(config, "item_ms"), part)
+        return spikes(phase(run, PHASE), encoder, images.pixels, steps(config, "item_ms"), split)
     assert isinstance(encoder, ConvEncoder)
     return embed(encoder, images.pixels, run.device)

@@ -75,9 +75,9 @@ class Learner(nn.Module):
         self.encoder, self.memory = encoder, memory
 
 
-def read(config: Config, part: omniglot.Split) -> omniglot.Characters:
+def read(config: Config, split: omniglot.Split) -> omniglot.Characters:
     """Load the characters of a split."""
-    return omniglot.load(part, config.side, config.resize)
+    return omniglot.load(split, config.side, config.resize)
 
 
 def turned(config: Config, characters: omniglot.Characters, indices: Tensor | None = None) -> Images:

@@ -1,7 +1,7 @@
 """Code shared by the tasks with images in a Hebbian memory: pre-training of an encoder, conversion, cached spikes.
 
     RUN/NAME/{metrics.jsonl, seconds.json, checkpoints/}    pre-training: a run inside the run
-    RUN/NAME/spikes-PART.npz      spikes of all images of a part, with a hash of everything they depend on
+    RUN/NAME/spikes-SPLIT.npz     spikes of all images of a split, with a hash of everything they depend on
 
 Pre-training continues when the run is resumed; once finished, its result is only loaded: the encoder with the best
 validation result.
@@ -349,9 +349,9 @@ def calibrate(
     return balanced
 
 
-def spikes(run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, part: str) -> PackedSpikes:
+def spikes(run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, split: str) -> PackedSpikes:
     """Return the spikes of images [N, 1, H, W], from disk if the same encoder has computed them for the same images."""
-    path = run.folder / f"spikes-{part}.npz"
+    path = run.folder / f"spikes-{split}.npz"
     digest = hashlib.sha256(images.cpu().numpy().tobytes() + repr((images.dtype, images.shape, steps)).encode())
     key = digest.hexdigest() + spiking.fingerprint()
     features = spiking.features(*images.shape[2:])
@@ -362,7 +362,7 @@ def spikes(run: Run, spiking: SpikingConvEncoder, images: Tensor, steps: int, pa
         if run.rank == 0:
             contents = {"key": np.array(key), "bits": computed.bits.numpy()}
             files.write_atomic(path, lambda stream: np.savez(stream, allow_pickle=False, **contents))
-            tell(run, f"Spikes of {len(images):,} images ({part}): {time.monotonic() - start:.0f} s")
+            tell(run, f"Spikes of {len(images):,} images ({split}): {time.monotonic() - start:.0f} s")
         return computed
     return PackedSpikes(kept, steps, features)
 
