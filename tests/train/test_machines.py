@@ -24,7 +24,7 @@ SUPERVISED = {
     "associations": "", "babi": "", "cross_modal": "", "mnist_rate": "mnist", "omniglot": "",
     "sequential_mnist": "mnist", "shd": "", "spoken_digits": "fsdd", "store_recall": "",
 }  # fmt: skip
-"""Tasks with targets, and the data that their smoke preset needs."""
+"""Tasks with targets, and the data that their smoke preset needs besides the example data."""
 TINY = str(Path(__file__).parents[1] / "tiny_task.py")
 SECONDS = 400
 
@@ -88,7 +88,11 @@ def test_two_machines_are_as_two_processes_of_one(rendezvous: str, tmp_path: Pat
         for task, needs in SUPERVISED.items()
     ],
 )
-def test_every_supervised_task_trains_on_two_ranks_and_goes_on_alone(task: str, tmp_path: Path) -> None:
+def test_every_supervised_task_trains_on_two_ranks_and_goes_on_alone(
+    task: str, tmp_path: Path, example_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not SUPERVISED[task]:
+        monkeypatch.setenv("SPIKELOOM_DATA", str(example_data))
     folder = tmp_path / "run"
     batch = ["--batch", 6] if task == "shd" else []  # there are 18 samples for two
     started = ["-m", "spikeloom", "train", task, "--preset", "smoke", "--out", folder, *batch]
