@@ -12,6 +12,7 @@ from ...train.parts import (
     LearningRateOptions,
     NonNegative,
     NonNegativeInt,
+    Options,
     Positive,
     PositiveInt,
 )
@@ -27,29 +28,11 @@ from .options import (
 
 
 @dataclass(frozen=True)
-class Config(
-    LearningRateOptions, CheckpointOptions, DataSeedOptions, EncoderOptions, EmbeddingOptions, LateRateCostOptions,
-    BatchOptions, TimeLimitOptions,
-):  # fmt: skip
-    model: Literal["spiking", "relu", "frozen", "protonet"] = "spiking"
-    """Network: spiking, with a Hebbian memory; relu, its rate version; frozen, with a memory that stays at zero;
-    protonet, without memory, the nearest prototype by features of the encoder."""
-    ways: PositiveInt = 5
-    """Number of characters per episode."""
-    side: Annotated[int, Interval(ge=16, le=105)] = 28
-    """Height and width of the images [pixels]."""
-    resize: Resize = "nearest"
-    """Downsampling of the images from 105 x 105 pixels; ink: 1 where there is any ink."""
-    turns: Annotated[int, Interval(ge=1, le=4)] = 4
-    """Number of orientations (quarter turns) used as separate classes; 1: upright only."""
-    hold_out: HoldOut = "alphabets"
-    """Validation classes: whole background alphabets, or characters of each of them."""
+class PretrainingOptions(EncoderOptions):
+    """Pre-training of the encoder, as a prototypical network."""
+
     pretraining: Literal["prototypes", "none"] = "prototypes"
     """Pre-training of the encoder, as a prototypical network; none: untrained, with the threshold of other neurons."""
-    encoder_from: str = ""
-    """Folder of a run whose pre-trained encoder is reused; empty: train one."""
-    freeze_encoder: bool = False
-    """Do not train the encoder together with the memory; spikes of an image are then computed once."""
     pretrain_updates: PositiveInt = 10_000
     """Number of pre-training updates, one episode each."""
     pretrain_ways: PositiveInt = 60
@@ -64,6 +47,12 @@ class Config(
     """Updates between two validations of pre-training (5 classes, 15 queries each)."""
     pretrain_episodes: PositiveInt = 200
     """Episodes per validation of pre-training, the same in every validation."""
+
+
+@dataclass(frozen=True)
+class TuningOptions(Options):
+    """Fine-tuning of the encoder with spikes."""
+
     tune_updates: NonNegativeInt = 0
     """Number of fine-tuning updates of the encoder with spikes, before the memory is trained."""
     tune_ways: PositiveInt = 20
@@ -74,6 +63,30 @@ class Config(
     """Updates between two validations of fine-tuning."""
     tune_classes: NonNegativeInt = 100
     """Classes of the validation of fine-tuning; 0: all."""
+
+
+@dataclass(frozen=True)
+class Config(
+    LearningRateOptions, CheckpointOptions, DataSeedOptions, PretrainingOptions, TuningOptions, EmbeddingOptions,
+    LateRateCostOptions, BatchOptions, TimeLimitOptions,
+):  # fmt: skip
+    model: Literal["spiking", "relu", "frozen", "protonet"] = "spiking"
+    """Network: spiking, with a Hebbian memory; relu, its rate version; frozen, with a memory that stays at zero;
+    protonet, without memory, the nearest prototype by features of the encoder."""
+    ways: PositiveInt = 5
+    """Number of characters per episode."""
+    side: Annotated[int, Interval(ge=16, le=105)] = 28
+    """Height and width of the images [pixels]."""
+    resize: Resize = "nearest"
+    """Downsampling of the images from 105 x 105 pixels; ink: 1 where there is any ink."""
+    turns: Annotated[int, Interval(ge=1, le=4)] = 4
+    """Number of orientations (quarter turns) used as separate classes; 1: upright only."""
+    hold_out: HoldOut = "alphabets"
+    """Validation classes: whole background alphabets, or characters of each of them."""
+    encoder_from: str = ""
+    """Folder of a run whose pre-trained encoder is reused; empty: train one."""
+    freeze_encoder: bool = False
+    """Do not train the encoder together with the memory; spikes of an image are then computed once."""
     encoder_refractory: NonNegative = 3.0
     """Refractory period of the neurons of the encoder [ms]."""
     label_gain: Positive = 1.0
