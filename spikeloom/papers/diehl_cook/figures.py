@@ -13,7 +13,9 @@ from ...train.run import Run
 from .draw_fields import accuracy_curve, assignments, input_image, receptive_fields, spikes_per_neuron
 from .draw_voltages import Membrane, voltages
 from .network import DiehlCookNetwork
-from .options import Known, Source, Splits, STDPOptions, encoder, network
+from .options import STDPOptions
+from .samples import Source, Splits, encoder
+from .setup import Known, network
 from .votes import VOTES
 
 

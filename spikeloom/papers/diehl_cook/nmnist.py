@@ -8,40 +8,51 @@ Sources: Orchard et al., Converting static image datasets to spiking neuromorphi
 and Basu, Unsupervised learning of event-based image recordings using spike-timing-dependent plasticity, 2017.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from ...data import mnist, nmnist
 from ...data.fetch import folder
+from ...data.spike_trains import SpikeTrains
 from ...encoding import event_camera as camera
 from ...errors import ConfigError
+from ...train.parts import NonNegative
 from ...train.run import Run
 from . import readout, training
-from .options import THESIS, Splits, STDPOptions, from_trains, hold_out, tell
+from .options import THESIS, RecordingOptions
+from .samples import Split, Splits, from_trains, recorded, tell
 
-SPLITS: tuple[nmnist.Split, ...] = ("train", "test")
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @dataclass(frozen=True)
-class Config(STDPOptions):
-    recordings: Literal["camera", "nmnist", "made_up"] = "camera"
-    """Source of the recordings: camera, MNIST through a simulated event camera; nmnist, the real data set; made_up, a
-    few made-up recordings in its format, to try the task without a download."""
+class Config(RecordingOptions):
+    recordings: Literal["camera", "nmnist"] = "camera"
+    """Source of the recordings: camera, MNIST through a simulated event camera; nmnist, the real data set."""
     polarity: Literal["on", "off", "both", "merge"] = "on"
     """Polarity of the events to use; both: one input per pixel and polarity; merge: both polarities in one input."""
     saccade: Literal["1", "2", "3", "all"] = "1"
     """Saccade of the recording to use, or all three."""
     stabilize: bool = False
     """Compensate the camera movement; real recordings only."""
-    counts: bool = False
-    """Count every event of a pixel within a step; otherwise several count as one."""
-    t0: float = 0.0
+    t0: NonNegative = 0.0
     """Start of the presentation within the saccade [ms]; earlier events are left out; real recordings only."""
-    pattern_time: float = 0.0
+    pattern_time: NonNegative = 0.0
     """Duration of a presentation [ms]; later events are left out; 0: to the end of the saccade, which takes 105 ms."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.recordings == "camera" and self.stabilize:
+            raise ConfigError("--stabilize compensates the movement of N-MNIST's camera, not of ours. Leave it out.")
+        if self.recordings == "camera" and self.t0:
+            raise ConfigError(f"Our camera records from the start of a saccade, not from {self.t0} ms on. Set --t0 0.")
+        self.reader()
+
+    def reader(self) -> nmnist.NMNISTOptions:
+        """Return the options of the reader of recordings."""
+        saccade: Any = self.saccade if self.saccade == "all" else int(self.saccade)
+        return nmnist.NMNISTOptions(polarity=self.polarity, saccade=saccade, stabilize=self.stabilize, t0=self.t0)
 
 
 START = Config(total=0.06, gain=3.0, growth=1.3, homeostasis_step=0.1, epochs=2)
@@ -49,7 +60,7 @@ PRESETS = {
     "default": START,
     "real": replace(START, recordings="nmnist", epochs=10),
     "thesis": Config(**THESIS, recordings="nmnist"),
-    "smoke": replace(START, recordings="made_up", n_neurons=9, intervals=3, figures=1),
+    "smoke": replace(START, recordings="nmnist", n_neurons=9, intervals=3, figures=1),
 }
 PUBLISHED: Mapping[str, Any] = {
     "accuracy": {
@@ -84,7 +95,7 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         tell("There are no recordings of N-MNIST here, so the network is tested on those of our camera only.")
     elif config.recordings == "camera":
         for name, split in zip(("real_training_images", "real"), SPLITS, strict=True):
-            trains = nmnist.load(split, options(config), tell)
+            trains = nmnist.load(split, config.reader(), tell)
             accuracy = readout.transfer(config, run, parts, from_trains(trains, config.counts, config))
             values |= {f"{name}_accuracy": accuracy, f"{name}_samples": float(len(trains))}
     return values
@@ -105,36 +116,15 @@ def whole(config: Config) -> Config:
     return config if config.pattern_time else replace(config, pattern_time=length - config.t0)
 
 
-def options(config: Config) -> nmnist.NMNISTOptions:
-    """Return the options of the reader of recordings."""
-    saccade: Any = config.saccade if config.saccade == "all" else int(config.saccade)
-    return nmnist.NMNISTOptions(polarity=config.polarity, saccade=saccade, stabilize=config.stabilize, t0=config.t0)
-
-
 def splits(config: Config) -> Splits:
     """Load the training and test recordings."""
-    reader, trains, data = options(config), [], list[Any]()
-    if config.recordings == "camera":
-        if config.stabilize:
-            raise ConfigError("stabilize knows the way of N-MNIST's camera, not that of ours. Set it to False.")
-        if config.t0:
-            raise ConfigError(
-                f"Our camera records from the start of a saccade, not from {config.t0} ms on. Set t0 to 0."
-            )
-        for seed, split in enumerate(SPLITS):
-            images = mnist.load(split)
-            trains.append(
-                camera.spikes(*images, seed=seed, polarity=config.polarity, saccade=reader.saccade, tell=tell)
-            )
-            data += mnist.describe(split)
-    elif config.recordings == "nmnist":
-        for split in SPLITS:
-            trains.append(nmnist.load(split, reader, tell))
-            data += nmnist.describe(split)
-    else:
-        with tempfile.TemporaryDirectory() as place:
-            nmnist.write_example(Path(place))
-            trains = [nmnist.load(split, reader, here=Path(place)) for split in SPLITS]
-    sources = [from_trains(one, config.counts, config) for one in trains]
+    options = config.reader()
+
+    def seen_by_camera(split: Split) -> SpikeTrains:
+        images, seed = mnist.load(split), SPLITS.index(split)
+        return camera.spikes(*images, seed=seed, polarity=config.polarity, saccade=options.saccade, tell=tell)
+
     shape = (2, 34, 34) if config.polarity == "both" else (34, 34)
-    return hold_out(config, Splits(sources[0], sources[1], shape, trains[0].classes, data))
+    if config.recordings == "camera":
+        return recorded(config, seen_by_camera, mnist.describe, shape)
+    return recorded(config, lambda split: nmnist.load(split, options, tell), nmnist.describe, shape)

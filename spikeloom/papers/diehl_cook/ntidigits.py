@@ -7,39 +7,40 @@ Source: Anumula, Neil, Delbruck, Liu, Feature representations for neuromorphic a
 Neuroscience, 2018 (the recordings; a supervised recurrent network reaches more than 91 %).
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from ...data import ntidigits
+from ...train.parts import Positive, PositiveInt
 from ...train.run import Run
 from . import readout, training
-from .options import THESIS, Splits, STDPOptions, from_trains, hold_out, tell
+from .options import THESIS, RecordingOptions
+from .samples import Splits, recorded, tell
 
 
 @dataclass(frozen=True)
-class Config(STDPOptions):
-    made_up: bool = False
-    """Use a few made-up recordings in the format of the data set instead, to try the task without a download."""
+class Config(RecordingOptions):
     oh: Literal["exclude", "class", "zero"] = "exclude"
     """The word “oh”: exclude it, make it a class of its own, or count it as a zero."""
-    counts: bool = False
-    """Count every event of a channel within a step; otherwise several count as one."""
-    n_neurons: int = 100
-    """Number of excitatory neurons."""
-    t0: float = 0.0
-    """Start of the presentation within the recording [ms]; earlier events are left out."""
-    pattern_time: float = 1000.0
+    n_neurons: PositiveInt = 100
+    pattern_time: Positive = 1000.0
     """Duration of a presentation [ms]; later events are left out."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.reader()
+
+    def reader(self) -> ntidigits.NTIDIGITSOptions:
+        """Return the options of the reader of recordings."""
+        return ntidigits.NTIDIGITSOptions(self.oh, self.t0, self.pattern_time)
 
 
 START = Config(total=0.3, gain=2.0, growth=1.3, epochs=10)
 PRESETS = {
     "default": START,
     "thesis": Config(**THESIS),
-    "smoke": replace(START, made_up=True, n_neurons=9, epochs=1, intervals=3, figures=1),
+    "smoke": replace(START, n_neurons=9, epochs=1, intervals=3, figures=1),
 }
 PUBLISHED: Mapping[str, Any] = {
     "accuracy": {"value": ">0.91", "source": "Anumula et al., 2018", "note": "recurrent network, with a teacher"}
@@ -65,14 +66,10 @@ def plot(config: Config, run: Run) -> None:
 
 def splits(config: Config) -> Splits:
     """Load the training and test recordings."""
-    options, data = ntidigits.NTIDIGITSOptions(config.oh, config.t0, config.pattern_time), list[Any]()
-    if config.made_up:
-        with tempfile.TemporaryDirectory() as folder:
-            ntidigits.write_example(Path(folder))
-            path = Path(folder) / ntidigits.FILE
-            trains = [ntidigits.read(path, "train", options), ntidigits.read(path, "test", options)]
-    else:
-        trains = [ntidigits.load("train", options, tell), ntidigits.load("test", options, tell)]
-        data = [*ntidigits.describe("train", options), *ntidigits.describe("test", options)]
-    sources = [from_trains(one, config.counts, config) for one in trains]
-    return hold_out(config, Splits(sources[0], sources[1], (8, 8), trains[0].classes, data))
+    options = config.reader()
+    return recorded(
+        config,
+        lambda split: ntidigits.load(split, options, tell),
+        lambda split: ntidigits.describe(split, options),
+        (8, 8),
+    )

@@ -12,19 +12,10 @@ from ...train.run import Run
 from .logistic import logistic, logistic_vote
 from .network import DiehlCookNetwork
 from .ngrams import NGrams, ngram_vote, ngrams
-from .options import (
-    Known,
-    Source,
-    Splits,
-    STDPOptions,
-    check_test,
-    chosen_for_training,
-    encoder,
-    network,
-    repeats_of,
-    steps,
-)  # fmt: skip
+from .options import STDPOptions
 from .presentation import Presentation, present_
+from .samples import Source, Splits, check_test, encoder, training_samples
+from .setup import Known, network
 from .votes import VOTES, Assignment, accuracy, assign, confusion, labelled
 
 TEST_BATCH = 50
@@ -53,7 +44,7 @@ def answers(
 ) -> Answers:
     """Present samples in batches, in as many threads as torch has; the result does not depend on their number."""
     net.eval()
-    repeats = repeats_of(options, learns=False)
+    repeats = options.repeats(learns=False)
     generator = run.generator(purpose)
     parts = [samples[part] for part in in_order(len(samples), TEST_BATCH)]
     seeds = torch.randint(2**62, (len(parts),), generator=generator).tolist()
@@ -91,7 +82,7 @@ def evaluate(options: STDPOptions, run: Run, splits: Splits) -> dict[str, float]
     classes = len(splits.classes)
     draw = run.generator("evaluation")
     check_test(options, splits)
-    source, used = splits.training, chosen_for_training(options, run, len(splits.training.labels)).sort().values
+    source, used = splits.training, training_samples(options, run, len(splits.training.labels)).sort().values
     if options.label_share < 1.0:
         used = used[labelled(source.labels[used], options.label_share, draw)]
     tested = torch.arange(len(splits.test.labels))
@@ -149,7 +140,7 @@ def by_order(options: STDPOptions, training: Answers, test: Answers, classes: in
 
 def in_order_of_firing(options: STDPOptions, shown: Presentation) -> Tensor:
     """Return the spikes [T, B, N] of the last presentation of each sample."""
-    spikes = torch.zeros(steps(options), *shown.counts.shape)
+    spikes = torch.zeros(options.steps, *shown.counts.shape)
     spikes[shown.fired.steps, shown.fired.samples, shown.fired.neurons] = 1.0
     return spikes
 
@@ -170,4 +161,4 @@ def costs(options: STDPOptions, net: DiehlCookNetwork, test: Answers, data: list
             {"name": "inhibitory", "neurons": size, "inputs": size, "rate_hz": rate, "input_rate_hz": rate,
              "synapses": size}
         )  # fmt: skip
-    return {"dt_ms": options.dt, "steps": steps(options), "layers": layers, "data": data}
+    return {"dt_ms": options.dt, "steps": options.steps, "layers": layers, "data": data}

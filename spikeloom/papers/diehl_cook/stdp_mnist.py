@@ -7,16 +7,16 @@ Source: Diehl and Cook, Unsupervised learning of digit recognition using spike-t
 Computational Neuroscience, 2015; they reach 82.9, 87.0, 91.9 and 95.0 % with 100, 400, 1,600 and 6,400 neurons.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...data import mnist
-from ...errors import ConfigError
+from ...train.parts import NonNegative
 from ...train.run import Run
 from . import readout, training
-from .options import THESIS, Splits, STDPOptions, from_images, hold_out
+from .options import THESIS, STDPOptions
+from .samples import Splits, from_images, hold_out
 
 DIEHL_COOK = {100: 0.829, 400: 0.870, 1600: 0.919, 6400: 0.950}
 _PAPER = "Diehl and Cook, 2015"
@@ -24,9 +24,9 @@ _PAPER = "Diehl and Cook, 2015"
 
 @dataclass(frozen=True)
 class Config(STDPOptions):
-    max_rate: float = 128.0
+    max_rate: NonNegative = 128.0
     """Firing rate of a white pixel [Hz]."""
-    boost: float = 32.0
+    boost: NonNegative = 32.0
     """Increase of max_rate from one presentation of a sample to the next [Hz]."""
 
 
@@ -70,10 +70,6 @@ def plot(config: Config, run: Run) -> None:
 
 def splits(config: Config) -> Splits:
     """Return the training and test images as Poisson processes."""
-    if not all(0.0 <= rate < math.inf for rate in (config.max_rate, config.boost)):
-        raise ConfigError(
-            f"max_rate and boost must be finite and not below 0, but are {config.max_rate} and {config.boost} Hz."
-        )
     sources = [from_images(*mnist.load(split), config.max_rate, config.boost, config) for split in ("train", "test")]
     data = [*mnist.describe("train"), *mnist.describe("test")]
     return hold_out(config, Splits(sources[0], sources[1], (28, 28), tuple("0123456789"), data))

@@ -7,48 +7,54 @@ command: put its files where `spikeloom data` says.
 Source: See et al., ST-MNIST - the spiking tactile MNIST neuromorphic dataset, arXiv:2005.04319, 2020.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from ...data import stmnist
+from ...train.parts import NonNegativeInt, Positive, PositiveInt
 from ...train.run import Run
 from . import readout, training
-from .options import THESIS, Splits, STDPOptions, from_trains, hold_out, tell
+from .options import THESIS, RecordingOptions
+from .samples import Splits, recorded, tell
 
 
 @dataclass(frozen=True)
-class Config(STDPOptions):
-    made_up: bool = False
-    """Use a few made-up recordings in the format of the data set instead, to try the task without a download."""
+class Config(RecordingOptions):
     polarity: Literal["on", "off", "both", "merge"] = "on"
     """Events to use: on, rising pressure; off, falling pressure; both, one input per taxel and polarity; merge, both
     polarities in one input."""
     order: Literal["rows", "columns"] = "rows"
     """Order of the taxels; columns: x and y are exchanged, as in Lopez Gordillo's network."""
-    test_share: float = 0.2
+    test_share: Annotated[float, Interval(gt=0, lt=1)] = 0.2
     """Fraction of the recordings of every digit in the test set."""
     split_seed: int = 0
     """Seed of the test split; independent of --seed."""
-    most_on: int = 0
+    most_on: NonNegativeInt = 0
     """Leave out taxels with more ON events than this, as Lopez Gordillo did with 40; 0: no limit."""
-    counts: bool = False
-    """Count every event of a taxel within a step; otherwise several count as one."""
-    n_neurons: int = 100
-    """Number of excitatory neurons."""
-    t0: float = 0.0
-    """Start of the presentation within the recording [ms]; earlier events are left out."""
-    pattern_time: float = 2000.0
+    n_neurons: PositiveInt = 100
+    pattern_time: Positive = 2000.0
     """Duration of a presentation [ms]; later events are left out."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.reader()
+
+    def reader(self) -> stmnist.STMNISTOptions:
+        """Return the options of the reader of recordings."""
+        return stmnist.STMNISTOptions(
+            self.polarity, self.order, self.most_on or None, self.t0, self.pattern_time, self.test_share,
+            self.split_seed,
+        )  # fmt: skip
 
 
 START = Config(total=0.3, gain=4.0, growth=1.3, epochs=5)
 PRESETS = {
     "default": START,
     "thesis": Config(**THESIS, most_on=40),
-    "smoke": replace(START, made_up=True, n_neurons=9, epochs=1, intervals=3, figures=1),
+    "smoke": replace(START, n_neurons=9, epochs=1, intervals=3, figures=1),
 }
 PUBLISHED: Mapping[str, Any] = {}
 
@@ -72,18 +78,10 @@ def plot(config: Config, run: Run) -> None:
 
 def splits(config: Config) -> Splits:
     """Load the training and test recordings."""
-    options = stmnist.STMNISTOptions(
-        config.polarity, config.order, config.most_on or None, config.t0, config.pattern_time, config.test_share,
-        config.split_seed,
-    )  # fmt: skip
-    data = list[Any]()
-    if config.made_up:
-        with tempfile.TemporaryDirectory() as folder:
-            stmnist.write_example(Path(folder))
-            trains = [stmnist.load(split, options, here=Path(folder)) for split in ("train", "test")]
-    else:
-        trains = [stmnist.load(split, options, tell) for split in ("train", "test")]
-        data = [*stmnist.describe("train", options), *stmnist.describe("test", options)]
-    sources = [from_trains(one, config.counts, config) for one in trains]
-    shape = (2, 10, 10) if config.polarity == "both" else (10, 10)
-    return hold_out(config, Splits(sources[0], sources[1], shape, trains[0].classes, data))
+    options = config.reader()
+    return recorded(
+        config,
+        lambda split: stmnist.load(split, options, tell),
+        lambda split: stmnist.describe(split, options),
+        (2, 10, 10) if config.polarity == "both" else (10, 10),
+    )

@@ -12,21 +12,10 @@ from ...train.firing import FiringMonitor
 from ...train.run import Run
 from ...train.supervised import fit
 from .figures import live
-from .options import (
-    Known,
-    Splits,
-    STDPOptions,
-    check,
-    check_test,
-    chosen_for_training,
-    encoder,
-    lateral,
-    level,
-    network,
-    repeats_of,
-    steps,
-)
+from .options import STDPOptions
 from .presentation import chosen, present_, put_back_
+from .samples import Splits, check_test, encoder, training_samples
+from .setup import Known, lateral, level, network
 from .votes import VOTES, accuracy
 
 
@@ -37,9 +26,8 @@ def train(options: STDPOptions, run: Run, splits: Splits) -> None:
             "This task learns from one sample after the other, in one process. Use --seeds for several runs."
         )
     source = splits.training
-    check(options)
     check_test(options, splits)
-    used, repeats = chosen_for_training(options, run, len(source.labels)), repeats_of(options, learns=True)
+    used, repeats = training_samples(options, run, len(source.labels)), options.repeats(learns=True)
     net = network(options, run, source.size).train()
     batches = Batches(len(used), min(options.batch, len(used)), run.generator("batches", shared=True))
     known = Known(options.n_neurons, len(splits.classes))
@@ -68,7 +56,7 @@ def train(options: STDPOptions, run: Run, splits: Splits) -> None:
             counts.append(presented.counts)
         net.consolidate(state)
         labels, spikes = torch.cat(parts), torch.cat(counts)
-        firing.keep(finished, "training", [of_counts("excitatory", spikes.sum(0), len(spikes) * steps(options))])
+        firing.keep(finished, "training", [of_counts("excitatory", spikes.sum(0), len(spikes) * options.steps)])
         named = known.assignment()
         values = {f"accuracy_{name}": accuracy(vote(spikes, named).predictions, labels) for name, vote in VOTES.items()}
         known.add(spikes, labels, options.alpha)

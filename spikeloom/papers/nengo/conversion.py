@@ -23,7 +23,8 @@ from ...errors import ExportError
 from ...neurons import rate_neurons
 from ...train import metrics
 from ...train.run import Run
-from .experiment import Config, brightness, confusions, costs, load, ordinary, rate_answers, shown
+from .experiment import brightness, confusions, costs, load, ordinary, rate_answers, shown
+from .options import Config
 
 WALKTHROUGH, CALIBRATION = 400, 2_000
 """Number of test images of the walk-through's rows, and of training images for the calibration."""

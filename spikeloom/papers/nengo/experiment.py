@@ -1,8 +1,7 @@
-"""Options, data and networks of the task mnist_rate, shared by training, conversion and figures."""
+"""Data and networks of the task mnist_rate, shared by training, conversion and figures."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,76 +10,12 @@ from ...convert import Probe, present, set_scale, to_rate, to_spiking
 from ...core import Stateful
 from ...data import mnist
 from ...data.batches import in_order
-from ...errors import ConfigError, check_positive
-from ...neurons import Curve, LeakyReLUCurve, LIFCurve, RateNeuron, ReLUCurve, rate_neurons
+from ...neurons import RateNeuron, rate_neurons
 from ...train.run import Run
 from .network import ConvRateNetwork, glorot
+from .options import Config
 
 CLASSES = 10
-
-
-@dataclass(frozen=True)
-class Config:
-    ann: bool = False
-    """Train an ordinary ReLU network instead (conv 32, conv 64 with stride 2, dense 10) and convert it."""
-    neuron: Literal["lif", "relu", "leaky_relu"] = "lif"
-    """Neuron model of the hidden layers."""
-    smoothing: float = 0.05
-    """Smoothing width of the LIF rate curve at the threshold; 0: none, with an infinite slope at the threshold."""
-    max_rate: float = 100.0
-    """Firing rate of every neuron at input 1 [Hz]."""
-    intercept: float = 0.0
-    """Input above which every neuron fires."""
-    amplitude: float = 0.01
-    """Output of a neuron at a rate of 1 Hz."""
-    tau_mem: float = 20.0
-    """Membrane time constant [ms]."""
-    refractory: float = 2.0
-    """Refractory period [ms]."""
-    v_init: float = 0.0
-    """Initial voltage [thresholds]; negative: drawn uniformly for every neuron (as in Nengo since 3.1)."""
-    v_init_converted: float = 0.5
-    """Initial voltage of the calibrated neurons of a converted network [thresholds]; NIR can only represent 0."""
-    partner: Literal["", "stochastic", "poisson"] = ""
-    """Spike generation when run with spikes; empty: the spiking counterpart of the neuron model."""
-    scale: float = 1.0
-    """Factor of the firing rates when run with spikes; it distorts the rate curve of LIF neurons."""
-    width: int = 32
-    """Channels of the first convolution; the next ones have two and four times as many."""
-    white: float = 255.0
-    """Input value of a white pixel; 255: the raw byte, as in NengoDL's example."""
-    batch: int = 200
-    """Images per update."""
-    epochs: int = 10
-    """Passes over the training images."""
-    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
-    """Optimiser; rmsprop has the constants of Keras (rho 0.9, epsilon 1e-7)."""
-    lr: float = 0.001
-    """Initial learning rate."""
-    cosine: bool = False
-    """Decay the learning rate to 0 along half a cosine."""
-    shift: int = 0
-    """Largest random shift of training images in both directions [pixels]."""
-    rate_target: float = 250.0
-    """Target firing rate of the rate regularisation of hidden layers [Hz]."""
-    rate_weight: float = 0.0
-    """Coefficient of the rate regularisation (mean squared distance from rate_target per layer); 0: none."""
-    validation: int = 0
-    """Number of training images set aside for validation, the last of the file."""
-    steps: int = 30
-    """Steps per image when run with spikes."""
-    tau_probe: float = 100.0
-    """Time constant of the low-pass filter on the output [ms]."""
-    debias: bool = False
-    """Correct the start-up bias of that filter; predictions stay the same."""
-    untrained_images: int = 1_000
-    """Number of test images for the test before training."""
-    checkpoint_every: int = 100
-    """Updates between two checkpoints."""
-    samples: int = 0
-    """Number of images to use from each split, the first of the file; 0: all."""
-    figures: int = 5
-    """Number of test images to plot in detail."""
 
 
 def load(split: mnist.Split, config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -95,33 +30,15 @@ def brightness(images: Tensor, config: Config) -> Tensor:
     return images.float() * (config.white / 255)
 
 
-def curve(config: Config) -> Curve:
-    """Return the rate curve of the hidden neurons."""
-    if config.neuron == "lif":
-        return LIFCurve(config.tau_mem, config.refractory, config.smoothing)
-    return ReLUCurve() if config.neuron == "relu" else LeakyReLUCurve()
-
-
 def network(config: Config, run: Run) -> ConvRateNetwork:
     """Build the network of these options, with weights drawn from the run's generator."""
-    check(config)
     model = ConvRateNetwork(
-        curve(config), max_rate=config.max_rate, intercept=config.intercept, amplitude=config.amplitude,
+        config.curve(), max_rate=config.max_rate, intercept=config.intercept, amplitude=config.amplitude,
         channels=(config.width, 2 * config.width, 4 * config.width), partner=config.partner or None,
         v_init="uniform" if config.v_init < 0 else config.v_init, v_seed=run.seed,
         generator=run.generator("weights", shared=True), firing=run.generator("firing"),
     )  # fmt: skip
     return model.to(run.device)
-
-
-def check(config: Config) -> None:
-    """Raise ConfigError if an option is out of range."""
-    check_positive(
-        "mnist_rate", batch=config.batch, epochs=config.epochs, steps=config.steps, width=config.width, lr=config.lr,
-        white=config.white, rate_target=config.rate_target,
-    )  # fmt: skip
-    if min(config.rate_weight, config.tau_probe, config.validation, config.shift, config.samples) < 0:
-        raise ConfigError("mnist_rate needs rate_weight, tau_probe, validation, shift and samples not below 0.")
 
 
 def said(model: nn.Module, x: Tensor) -> Tensor:
@@ -139,7 +56,6 @@ def rate_answers(config: Config, model: nn.Module, images: Tensor) -> Tensor:
 
 def ordinary(config: Config, run: Run) -> nn.Sequential:
     """Build the ReLU network of the keras-to-snn walk-through."""
-    check(config)
     draw, width = run.generator("weights", shared=True), config.width
     layers = glorot(nn.Conv2d(1, width, 3), draw), glorot(nn.Conv2d(width, 2 * width, 3, 2), draw)
     last = glorot(nn.Linear(2 * width * 12 * 12, CLASSES), draw)

@@ -12,7 +12,8 @@ from ...plot.style import Array
 from ...train.figures import plot_learning_curves, to_numpy
 from ...train.run import Run
 from .draw_digits import accuracy_over_steps, activity, answers_over_time
-from .experiment import Config, brightness, load, network, ordinary, spiking
+from .experiment import brightness, load, network, ordinary, spiking
+from .options import Config
 
 SAMPLED = 1_000
 """Number of neurons of the first layer in the activity figure."""

@@ -24,7 +24,6 @@ from ...train.schedule import set_learning_rate
 from ...train.step import descend
 from ...train.supervised import fit
 from .experiment import (
-    Config,
     Hidden,
     activations,
     brightness,
@@ -38,6 +37,7 @@ from .experiment import (
     shown,
     spiking,
 )
+from .options import Config
 
 NENGO = Config(smoothing=0.0)
 SOFT = Config(smoothing=0.02, optimizer="adam", cosine=True, shift=1, epochs=15, batch=100)
