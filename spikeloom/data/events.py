@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-import torch
 
 from ..arguments import explained
 from ..errors import ConfigError, DataError, ShapeError, check_count
@@ -447,26 +446,6 @@ def say_empty(trains: SpikeTrains, what: str, tell: Callable[[str], None] | None
             "without a spike."
         )
     return trains
-
-
-@explained
-def example(
-    label: int, classes: int, width: int, height: int, duration: float, count: int, generator: torch.Generator
-) -> Array:
-    """Return a made-up recording for tests: random events in the part of the sensor assigned to the class.
-
-    Units: duration in ms.
-    """
-    if min(classes, width, height, count + 1) < 1 or not 0 <= label < classes or not 0.0 < duration <= LONGEST:
-        raise ConfigError(
-            f"example needs a label below classes, cells and a duration up to {LONGEST:,.0f} ms, but got {label}, "
-            f"{classes}, {width} x {height} and {duration}."
-        )
-    first, end = label * width * height // classes, (label + 1) * width * height // classes
-    draws = torch.rand(3, count, generator=generator, dtype=torch.float64).numpy()
-    cells = (first + draws[0] * (end - first)).astype(np.int64)
-    time = np.sort((draws[1] * 1000 * duration).astype(np.int64))
-    return make(cells % width, cells // width, time, draws[2] < 0.5)
 
 
 def version() -> str:

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-import torch
-
 from ..arguments import explained
 from ..errors import ConfigError, DataError
 from . import events
@@ -148,27 +146,6 @@ def describe(split: Split) -> list[Description]:
     count, official = len(files.sizes), OFFICIAL[split]
     note = f"{count:,} of the {official:,} official {split} recordings"
     return [Description(file=files.source.name, sha256=files.sha256(), count=count, official_count=official, note=note)]
-
-
-@explained
-def write_example(here: Path | str, classes: int = 3, train: int = 6, test: int = 3, seed: int = 0) -> None:
-    """Write a made-up data set in this layout, in which every class has its own rows of the sensor.
-
-    Args:
-        here: folder used as `nmnist`; created if missing.
-        classes: number of classes, 1 to 10.
-        train, test: number of recordings per class.
-    """
-    if not 1 <= classes <= 10:
-        raise ConfigError(f"There are 1 to 10 digits, but got classes={classes}. Choose a number in between.")
-    generator = torch.Generator().manual_seed(seed)
-    for split, count in (("Train", train), ("Test", test)):
-        for number in range(classes * count):
-            label = number % classes
-            recording = events.example(label, classes, WIDTH, HEIGHT, 315.0, 1200, generator)
-            path = Path(here) / split / str(label) / f"{number + 1:05}.bin"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(events.write_bin(recording))
 
 
 def _files(split: str, here: Path | str | None = None) -> Members:

@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import h5py
 import numpy as np
-import torch
 
 from .. import hdf5
 from ..arguments import explained
@@ -160,41 +158,6 @@ def read(path: Path | str, split: Split, options: NTIDIGITSOptions = DEFAULT) ->
         classes=options.classes,
         speakers=[people.index(_speaker(name)) for name in names],
     )
-
-
-@explained
-def write_example(
-    here: Path | str,
-    classes: str = "12z",
-    train: int = 6,
-    test: int = 3,
-    sequences: tuple[str, ...] = (),
-    seed: int = 0,
-) -> None:
-    """Write a made-up file in this format, in which every class has its own channels.
-
-    Args:
-        here: folder used as `ntidigits`; created if missing.
-        classes: digits to include, from "123456789zo".
-        train, test: number of samples per class.
-        sequences: longer utterances to include among them, as in the real file.
-    """
-    if not classes or set(classes) - set(DIGITS):
-        raise ConfigError(f"Classes are letters of {DIGITS}, but got {classes!r}. Choose some of them.")
-    here = Path(here)
-    here.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(seed)
-    with h5py.File(here / FILE, "w") as file:
-        for split, count in (("train", train), ("test", test)):
-            names = []
-            for number in range(count):
-                speaker = f"woman-{split[0]}{'abcdefghijklmnopqrstuvwxyz'[number // 2 % 26]}"
-                for place, said in enumerate((*classes, *sequences)):
-                    names.append(f"{speaker}-{number}-{said}")
-                    heard = events.example(place % len(classes), len(classes), CHANNELS, 1, 800.0, 400, generator)
-                    file[f"{split}_timestamps/{names[-1]}"] = heard["t"] / 1e6
-                    file[f"{split}_addresses/{names[-1]}"] = heard["x"]
-            file[f"{split}_labels"] = np.array([name.encode() for name in names])
 
 
 def _path(split: str) -> Path:

@@ -199,26 +199,6 @@ def write_mat(recording: Array) -> bytes:
     return write_matrix("spiketrain", table)
 
 
-@explained
-def write_example(here: Path | str, classes: int = 3, samples: int = 10, seed: int = 0) -> None:
-    """Write a made-up data set in this layout, in which every class has its own rows of taxels.
-
-    Args:
-        here: folder used as `stmnist`; created if missing.
-        classes: number of classes, 1 to 10.
-        samples: number of recordings per class.
-    """
-    if not 1 <= classes <= 10:
-        raise ConfigError(f"There are 1 to 10 digits, but got classes={classes}. Choose a number in between.")
-    generator = torch.Generator().manual_seed(seed)
-    for label in range(classes):
-        home = Path(here) / "data_submission" / str(label)
-        home.mkdir(parents=True, exist_ok=True)
-        for number in range(samples):
-            recording = events.example(label, classes, SIDE, SIDE, 800.0, 300, generator)
-            (home / f"writer_{number:02}.mat").write_bytes(write_mat(recording))
-
-
 def _check(split: str) -> None:
     if split not in ("train", "test"):
         raise ConfigError(f"ST-MNIST is split into train and test, but got {split!r}. Hold out a part to validate.")

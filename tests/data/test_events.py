@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -383,17 +382,6 @@ def test_columns_of_different_lengths_and_unknown_units_are_refused() -> None:
         made_of(x=[1, 2, 3])
     with pytest.raises(ConfigError, match=r"The unit of times is one of 'us', 'ms', 's', but got 'minutes'"):
         made_of(unit="minutes")
-
-
-def test_examples_are_equal_for_equal_seeds_and_classes_lie_apart() -> None:
-    made = [events.example(c, 3, 34, 34, 100.0, 200, torch.Generator().manual_seed(1)) for c in (0, 1, 2, 0)]
-    assert made[0].tolist() == made[3].tolist()
-    rows = [set(part["y"].tolist()) for part in made[:3]]
-    assert max(rows[0]) <= min(rows[1])
-    assert max(rows[1]) <= min(rows[2])
-    for part in made:
-        events.check(part, 34, 34, "made up")
-        assert part["t"].max() < 100_000
 
 
 def test_the_real_nmnist_file() -> None:

@@ -15,6 +15,7 @@ from spikeloom.data import babi, events, fsdd, members, mnist, nmnist, ntidigits
 from spikeloom.data.nmnist import NMNISTOptions
 from spikeloom.data.spike_trains import SpikeTrains, raster
 from spikeloom.errors import ConfigError, DataError
+from tests.fixtures import nmnist as examples
 
 DATA = os.environ.get("SPIKELOOM_DATA")
 real = Path(DATA or "/nonexistent") / "nmnist_small" / "nmnist_small.zip"
@@ -50,8 +51,8 @@ def equal(a: SpikeTrains, b: SpikeTrains) -> bool:
 
 
 def test_folders_and_zip_files_give_the_same_samples_in_the_order_of_mnist(home: Path, tmp_path: Path) -> None:
-    nmnist.write_example(tmp_path / "made", classes=3, train=4, test=2)
-    nmnist.write_example(home, classes=3, train=4, test=2)
+    examples.write(tmp_path / "made", classes=3, train=4, test=2)
+    examples.write(home.parent, classes=3, train=4, test=2)
     unpacked = {split: nmnist.load(split) for split in ("train", "test")}
     assert unpacked["train"].labels.tolist() == [0, 1, 2] * 4
     assert unpacked["test"].labels.tolist() == [0, 1, 2] * 2
@@ -59,18 +60,18 @@ def test_folders_and_zip_files_give_the_same_samples_in_the_order_of_mnist(home:
     (tmp_path / "cache").rename(tmp_path / "away")
     for path in sorted(home.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    pack(home / "one.zip", tmp_path / "made", "N-MNIST/")
+    pack(home / "one.zip", tmp_path / "made" / "nmnist", "N-MNIST/")
     assert all(equal(nmnist.load(split), found) for split, found in unpacked.items())  # type: ignore[arg-type]
     (home / "one.zip").unlink()
-    pack(home / "Train.zip", tmp_path / "made", parts=("Train",))
-    pack(home / "Test.zip", tmp_path / "made", parts=("Test",))
+    pack(home / "Train.zip", tmp_path / "made" / "nmnist", parts=("Train",))
+    pack(home / "Test.zip", tmp_path / "made" / "nmnist", parts=("Test",))
     assert all(equal(nmnist.load(split), found) for split, found in unpacked.items())  # type: ignore[arg-type]
     home.rename(tmp_path / "nmnist_small")
     assert all(equal(nmnist.load(split), found) for split, found in unpacked.items())  # type: ignore[arg-type]
 
 
 def test_every_event_of_a_sample_is_the_files(home: Path) -> None:
-    nmnist.write_example(home, classes=2, train=2)
+    examples.write(home.parent, classes=2, train=2)
     for options in (
         NMNISTOptions("both", "all"),
         NMNISTOptions("off", 2),
@@ -110,7 +111,7 @@ def test_options_without_sense_are_refused() -> None:
 
 
 def test_every_option_and_every_recording_counts_in_what_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nmnist.write_example(home, classes=2, train=2)
+    examples.write(home.parent, classes=2, train=2)
     told: list[str] = []
     first = nmnist.load("train", tell=told.append)
     assert told == [f"Reading 4 train recordings, once. The spikes are kept in {stored.folder()}."]
@@ -132,7 +133,7 @@ def test_every_option_and_every_recording_counts_in_what_is_kept(home: Path, mon
 
 
 def test_recordings_are_described(home: Path) -> None:
-    nmnist.write_example(home, classes=3, train=4, test=2)
+    examples.write(home.parent, classes=3, train=4, test=2)
     (found,) = nmnist.describe("test")
     assert (found["file"], found["count"], found["official_count"]) == ("nmnist", 6, 10_000)
     assert found["note"] == "6 of the 10,000 official test recordings"
@@ -154,7 +155,7 @@ damaged = {
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_damaged_recording_is_named(name: str, packed: bool, home: Path) -> None:
     data, message = damaged[name]
-    nmnist.write_example(home, classes=2, train=2)
+    examples.write(home.parent, classes=2, train=2)
     (home / "Train" / "1" / "00002.bin").write_bytes(data)
     if packed:
         pack(home / "all.zip", home)
@@ -185,9 +186,9 @@ def test_a_damaged_zip_file_is_read_or_refused(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPIKELOOM_DATA", str(folder))
         patch.setenv("SPIKELOOM_CACHE", str(folder / "cache"))
-        nmnist.write_example(folder / "made", classes=1, train=2, test=1)
+        examples.write(folder / "made", classes=1, train=2, test=1)
         (folder / "nmnist").mkdir()
-        pack(folder / "nmnist" / "all.zip", folder / "made")
+        pack(folder / "nmnist" / "all.zip", folder / "made" / "nmnist")
         data = bytearray((folder / "nmnist" / "all.zip").read_bytes())
         place = int(at * len(data))
         data[place] = value
@@ -208,7 +209,7 @@ def test_archives_that_leave_their_folder_are_refused(home: Path) -> None:
 
 
 def test_absurd_sizes_and_repeated_recordings_are_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nmnist.write_example(home, classes=2, train=2)
+    examples.write(home.parent, classes=2, train=2)
     monkeypatch.setattr(members, "LARGEST_SET", 10_000)
     with pytest.raises(DataError, match=r"nmnist unpacks to more than 10,000 bytes, which is absurd"):
         nmnist.load("train")
@@ -242,19 +243,17 @@ def test_what_is_missing_is_named(home: Path, tmp_path: Path) -> None:
     home.mkdir()
     with pytest.raises(DataError, match=r"nmnist holds no file like Test/7/00032.bin, in a zip file or unpacked. Get"):
         nmnist.load("test")
-    nmnist.write_example(tmp_path / "made", train=1)
-    pack(home / "a.zip", tmp_path / "made")
-    pack(home / "b.zip", tmp_path / "made")
+    examples.write(tmp_path / "made", train=1)
+    pack(home / "a.zip", tmp_path / "made" / "nmnist")
+    pack(home / "b.zip", tmp_path / "made" / "nmnist")
     with pytest.raises(DataError, match=r"holds the same part of the data in a.zip and b.zip. Leave one"):
         nmnist.load("train")
     with pytest.raises(ConfigError, match=r"N-MNIST has the splits train and test, but got 'valid'"):
         nmnist.load("valid")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"There are 1 to 10 digits, but got classes=11"):
-        nmnist.write_example(tmp_path / "made", classes=11)
 
 
 def test_options_that_leave_nothing_name_the_recording(home: Path) -> None:
-    nmnist.write_example(home, classes=1, train=1)
+    examples.write(home.parent, classes=1, train=1)
     path = home / "Train" / "0" / "00001.bin"
     path.write_bytes(bytes.fromhex("0000000005"))
     with pytest.raises(ConfigError, match=r"None of 1 recordings, the last of which is .*00001.bin, has an event that"):
@@ -262,7 +261,7 @@ def test_options_that_leave_nothing_name_the_recording(home: Path) -> None:
 
 
 def test_a_recording_without_on_events_stays(home: Path) -> None:
-    nmnist.write_example(home, classes=2, train=2)
+    examples.write(home.parent, classes=2, train=2)
     (home / "Train" / "1" / "00002.bin").write_bytes(bytes.fromhex("0000000005"))
     told: list[str] = []
     for found in (nmnist.load("train", tell=told.append), nmnist.load("train", tell=told.append)):
@@ -275,12 +274,12 @@ def test_a_recording_without_on_events_stays(home: Path) -> None:
 
 
 def test_examples_are_the_same_for_every_seed_and_classes_can_be_told_apart(home: Path, tmp_path: Path) -> None:
-    nmnist.write_example(home, classes=3)
-    nmnist.write_example(tmp_path / "again", classes=3)
-    nmnist.write_example(tmp_path / "other", classes=3, seed=1)
+    examples.write(home.parent, classes=3)
+    examples.write(tmp_path / "again", classes=3)
+    examples.write(tmp_path / "other", classes=3, seed=1)
     for path in home.rglob("*.bin"):
-        assert path.read_bytes() == (tmp_path / "again" / path.relative_to(home)).read_bytes()
-        assert path.read_bytes() != (tmp_path / "other" / path.relative_to(home)).read_bytes()
+        assert path.read_bytes() == (tmp_path / "again" / "nmnist" / path.relative_to(home)).read_bytes()
+        assert path.read_bytes() != (tmp_path / "other" / "nmnist" / path.relative_to(home)).read_bytes()
     train, test = nmnist.load("train"), nmnist.load("test")
     counts = [raster(trains, range(len(trains)), window=105.0).spikes[0] for trains in (train, test)]
     nearest = (counts[1] @ counts[0].T).argmax(1).numpy()
@@ -315,19 +314,15 @@ def test_the_labels_of_the_real_subset_are_those_of_mnist(tmp_path: Path, monkey
     assert nmnist.load("train").labels.tolist() == labels.tolist()
 
 
-def test_folders_may_be_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_may_be_words(example_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path / "cache"))
-    here = str(tmp_path / "made")
-    nmnist.write_example(here, 2, 1, 1)
-    assert len(nmnist.load("test", here=here)) == 2
-    stmnist.write_example(here, 2, 5)
-    assert len(stmnist.load("test", here=here)) == 2
-    omniglot.write_example(here, 2, 2, 2)
-    assert omniglot.load("background", here=here).names == omniglot.load("background", here=Path(here)).names
-    babi.write_example(here, train=2, test=2)
-    assert babi.load(1, here=here).train.questions
+    here = {name: str(example_data / name) for name in ("nmnist", "stmnist", "omniglot", "babi", "ntidigits")}
+    assert len(nmnist.load("test", here=here["nmnist"])) == 9
+    assert len(stmnist.load("test", here=here["stmnist"])) == 6
+    pictures = omniglot.load("background", here=Path(here["omniglot"]))
+    assert omniglot.load("background", here=here["omniglot"]).names == pictures.names
+    assert babi.load(1, here=here["babi"]).train.questions
     (tmp_path / "sounds").mkdir()
     with pytest.raises(DataError, match=r"sounds holds no recording like"):
         fsdd.load("test", str(tmp_path / "sounds"))
-    ntidigits.write_example(here, train=2, test=2)
-    assert len(ntidigits.read(f"{here}/{ntidigits.FILE}", "test")) == 6
+    assert len(ntidigits.read(f"{here['ntidigits']}/{ntidigits.FILE}", "test")) == 9

@@ -14,6 +14,7 @@ from spikeloom.data import events, ntidigits, stored
 from spikeloom.data.ntidigits import NTIDIGITSOptions
 from spikeloom.data.spike_trains import Array, SpikeTrains, raster
 from spikeloom.errors import ConfigError, DataError
+from tests.fixtures import ntidigits as examples
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_a_sample_behind_which_nothing_is_left_stays(home: Path) -> None:
 
 
 def test_every_option_and_the_file_count_in_what_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ntidigits.write_example(home, "12zo")
+    examples.write(home.parent, "12zo")
     told: list[str] = []
     first = ntidigits.load("train", tell=told.append)
     path = home / ntidigits.FILE
@@ -116,13 +117,13 @@ def test_every_option_and_the_file_count_in_what_is_kept(home: Path, monkeypatch
     ntidigits.load("test", tell=told.append)
     monkeypatch.setattr(events, "version", lambda: "another")
     ntidigits.load("train", tell=told.append)
-    ntidigits.write_example(home, "12zo", seed=1)
+    examples.write(home.parent, "12zo", seed=1)
     ntidigits.load("train", tell=told.append)
     assert len(told) == 8
 
 
 def test_the_file_is_described(home: Path) -> None:
-    ntidigits.write_example(home, "12zo", train=4, test=2, sequences=("1z", "221"))
+    examples.write(home.parent, "12zo", train=4, test=2, sequences=("1z", "221"))
     (found,) = ntidigits.describe("test")
     assert (found["file"], found["count"], found["official_count"]) == ("n-tidigits.hdf5", 6, 2260)
     assert found["note"] == "6 of the 2,260 official single test digits"
@@ -132,18 +133,17 @@ def test_the_file_is_described(home: Path) -> None:
 
 
 def test_examples_are_equal_for_equal_seeds_and_classes_can_be_told_apart(home: Path, tmp_path: Path) -> None:
-    ntidigits.write_example(home, "12zo")
-    ntidigits.write_example(tmp_path / "again", "12zo")
-    ntidigits.write_example(tmp_path / "other", "12zo", seed=1)
-    contents = [(folder / ntidigits.FILE).read_bytes() for folder in (home, tmp_path / "again", tmp_path / "other")]
+    examples.write(home.parent, "12zo")
+    examples.write(tmp_path / "again", "12zo")
+    examples.write(tmp_path / "other", "12zo", seed=1)
+    paths = [folder / "ntidigits" / ntidigits.FILE for folder in (home.parent, tmp_path / "again", tmp_path / "other")]
+    contents = [path.read_bytes() for path in paths]
     assert contents[0] == contents[1]
     assert contents[0] != contents[2]
     train, test = (ntidigits.load(split, NTIDIGITSOptions(oh="class")) for split in ("train", "test"))
     assert (len(train), len(test)) == (24, 12)
     counts = [raster(trains, range(len(trains)), window=1000.0).spikes[0] for trains in (train, test)]
     assert (train.labels[(counts[1] @ counts[0].T).argmax(1).numpy()] == test.labels).all()
-    with pytest.raises(ConfigError, match=r"Classes are letters of z123456789o, but got '0x'"):
-        ntidigits.write_example(home, "0x")
 
 
 def test_options_and_splits_without_sense_are_refused(home: Path) -> None:
@@ -226,8 +226,9 @@ def test_an_absurd_size_is_refused(home: Path) -> None:
 def test_a_damaged_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, at: float, value: int, cut: bool
 ) -> None:
-    path = tmp_path_factory.mktemp("fuzz") / ntidigits.FILE
-    ntidigits.write_example(path.parent, "1", train=2, test=1)
+    folder = tmp_path_factory.mktemp("fuzz")
+    examples.write(folder, "1", train=2, test=1)
+    path = folder / "ntidigits" / ntidigits.FILE
     data = bytearray(path.read_bytes())
     place = int(at * len(data))
     data[place] = value

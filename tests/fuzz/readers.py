@@ -63,8 +63,9 @@ def _zip(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED
 
 
 def _ntidigits(folder: Path) -> None:
-    ntidigits.write_example(folder, train=2, test=1)
-    (folder / ntidigits.FILE).rename(folder / "0")
+    fixtures.ntidigits.write(folder, train=2, test=1)
+    (folder / "ntidigits" / ntidigits.FILE).rename(folder / "0")
+    (folder / "ntidigits").rmdir()
 
 
 def _idx(folder: Path) -> None:

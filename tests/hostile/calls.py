@@ -150,6 +150,13 @@ def example(write: Callable[..., None], here: Path, name: str, **options: Any) -
     return folder
 
 
+def fixture(write: Callable[..., None], here: Path, name: str) -> Path:
+    """The folder of a data set of tests/fixtures, written once."""
+    if not (here / name).exists():
+        write(here)
+    return here / name
+
+
 def tarball(here: Path) -> Path:
     path = here / "a.tar"
     with tarfile.open(path, "w") as archive:
@@ -699,9 +706,6 @@ DATA: dict[str, Call] = {
     "events.say_empty": Call(
         events.say_empty, lambda here: {"trains": trains(), "what": "recordings", "tell": None}, len, ("what", "tell")
     ),
-    "events.example": Call(
-        events.example, encoder(label=1, classes=3, width=6, height=6, duration=20.0, count=5), words=("Event",)
-    ),
     "events.check_choice": Call(
         events.check_choice, given(what="polarity", value="on", choices=("on", "off")), leaves_out=("what", "choices")
     ),
@@ -746,24 +750,18 @@ DATA: dict[str, Call] = {
     "nmnist.NMNISTOptions": Call(nmnist.NMNISTOptions, empty, lambda made: made.t0, words=("A window",)),
     "nmnist.load": Call(
         nmnist.load,
-        lambda here: {"split": "test", "here": example(nmnist.write_example, here, "nmnist")},
+        lambda here: {"split": "test", "here": fixture(fixtures.nmnist.write, here, "nmnist")},
         len,
         ("tell",),
-    ),
-    "nmnist.write_example": Call(
-        nmnist.write_example, lambda here: {"here": fresh(here), "classes": 2, "train": 2, "test": 2}, long=SIZES
     ),
     "ntidigits.NTIDIGITSOptions": Call(ntidigits.NTIDIGITSOptions, empty, lambda made: made.t0, words=("A window",)),
     "ntidigits.read": Call(
         ntidigits.read,
         lambda here: {
-            "path": next(example(ntidigits.write_example, here, "ntidigits").glob("*.hdf5")),
+            "path": next(fixture(fixtures.ntidigits.write, here, "ntidigits").glob("*.hdf5")),
             "split": "test",
         },
         len,
-    ),
-    "ntidigits.write_example": Call(
-        ntidigits.write_example, lambda here: {"here": fresh(here), "classes": "12", "train": 2, "test": 2}, long=SIZES
     ),
     "omniglot.read_png": Call(
         omniglot.read_png, lambda here: {"data": png(here), "name": "a.png"}, leaves_out=("name", "advice")
@@ -830,12 +828,9 @@ DATA: dict[str, Call] = {
     "stmnist.write_mat": Call(stmnist.write_mat, lambda here: {"recording": touch()}),
     "stmnist.load": Call(
         stmnist.load,
-        lambda here: {"split": "test", "here": example(stmnist.write_example, here, "stmnist")},
+        lambda here: {"split": "test", "here": fixture(fixtures.stmnist.write, here, "stmnist")},
         len,
         ("tell",),
-    ),
-    "stmnist.write_example": Call(
-        stmnist.write_example, lambda here: {"here": fresh(here), "classes": 2, "samples": 5}, long=SIZES
     ),
     "store_recall.draw": Call(
         symbols.draw,

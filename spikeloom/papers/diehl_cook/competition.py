@@ -5,7 +5,7 @@ that spiked, a synapse is visited only when the rule changes it, the trace of an
 The memory layout of weights is [I, N], so that the row of an input is contiguous.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,263 @@ def bound(w: float, up: bool, soft: int, power: float, w_min: float, w_max: floa
     return value
 
 
+class Lists(NamedTuple):
+    """A list of neurons for each sample."""
+
+    neurons: Array  # int32 [B, N], of which the first `count` are in the list
+    count: Array  # int64 [B]
+
+
+class Events(NamedTuple):
+    """Input spikes, by step and sample: those of the step before the first one, then row (t + 1) B + b of step t."""
+
+    first: Array  # [rows + 1]
+    unit: Array
+    count: Array
+
+
+class Traces(NamedTuple):
+    """Traces of the rule; those of an input are computed from its last spike."""
+
+    pre: Array  # [B, I], at the last spike
+    last: Array  # int32 [B, I], step of the last spike
+    age: Array  # [T + 1], decay of a presynaptic trace over n steps
+    post: Array  # [B, N]
+    slow: Array
+    before: Array  # `post` and `slow` before the spikes of this step; copies for rule triplet only
+    before_slow: Array
+    nonzero: Lists  # neurons with a postsynaptic trace, for learning at presynaptic spikes
+    is_nonzero: Array  # [B, N]
+
+
+@njit
+def append(lists: Lists, b: int, j: int) -> None:
+    """Append neuron j to the list of sample b."""
+    lists.neurons[b, lists.count[b]] = j
+    lists.count[b] += 1
+
+
+@njit
+def append_nonzero(traces: Traces, b: int, j: int) -> None:
+    """Append neuron j to the neurons with a postsynaptic trace, unless it is one of them."""
+    if not traces.is_nonzero[b, j]:
+        append(traces.nonzero, b, j)
+        traces.is_nonzero[b, j] = 1
+
+
+@njit
+def input_current(current: Array, weight: Array, events: Events, row: int, strength: float) -> None:
+    """Set the currents to the sum of the weights of the inputs that spiked, times `strength`."""
+    size = len(current)
+    one = current.dtype.type(1)
+    current[:] = current.dtype.type(0)
+    for k in range(events.first[row], events.first[row + 1]):
+        source, times = weight[events.unit[k]], events.count[k]
+        if times == one:
+            for j in range(size):
+                current[j] += source[j]
+        else:
+            for j in range(size):
+                current[j] += times * source[j]
+    if strength != one:
+        for j in range(size):
+            current[j] *= strength
+
+
+@njit
+def inhibition(current: Array, sources: Array, lateral: Array, inhibit: float) -> None:
+    """Add the inhibition by the neurons `sources`: of their rows of `lateral`, or uniform if that is empty."""
+    size = len(current)
+    if lateral.shape[0] > 0:
+        for k in sources:
+            source = lateral[k]
+            for j in range(size):
+                current[j] += source[j]
+    elif len(sources) > 0:
+        for j in range(size):
+            current[j] -= inhibit * current.dtype.type(len(sources))
+        for k in sources:
+            current[k] += inhibit
+
+
+@njit
+def excitatory_step(v: Array, r: Array, current: Array, limit: Array, crossed: Array, numbers: Array) -> int:
+    """Advance the membranes of a sample; `crossed` are the neurons not below their threshold; return their number."""
+    rest, reset, wait, dt = numbers[REST], numbers[RESET], numbers[REFRACTORY], numbers[DT]
+    decay, lowest, half = numbers[DECAY_MEM], numbers[LOWEST], v.dtype.type(0.5) * numbers[DT]
+    hits = 0
+    for j in range(len(v)):
+        moved = decay * (v[j] - rest) + rest
+        moved = moved + current[j] if r[j] <= half else moved
+        hit = moved >= limit[j]
+        r[j] = wait if hit else r[j] - dt
+        moved = reset if hit else moved
+        v[j] = max(moved, lowest)
+        crossed[j] = hit
+        hits += hit
+    return hits
+
+
+@njit
+def inhibitory_step(
+    v: Array, r: Array, b: int, excitatory: Lists, inhibitory: Lists, numbers: Array, exact: bool
+) -> None:  # fmt: skip
+    """Advance the inhibitory partners, which receive the excitatory spikes of the previous step, and list their spikes.
+
+    `exact`: every excitatory spike makes its partner spike.
+    """
+    rest, reset, wait, dt = numbers[I_REST], numbers[I_RESET], numbers[I_REFRACTORY], numbers[DT]
+    decay, lowest, half = numbers[I_DECAY], numbers[I_LOWEST], v.dtype.type(0.5) * numbers[DT]
+    threshold, excite = numbers[I_THRESHOLD], numbers[EXCITE]
+    inhibitory.count[b] = 0
+    if exact:
+        for j in range(len(v)):
+            v[j] = decay * (v[j] - rest) + rest
+            r[j] -= dt
+        for k in range(excitatory.count[b]):
+            j = excitatory.neurons[b, k]
+            v[j], r[j] = reset, wait
+            append(inhibitory, b, j)
+        return
+    for j in range(len(v)):
+        moved = decay * (v[j] - rest) + rest
+        if r[j] <= half:
+            for k in range(excitatory.count[b]):
+                if excitatory.neurons[b, k] == j:
+                    moved += excite
+        hit = moved >= threshold
+        r[j] = wait if hit else r[j] - dt
+        moved = reset if hit else moved
+        v[j] = max(moved, lowest)
+        if hit:
+            append(inhibitory, b, j)
+
+
+@njit
+def fire(
+    crossed: Array, hits: int, one_winner: bool, noise: Array, t: int, b: int, uniform: Array, bumps: Array,
+    excitatory: Lists, fired: Array, total: int,
+) -> int:  # fmt: skip
+    """List the neurons that spike, of those that crossed the threshold; return the length of `fired`, -1 if too small.
+
+    All that crossed it count in `bumps`, for the homeostasis.
+    """
+    winner, seen = 0, 0
+    if one_winner:
+        draw(noise[b : b + 1], t, 0, 1, 1, uniform)
+        winner = int(uniform[0] * np.float32(hits))
+    for j in range(len(crossed)):
+        if crossed[j]:
+            bumps[j] += 1
+            if not one_winner or seen == winner:
+                if total >= len(fired):
+                    return -1
+                fired[total, 0], fired[total, 1], fired[total, 2] = t, b, j
+                total += 1
+                append(excitatory, b, j)
+            seen += 1
+    return total
+
+
+@njit
+def postsynaptic_traces(traces: Traces, b: int, excitatory: Lists, numbers: Array, choices: Array) -> None:
+    """Advance the postsynaptic traces of a sample."""
+    post, slow = traces.post[b], traces.slow[b]
+    one, add, triplet = post.dtype.type(1), choices[ADD] == 1, choices[TRIPLET] == 1
+    decay, decay_slow, by_pre = numbers[DECAY_POST], numbers[DECAY_SLOW], numbers[LR_PRE] != post.dtype.type(0)
+    for j in range(len(post)):
+        post[j] *= decay
+    if triplet:
+        for j in range(len(post)):
+            slow[j] *= decay_slow
+        traces.before[b], traces.before_slow[b] = post, slow
+    for k in range(excitatory.count[b]):
+        j = excitatory.neurons[b, k]
+        post[j] = post[j] + one if add else one
+        if triplet:
+            slow[j] = slow[j] + one if add else one
+        elif by_pre:
+            append_nonzero(traces, b, j)
+
+
+@njit
+def presynaptic_traces(traces: Traces, events: Events, t: int, add: bool) -> None:
+    """Advance the traces of the inputs that spike in step t."""
+    one, batch = traces.pre.dtype.type(1), len(traces.pre)
+    for b in range(batch):
+        row = (t + 1) * batch + b
+        for k in range(events.first[row], events.first[row + 1]):
+            i = events.unit[k]
+            traces.pre[b, i] = traces.pre[b, i] * traces.age[t - traces.last[b, i]] + one if add else one
+            traces.last[b, i] = t
+
+
+@njit
+def learn_at_post(
+    weight: Array, traces: Traces, events: Events, t: int, fired: Array, done: Array, column: Array, numbers: Array,
+    choices: Array,
+) -> None:  # fmt: skip
+    """Change the weights of the neurons that spiked in step t, `fired`; `done` is set to t for them."""
+    kind, batch, soft, triplet = weight.dtype.type, len(traces.pre), choices[SOFT], choices[TRIPLET] == 1
+    lr, lr_pre, target, power = numbers[LR], numbers[LR_PRE], numbers[TARGET], numbers[POWER]
+    w_min, w_max, zero = numbers[W_MIN], numbers[W_MAX], kind(0)
+    for k in range(len(fired)):
+        j = fired[k, 2]
+        if done[j] == t:
+            continue
+        done[j] = t
+        column[:] = zero
+        for other in range(k, len(fired)):
+            if fired[other, 2] != j:
+                continue
+            b = fired[other, 1]
+            step = lr * traces.before_slow[b, j] if triplet else lr
+            if step == zero:
+                continue
+            pre, last, age = traces.pre[b], traces.last[b], traces.age
+            for i in range(len(column)):
+                x = pre[i] * age[t - last[i]] - target
+                column[i] += step * x * bound(weight[i, j], x > zero, soft, power, w_min, w_max)
+        if lr_pre != zero:
+            for b in range(batch):
+                post = traces.before[b, j] if triplet else traces.post[b, j]
+                if post > zero:
+                    row = (t + 1) * batch + b
+                    for e in range(events.first[row], events.first[row + 1]):
+                        i = events.unit[e]
+                        column[i] -= lr_pre * post * bound(weight[i, j], lr_pre < zero, soft, power, w_min, w_max)
+        for i in range(len(column)):
+            weight[i, j] = min(max(weight[i, j] + column[i], w_min), w_max)
+
+
+@njit
+def learn_at_pre(
+    weight: Array, traces: Traces, events: Events, t: int, done: Array, numbers: Array, choices: Array
+) -> None:  # fmt: skip
+    """Change the weights of the inputs that spike in step t onto neurons with a trace that did not spike."""
+    lr_pre, power, soft = numbers[LR_PRE], numbers[POWER], choices[SOFT]
+    w_min, w_max, zero, batch = numbers[W_MIN], numbers[W_MAX], weight.dtype.type(0), len(traces.pre)
+    nonzero, count = traces.nonzero.neurons, traces.nonzero.count
+    for b in range(batch):
+        row = (t + 1) * batch + b
+        for e in range(events.first[row], events.first[row + 1]):
+            i = events.unit[e]
+            for k in range(count[b]):
+                j = nonzero[b, k]
+                if done[j] != t:
+                    w = weight[i, j]
+                    w -= lr_pre * traces.post[b, j] * bound(w, lr_pre < zero, soft, power, w_min, w_max)
+                    weight[i, j] = min(max(w, w_min), w_max)
+
+
+@njit
+def decay_weights(weight: Array, keep: float, w_min: float, w_max: float) -> None:
+    """Multiply all weights by `keep`, within their bounds."""
+    for i in range(weight.shape[0]):
+        for j in range(weight.shape[1]):
+            weight[i, j] = min(max(weight[i, j] * keep, w_min), w_max)
+
+
 @njit
 def compete(
     first: Array, unit: Array, count: Array, weight: Array, homeostasis: Array, voltage: Array, refractory: Array,
@@ -53,61 +310,37 @@ def compete(
     steps = (len(first) - 1) // batch - 1
     kind = voltage.dtype.type
     zero, one = kind(0), kind(1)
-    rest, reset, threshold, wait = numbers[REST], numbers[RESET], numbers[THRESHOLD], numbers[REFRACTORY]
-    decay_mem, lowest, dt = numbers[DECAY_MEM], numbers[LOWEST], numbers[DT]
-    half = kind(0.5) * dt
-    excite, inhibit = numbers[EXCITE], numbers[INHIBIT]
-    i_rest, i_reset, i_threshold, i_wait = (
-        numbers[I_REST],
-        numbers[I_RESET],
-        numbers[I_THRESHOLD],
-        numbers[I_REFRACTORY],
-    )
-    i_decay, i_lowest = numbers[I_DECAY], numbers[I_LOWEST]
-    lr, lr_pre, target, power = numbers[LR], numbers[LR_PRE], numbers[TARGET], numbers[POWER]
-    w_min, w_max, keep, scale = numbers[W_MIN], numbers[W_MAX], numbers[KEEP], numbers[SCALE]
-    decay_post, decay_slow = numbers[DECAY_POST], numbers[DECAY_SLOW]
     two, one_winner, learns = choices[TWO_LAYERS] == 1, choices[ONE_WINNER] == 1, choices[LEARNS] == 1
-    rule, soft, add, triplet = choices[RULE] == 1 and learns, choices[SOFT], choices[ADD] == 1, choices[TRIPLET] == 1
-    exact, late = choices[EXACT] == 1, choices[LATE] == 1
-    by_pre = lr_pre != zero
-    matrix = lateral.shape[0] > 0
+    rule, add, triplet, late = choices[RULE] == 1 and learns, choices[ADD] == 1, choices[TRIPLET] == 1, choices[LATE]
+    exact, by_pre = choices[EXACT] == 1, numbers[LR_PRE] != zero
+    events = Events(first, unit, count)
 
-    current, crossed = np.empty(size, voltage.dtype), np.zeros((batch, size), np.uint8)
-    limit = np.empty(size, voltage.dtype)
-    bumps = np.zeros(size, np.int64)
-    # age[n]: decay of a presynaptic trace over n steps; last[b, i]: last spike of an input
-    age = np.empty(steps + 1, voltage.dtype)
+    current, crossed, limit = np.empty(size, kind), np.empty(size, np.uint8), np.empty(size, kind)
+    bumps, uniform = np.zeros(size, np.int64), np.empty(1, np.float32)
+    column = np.empty(inputs, kind)
+    done = np.full(size, -1, np.int64)  # last step in which the weights of a neuron were changed at its spike
+    age = np.empty(steps + 1, kind)
     age[0] = one
     for t in range(steps):
         age[t + 1] = age[t] * numbers[DECAY_PRE]
-    last = np.full((batch, inputs), -1, np.int32)
-    column, uniform = np.empty(inputs, voltage.dtype), np.empty(1, np.float32)
-    # dirty[b, :dirties[b]]: neurons with a postsynaptic trace; done[j]: last step in which neuron j was updated
-    dirty, dirties = np.empty((batch, size), np.int32), np.zeros(batch, np.int64)
-    is_dirty = np.zeros((batch, size), np.uint8)
-    done = np.full(size, -1, np.int64)
-    before, before_slow = trace_post, trace_slow  # traces before this step; only triplet needs copies
+    before, before_slow = trace_post, trace_slow
     if triplet:
         before, before_slow = trace_post.copy(), trace_slow.copy()
-    if by_pre and rule:
-        for b in range(batch):
-            for j in range(size):
-                if trace_post[b, j] > zero:
-                    dirty[b, dirties[b]] = j
-                    dirties[b] += 1
-                    is_dirty[b, j] = 1
-    # neurons that spiked in the previous step, as lists: excitatory (e_) and inhibitory (i_)
-    e_list, e_len = np.empty((batch, size), np.int32), np.zeros(batch, np.int64)
-    i_list, i_len = np.empty((batch, size), np.int32), np.zeros(batch, np.int64)
+    traces = Traces(
+        trace_pre, np.full((batch, inputs), -1, np.int32), age, trace_post, trace_slow, before, before_slow,
+        Lists(np.empty((batch, size), np.int32), np.zeros(batch, np.int64)), np.zeros((batch, size), np.uint8),
+    )  # fmt: skip
+    # neurons that spiked in the previous step
+    excitatory = Lists(np.empty((batch, size), np.int32), np.zeros(batch, np.int64))
+    inhibitory = Lists(np.empty((batch, size), np.int32), np.zeros(batch, np.int64))
     for b in range(batch):
         for j in range(size):
+            if by_pre and rule and trace_post[b, j] > zero:
+                append_nonzero(traces, b, j)
             if spikes[b, j] > zero:
-                e_list[b, e_len[b]] = j
-                e_len[b] += 1
+                append(excitatory, b, j)
             if two and i_spikes[b, j] > zero:
-                i_list[b, i_len[b]] = j
-                i_len[b] += 1
+                append(inhibitory, b, j)
     total = 0
     for t in range(steps):
         if learns:
@@ -115,189 +348,51 @@ def compete(
                 homeostasis[j] *= numbers[DECAY_HOMEOSTASIS]
                 bumps[j] = 0
         for j in range(size):
-            limit[j] = threshold + homeostasis[j]
+            limit[j] = numbers[THRESHOLD] + homeostasis[j]
         start = total
         for b in range(batch):
-            current[:] = zero
-            row = t * batch + b
-            for k in range(first[row], first[row + 1]):
-                source, times = weight[unit[k]], count[k]
-                if times == one:
-                    for j in range(size):
-                        current[j] += source[j]
-                else:
-                    for j in range(size):
-                        current[j] += times * source[j]
-            strength = gain[b] * scale
-            if strength != one:
-                for j in range(size):
-                    current[j] *= strength
-            sources, many = (i_list[b], i_len[b]) if two else (e_list[b], e_len[b])
-            if many > 0 and matrix:
-                for k in range(many):
-                    source = lateral[sources[k]]
-                    for j in range(size):
-                        current[j] += source[j]
-            elif many > 0:
-                for j in range(size):
-                    current[j] -= inhibit * kind(many)
-                for k in range(many):
-                    current[sources[k]] += inhibit
-            v, r = voltage[b], refractory[b]
-            hits = 0
-            mark = crossed[b]
-            for j in range(size):
-                moved = decay_mem * (v[j] - rest) + rest
-                moved = moved + current[j] if r[j] <= half else moved
-                hit = moved >= limit[j]
-                r[j] = wait if hit else r[j] - dt
-                moved = reset if hit else moved
-                v[j] = max(moved, lowest)
-                mark[j] = hit
-                hits += hit
-            # inhibitory neurons receive the excitatory spikes of the previous step
+            input_current(current, weight, events, t * batch + b, gain[b] * numbers[SCALE])
+            sources = inhibitory if two else excitatory
+            inhibition(current, sources.neurons[b, : sources.count[b]], lateral, numbers[INHIBIT])
+            hits = excitatory_step(voltage[b], refractory[b], current, limit, crossed, numbers)
             if two:
-                iv, ir = i_voltage[b], i_refractory[b]
-                i_len[b] = 0
-                if exact:
-                    for j in range(size):
-                        iv[j] = i_decay * (iv[j] - i_rest) + i_rest
-                        ir[j] -= dt
-                    for k in range(e_len[b]):
-                        j = e_list[b, k]
-                        iv[j], ir[j] = i_reset, i_wait
-                        i_list[b, k] = j
-                    i_len[b] = e_len[b]
-                else:
-                    for j in range(size):
-                        moved = i_decay * (iv[j] - i_rest) + i_rest
-                        if ir[j] <= half:
-                            for k in range(e_len[b]):
-                                if e_list[b, k] == j:
-                                    moved += excite
-                        hit = moved >= i_threshold
-                        ir[j] = i_wait if hit else ir[j] - dt
-                        moved = i_reset if hit else moved
-                        iv[j] = max(moved, i_lowest)
-                        if hit:
-                            i_list[b, i_len[b]] = j
-                            i_len[b] += 1
-            e_len[b] = 0
+                inhibitory_step(i_voltage[b], i_refractory[b], b, excitatory, inhibitory, numbers, exact)
+            excitatory.count[b] = 0
             if hits > 0:
-                winner = 0
-                if one_winner:
-                    draw(noise[b : b + 1], t, 0, 1, 1, uniform)
-                    winner = int(uniform[0] * np.float32(hits))
-                seen = 0
-                for j in range(size):
-                    if mark[j]:
-                        bumps[j] += 1
-                        if not one_winner or seen == winner:
-                            if total >= len(fired):
-                                return -1
-                            fired[total, 0], fired[total, 1], fired[total, 2] = t, b, j
-                            total += 1
-                            e_list[b, e_len[b]] = j
-                            e_len[b] += 1
-                        seen += 1
+                total = fire(crossed, hits, one_winner, noise, t, b, uniform, bumps, excitatory, fired, total)
+                if total < 0:
+                    return -1
         if learns:
             for j in range(size):
                 homeostasis[j] += numbers[STEP] * kind(bumps[j])
         if not rule:
             continue
-        # traces of this step: postsynaptic, then presynaptic (after the weight updates if trace_delay is 1)
         for b in range(batch):
-            for j in range(size):
-                trace_post[b, j] *= decay_post
-            if triplet:
-                for j in range(size):
-                    trace_slow[b, j] *= decay_slow
-                before[b], before_slow[b] = trace_post[b], trace_slow[b]
-            for k in range(e_len[b]):
-                j = e_list[b, k]
-                trace_post[b, j] = trace_post[b, j] + one if add else one
-                if triplet:
-                    trace_slow[b, j] = trace_slow[b, j] + one if add else one
-                if by_pre and not is_dirty[b, j] and not triplet:
-                    dirty[b, dirties[b]] = j
-                    dirties[b] += 1
-                    is_dirty[b, j] = 1
-        for part in range(2):
-            if (part == 1) == late:
-                for b in range(batch):
-                    row = (t + 1) * batch + b
-                    for k in range(first[row], first[row + 1]):
-                        i = unit[k]
-                        if add:
-                            trace_pre[b, i] = trace_pre[b, i] * age[t - last[b, i]] + one
-                        else:
-                            trace_pre[b, i] = one
-                        last[b, i] = t
-                continue
-            # weights of neurons that spiked in this step
-            for k in range(start, total):
-                j = fired[k, 2]
-                if done[j] == t:
-                    continue
-                done[j] = t
-                column[:] = zero
-                for other in range(k, total):
-                    if fired[other, 2] != j:
-                        continue
-                    b = fired[other, 1]
-                    step = lr * before_slow[b, j] if triplet else lr
-                    if step == zero:
-                        continue
-                    pre, when = trace_pre[b], last[b]
-                    for i in range(inputs):
-                        x = pre[i] * age[t - when[i]] - target
-                        column[i] += step * x * bound(weight[i, j], x > zero, soft, power, w_min, w_max)
-                if by_pre:
-                    for b in range(batch):
-                        seen_trace = before[b, j] if triplet else trace_post[b, j]
-                        if seen_trace > zero:
-                            row = (t + 1) * batch + b
-                            for e in range(first[row], first[row + 1]):
-                                i = unit[e]
-                                column[i] -= (
-                                    lr_pre * seen_trace * bound(weight[i, j], lr_pre < zero, soft, power, w_min, w_max)
-                                )
-                for i in range(inputs):
-                    weight[i, j] = min(max(weight[i, j] + column[i], w_min), w_max)
-        # weights from inputs that spike now onto neurons with a postsynaptic trace
+            postsynaptic_traces(traces, b, excitatory, numbers, choices)
+        if not late:
+            presynaptic_traces(traces, events, t, add)
+        learn_at_post(weight, traces, events, t, fired[start:total], done, column, numbers, choices)
+        if late:
+            presynaptic_traces(traces, events, t, add)
         if by_pre:
-            for b in range(batch):
-                row = (t + 1) * batch + b
-                for e in range(first[row], first[row + 1]):
-                    i = unit[e]
-                    for k in range(dirties[b]):
-                        j = dirty[b, k]
-                        if done[j] != t:
-                            w = weight[i, j]
-                            w -= lr_pre * trace_post[b, j] * bound(w, lr_pre < zero, soft, power, w_min, w_max)
-                            weight[i, j] = min(max(w, w_min), w_max)
-                if triplet:
-                    for k in range(e_len[b]):
-                        j = e_list[b, k]
-                        if not is_dirty[b, j]:
-                            dirty[b, dirties[b]] = j
-                            dirties[b] += 1
-                            is_dirty[b, j] = 1
-        if keep != one:
-            for i in range(inputs):
-                for j in range(size):
-                    weight[i, j] = min(max(weight[i, j] * keep, w_min), w_max)
+            learn_at_pre(weight, traces, events, t, done, numbers, choices)
+            if triplet:  # the spikes of this step count from the next one on
+                for b in range(batch):
+                    for k in range(excitatory.count[b]):
+                        append_nonzero(traces, b, excitatory.neurons[b, k])
+        if numbers[KEEP] != one:
+            decay_weights(weight, numbers[KEEP], numbers[W_MIN], numbers[W_MAX])
     for b in range(batch):
         spikes[b] = zero
-        for k in range(e_len[b]):
-            spikes[b, e_list[b, k]] = one
+        for k in range(excitatory.count[b]):
+            spikes[b, excitatory.neurons[b, k]] = one
         if two:
             i_spikes[b] = zero
-            for k in range(i_len[b]):
-                i_spikes[b, i_list[b, k]] = one
+            for k in range(inhibitory.count[b]):
+                i_spikes[b, inhibitory.neurons[b, k]] = one
         if rule:
             for i in range(inputs):
-                trace_pre[b, i] *= age[steps - 1 - last[b, i]]
+                trace_pre[b, i] *= age[steps - 1 - traces.last[b, i]]
     return total
 
 

@@ -29,7 +29,7 @@ RULES: dict[Rule, Callable[..., STDP]] = {
 
 
 @dataclass(frozen=True)
-class NeuronOptions(Options):
+class ExcitatoryNeuronOptions(Options):
     """Excitatory neurons."""
 
     n_neurons: PositiveInt = 400
@@ -114,7 +114,7 @@ class STDPRuleOptions(Options):
 
 
 @dataclass(frozen=True)
-class WeightOptions(Options):
+class InputWeightOptions(Options):
     """Weights of the input synapses."""
 
     w_min: float = 0.0
@@ -189,7 +189,7 @@ class ReadoutOptions(Options):
 
 
 @dataclass(frozen=True)
-class TrainingOptions(Options):
+class UnsupervisedTrainingOptions(Options):
     """Samples and length of a training run."""
 
     epochs: PositiveInt = 1
@@ -228,8 +228,8 @@ THESIS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class STDPOptions(
-    NeuronOptions, HomeostasisOptions, InhibitionOptions, STDPRuleOptions, WeightOptions, PresentationOptions,
-    ReadoutOptions, TrainingOptions, FigureOptions,
+    ExcitatoryNeuronOptions, HomeostasisOptions, InhibitionOptions, STDPRuleOptions, InputWeightOptions,
+    PresentationOptions, ReadoutOptions, UnsupervisedTrainingOptions, FigureOptions,
 ):  # fmt: skip
     """Options of all tasks of unsupervised learning.
 

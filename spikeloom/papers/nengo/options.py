@@ -11,7 +11,7 @@ from ...train.parts import NonNegative, NonNegativeInt, Options, Positive, Posit
 
 
 @dataclass(frozen=True)
-class NeuronOptions(Options):
+class RateNeuronOptions(Options):
     """Hidden neurons, trained as rates."""
 
     neuron: Literal["lif", "relu", "leaky_relu"] = "lif"
@@ -89,7 +89,7 @@ class SpikingOptions(Options):
 
 
 @dataclass(frozen=True)
-class Config(NeuronOptions, OptimizerOptions, SpikingOptions):
+class Config(RateNeuronOptions, OptimizerOptions, SpikingOptions):
     ann: bool = False
     """Train an ordinary ReLU network instead (conv 32, conv 64 with stride 2, dense 10) and convert it."""
     width: PositiveInt = 32

@@ -12,8 +12,9 @@ import torch
 from spikeloom.cli import main
 from spikeloom.errors import ConfigError
 from spikeloom.papers.nengo import conversion, mnist_rate
-from spikeloom.papers.nengo.experiment import Config, brightness, load, network, ordinary
+from spikeloom.papers.nengo.experiment import brightness, load, network, ordinary
 from spikeloom.papers.nengo.mnist_rate import PRESETS, shifted
+from spikeloom.papers.nengo.options import Config
 from spikeloom.train import experiment
 from spikeloom.train.run import Run
 
@@ -146,17 +147,18 @@ def test_images_move_as_a_whole() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"steps": 0}, "steps"),
-        ({"batch": 0}, "batch"),
-        ({"shift": -1}, "shift"),
+        ({"steps": 0}, "--steps must be a whole number of at least 1"),
+        ({"batch": 0}, "--batch must be"),
+        ({"shift": -1}, "--shift must be"),
         ({"max_rate": 600.0}, "less than 500 Hz"),
-        ({"smoothing": -1.0}, "smoothing"),
-        ({"intercept": 1.0}, "intercept < 1"),
+        ({"smoothing": -1.0}, "--smoothing must be"),
+        ({"intercept": 1.0}, "--intercept must be a finite number below 1"),
+        ({"untrained_images": 0}, "--untrained-images must be at least 1"),
     ],
 )
-def test_wrong_options(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_wrong_options(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        network(change(**options), new_run(tmp_path))
+        change(**options)
 
 
 @needs_mnist
