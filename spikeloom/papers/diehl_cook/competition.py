@@ -7,11 +7,14 @@ The memory layout of weights is [I, N], so that the row of an input is contiguou
 
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 
 from ...kernels.draws import draw, njit
 
 Array = Any
+part = numba.njit(inline="always", error_model="numpy")
+"""Decorator of the parts of `compete`, which would count references to their arrays at every call."""
 
 # Indices into `numbers`, the array of constants; its dtype is that of the voltages. I_: of the inhibitory layer.
 (
@@ -59,21 +62,20 @@ class Traces(NamedTuple):
     last: Array  # int32 [B, I], step of the last spike
     age: Array  # [T + 1], decay of a presynaptic trace over n steps
     post: Array  # [B, N]
-    slow: Array
-    before: Array  # `post` and `slow` before the spikes of this step; copies for rule triplet only
-    before_slow: Array
+    before: Array  # of `post` before the spikes of this step; a copy for rule triplet only
+    before_slow: Array  # the same of the slow trace
     nonzero: Lists  # neurons with a postsynaptic trace, for learning at presynaptic spikes
     is_nonzero: Array  # [B, N]
 
 
-@njit
+@part
 def append(lists: Lists, b: int, j: int) -> None:
     """Append neuron j to the list of sample b."""
     lists.neurons[b, lists.count[b]] = j
     lists.count[b] += 1
 
 
-@njit
+@part
 def append_nonzero(traces: Traces, b: int, j: int) -> None:
     """Append neuron j to the neurons with a postsynaptic trace, unless it is one of them."""
     if not traces.is_nonzero[b, j]:
@@ -81,14 +83,23 @@ def append_nonzero(traces: Traces, b: int, j: int) -> None:
         traces.is_nonzero[b, j] = 1
 
 
-@njit
+@part
+def append_spiking(traces: Traces, spiking: Lists) -> None:
+    """Append the neurons that spike to those with a postsynaptic trace."""
+    for b in range(len(spiking.count)):
+        for k in range(spiking.count[b]):
+            append_nonzero(traces, b, spiking.neurons[b, k])
+
+
+@part
 def input_current(current: Array, weight: Array, events: Events, row: int, strength: float) -> None:
     """Set the currents to the sum of the weights of the inputs that spiked, times `strength`."""
     size = len(current)
     one = current.dtype.type(1)
     current[:] = current.dtype.type(0)
-    for k in range(events.first[row], events.first[row + 1]):
-        source, times = weight[events.unit[k]], events.count[k]
+    first, unit, count = events
+    for k in range(first[row], first[row + 1]):
+        source, times = weight[unit[k]], count[k]
         if times == one:
             for j in range(size):
                 current[j] += source[j]
@@ -100,23 +111,23 @@ def input_current(current: Array, weight: Array, events: Events, row: int, stren
             current[j] *= strength
 
 
-@njit
-def inhibition(current: Array, sources: Array, lateral: Array, inhibit: float) -> None:
-    """Add the inhibition by the neurons `sources`: of their rows of `lateral`, or uniform if that is empty."""
+@part
+def inhibition(current: Array, sources: Array, many: int, lateral: Array, inhibit: float) -> None:
+    """Add the inhibition by the first `many` of `sources`: their rows of `lateral`, or uniform if that is empty."""
     size = len(current)
-    if lateral.shape[0] > 0:
-        for k in sources:
-            source = lateral[k]
+    if many > 0 and lateral.shape[0] > 0:
+        for k in range(many):
+            source = lateral[sources[k]]
             for j in range(size):
                 current[j] += source[j]
-    elif len(sources) > 0:
+    elif many > 0:
         for j in range(size):
-            current[j] -= inhibit * current.dtype.type(len(sources))
-        for k in sources:
-            current[k] += inhibit
+            current[j] -= inhibit * current.dtype.type(many)
+        for k in range(many):
+            current[sources[k]] += inhibit
 
 
-@njit
+@part
 def excitatory_step(v: Array, r: Array, current: Array, limit: Array, crossed: Array, numbers: Array) -> int:
     """Advance the membranes of a sample; `crossed` are the neurons not below their threshold; return their number."""
     rest, reset, wait, dt = numbers[REST], numbers[RESET], numbers[REFRACTORY], numbers[DT]
@@ -134,7 +145,7 @@ def excitatory_step(v: Array, r: Array, current: Array, limit: Array, crossed: A
     return hits
 
 
-@njit
+@part
 def inhibitory_step(
     v: Array, r: Array, b: int, excitatory: Lists, inhibitory: Lists, numbers: Array, exact: bool
 ) -> None:  # fmt: skip
@@ -169,7 +180,7 @@ def inhibitory_step(
             append(inhibitory, b, j)
 
 
-@njit
+@part
 def fire(
     crossed: Array, hits: int, one_winner: bool, noise: Array, t: int, b: int, uniform: Array, bumps: Array,
     excitatory: Lists, fired: Array, total: int,
@@ -195,94 +206,88 @@ def fire(
     return total
 
 
-@njit
-def postsynaptic_traces(traces: Traces, b: int, excitatory: Lists, numbers: Array, choices: Array) -> None:
-    """Advance the postsynaptic traces of a sample."""
-    post, slow = traces.post[b], traces.slow[b]
-    one, add, triplet = post.dtype.type(1), choices[ADD] == 1, choices[TRIPLET] == 1
-    decay, decay_slow, by_pre = numbers[DECAY_POST], numbers[DECAY_SLOW], numbers[LR_PRE] != post.dtype.type(0)
-    for j in range(len(post)):
-        post[j] *= decay
-    if triplet:
-        for j in range(len(post)):
-            slow[j] *= decay_slow
-        traces.before[b], traces.before_slow[b] = post, slow
-    for k in range(excitatory.count[b]):
-        j = excitatory.neurons[b, k]
-        post[j] = post[j] + one if add else one
-        if triplet:
-            slow[j] = slow[j] + one if add else one
-        elif by_pre:
-            append_nonzero(traces, b, j)
+@part
+def spike_traces(trace: Array, decay: float, spiking: Lists, add: bool) -> None:
+    """Decay the traces of a layer, then let the neurons that spike set theirs to 1, or add 1."""
+    batch, size = trace.shape
+    for b in range(batch):
+        for j in range(size):
+            trace[b, j] *= decay
+        for k in range(spiking.count[b]):
+            j = spiking.neurons[b, k]
+            trace[b, j] = trace[b, j] + trace.dtype.type(1) if add else trace.dtype.type(1)
 
 
-@njit
+@part
 def presynaptic_traces(traces: Traces, events: Events, t: int, add: bool) -> None:
     """Advance the traces of the inputs that spike in step t."""
-    one, batch = traces.pre.dtype.type(1), len(traces.pre)
+    pre, last, age, first, unit = traces.pre, traces.last, traces.age, events.first, events.unit
+    one, batch = pre.dtype.type(1), len(pre)
     for b in range(batch):
         row = (t + 1) * batch + b
-        for k in range(events.first[row], events.first[row + 1]):
-            i = events.unit[k]
-            traces.pre[b, i] = traces.pre[b, i] * traces.age[t - traces.last[b, i]] + one if add else one
-            traces.last[b, i] = t
+        for k in range(first[row], first[row + 1]):
+            i = unit[k]
+            pre[b, i] = pre[b, i] * age[t - last[b, i]] + one if add else one
+            last[b, i] = t
 
 
-@njit
+@part
 def learn_at_post(
-    weight: Array, traces: Traces, events: Events, t: int, fired: Array, done: Array, column: Array, numbers: Array,
+    weight: Array, traces: Traces, events: Events, t: int, fired: Array, start: int, total: int, done: Array, column: Array, numbers: Array,
     choices: Array,
 ) -> None:  # fmt: skip
-    """Change the weights of the neurons that spiked in step t, `fired`; `done` is set to t for them."""
+    """Change the weights of the neurons that spiked in step t, fired[start:total]; `done` is set to t for them."""
     kind, batch, soft, triplet = weight.dtype.type, len(traces.pre), choices[SOFT], choices[TRIPLET] == 1
+    first, unit, age, before_slow = events.first, events.unit, traces.age, traces.before_slow
+    source = traces.before if triplet else traces.post
     lr, lr_pre, target, power = numbers[LR], numbers[LR_PRE], numbers[TARGET], numbers[POWER]
     w_min, w_max, zero = numbers[W_MIN], numbers[W_MAX], kind(0)
-    for k in range(len(fired)):
+    for k in range(start, total):
         j = fired[k, 2]
         if done[j] == t:
             continue
         done[j] = t
         column[:] = zero
-        for other in range(k, len(fired)):
+        for other in range(k, total):
             if fired[other, 2] != j:
                 continue
             b = fired[other, 1]
-            step = lr * traces.before_slow[b, j] if triplet else lr
+            step = lr * before_slow[b, j] if triplet else lr
             if step == zero:
                 continue
-            pre, last, age = traces.pre[b], traces.last[b], traces.age
+            pre, last = traces.pre[b], traces.last[b]
             for i in range(len(column)):
                 x = pre[i] * age[t - last[i]] - target
                 column[i] += step * x * bound(weight[i, j], x > zero, soft, power, w_min, w_max)
         if lr_pre != zero:
             for b in range(batch):
-                post = traces.before[b, j] if triplet else traces.post[b, j]
+                post = source[b, j]
                 if post > zero:
                     row = (t + 1) * batch + b
-                    for e in range(events.first[row], events.first[row + 1]):
-                        i = events.unit[e]
+                    for e in range(first[row], first[row + 1]):
+                        i = unit[e]
                         column[i] -= lr_pre * post * bound(weight[i, j], lr_pre < zero, soft, power, w_min, w_max)
         for i in range(len(column)):
             weight[i, j] = min(max(weight[i, j] + column[i], w_min), w_max)
 
 
-@njit
+@part
 def learn_at_pre(
     weight: Array, traces: Traces, events: Events, t: int, done: Array, numbers: Array, choices: Array
 ) -> None:  # fmt: skip
     """Change the weights of the inputs that spike in step t onto neurons with a trace that did not spike."""
     lr_pre, power, soft = numbers[LR_PRE], numbers[POWER], choices[SOFT]
     w_min, w_max, zero, batch = numbers[W_MIN], numbers[W_MAX], weight.dtype.type(0), len(traces.pre)
-    nonzero, count = traces.nonzero.neurons, traces.nonzero.count
+    post, first, unit, (nonzero, count) = traces.post, events.first, events.unit, traces.nonzero
     for b in range(batch):
         row = (t + 1) * batch + b
-        for e in range(events.first[row], events.first[row + 1]):
-            i = events.unit[e]
+        for e in range(first[row], first[row + 1]):
+            i = unit[e]
             for k in range(count[b]):
                 j = nonzero[b, k]
                 if done[j] != t:
                     w = weight[i, j]
-                    w -= lr_pre * traces.post[b, j] * bound(w, lr_pre < zero, soft, power, w_min, w_max)
+                    w -= lr_pre * post[b, j] * bound(w, lr_pre < zero, soft, power, w_min, w_max)
                     weight[i, j] = min(max(w, w_min), w_max)
 
 
@@ -314,6 +319,8 @@ def compete(
     rule, add, triplet, late = choices[RULE] == 1 and learns, choices[ADD] == 1, choices[TRIPLET] == 1, choices[LATE]
     exact, by_pre = choices[EXACT] == 1, numbers[LR_PRE] != zero
     events = Events(first, unit, count)
+    decay_post, decay_slow = numbers[DECAY_POST], numbers[DECAY_SLOW]
+    threshold, slow_decay, bump = numbers[THRESHOLD], numbers[DECAY_HOMEOSTASIS], numbers[STEP]
 
     current, crossed, limit = np.empty(size, kind), np.empty(size, np.uint8), np.empty(size, kind)
     bumps, uniform = np.zeros(size, np.int64), np.empty(1, np.float32)
@@ -327,7 +334,7 @@ def compete(
     if triplet:
         before, before_slow = trace_post.copy(), trace_slow.copy()
     traces = Traces(
-        trace_pre, np.full((batch, inputs), -1, np.int32), age, trace_post, trace_slow, before, before_slow,
+        trace_pre, np.full((batch, inputs), -1, np.int32), age, trace_post, before, before_slow,
         Lists(np.empty((batch, size), np.int32), np.zeros(batch, np.int64)), np.zeros((batch, size), np.uint8),
     )  # fmt: skip
     # neurons that spiked in the previous step
@@ -345,15 +352,15 @@ def compete(
     for t in range(steps):
         if learns:
             for j in range(size):
-                homeostasis[j] *= numbers[DECAY_HOMEOSTASIS]
+                homeostasis[j] *= slow_decay
                 bumps[j] = 0
         for j in range(size):
-            limit[j] = numbers[THRESHOLD] + homeostasis[j]
+            limit[j] = threshold + homeostasis[j]
         start = total
         for b in range(batch):
             input_current(current, weight, events, t * batch + b, gain[b] * numbers[SCALE])
             sources = inhibitory if two else excitatory
-            inhibition(current, sources.neurons[b, : sources.count[b]], lateral, numbers[INHIBIT])
+            inhibition(current, sources.neurons[b], sources.count[b], lateral, numbers[INHIBIT])
             hits = excitatory_step(voltage[b], refractory[b], current, limit, crossed, numbers)
             if two:
                 inhibitory_step(i_voltage[b], i_refractory[b], b, excitatory, inhibitory, numbers, exact)
@@ -364,22 +371,27 @@ def compete(
                     return -1
         if learns:
             for j in range(size):
-                homeostasis[j] += numbers[STEP] * kind(bumps[j])
+                homeostasis[j] += bump * kind(bumps[j])
         if not rule:
             continue
-        for b in range(batch):
-            postsynaptic_traces(traces, b, excitatory, numbers, choices)
+        if triplet:
+            for b in range(batch):
+                for j in range(size):
+                    before[b, j], before_slow[b, j] = decay_post * trace_post[b, j], decay_slow * trace_slow[b, j]
+            spike_traces(trace_slow, decay_slow, excitatory, add)
+        spike_traces(trace_post, decay_post, excitatory, add)
+        if by_pre and not triplet:
+            append_spiking(traces, excitatory)
         if not late:
             presynaptic_traces(traces, events, t, add)
-        learn_at_post(weight, traces, events, t, fired[start:total], done, column, numbers, choices)
+        if start < total:
+            learn_at_post(weight, traces, events, t, fired, start, total, done, column, numbers, choices)
         if late:
             presynaptic_traces(traces, events, t, add)
         if by_pre:
             learn_at_pre(weight, traces, events, t, done, numbers, choices)
             if triplet:  # the spikes of this step count from the next one on
-                for b in range(batch):
-                    for k in range(excitatory.count[b]):
-                        append_nonzero(traces, b, excitatory.neurons[b, k])
+                append_spiking(traces, excitatory)
         if numbers[KEEP] != one:
             decay_weights(weight, numbers[KEEP], numbers[W_MIN], numbers[W_MAX])
     for b in range(batch):
