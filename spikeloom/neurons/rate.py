@@ -56,6 +56,9 @@ Mode = Literal["auto", "rate", "spiking", "hybrid"]
 MODES: tuple[str, ...] = get_args(Mode)
 PARTNERS = ("lif", "regular", "signed", "integrate_and_fire", "stochastic", "poisson", "none")
 RANDOM = ("stochastic", "poisson")
+COUNTING = "integrate_and_fire"
+BOUNDED = ("lif", COUNTING)
+"""Partners whose voltage may have a lower limit."""
 SMOOTHED_LIF = LIFCurve()
 NORMAL = 1e10
 """Mean above which a Poisson distribution is approximated as normal: scipy's quantile is NaN there."""
@@ -108,11 +111,29 @@ def integrator(
     return whole * height, voltage
 
 
+def _check_partner(curve: Curve, partner: str, dt: float) -> None:
+    """Raise ConfigError unless there is such a spiking partner, and it has this rate curve."""
+    if partner not in PARTNERS:
+        raise ConfigError(f"RateNeuron needs partner from {', '.join(PARTNERS)}, but got {partner!r}.")
+    if partner in BOUNDED and (partner == "lif") != isinstance(curve, LIFCurve):
+        raise ConfigError(
+            f"{type(curve).__name__} has no partner {partner!r}: use {curve.partner!r}, or another curve."
+        )
+    if partner == COUNTING and not isinstance(curve, (ReLUCurve, QCFSCurve)):
+        raise ConfigError(f"integrate_and_fire has a rate curve of ReLU or QCFS, but got {type(curve).__name__}.")
+    if isinstance(curve, QCFSCurve) and partner not in (COUNTING, "none"):
+        raise ConfigError(f"A QCFS curve is for integrate_and_fire, but got {partner!r}.")
+    if partner == "lif" and isinstance(curve, LIFCurve) and dt > 40 * curve.tau_mem:
+        raise ConfigError(f"RateNeuron lif needs dt of at most 40 tau_mem = {40 * curve.tau_mem} ms, but got {dt}.")
+
+
 @explained
 class RateNeuron(Valued):
     """Layer of neurons with a rate curve for training and a spiking partner for inference.
 
-    Shapes: inputs [T, B, *N] -> outputs [T, B, *N]. State: () as rate, else that of the partner.
+    Shapes: inputs [T, B, *N] -> outputs [T, B, *N].
+    State: () for rates; for spikes `SpikingLIFState` (lif), `RandomState` (stochastic, poisson) or `IntegratorState`.
+    `to_rate` and `to_spiking` return a neuron that does not change between them; mode "auto" changes in train and eval.
     Units: rates in Hz, dt in ms, currents in units of the threshold; output in amplitude x Hz.
 
     Args:
@@ -173,27 +194,14 @@ class RateNeuron(Valued):
         if not isinstance(curve, Curve):
             raise ConfigError(f"RateNeuron needs a curve such as LIFCurve() or ReLUCurve(), but got {curve!r}.")
         partner = curve.partner if partner is None else partner
-        for name, value, known in (("partner", partner, PARTNERS), ("mode", mode, MODES)):
-            if value not in known:
-                raise ConfigError(f"RateNeuron needs {name} from {', '.join(known)}, but got {value!r}.")
-        if (partner == "lif") != isinstance(curve, LIFCurve) and partner in ("lif", "integrate_and_fire"):
-            raise ConfigError(
-                f"{type(curve).__name__} has no partner {partner!r}: use {curve.partner!r}, or another curve."
-            )
-        if partner == "integrate_and_fire" and not isinstance(curve, (ReLUCurve, QCFSCurve)):
-            raise ConfigError(f"integrate_and_fire has a rate curve of ReLU or QCFS, but got {type(curve).__name__}.")
-        if isinstance(curve, QCFSCurve) and partner not in ("integrate_and_fire", "none"):
-            raise ConfigError(f"A QCFS curve is for integrate_and_fire, but got {partner!r}.")
-        bound = min_voltage is not None and partner not in ("lif", "integrate_and_fire")
-        if bound or (max_spikes is not None and partner != "integrate_and_fire"):
+        _check_partner(curve, partner, dt)
+        if (min_voltage is not None and partner not in BOUNDED) or (max_spikes is not None and partner != COUNTING):
             raise ConfigError(f"RateNeuron {partner} has no use for min_voltage or max_spikes. Leave them out.")
         if v_init != "uniform":
             as_number("RateNeuron", "v_init", v_init, 'finite, or "uniform"', math.isfinite)
         if min_voltage is not None:
             as_number("RateNeuron", "min_voltage", min_voltage, "below 1", lambda x: x < 1.0)
         check_count("RateNeuron", 0, v_seed=v_seed, max_spikes=max_spikes or 0)
-        if partner == "lif" and isinstance(curve, LIFCurve) and dt > 40 * curve.tau_mem:
-            raise ConfigError(f"RateNeuron lif needs dt of at most 40 tau_mem = {40 * curve.tau_mem} ms, but got {dt}.")
         self.curve, self.partner, self.amplitude, self.dt = curve, partner, float(amplitude), float(dt)
         self.v_init, self.v_seed, self.mode, self.generator = v_init, v_seed, mode, generator
         self.min_voltage = (0.0 if partner == "lif" else -math.inf) if min_voltage is None else float(min_voltage)
@@ -283,7 +291,7 @@ class RateNeuron(Valued):
     @property
     def height(self) -> Number:
         """Output of one spike in one step."""
-        if self.partner == "integrate_and_fire":
+        if self.partner == COUNTING:
             return self.value("threshold") * (self.amplitude / self.scale)
         return self.amplitude * 1000 / (self.dt * self.scale)
 
@@ -352,21 +360,15 @@ class RateNeuron(Valued):
             return self._draw(xs, state)
         for name, part in zip(type(state)._fields, state, strict=True):
             check_like("RateNeuron", name, part, tuple(xs.shape[1:]), xs)
-        gain: Number
-        bias: Number
-        if self.partner == "lif":
-            assert isinstance(self.curve, LIFCurve)
-            tau, refractory = self.curve.tau_mem, self.curve.refractory
-            gain, bias = self.value("gain") * self.scale, self.value("bias") * self.scale
-            values: dict[str, Number] = {
-                "decay": math.exp(-self.dt / tau), "after": math.exp((self.dt + refractory) / tau),
-                "lowest": self.min_voltage,
-            }  # fmt: skip
+        gain, bias, curve = self.value("gain") * self.scale, self.value("bias") * self.scale, self.curve
+        values: dict[str, Number]
+        if isinstance(curve, LIFCurve) and self.partner == "lif":
+            after = math.exp((self.dt + curve.refractory) / curve.tau_mem)
+            values = {"decay": math.exp(-self.dt / curve.tau_mem), "after": after, "lowest": self.min_voltage}
         else:
-            counts = self.partner == "integrate_and_fire"
-            gain, bias = self.value("gain") * self.scale, self.value("bias") * self.scale
-            if not (counts or isinstance(self.curve, ReLUCurve)):
-                xs, gain, bias = self.curve.rate(self.drive(xs)), self.scale, 0.0
+            counts = self.partner == COUNTING
+            if not (counts or isinstance(curve, ReLUCurve)):
+                xs, gain, bias = curve.rate(self.drive(xs)), self.scale, 0.0
             values = {
                 "share": 1 / self.value("threshold") if counts else self.dt / 1000,
                 "lowest": max(self.min_voltage, -3e38),

@@ -40,14 +40,14 @@ def bound(w: float, up: bool, soft: int, power: float, w_min: float, w_max: floa
     return value
 
 
-class Lists(NamedTuple):
+class NeuronLists(NamedTuple):
     """A list of neurons for each sample."""
 
     neurons: Array  # int32 [B, N], of which the first `count` are in the list
     count: Array  # int64 [B]
 
 
-class Events(NamedTuple):
+class InputEvents(NamedTuple):
     """Input spikes, by step and sample: those of the step before the first one, then row (t + 1) B + b of step t."""
 
     first: Array  # [rows + 1]
@@ -64,12 +64,12 @@ class Traces(NamedTuple):
     post: Array  # [B, N]
     before: Array  # of `post` before the spikes of this step; a copy for rule triplet only
     before_slow: Array  # the same of the slow trace
-    nonzero: Lists  # neurons with a postsynaptic trace, for learning at presynaptic spikes
+    nonzero: NeuronLists  # neurons with a postsynaptic trace, for learning at presynaptic spikes
     is_nonzero: Array  # [B, N]
 
 
 @part
-def append(lists: Lists, b: int, j: int) -> None:
+def append(lists: NeuronLists, b: int, j: int) -> None:
     """Append neuron j to the list of sample b."""
     lists.neurons[b, lists.count[b]] = j
     lists.count[b] += 1
@@ -84,7 +84,7 @@ def append_nonzero(traces: Traces, b: int, j: int) -> None:
 
 
 @part
-def append_spiking(traces: Traces, spiking: Lists) -> None:
+def append_spiking(traces: Traces, spiking: NeuronLists) -> None:
     """Append the neurons that spike to those with a postsynaptic trace."""
     for b in range(len(spiking.count)):
         for k in range(spiking.count[b]):
@@ -92,7 +92,7 @@ def append_spiking(traces: Traces, spiking: Lists) -> None:
 
 
 @part
-def input_current(current: Array, weight: Array, events: Events, row: int, strength: float) -> None:
+def input_current(current: Array, weight: Array, events: InputEvents, row: int, strength: float) -> None:
     """Set the currents to the sum of the weights of the inputs that spiked, times `strength`."""
     size = len(current)
     one = current.dtype.type(1)
@@ -147,7 +147,7 @@ def excitatory_step(v: Array, r: Array, current: Array, limit: Array, crossed: A
 
 @part
 def inhibitory_step(
-    v: Array, r: Array, b: int, excitatory: Lists, inhibitory: Lists, numbers: Array, exact: bool
+    v: Array, r: Array, b: int, excitatory: NeuronLists, inhibitory: NeuronLists, numbers: Array, exact: bool
 ) -> None:  # fmt: skip
     """Advance the inhibitory partners, which receive the excitatory spikes of the previous step, and list their spikes.
 
@@ -183,7 +183,7 @@ def inhibitory_step(
 @part
 def fire(
     crossed: Array, hits: int, one_winner: bool, noise: Array, t: int, b: int, uniform: Array, bumps: Array,
-    excitatory: Lists, fired: Array, total: int,
+    excitatory: NeuronLists, fired: Array, total: int,
 ) -> int:  # fmt: skip
     """List the neurons that spike, of those that crossed the threshold; return the length of `fired`, -1 if too small.
 
@@ -207,7 +207,7 @@ def fire(
 
 
 @part
-def spike_traces(trace: Array, decay: float, spiking: Lists, add: bool) -> None:
+def spike_traces(trace: Array, decay: float, spiking: NeuronLists, add: bool) -> None:
     """Decay the traces of a layer, then let the neurons that spike set theirs to 1, or add 1."""
     batch, size = trace.shape
     for b in range(batch):
@@ -219,7 +219,7 @@ def spike_traces(trace: Array, decay: float, spiking: Lists, add: bool) -> None:
 
 
 @part
-def presynaptic_traces(traces: Traces, events: Events, t: int, add: bool) -> None:
+def presynaptic_traces(traces: Traces, events: InputEvents, t: int, add: bool) -> None:
     """Advance the traces of the inputs that spike in step t."""
     pre, last, age, first, unit = traces.pre, traces.last, traces.age, events.first, events.unit
     one, batch = pre.dtype.type(1), len(pre)
@@ -233,8 +233,8 @@ def presynaptic_traces(traces: Traces, events: Events, t: int, add: bool) -> Non
 
 @part
 def learn_at_post(
-    weight: Array, traces: Traces, events: Events, t: int, fired: Array, start: int, total: int, done: Array, column: Array, numbers: Array,
-    choices: Array,
+    weight: Array, traces: Traces, events: InputEvents, t: int, fired: Array, start: int, total: int, done: Array,
+    column: Array, numbers: Array, choices: Array,
 ) -> None:  # fmt: skip
     """Change the weights of the neurons that spiked in step t, fired[start:total]; `done` is set to t for them."""
     kind, batch, soft, triplet = weight.dtype.type, len(traces.pre), choices[SOFT], choices[TRIPLET] == 1
@@ -273,7 +273,7 @@ def learn_at_post(
 
 @part
 def learn_at_pre(
-    weight: Array, traces: Traces, events: Events, t: int, done: Array, numbers: Array, choices: Array
+    weight: Array, traces: Traces, events: InputEvents, t: int, done: Array, numbers: Array, choices: Array
 ) -> None:  # fmt: skip
     """Change the weights of the inputs that spike in step t onto neurons with a trace that did not spike."""
     lr_pre, power, soft = numbers[LR_PRE], numbers[POWER], choices[SOFT]
@@ -318,7 +318,7 @@ def compete(
     two, one_winner, learns = choices[TWO_LAYERS] == 1, choices[ONE_WINNER] == 1, choices[LEARNS] == 1
     rule, add, triplet, late = choices[RULE] == 1 and learns, choices[ADD] == 1, choices[TRIPLET] == 1, choices[LATE]
     exact, by_pre = choices[EXACT] == 1, numbers[LR_PRE] != zero
-    events = Events(first, unit, count)
+    events = InputEvents(first, unit, count)
     decay_post, decay_slow = numbers[DECAY_POST], numbers[DECAY_SLOW]
     threshold, slow_decay, bump = numbers[THRESHOLD], numbers[DECAY_HOMEOSTASIS], numbers[STEP]
 
@@ -335,11 +335,11 @@ def compete(
         before, before_slow = trace_post.copy(), trace_slow.copy()
     traces = Traces(
         trace_pre, np.full((batch, inputs), -1, np.int32), age, trace_post, before, before_slow,
-        Lists(np.empty((batch, size), np.int32), np.zeros(batch, np.int64)), np.zeros((batch, size), np.uint8),
+        NeuronLists(np.empty((batch, size), np.int32), np.zeros(batch, np.int64)), np.zeros((batch, size), np.uint8),
     )  # fmt: skip
     # neurons that spiked in the previous step
-    excitatory = Lists(np.empty((batch, size), np.int32), np.zeros(batch, np.int64))
-    inhibitory = Lists(np.empty((batch, size), np.int32), np.zeros(batch, np.int64))
+    excitatory = NeuronLists(np.empty((batch, size), np.int32), np.zeros(batch, np.int64))
+    inhibitory = NeuronLists(np.empty((batch, size), np.int32), np.zeros(batch, np.int64))
     for b in range(batch):
         for j in range(size):
             if by_pre and rule and trace_post[b, j] > zero:
