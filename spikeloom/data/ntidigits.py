@@ -76,16 +76,16 @@ class NTIDIGITSOptions:
         digits = tuple(str(digit) for digit in range(10))
         return (*digits, "oh") if self.oh == "class" else digits
 
-    def label(self, said: str) -> int | None:
+    def label(self, digit: str) -> int | None:
         """Return the class of one letter, or None if it is excluded.
 
         >>> options = NTIDIGITSOptions(oh="class")
         >>> [options.label(letter) for letter in "z19o"], NTIDIGITSOptions().label("o")
         ([0, 1, 9, 10], None)
         """
-        if said == "o":
+        if digit == "o":
             return {"exclude": None, "class": 10, "zero": 0}[self.oh]
-        return DIGITS.index(said)
+        return DIGITS.index(digit)
 
 
 DEFAULT = NTIDIGITSOptions()
@@ -190,13 +190,13 @@ def _samples(names: list[str], split: str, options: NTIDIGITSOptions, path: Path
         raise DataError(f"{path}: {split}_labels names a sample twice. {ADVICE}")
     samples = []
     for name in sorted(names):
-        said = name.rpartition("-")[2]
-        if not said or set(said) - set(DIGITS):
+        utterance = name.rpartition("-")[2]
+        if not utterance or set(utterance) - set(DIGITS):
             raise DataError(
                 f"{path}: {split}_labels holds the name {name!r}, but names end in letters of {DIGITS} after a dash, "
                 f"such as woman-ac-a-7. {ADVICE}"
             )
-        label = options.label(said) if len(said) == 1 else None
+        label = options.label(utterance) if len(utterance) == 1 else None
         if label is not None:
             samples.append((name, label))
     if not samples:

@@ -184,8 +184,8 @@ def read_mat(data: bytes, name: str) -> Array:
         )
     column, taxel = np.nonzero(spikes.T)
     microseconds = np.rint(times * 1e6).astype(np.int64)[column]
-    found = events.make(taxel % SIDE, taxel // SIDE, microseconds, spikes[taxel, column] > 0)
-    return events.check(found, SIDE, SIDE, name)
+    recording = events.make(taxel % SIDE, taxel // SIDE, microseconds, spikes[taxel, column] > 0)
+    return events.check(recording, SIDE, SIDE, name)
 
 
 @explained

@@ -52,7 +52,7 @@ def draw(options: STDPOptions, run: Run, splits: Splits, published: dict[str, fl
 
 def sample(options: STDPOptions, run: Run, net: DiehlCookNetwork, splits: Splits, number: int) -> None:
     """Plot one test sample: the input, the spikes of all layers, voltages with thresholds."""
-    xs = shown(splits.test, number, run, net)
+    xs = input_spikes(splits.test, number, run, net)
     label = splits.classes[int(splits.test.labels[number])]
     picture = to_numpy(xs.sum((0, 1)).view(splits.shape))
     run.figure(f"input_{number + 1}", input_image(picture, f"A test sample, “{label}”"), "Spikes of each input.")
@@ -71,7 +71,7 @@ def sample(options: STDPOptions, run: Run, net: DiehlCookNetwork, splits: Splits
     run.figure(f"voltages_{number + 1}", voltages(membranes, options.dt, title=title), caption)
 
 
-def shown(source: Source, number: int, run: Run, net: DiehlCookNetwork) -> Tensor:
+def input_spikes(source: Source, number: int, run: Run, net: DiehlCookNetwork) -> Tensor:
     """Return the input spikes of a sample, [T, 1, I]."""
     events = encoder(source, torch.tensor([number]), run.generator("figures"))(torch.arange(1), 0)
     return sequence_of(events, 1, source.size).to(net.weight)

@@ -49,7 +49,7 @@ def answers(
     parts = [samples[part] for part in in_order(len(samples), TEST_BATCH)]
     seeds = torch.randint(2**62, (len(parts),), generator=generator).tolist()
 
-    def shown(part: Tensor, seed: int) -> tuple[Presentation, float]:
+    def responses(part: Tensor, seed: int) -> tuple[Presentation, float]:
         own = torch.Generator().manual_seed(seed)
         start = net.initial_state(net.weight.new_zeros(len(part), source.size), noise=own)
         input_spikes = list[float]()
@@ -63,7 +63,7 @@ def answers(
         return presented, input_spikes[0]
 
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-        made = list(pool.map(shown, parts, seeds))
+        made = list(pool.map(responses, parts, seeds))
     return Answers(
         torch.cat([one.counts for one, _ in made]), source.labels[samples], sum(one.repeats for one, _ in made),
         sum(input_spikes for _, input_spikes in made) / len(samples), [one for one, _ in made] if keep else [],
@@ -127,8 +127,8 @@ def transfer(options: STDPOptions, run: Run, splits: Splits, other: Source) -> f
 def by_order(options: STDPOptions, training: Answers, test: Answers, classes: int) -> Tensor:
     """Predict the classes of the test samples by the n-grams of the training samples."""
 
-    def sequences(shown: Answers) -> list[Tensor]:
-        return [in_order_of_firing(options, one) for one in shown.spikes]
+    def sequences(responses: Answers) -> list[Tensor]:
+        return [in_order_of_firing(options, one) for one in responses.spikes]
 
     known: NGrams | None = None
     for spikes, part in zip(sequences(training), in_order(len(training.labels), TEST_BATCH), strict=True):
@@ -138,10 +138,10 @@ def by_order(options: STDPOptions, training: Answers, test: Answers, classes: in
     return torch.cat([ngram_vote(spikes, known).predictions for spikes in sequences(test)])
 
 
-def in_order_of_firing(options: STDPOptions, shown: Presentation) -> Tensor:
+def in_order_of_firing(options: STDPOptions, presented: Presentation) -> Tensor:
     """Return the spikes [T, B, N] of the last presentation of each sample."""
-    spikes = torch.zeros(options.steps, *shown.counts.shape)
-    spikes[shown.fired.steps, shown.fired.samples, shown.fired.neurons] = 1.0
+    spikes = torch.zeros(options.steps, *presented.counts.shape)
+    spikes[presented.fired.steps, presented.fired.samples, presented.fired.neurons] = 1.0
     return spikes
 
 

@@ -40,7 +40,7 @@ def train(options: STDPOptions, run: Run, splits: Splits) -> None:
         left = 1.0 - (1.0 - options.lr_end) * finished * each / total
         net.rule = replace(rule, lr=left * rule.lr, lr_pre=left * rule.lr_pre)
         state = net.initial_state(net.weight.new_zeros(batches.batch, source.size))
-        parts, counts, shown, now = list[Tensor](), list[Tensor](), 0, -1
+        parts, counts, presentations, now = list[Tensor](), list[Tensor](), 0, -1
         for number in range(finished * each, min((finished + 1) * each, total)):
             done = number / max(total - 1, 1)
             if level(options, done) != now:
@@ -51,7 +51,7 @@ def train(options: STDPOptions, run: Run, splits: Splits) -> None:
             part = state if len(samples) == len(state.spikes) else chosen(state, rows)
             presented = present_(net, part, encoder(source, samples, run.generator("input")), repeats)
             put_back_(state, part, rows)
-            shown += len(samples) + presented.repeats
+            presentations += len(samples) + presented.repeats
             parts.append(source.labels[samples])
             counts.append(presented.counts)
         net.consolidate(state)
@@ -64,7 +64,8 @@ def train(options: STDPOptions, run: Run, splits: Splits) -> None:
             live(run, net, splits.shape, known)
         return {
             "samples": float(known.presented), **values, "spikes_per_sample": float(spikes.sum(1).mean()),
-            "repeats_per_sample": shown / len(labels) - 1, "silent_samples": float((spikes.sum(1) == 0).float().mean()),
+            "repeats_per_sample": presentations / len(labels) - 1,
+            "silent_samples": float((spikes.sum(1) == 0).float().mean()),
             "homeostasis": float(net.neurons.homeostasis.mean()), "largest_weight": float(net.weight.max()),
         }  # fmt: skip
 

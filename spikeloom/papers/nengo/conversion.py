@@ -23,7 +23,7 @@ from ...errors import ExportError
 from ...neurons import rate_neurons
 from ...train import metrics
 from ...train.run import Run
-from .experiment import brightness, confusions, costs, load, ordinary, rate_answers, shown
+from .experiment import brightness, confusions, costs, load, ordinary, rate_answers, run_spiking
 from .options import Config
 
 WALKTHROUGH, CALIBRATION = 400, 2_000
@@ -68,7 +68,7 @@ def compare(config: Config, run: Run) -> dict[str, float]:
     for name, calibrate in CALIBRATIONS.items():
         spiking = integrating(config, model)
         thresholds = calibrate(spiking, [x[part] for part in in_order(len(x), 500)])
-        result = shown(config, spiking.eval(), images, Probe(), STEPS)
+        result = run_spiking(config, spiking.eval(), images, Probe(), STEPS)
         means = result.outputs.cumsum(0)
         curves[name] = accuracy_over_steps(means, labels).tolist()
         rows.append({"partner": "integrate_and_fire", "calibration": name, "thresholds": thresholds, "steps": STEPS,

@@ -41,7 +41,7 @@ def network(config: Config, run: Run) -> ConvRateNetwork:
     return model.to(run.device)
 
 
-def said(model: nn.Module, x: Tensor) -> Tensor:
+def network_output(model: nn.Module, x: Tensor) -> Tensor:
     """Return the logits [B, K] of a network of rate neurons, or of an ordinary one."""
     logits: Tensor = model(x.unsqueeze(0))[0][0] if isinstance(model, Stateful) else model(x)
     return logits
@@ -51,7 +51,7 @@ def said(model: nn.Module, x: Tensor) -> Tensor:
 def rate_answers(config: Config, model: nn.Module, images: Tensor) -> Tensor:
     """Return the logits [N, K] for all images, with rates or of an ordinary network."""
     rates = to_rate(model).eval() if isinstance(model, Stateful) else model.eval()
-    return torch.cat([said(rates, brightness(images[part], config)) for part in in_order(len(images), 500)])
+    return torch.cat([network_output(rates, brightness(images[part], config)) for part in in_order(len(images), 500)])
 
 
 def ordinary(config: Config, run: Run) -> nn.Sequential:
@@ -63,7 +63,7 @@ def ordinary(config: Config, run: Run) -> nn.Sequential:
     return model.to(run.device)
 
 
-class Shown(NamedTuple):
+class SpikingOutputs(NamedTuple):
     """Outputs of a spiking network for many images, with its spike counts and firing rates."""
 
     steps: int
@@ -81,7 +81,7 @@ def spiking(config: Config, model: Stateful) -> Stateful:
 
 
 @torch.no_grad()
-def shown(config: Config, model: Stateful, images: Tensor, probe: Probe, steps: int = 0) -> Shown:
+def run_spiking(config: Config, model: Stateful, images: Tensor, probe: Probe, steps: int = 0) -> SpikingOutputs:
     """Run the network on every image for `steps` steps; 0: as many as in the options."""
     steps = steps or config.steps
     neurons = list(rate_neurons(model).values())
@@ -98,7 +98,7 @@ def shown(config: Config, model: Stateful, images: Tensor, probe: Probe, steps: 
             silent[layer] += float((fired == 0).float().mean()) * len(part)
             sizes[layer] = fired[0].numel()
     count, seconds = len(images), steps / 1000
-    return Shown(
+    return SpikingOutputs(
         steps, torch.cat(outputs, 1), [s / count for s in spikes], [s / count for s in silent],
         [s / count / size / seconds for s, size in zip(spikes, sizes, strict=True)],
     )  # fmt: skip
@@ -113,7 +113,7 @@ def confusions(answers: Tensor, labels: Tensor) -> list[list[int]]:
     return result
 
 
-def costs(model: nn.Module, found: Shown) -> dict[str, Any]:
+def costs(model: nn.Module, outputs: SpikingOutputs) -> dict[str, Any]:
     """Return activity.json: sizes, synapses and rates of each layer; a convolution has a synapse per multiply-add."""
     weights = [layer for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
     layers, side, before, input_hertz = [], 28, 28 * 28, None
@@ -124,7 +124,7 @@ def costs(model: nn.Module, found: Shown) -> dict[str, Any]:
             synapses = neurons * layer.weight[0].numel()
         else:
             neurons, synapses = layer.out_features, layer.weight.numel()
-        hertz = found.rates[number] if number < len(found.rates) else None
+        hertz = outputs.rates[number] if number < len(outputs.rates) else None
         name = f"convolution {number + 1}" if isinstance(layer, nn.Conv2d) else "readout"
         layers.append(
             {"name": name, "neurons": neurons, "inputs": before, "rate_hz": hertz, "input_rate_hz": input_hertz,
@@ -132,7 +132,7 @@ def costs(model: nn.Module, found: Shown) -> dict[str, Any]:
         )  # fmt: skip
         before, input_hertz = neurons, hertz
     data = [*mnist.describe("train"), *mnist.describe("test")]
-    return {"dt_ms": 1.0, "steps": found.steps, "constant_input": True, "layers": layers, "data": data}
+    return {"dt_ms": 1.0, "steps": outputs.steps, "constant_input": True, "layers": layers, "data": data}
 
 
 def activations(model: nn.Module) -> list[nn.Module]:

@@ -70,19 +70,21 @@ def conversions(config: Config, run: Run, images: torch.Tensor) -> None:
 
 
 def answers(
-    config: Config, run: Run, model: Stateful, images: torch.Tensor, probe: Probe, steps: int, name: str, said: str
+    config: Config, run: Run, model: Stateful, images: torch.Tensor, probe: Probe, steps: int, name: str, suffix: str
 ) -> Array:
     """Return class probabilities [T, B, K] over time; plot the activity of the first layer for the first image."""
     path, first = next(iter(rate_neurons(model).items()))
     size = config.width * 26 * 26
     units = tuple(torch.randperm(size, generator=torch.Generator().manual_seed(0))[:SAMPLED].sort().values.tolist())
-    found = present(model, brightness(images, config), steps, probes={"out": probe, "hidden": Probe(path, units=units)})
-    outputs = found.probes["out"]
+    result = present(
+        model, brightness(images, config), steps, probes={"out": probe, "hidden": Probe(path, units=units)}
+    )
+    outputs = result.probes["out"]
     if isinstance(model, Converted) and "regular" not in {neuron.partner for neuron in rate_neurons(model).values()}:
         outputs = outputs.cumsum(0) / torch.arange(1, steps + 1, device=outputs.device).view(-1, 1, 1)
     probabilities: Array = to_numpy(outputs.softmax(-1))
-    spikes = to_numpy(found.probes["hidden"][:, 0] / torch.as_tensor(first.height))
-    title = "The first layer sees a digit" + said
+    spikes = to_numpy(result.probes["hidden"][:, 0] / torch.as_tensor(first.height))
+    title = "The first layer sees a digit" + suffix
     figure = activity(to_numpy(images[0, 0]), spikes, probabilities[:, 0], title=title)
     run.figure(name, figure, "Spikes of neurons drawn at random from the first layer, and the answer.")
     return probabilities

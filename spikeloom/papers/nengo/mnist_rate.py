@@ -31,10 +31,10 @@ from .experiment import (
     costs,
     load,
     network,
+    network_output,
     ordinary,
     rate_answers,
-    said,
-    shown,
+    run_spiking,
     spiking,
 )
 from .options import Config
@@ -88,7 +88,7 @@ def train(config: Config, run: Run) -> None:
         indices = batches.next().to(run.device)
         batch = shifted(training[0][indices], config.shift, run.generator("augmentation"))
         with hidden:
-            logits = said(model, brightness(batch, config))
+            logits = network_output(model, brightness(batch, config))
         targets = training[1][indices]
         loss = cross_entropy(logits, targets)
         rates = hidden.hertz()
@@ -125,11 +125,13 @@ def evaluate(config: Config, run: Run) -> dict[str, float]:
         return compare(config, run)
     images, labels = load("test", config, run.device)
     probe = Probe(tau_syn=config.tau_probe, debias=config.debias)
-    before = shown(config, spiking(config, network(config, run.fresh())), images[: config.untrained_images], probe)
+    before = run_spiking(
+        config, spiking(config, network(config, run.fresh())), images[: config.untrained_images], probe
+    )
     model = network(config, run)
     update = run.load_best(model=model)
     rate = metrics.accuracy(rate_answers(config, model, images), labels)
-    result = shown(config, spiking(config, model), images, probe)
+    result = run_spiking(config, spiking(config, model), images, probe)
     curve = accuracy_over_steps(result.outputs, labels)
     run.write_json("confusion.json", confusions(result.outputs[-1], labels))
     run.write_json("steps.json", {"accuracy": curve.tolist(), "rate_accuracy": rate})
