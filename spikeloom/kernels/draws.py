@@ -16,7 +16,7 @@ from .. import compiled
 from .noise import GOLDEN, SPLIT, STRIDE, TRIPLE
 
 njit = compiled.njit()
-word = numba.njit(inline="always", error_model="numpy")
+inlined = numba.njit(inline="always", error_model="numpy")
 Array = Any
 
 _GOLDEN, _SPLIT0, _SPLIT1 = np.uint64(GOLDEN), np.uint64(SPLIT[0]), np.uint64(SPLIT[1])
@@ -75,7 +75,7 @@ _power32, _power64 = _from_bits(32), _from_bits(64)
 _F: Any = np.float32
 
 
-@word
+@inlined
 def exp32(x: float) -> float:
     """Return exp(x) of a float32: 0 below -86.6, inf on overflow, NaN for NaN."""
     y = _F(-86.6) if x < _F(-86.6) else (min(x, _F(88.8)))
@@ -93,7 +93,7 @@ def exp32(x: float) -> float:
     return _F(0.0) if x < _F(-86.6) else value
 
 
-@word
+@inlined
 def exp64(x: float) -> float:
     """Return exp(x) of a float64: 0 below -707, inf on overflow, NaN for NaN; see `exp32`."""
     y = -707.0 if x < -707.0 else (min(x, 709.9))

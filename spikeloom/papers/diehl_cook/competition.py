@@ -2,19 +2,17 @@
 
 An event-driven version of the definition (`network`, step by step): currents are sums of the weight rows of the inputs
 that spiked, a synapse is visited only when the rule changes it, the trace of an input is computed from its last spike.
-The memory layout of weights is [I, N], so that the row of an input is contiguous.
+The memory layout of weights is [I, N], so that the row of an input is contiguous. The parts of `compete` are inlined:
+as functions, they would count references to their arrays at every call.
 """
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
-from ...kernels.draws import draw, njit
+from ...kernels.draws import draw, inlined, njit
 
 Array = Any
-part = numba.njit(inline="always", error_model="numpy")
-"""Decorator of the parts of `compete`, which would count references to their arrays at every call."""
 
 # Indices into `numbers`, the array of constants; its dtype is that of the voltages. I_: of the inhibitory layer.
 (
@@ -68,14 +66,14 @@ class Traces(NamedTuple):
     is_nonzero: Array  # [B, N]
 
 
-@part
+@inlined
 def append(lists: NeuronLists, b: int, j: int) -> None:
     """Append neuron j to the list of sample b."""
     lists.neurons[b, lists.count[b]] = j
     lists.count[b] += 1
 
 
-@part
+@inlined
 def append_nonzero(traces: Traces, b: int, j: int) -> None:
     """Append neuron j to the neurons with a postsynaptic trace, unless it is one of them."""
     if not traces.is_nonzero[b, j]:
@@ -83,7 +81,7 @@ def append_nonzero(traces: Traces, b: int, j: int) -> None:
         traces.is_nonzero[b, j] = 1
 
 
-@part
+@inlined
 def append_spiking(traces: Traces, spiking: NeuronLists) -> None:
     """Append the neurons that spike to those with a postsynaptic trace."""
     for b in range(len(spiking.count)):
@@ -91,7 +89,7 @@ def append_spiking(traces: Traces, spiking: NeuronLists) -> None:
             append_nonzero(traces, b, spiking.neurons[b, k])
 
 
-@part
+@inlined
 def input_current(current: Array, weight: Array, events: InputEvents, row: int, strength: float) -> None:
     """Set the currents to the sum of the weights of the inputs that spiked, times `strength`."""
     size = len(current)
@@ -111,7 +109,7 @@ def input_current(current: Array, weight: Array, events: InputEvents, row: int, 
             current[j] *= strength
 
 
-@part
+@inlined
 def inhibition(current: Array, sources: Array, many: int, lateral: Array, inhibit: float) -> None:
     """Add the inhibition by the first `many` of `sources`: their rows of `lateral`, or uniform if that is empty."""
     size = len(current)
@@ -127,7 +125,7 @@ def inhibition(current: Array, sources: Array, many: int, lateral: Array, inhibi
             current[sources[k]] += inhibit
 
 
-@part
+@inlined
 def excitatory_step(v: Array, r: Array, current: Array, limit: Array, crossed: Array, numbers: Array) -> int:
     """Advance the membranes of a sample; `crossed` are the neurons not below their threshold; return their number."""
     rest, reset, wait, dt = numbers[REST], numbers[RESET], numbers[REFRACTORY], numbers[DT]
@@ -145,7 +143,7 @@ def excitatory_step(v: Array, r: Array, current: Array, limit: Array, crossed: A
     return hits
 
 
-@part
+@inlined
 def inhibitory_step(
     v: Array, r: Array, b: int, excitatory: NeuronLists, inhibitory: NeuronLists, numbers: Array, exact: bool
 ) -> None:  # fmt: skip
@@ -180,7 +178,7 @@ def inhibitory_step(
             append(inhibitory, b, j)
 
 
-@part
+@inlined
 def fire(
     crossed: Array, hits: int, one_winner: bool, noise: Array, t: int, b: int, uniform: Array, bumps: Array,
     excitatory: NeuronLists, fired: Array, total: int,
@@ -206,7 +204,7 @@ def fire(
     return total
 
 
-@part
+@inlined
 def spike_traces(trace: Array, decay: float, spiking: NeuronLists, add: bool) -> None:
     """Decay the traces of a layer, then let the neurons that spike set theirs to 1, or add 1."""
     batch, size = trace.shape
@@ -218,7 +216,7 @@ def spike_traces(trace: Array, decay: float, spiking: NeuronLists, add: bool) ->
             trace[b, j] = trace[b, j] + trace.dtype.type(1) if add else trace.dtype.type(1)
 
 
-@part
+@inlined
 def presynaptic_traces(traces: Traces, events: InputEvents, t: int, add: bool) -> None:
     """Advance the traces of the inputs that spike in step t."""
     pre, last, age, first, unit = traces.pre, traces.last, traces.age, events.first, events.unit
@@ -231,14 +229,21 @@ def presynaptic_traces(traces: Traces, events: InputEvents, t: int, add: bool) -
             last[b, i] = t
 
 
-@part
+@inlined
 def learn_at_post(
     weight: Array, traces: Traces, events: InputEvents, t: int, fired: Array, start: int, total: int, done: Array,
     column: Array, numbers: Array, choices: Array,
 ) -> None:  # fmt: skip
     """Change the weights of the neurons that spiked in step t, fired[start:total]; `done` is set to t for them."""
     kind, batch, soft, triplet = weight.dtype.type, len(traces.pre), choices[SOFT], choices[TRIPLET] == 1
-    first, unit, age, before_slow = events.first, events.unit, traces.age, traces.before_slow
+    first, unit, age, before_slow, pre, last = (
+        events.first,
+        events.unit,
+        traces.age,
+        traces.before_slow,
+        traces.pre,
+        traces.last,
+    )
     source = traces.before if triplet else traces.post
     lr, lr_pre, target, power = numbers[LR], numbers[LR_PRE], numbers[TARGET], numbers[POWER]
     w_min, w_max, zero = numbers[W_MIN], numbers[W_MAX], kind(0)
@@ -255,9 +260,8 @@ def learn_at_post(
             step = lr * before_slow[b, j] if triplet else lr
             if step == zero:
                 continue
-            pre, last = traces.pre[b], traces.last[b]
             for i in range(len(column)):
-                x = pre[i] * age[t - last[i]] - target
+                x = pre[b, i] * age[t - last[b, i]] - target
                 column[i] += step * x * bound(weight[i, j], x > zero, soft, power, w_min, w_max)
         if lr_pre != zero:
             for b in range(batch):
@@ -271,7 +275,7 @@ def learn_at_post(
             weight[i, j] = min(max(weight[i, j] + column[i], w_min), w_max)
 
 
-@part
+@inlined
 def learn_at_pre(
     weight: Array, traces: Traces, events: InputEvents, t: int, done: Array, numbers: Array, choices: Array
 ) -> None:  # fmt: skip
