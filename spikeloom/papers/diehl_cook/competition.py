@@ -236,14 +236,8 @@ def learn_at_post(
 ) -> None:  # fmt: skip
     """Change the weights of the neurons that spiked in step t, fired[start:total]; `done` is set to t for them."""
     kind, batch, soft, triplet = weight.dtype.type, len(traces.pre), choices[SOFT], choices[TRIPLET] == 1
-    first, unit, age, before_slow, pre, last = (
-        events.first,
-        events.unit,
-        traces.age,
-        traces.before_slow,
-        traces.pre,
-        traces.last,
-    )
+    first, unit, age = events.first, events.unit, traces.age
+    pre, last, before_slow = traces.pre, traces.last, traces.before_slow
     source = traces.before if triplet else traces.post
     lr, lr_pre, target, power = numbers[LR], numbers[LR_PRE], numbers[TARGET], numbers[POWER]
     w_min, w_max, zero = numbers[W_MIN], numbers[W_MAX], kind(0)
