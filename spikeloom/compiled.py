@@ -41,7 +41,7 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        made = numba.njit(nogil=True, error_model="numpy", **options)(function)
+        made = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)  # no C calls it
         if not config.DISABLE_JIT:
             made._cache = _Kept(function, repr(sorted(options.items())))
         return made

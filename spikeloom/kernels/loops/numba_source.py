@@ -71,6 +71,7 @@ ZERO, ONE = F(0), F(1)
 KEEP = {keep!r}
 RETURNS = {returns!r}
 njit = compiled.njit()
+inner = compiled.njit(no_cpython_wrapper=True)  # called by compiled code only
 word = numba.njit(inline="always", error_model="numpy")
 @word
 def _expm1(x): return math.expm1(x)
@@ -97,21 +98,21 @@ def _abs(x): return -x if x < ZERO else x
 '''
 
 _ROWS_FORWARD = """
-@njit
+@inner
 def advance(refractory, L, {row}):
     for i in range(len(O)):
         {advance}
 """
 
 _ROWS_BACKWARD = """
-@njit
+@inner
 def differentiate({row}):
     for i in range(len(R)):
         {pull}
 """
 
 _ROWS_BLOCKED = """
-@njit
+@inner
 def count_down(C, out, lo, refractory):
     # C at the last step: a spike in step s blocks steps s + 1 .. s + refractory, of which steps - 1 - s are left
     steps = out.shape[0]
@@ -121,7 +122,7 @@ def count_down(C, out, lo, refractory):
             if out[s, lo + i] > ZERO:
                 C[i] = F(steps - 1 - s)
 
-@njit
+@inner
 def mark_blocked(t, out, lo, refractory, L, C, B):
     # called backward in time: a spike in step s blocks steps s + 1 to s + refractory; L blocks the first steps
     if t >= refractory:
@@ -134,7 +135,7 @@ def mark_blocked(t, out, lo, refractory, L, C, B):
 """
 
 _ROWS_AGAIN = """
-@njit
+@inner
 def again({row}):
     for i in range(len(O)):
         {again}
@@ -233,7 +234,7 @@ def backward({arguments}, start, stop):
         for h in range(delays - 1, -1, -1):
             past = grad_history[h].reshape(-1)
             if h == delays - 1:
-                past[lo:hi] = Q
+                copy(Q, past[lo:hi])
             else:
                 row = make_room_before(future, row)
                 future[row, :] = ZERO
@@ -465,7 +466,7 @@ def _again(plan: Plan) -> list[str]:
 def _recompute(plan: Plan, row: list[str]) -> list[str]:
     """Return the lines that recompute the states of a segment from those saved at its start."""
     states = plan.equation.states
-    lines = [f"R_{name}[0, 0:n] = kept_{name}[first_step // {SEGMENT}, lo:hi]" for name in states]
+    lines = [f"copy(kept_{name}[first_step // {SEGMENT}, lo:hi], R_{name}[0])" for name in states]
     lines += [
         "for t in range(first_step, last_step - 1):",
         "    O = out[t - 1, lo:hi] if t > 0 else spikes[lo:hi]",

@@ -31,6 +31,7 @@ from torch import Tensor
 from ... import compiled
 from ...kernels.draws import njit
 from ...kernels.engines import threads
+from ...kernels.synapses.products import copy
 from .plan import (
     CHARGE,
     DECAY,
@@ -123,7 +124,7 @@ def write_step(
     size = len(drive)
     fire(current[:size], s[KEY:VALUE], numbers, choices, out[:size], slopes[:size])
     if recalled(w, out[:size], found, drive) == 0:
-        drive[:] = current[size:]
+        copy(current[size:], drive)
     else:
         for i in range(size):
             drive[i] = current[size + i] + numbers[RECALL] * drive[i]
@@ -238,7 +239,7 @@ def back_write(
             for k in range(last - first - 1, -1, -1):
                 # the operations of a step in reverse: update of the memory, values, recall, keys
                 t, w, s, x, y = first + k, ws[k], ss[k], ss[k + 1, PRE], ss[k + 1, POST]
-                grad_x[:] = grad_s[PRE]
+                copy(grad_s[PRE], grad_x)
                 for j in range(size):
                     fx[j] = numbers[DEPRESSION_PRE] * (x[j] * x[j])
                 back_memory(w, grad_w, x, fx, y, numbers, grad_x, grad_s[POST])
@@ -292,13 +293,14 @@ def read(
         s = state[b]
         for t in range(len(current)):
             fed_back = history[t, b] if t < delay else out[t - delay, b, size:]
-            drive[:] = current[t, b]
+            copy(current[t, b], drive)
             for i in range(size):
                 if fed_back[i] != 0:
                     for j in range(size):
                         drive[j] += fed_back[i] * feedback[i, j]
             if len(voltages) > 0:
-                voltages[t, b, :size], voltages[t, b, size:] = s[KEY], s[VALUE]
+                copy(s[KEY], voltages[t, b, :size])
+                copy(s[VALUE], voltages[t, b, size:])
             slope = slopes[t, b] if len(slopes) > 0 else none
             fire(drive, s[KEY:VALUE], numbers, choices, out[t, b, :size], slope[:size])
             recalled(memory[b], out[t, b, :size], found, drive)
@@ -325,12 +327,12 @@ def back_read(
                 part = 1 - population  # values, then keys
                 lo, hi, rows = part * size, (part + 1) * size, grad_s[3 * part : 3 * part + 3]
                 if len(voltages) > 0:
-                    before[0] = voltages[t, b, lo:hi]
-                    before[1] = out[t - 1, b, lo:hi] if t > 0 else first_spikes[b, part]
+                    copy(voltages[t, b, lo:hi], before[0])
+                    copy(out[t - 1, b, lo:hi] if t > 0 else first_spikes[b, part], before[1])
                 if part == 1:
                     back_fire(grad_out[t, b, lo:hi], slopes[t, b, lo:hi], before, rows, numbers, choices, grad_keys)
                     values = grad_keys.copy()
-                    grad_keys[:] = grad_out[t, b, :size]
+                    copy(grad_out[t, b, :size], grad_keys)
                     many = spikes_of(out[t, b, :size], found)
                     for i in range(size):
                         strength, row, grad_row = values[i], w[i], grad_w[i]
