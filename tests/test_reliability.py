@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from spikeloom import cli
 from spikeloom.train import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -46,13 +48,23 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def failure(*arguments: object) -> str:
-    """The only line on stderr of a command that must fail."""
-    status, _, err = finish(start(*arguments))
-    assert status == 1
-    assert "Traceback" not in err
-    assert len(err.splitlines()) == 1, err
-    return err
+def run(*arguments: object) -> None:
+    """Run a command in this process, with as many threads as those that `start` starts; it must succeed."""
+    torch.set_num_threads(1)
+    assert cli.main([*map(str, arguments)]) == 0
+
+
+@pytest.fixture
+def failure(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command in this process that must fail; return the only line on stderr."""
+
+    def fail(*arguments: object) -> str:
+        assert cli.main([*map(str, arguments)]) == 1
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1, err
+        return err
+
+    return fail
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -78,7 +90,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 def test_killed_ten_times_and_resumed_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     options = ["--updates", 260, "--pause", 0.02, "--inputs", 150_000, "--batch", 2]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    reference = start("train", TINY, *options, "--out", whole)
+    run("train", TINY, *options, "--out", whole)
     process = start("train", TINY, *options, "--out", broken)
     moments = random.Random(5)
     unfinished = broken / "checkpoints" / ".last.pt.tmp"
@@ -100,14 +112,13 @@ def test_killed_ten_times_and_resumed_it_ends_with_the_same_bytes(tmp_path: Path
     status, out, err = finish(process)
     assert (status, err) == (0, "")
     assert out.splitlines()[-1] == str(broken)
-    assert finish(reference)[0] == 0
     assert digests(broken) == digests(whole)
 
 
 def test_a_spiking_network_that_was_killed_ends_with_the_same_bytes(tmp_path: Path) -> None:
     options = ["--preset", "smoke", "--updates", 30, "--report-every", 100]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert finish(start("train", "store_recall", *options, "--out", whole))[0] == 0
+    run("train", "store_recall", *options, "--out", whole)
     process = start("train", "store_recall", *options, "--out", broken)
     for update in (2, 12):
         while not (broken / "checkpoints" / "last.pt").exists() or saved(broken) < update:
@@ -142,14 +153,14 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_time_limit_of_a_cluster_loses_nothing(tmp_path: Path) -> None:
     options = ["--updates", 40, "--pause", 0.05, "--checkpoint-every", 1000]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert finish(start("train", TINY, *options, "--out", whole))[0] == 0
+    run("train", TINY, *options, "--out", whole)
     process = start("train", TINY, *options, "--out", broken)
     wait_until_training(process)
     process.send_signal(signal.SIGTERM)
     status, _, err = finish(process)
     words = f"spikeloom resume {broken} --task {TINY}"
     assert (status, err) == (143, f"Terminated. Update {saved(broken)} was saved; go on with `{words}`.\n")
-    assert finish(start(*words.split()[1:]))[0] == 0
+    run(*words.split()[1:])
     assert digests(broken) == digests(whole)
 
 
@@ -158,14 +169,15 @@ def copy(interrupted: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(interrupted, tmp_path / "run"))
 
 
-def test_an_interrupted_run_is_resumed(copy: Path) -> None:
-    status, out, err = finish(start("resume", copy, "--task", TINY))
-    assert (status, err) == (0, "")
+def test_an_interrupted_run_is_resumed(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("resume", copy, "--task", TINY)
+    out, err = capsys.readouterr()
+    assert err == ""
     assert "test error" in out
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "foreign", "pickle"])
-def test_a_damaged_checkpoint_is_refused(copy: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_refused(copy: Path, damage: str, failure: Callable[..., str]) -> None:
     path = copy / "checkpoints" / "last.pt"
     data = bytearray(path.read_bytes())
     if damage == "flip":
@@ -187,10 +199,10 @@ def test_a_damaged_checkpoint_is_refused(copy: Path, damage: str) -> None:
 def test_the_best_checkpoint_replaces_a_damaged_last_one(copy: Path) -> None:
     (copy / "checkpoints" / "last.pt").write_bytes(b"damaged")
     shutil.copy(copy / "checkpoints" / "best.pt", copy / "checkpoints" / "last.pt")
-    assert finish(start("resume", copy, "--task", TINY))[0] == 0
+    run("resume", copy, "--task", TINY)
 
 
-def test_a_typo_in_the_configuration_is_named(copy: Path) -> None:
+def test_a_typo_in_the_configuration_is_named(copy: Path, failure: Callable[..., str]) -> None:
     text = (copy / "config.json").read_text()
     (copy / "config.json").write_text(text.replace('"lr"', '"lt"'))
     assert "options has an unknown key 'lt'. Did you mean 'lr'?" in failure("resume", copy, "--task", TINY)
@@ -200,7 +212,8 @@ def test_a_typo_in_the_configuration_is_named(copy: Path) -> None:
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    message = failure("train", TINY, "--inputs", 10_000, "--full-at", 5, "--out", folder)
+    status, _, message = finish(start("train", TINY, "--inputs", 10_000, "--full-at", 5, "--out", folder))
+    assert (status, len(message.splitlines())) == (1, 1), message
     assert "last.pt cannot be written: File too large. What was saved before is kept. Free some space" in message
     assert checkpoint.load(folder / "checkpoints" / "last.pt")["update"] == 4
     assert not (folder / "checkpoints" / ".last.pt.tmp").exists()
@@ -224,14 +237,14 @@ def test_a_full_file_system_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "last.pt")["update"] >= 2
 
 
-def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_folder_below_a_file_is_refused(tmp_path: Path, failure: Callable[..., str]) -> None:
     (tmp_path / "file").touch()
     assert "cannot be made: Not a directory. Choose another folder" in failure(
         "train", TINY, "--out", tmp_path / "file" / "run"
     )
 
 
-def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(tmp_path: Path, failure: Callable[..., str]) -> None:
     message = failure("train", TINY, "--nan-at", 7, "--out", tmp_path / "run")
     assert "TrainingError: training stopped at update 8: loss = nan. The last checkpoint is kept." in message
     assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")["update"] == 6
