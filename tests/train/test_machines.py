@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("SPIKELOOM_DATA", "nonexistent"))
 SUPERVISED = {
     "associations": "", "babi": "", "cross_modal": "", "mnist_rate": "mnist", "omniglot": "",
-    "sequential_mnist": "mnist", "shd": "", "spoken_digits": "fsdd", "store_recall": "",
+    "sequential_mnist": "mnist", "shd": "", "spoken_digits": "", "store_recall": "",
 }  # fmt: skip
 """Tasks with targets, and the data that their smoke preset needs besides the example data."""
 TINY = str(Path(__file__).parents[1] / "tiny_task.py")
@@ -44,6 +44,19 @@ def torchrun(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
+def ranks(*arguments: object) -> list[subprocess.Popen[str]]:
+    """Start two ranks of a command without torchrun."""
+    shared = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+    shared |= {"MASTER_PORT": str(port())}
+    return [
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env={**shared, "RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+
+
 def train(folder: Path, *options: object) -> list[object]:
     return ["-m", "spikeloom", "train", TINY, "--preset", "smoke", "--out", folder, *options]
 
@@ -59,10 +72,25 @@ def result(folder: Path) -> tuple[list[dict[str, Any]], Any]:
     return lines, json.loads((folder / "result.json").read_text())["test"]
 
 
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four updates on two ranks."""
+    folder = tmp_path_factory.mktemp("short") / "run"
+    finish(torchrun("--standalone", "--nproc-per-node", 2, *train(folder)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of sixty updates on two ranks."""
+    folder = tmp_path_factory.mktemp("long") / "run"
+    finish(*ranks(*train(folder, "--updates", 60)))
+    return folder
+
+
 @pytest.mark.parametrize("rendezvous", ["c10d", "static"])
-def test_two_machines_are_as_two_processes_of_one(rendezvous: str, tmp_path: Path) -> None:
-    one, two, number = tmp_path / "one", tmp_path / "two", port()
-    finish(torchrun("--standalone", "--nproc-per-node", 2, *train(one)))
+def test_two_machines_are_as_two_processes_of_one(rendezvous: str, short: Path, tmp_path: Path) -> None:
+    two, number = tmp_path / "two", port()
     meet = (
         ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{number}"]
         if rendezvous == "c10d"
@@ -73,7 +101,7 @@ def test_two_machines_are_as_two_processes_of_one(rendezvous: str, tmp_path: Pat
     ]
     finish(*agents)
     assert json.loads((two / "environment.json").read_text())["ranks"] == 2
-    assert result(two) == result(one)
+    assert result(two) == result(short)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +124,7 @@ def test_every_supervised_task_trains_on_two_ranks_and_goes_on_alone(
     folder = tmp_path / "run"
     batch = ["--batch", 6] if task == "shd" else []  # there are 18 samples for two
     started = ["-m", "spikeloom", "train", task, "--preset", "smoke", "--out", folder, *batch]
-    finish(torchrun("--standalone", "--nproc-per-node", 2, *started))
+    finish(*ranks(*started))
     lines, found = result(folder)
     assert json.loads((folder / "environment.json").read_text())["ranks"] == 2
     assert (folder / "report.html").exists()
@@ -135,10 +163,9 @@ def test_three_ranks_go_on_as_two(tmp_path: Path) -> None:
     assert len(more) == len(lines) + 4
 
 
-def test_a_killed_rank_is_started_again_and_the_end_is_the_same(tmp_path: Path) -> None:
+def test_a_killed_rank_is_started_again_and_the_end_is_the_same(long: Path, tmp_path: Path) -> None:
     options = ["--updates", 60, "--pause", 0.05]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(torchrun("--standalone", "--nproc-per-node", 2, *train(whole, *options)))
+    broken = tmp_path / "broken"
     running = torchrun("--standalone", "--nproc-per-node", 2, "--max-restarts", 1, *train(broken, *options))
     deadline = time.monotonic() + SECONDS
     while not (broken / "metrics.jsonl").exists() or (broken / "metrics.jsonl").read_text().count("\n") < 10:
@@ -150,13 +177,12 @@ def test_a_killed_rank_is_started_again_and_the_end_is_the_same(tmp_path: Path) 
     os.kill(workers[-1], signal.SIGKILL)
     finish(running)
     assert len(json.loads((broken / "environment.json").read_text())["resumed"]) == 1
-    assert result(broken) == result(whole)
+    assert result(broken) == result(long)
 
 
-def test_sigterm_stops_both_ranks_at_one_update_and_the_end_is_the_same(tmp_path: Path) -> None:
+def test_sigterm_stops_both_ranks_at_one_update_and_the_end_is_the_same(long: Path, tmp_path: Path) -> None:
     options = ["--updates", 60, "--pause", 0.05, "--checkpoint-every", 1000]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(torchrun("--standalone", "--nproc-per-node", 2, *train(whole, *options)))
+    broken = tmp_path / "broken"
     running = torchrun("--standalone", "--nproc-per-node", 2, *train(broken, *options))
     deadline = time.monotonic() + SECONDS
     while not (broken / "metrics.jsonl").exists() or (broken / "metrics.jsonl").read_text().count("\n") < 10:
@@ -168,7 +194,7 @@ def test_sigterm_stops_both_ranks_at_one_update_and_the_end_is_the_same(tmp_path
     updates = int(checkpoint.load(broken / "checkpoints" / "last.pt")["update"])
     assert f"Terminated. Update {updates} was saved; go on with `spikeloom resume {broken} --task {TINY}`." in said
     finish(torchrun("--standalone", "--nproc-per-node", 2, "-m", "spikeloom", "resume", broken, "--task", TINY))
-    assert result(broken) == result(whole)
+    assert result(broken) == result(long)
 
 
 def test_a_rank_with_another_seed_is_refused(tmp_path: Path) -> None:
