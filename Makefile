@@ -41,8 +41,11 @@ demo: .venv/.installed ## train a spiking network that remembers; ends with the 
 test: .venv/.installed ## all tests but those that need peers, a GPU or the network
 	$(PYTEST) -m "not peers and not gpu and not network"
 
-bounds: .venv/.installed ## the quick tests, every index of the compiled loops checked by Numba
-	NUMBA_BOUNDSCHECK=1 $(PYTEST) -m "not peers and not gpu and not network and not slow"
+# Folders whose tests run compiled loops; the others only repeat what these do
+LOOPS := $(addprefix tests/,contracts encoding golden hostile kernels layers neurons rules papers/diehl_cook papers/hebbian_memory)
+
+bounds: .venv/.installed ## the quick tests of the compiled loops, every index checked by Numba
+	NUMBA_BOUNDSCHECK=1 $(PYTEST) -m "not peers and not gpu and not network and not slow" $(LOOPS)
 
 check: .venv/.installed ## ruff and mypy --strict
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,25 @@ def joined(recordings: list[Array]) -> tuple[Array, Array]:
     return np.concatenate(recordings), np.repeat(np.arange(len(recordings)), [len(events) for events in recordings])
 
 
+KNOWN: dict[tuple[str, Any], Any] = {}
+
+
+def once(statistic: Callable[..., Any]) -> Callable[..., Any]:
+    """Of the recordings that judge, a statistic is computed once."""
+
+    @wraps(statistic)
+    def found(recordings: list[Array], *arguments: Any) -> Any:
+        if recordings is not real()[0]:
+            return statistic(recordings, *arguments)
+        key = statistic.__name__, arguments
+        if key not in KNOWN:
+            KNOWN[key] = statistic(recordings, *arguments)
+        return KNOWN[key]
+
+    return found
+
+
+@once
 def images(recordings: list[Array], on: bool) -> Array:
     """Events per pixel of the first saccade, [N, 1156]."""
     events, number = joined(recordings)
@@ -88,6 +107,7 @@ def images(recordings: list[Array], on: bool) -> Array:
     return counts.reshape(len(recordings), -1)
 
 
+@once
 def movies(recordings: list[Array], on: bool) -> Array:
     """Frames of 15 ms, smoothed by a pixel, [N, 21 * 1156]."""
     events, number = joined(recordings)
@@ -110,6 +130,7 @@ def alike(mine: Array, theirs: Array) -> float:
     return float((normal(mine) * normal(theirs)).sum(1).mean())
 
 
+@once
 def intervals(recordings: list[Array]) -> tuple[Array, Array]:
     """ms between two events of a pixel: of equal polarity, of opposite polarity."""
     events, number = joined(recordings)
@@ -120,6 +141,7 @@ def intervals(recordings: list[Array]) -> tuple[Array, Array]:
     return step[one & equal], step[one & ~equal]
 
 
+@once
 def histogram(recordings: list[Array]) -> Array:
     """Shares of all events over 5 ms and polarity."""
     events, _ = joined(recordings)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from spikeloom import cli
 from spikeloom.train import checkpoint
 
 DATA = os.environ.get("SPIKELOOM_DATA", "")
@@ -18,15 +19,18 @@ OPTIONS += ["--rate-cost", "100", "--figures", "0", "--temperature", "1e-8", "--
 
 
 def train(folder: Path, ranks: int, batch: int) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    launch = [sys.executable, "-m"]
-    if ranks > 1:
-        launch += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
-    command = [*launch, "spikeloom", "train", "sequential_mnist", "--preset", "smoke", "--out", str(folder), *OPTIONS]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--batch-train", str(batch)], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    command = ["train", "sequential_mnist", "--preset", "smoke", "--out", str(folder), *OPTIONS]
+    command += ["--batch-train", str(batch)]
+    if ranks == 1:
+        torch.set_num_threads(1)
+        assert cli.main(command) == 0
+    else:
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*launch, "-m", "spikeloom", *command], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return lines, checkpoint.load(folder / "checkpoints" / "last.pt")["parts"]["model"]
 
