@@ -39,10 +39,11 @@ demo: .venv/.installed ## train a spiking network that remembers; ends with the 
 		{ echo; echo "report:  $$run/report.html"; for figure in "$$run"/figures/*.png; do echo "figure:  $$figure"; done; }
 
 test: .venv/.installed ## all tests but those that need peers, a GPU or the network
-	$(PYTEST) -m "not peers and not gpu and not network"
+	$(PYTEST) --cov --cov-report= -m "not peers and not gpu and not network"
+	@echo; echo "Coverage by folder"; $(BIN)/python -m coverage json -q -o - | $(BIN)/python -m tests.coverage_by_folder
 
 # Folders whose tests run compiled loops; the others only repeat what these do
-LOOPS := $(addprefix tests/,contracts encoding golden hostile kernels layers neurons rules papers/diehl_cook papers/hebbian_memory)
+LOOPS := $(addprefix tests/,contracts encoding golden hostile kernels layers neurons rules papers/diehl_cook papers/hebbian_memory data/test_spike_trains.py)
 
 bounds: .venv/.installed ## the quick tests of the compiled loops, every index checked by Numba
 	NUMBA_BOUNDSCHECK=1 $(PYTEST) -m "not peers and not gpu and not network and not slow" $(LOOPS)
@@ -61,4 +62,4 @@ bench: .venv-bench/.installed ## measure every claim beside its peers and rewrit
 	$(BENCH)/python -m benchmarks.tables
 
 clean: ## remove the environments and caches, keep runs and results
-	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-bench .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
