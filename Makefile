@@ -10,7 +10,7 @@ BENCH := .venv-bench/bin
 PIP_INSTALL := -m pip install -qq --disable-pip-version-check --no-input
 
 # Two processes. While they wait, OpenMP's threads would spin, and everything else beside them take six times as long
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=50 --durations-min=1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bounds check fix bench clean
