@@ -7,6 +7,7 @@ import inspect
 import io
 import itertools
 import json
+import keyword
 import math
 import re
 import textwrap
@@ -75,25 +76,47 @@ def grouped(config: Any) -> dict[str, Any]:
     {'task': {'updates': 5}, 'learning_rate': {'lr': 0.5, 'lr_decay': 0.85, 'lr_decay_every': 720}}
     """
     kind = type(config)
-    owners = {name: cls for cls in kind.__mro__ for name in inspect.get_annotations(cls)}
     hints, texts = get_type_hints(kind, include_extras=True), documented(kind)
-    parts = dict[str, dict[str, Any]]()
-    for owner in kind.__mro__:  # the options of the task itself first
-        words = re.findall("[A-Z]+(?![a-z])|[A-Z][a-z]+", owner.__name__.removesuffix("Options"))
-        heading = "task" if owner is kind else "_".join(words).lower()
-        names = [field.name for field in dataclasses.fields(kind) if owners[field.name] is owner]
-        if names:
-            parts.setdefault(heading, {}).update({name: getattr(config, name) for name in names})
     return {
         heading: dataclasses.make_dataclass(
-            heading, [(name, Annotated[hints[name], tyro.conf.arg(help=texts.get(name))]) for name in values]
-        )(**values)
-        for heading, values in parts.items()
+            heading, [(name, Annotated[hints[name], tyro.conf.arg(help=texts.get(name))]) for name in names]
+        )(**{name: getattr(config, name) for name in names})
+        for heading, names in headings(kind).items()
     }
 
 
+def headings(kind: type[Any]) -> dict[str, list[str]]:
+    """Return the fields of a Config by heading, those of the task itself first.
+
+    A class that introduces one field alone has no heading: the field stands with those of the class that inherits it,
+    else of the class that it inherits, else of the task.
+    """
+    introduced = {name: cls for cls in kind.__mro__ for name in inspect.get_annotations(cls)}
+    names = {cls: [field.name for field in dataclasses.fields(kind) if introduced[field.name] is cls]
+             for cls in kind.__mro__}  # fmt: skip
+    for cls in reversed(kind.__mro__):
+        if cls is kind or len(names[cls]) != 1:
+            continue
+        heirs = [other for other in kind.__mro__ if cls in other.__bases__ and other is not kind and names[other]]
+        parents = [other for other in cls.__bases__ if names[other]]
+        near = heirs[:1] or (parents if len(parents) == 1 else [])
+        names[near[0] if near else kind] += names[cls]
+        names[cls] = []
+    result = dict[str, list[str]]()
+    for cls in [cls for cls in kind.__mro__ if names[cls]]:
+        words = re.findall("[A-Z]+(?![a-z])|[A-Z][a-z]+", cls.__name__.removesuffix("Options"))
+        heading = "_".join(word if word.isupper() else word.lower() for word in words)
+        if cls is kind or heading in ("", "run") or keyword.iskeyword(heading):
+            heading = "task"
+        result.setdefault(heading, []).extend(names[cls])
+    return result
+
+
 def documented(kind: type[Any]) -> dict[str, str]:
-    """Return the docstrings under the fields of a dataclass, or of its bases where a field has none of its own."""
+    """Return the docstrings under the fields of a dataclass, or of its bases where a field has none of its own.
+
+    Lines are joined: the terminal is as wide as it is.
+    """
     found = dict[str, str]()
     for cls in reversed(kind.__mro__):
         try:
@@ -103,7 +126,7 @@ def documented(kind: type[Any]) -> dict[str, str]:
         for field, text in itertools.pairwise(body):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str() as words)):
-                    found[name] = inspect.cleandoc(words)
+                    found[name] = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(words))
     return found
 
 

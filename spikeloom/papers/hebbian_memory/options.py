@@ -46,7 +46,7 @@ class LIFOptions(Options):
 
 
 @dataclass(frozen=True)
-class HebbianOptions(Options):
+class HebbianMemoryOptions(Options):
     """Memory with a Hebbian rule."""
 
     memory_size: PositiveInt = 100
@@ -66,7 +66,7 @@ class HebbianOptions(Options):
 
 
 @dataclass(frozen=True)
-class ItemOptions(HebbianOptions, LIFOptions):
+class ItemOptions(HebbianMemoryOptions, LIFOptions):
     """Presentation of items to the layers of a network with a memory.
 
     Raises:
