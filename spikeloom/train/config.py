@@ -171,7 +171,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return value
         if value == "made_up":  # a source of data of earlier versions
             raise ConfigError(f"{where} is {value!r}, but {moved.MADE_UP}")
-        raise ConfigError(f"{where} must be one of {', '.join(map(repr, inside))}, but is {abbreviated(value)}.")
+        names = ", ".join(map(repr, inside))
+        raise ConfigError(f"{where} must be one of {names}, but is {abbreviated(value)}. Correct the value.")
     if dataclasses.is_dataclass(hint):
         return from_json(typing.cast("type[Any]", hint), value, where)
     if origin in (tuple, list) and isinstance(value, list):
@@ -183,7 +184,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is dict and isinstance(value, dict):
         return {key: _value(inside[1], item, f"{where}[{key!r}]") for key, item in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{where} is {abbreviated(value)}, beyond any float. Correct the value.") from None
     if hint is Path and isinstance(value, str):
         return Path(value)
     if hint is None or hint is type(None):

@@ -10,10 +10,12 @@ The annotation of an option states its range, which every part checks when it is
 
 import math
 import operator
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MultipleOf
 
@@ -36,8 +38,9 @@ class Options:
     """Base class of options that check themselves.
 
     Each is checked when the object is built, so also by `dataclasses.replace`: a number against the range in its
-    annotation, an int for being whole, a `Literal` against its values, a float for NaN. A float with a range is
-    finite. A subclass with its own `__post_init__` calls this one first.
+    annotation, an int for being whole, a bool for being one, a `Literal` against its values, a float for NaN. A float
+    with a range is finite. So are the items of a tuple, and an option that may also be None. A subclass with its own
+    `__post_init__` calls this one first.
 
     Raises:
         ConfigError: an option is outside its range.
@@ -52,8 +55,9 @@ class Options:
 
     def __post_init__(self) -> None:
         cls: Any = type(self)
-        for name, (kind, bounds) in _ranges(cls).items():
-            _check(f"--{name.replace('_', '-')}", kind, bounds, getattr(self, name))
+        hints = _hints(cls)
+        for field in fields(self):
+            _check(f"--{field.name.replace('_', '-')}", hints[field.name], getattr(self, field.name))
 
 
 @dataclass(frozen=True)
@@ -89,34 +93,53 @@ _BOUNDS: dict[type[Any], tuple[str, str, Callable[[Any, Any], bool]]] = {
 
 
 @cache
-def _ranges(cls: type[Any]) -> dict[str, tuple[Any, list[tuple[str, Any]]]]:
-    """Return the type of each option without its metadata, and its bounds as words and a test."""
-    hints, ranges = get_type_hints(cls, include_extras=True), {}
-    for field in fields(cls):
-        kind, *metadata = get_args(hint) if get_origin(hint := hints[field.name]) is Annotated else [hint]
-        bounds = [bound for item in metadata for bound in (item if isinstance(item, GroupedMetadata) else [item])]
-        ranges[field.name] = kind, [_bound(bound) for bound in bounds if type(bound) in _BOUNDS]
-    return ranges
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """Return the annotations of all options."""
+    return get_type_hints(cls, include_extras=True)
+
+
+def _bounds(metadata: Sequence[Any]) -> list[tuple[str, Callable[[float], bool]]]:
+    """Return bounds of annotated_types as words and a test each."""
+    flat = [bound for item in metadata for bound in (item if isinstance(item, GroupedMetadata) else [item])]
+    return [_bound(bound) for bound in flat if type(bound) in _BOUNDS]
 
 
 def _bound(bound: Any) -> tuple[str, Callable[[float], bool]]:
-    """Return a bound of annotated_types as words and a test."""
     name, words, compare = _BOUNDS[type(bound)]
     limit = getattr(bound, name)
     return f"{words} {limit:g}", lambda value: compare(value, limit)
 
 
-def _check(option: str, kind: Any, bounds: list[tuple[str, Any]], value: Any) -> None:
-    """Raise ConfigError unless a value has the type and lies within the bounds."""
-    if get_origin(kind) is Literal and value not in get_args(kind):
-        names = ", ".join(map(str, get_args(kind)))
-        raise ConfigError(f"{option} must be one of {names}, but is {value!r}. Choose one of them.")
-    if kind not in (int, float):
-        return
+def _check(option: str, hint: Any, value: Any, metadata: Sequence[Any] = ()) -> None:
+    """Raise ConfigError unless a value has the type and lies within the bounds of its annotation."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        _check(option, inside[0], value, [*inside[1:], *metadata])
+    elif origin in (Union, UnionType):
+        kinds = [kind for kind in inside if kind is not NoneType]
+        if len(kinds) == 1 and value is not None:
+            _check(option, kinds[0], value, metadata)
+    elif origin is tuple and isinstance(value, tuple):
+        for kind, item in zip(inside[:1] * len(value) if Ellipsis in inside else inside, value, strict=False):
+            _check(option, kind, item)
+    elif origin is Literal and value not in inside:
+        names = ", ".join(map(str, inside))
+        raise ConfigError(f"{option} must be one of {names}, but is {reprlib.repr(value)}. Choose one of them.")
+    elif hint is bool and not isinstance(value, bool):
+        raise ConfigError(f"{option} must be True or False, but is {reprlib.repr(value)}. Choose one of them.")
+    elif hint in (int, float):
+        _check_number(option, hint, _bounds(metadata), value)
+
+
+def _check_number(option: str, kind: type[Any], bounds: list[tuple[str, Any]], value: Any) -> None:
     number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
-    finite = number and math.isfinite(value)
+    try:
+        finite = number and math.isfinite(value)
+    except OverflowError:  # an int beyond the floats
+        finite = kind is int
+        number = finite
     if (finite and all(test(value) for _, test in bounds)) or (number and not bounds and math.isinf(value)):
         return
     sort = "a whole number" if kind is int else "a finite number" if bounds else "a number"
     needs = " ".join([sort, " and ".join(words for words, _ in bounds)]).strip()
-    raise ConfigError(f"{option} must be {needs}, but is {value!r}. Choose such a value.")
+    raise ConfigError(f"{option} must be {needs}, but is {reprlib.repr(value)}. Choose such a value.")

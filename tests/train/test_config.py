@@ -56,6 +56,7 @@ def test_an_integer_is_a_float() -> None:
         ({"steps": True}, "steps must be int, but is True"),
         ({"bias": 1}, "bias must be bool, true or false, but is 1"),
         ({"lr": "0.1"}, "lr must be float, but is '0.1'"),
+        ({"lr": 10**400}, "lr is 1000.*0, beyond any float"),
         ({"model": "GRU"}, "model must be one of 'LSNN', 'LIF', but is 'GRU'"),
         ({"sizes": [1, "b"]}, r"sizes\[1\] must be int, but is 'b'"),
         ({"pair": [1]}, "pair must have 2 items, but has 1"),
