@@ -20,6 +20,10 @@ LARGEST = {".png": 2**26, ".gif": 2**26, ".json": 2**26, ".jsonl": 2**30}
 """Maximum size in bytes; larger files are omitted."""
 DEPTH = 8
 """Maximum nesting depth of lists and objects."""
+MADE_UP = (
+    "This run of an earlier version used made-up data in place of the data set: its numbers say nothing about that, "
+    "and are compared with nothing published."
+)
 
 
 class Damaged(Exception):
@@ -49,13 +53,18 @@ def read(folder: Path) -> Folder:
         config = config if value is None else _config(value)
     except Damaged as error:
         raise ConfigError(f"{folder / 'config.json'} is damaged: {error}. Restore it from a copy.") from error
+    made_up, options = _of_earlier(config)
+    result = informative("result.json", _result, None)
+    if made_up:
+        notes.append(MADE_UP)
+        result = result and {**result, "published": {}}
     activity, costs = informative("activity.json", _activity, (None, []))
     captions = informative("figures/captions.json", _captions, {})
     return Folder(
         path=folder,
-        config=config,
+        config={**config, "options": options},
         environment=informative("environment.json", _environment, {}),
-        result=informative("result.json", _result, None),
+        result=result,
         activity=activity,
         costs=costs,
         layers=informative("layers.json", _layers, None),
@@ -63,6 +72,15 @@ def read(folder: Path) -> Folder:
         figures=_figures(folder, captions, notes),
         notes=notes,
     )
+
+
+def _of_earlier(config: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+    """Return whether a run used the made-up data of earlier versions, and its options without that option if not."""
+    options: dict[str, Any] = config["options"]
+    if config["task"].endswith(".py"):  # a task of the user, with options of any name
+        return False, options
+    made_up = options.get("made_up") is True or "made_up" in options.values()
+    return made_up, {name: value for name, value in options.items() if name != "made_up" or made_up}
 
 
 def contents(folder: Path, name: str) -> bytes | None:

@@ -24,7 +24,7 @@ class Folder:
     metrics: list[dict[str, Any]]
     figures: dict[str, tuple[bytes, str]]  # bytes and caption, by file name
     notes: Sequence[str] = ()
-    """Omitted parts, with reasons."""
+    """Omitted parts, with reasons, and what holds for a run of an earlier version."""
 
 
 def header(run: Folder, name: str, title: str) -> str:
@@ -39,8 +39,8 @@ def header(run: Folder, name: str, title: str) -> str:
 
 
 def left_out(run: Folder) -> str:
-    """Return the section about omitted files."""
-    return section("Left out", bullets(run.notes)) if run.notes else ""
+    """Return the section about omitted files and runs of earlier versions."""
+    return section("Note", bullets(run.notes)) if run.notes else ""
 
 
 def _updates(run: Folder) -> int:

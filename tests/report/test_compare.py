@@ -199,3 +199,15 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     assert out.read_text().startswith("<!DOCTYPE html>")
     assert main(["compare", "--frobnicate", *runs]) == 1
     assert "spikeloom compare RUN RUN ... --out FILE" in capsys.readouterr().err
+
+
+def test_an_option_that_was_removed_makes_no_group(tmp_path: Path) -> None:
+    runs = [make(tmp_path / "a", 0, 0.9, made_up=False), make(tmp_path / "b", 1, 0.94)]
+    assert [len(group.runs) for group in groups(runs)] == [2]
+
+
+def test_runs_of_before_on_made_up_data_are_compared_with_nothing_published(tmp_path: Path) -> None:
+    compared = groups([make(tmp_path / "a", 0, 0.9, made_up=True)])
+    assert "used made-up data in place of the data set: its numbers say nothing about that" in text(compared)
+    assert "a paper" not in render(compared)
+    assert "a paper" in render(groups([make(tmp_path / "b", 0, 0.9)]))
