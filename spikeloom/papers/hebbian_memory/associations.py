@@ -85,7 +85,9 @@ def lengths(config: Config) -> list[int]:
     try:
         return [int(word) for word in config.test_lengths.split(",") if word.strip()]
     except ValueError as error:
-        raise ConfigError(f"test_lengths are whole numbers with commas, not {config.test_lengths!r}.") from error
+        raise ConfigError(
+            f"--test-lengths takes whole numbers with commas, such as 1,2,5, but got {config.test_lengths!r}."
+        ) from error
 
 
 PAPER = Config(validate_every=18)

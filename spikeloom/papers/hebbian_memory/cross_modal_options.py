@@ -105,11 +105,14 @@ class Config(
         super().__post_init__()
         check_normalise(self, self.normalise)
         for name in ("train_digits", "test_digits"):
-            digits = numbers(self, name)
+            digits, option = numbers(self, name), f"--{name.replace('_', '-')}"
             if len(set(digits)) < len(digits):
-                raise ConfigError(f"{name} names a digit twice: {getattr(self, name)}. Name each once.")
+                raise ConfigError(f"{option} names a digit twice: {getattr(self, name)}. Name each once.")
             if self.length > len(digits):
-                raise ConfigError(f"Samples of {self.length} pairs need as many digits, but {name} are {len(digits)}.")
+                raise ConfigError(
+                    f"Samples of {self.length} pairs need as many digits, but {option} has {len(digits)}. "
+                    "Change it, or --length."
+                )
         trained = self.pretraining == "digits"
         if self.spikes and self.batch_norm:
             raise ConfigError("Encoders that normalise cannot spike. Use --no-batch-norm, or --model relu.")
@@ -131,7 +134,7 @@ def numbers(config: Config, name: str) -> list[int]:
     text: str = getattr(config, name)
     words = [word.strip() for word in text.split(",")]
     if not all(len(word) == 1 and word in "0123456789" for word in words):
-        raise ConfigError(f"{name} are digits with commas, such as 0,3,7, but got {text!r}.")
+        raise ConfigError(f"--{name.replace('_', '-')} takes digits with commas, such as 0,3,7, but got {text!r}.")
     return [int(word) for word in words]
 
 
