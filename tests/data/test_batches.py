@@ -90,3 +90,8 @@ def test_a_batch_must_fit_the_data(batch: int) -> None:
 def test_in_order_covers_everything_once() -> None:
     assert torch.equal(torch.cat(in_order(11, 3)), torch.arange(11))
     assert [len(part) for part in in_order(11, 3)] == [3, 3, 3, 2]
+
+
+def test_no_samples_are_said() -> None:
+    with pytest.raises(ConfigError, match="No batch can be made of 0 samples. Take more samples, or hold fewer"):
+        Batches(0, 3, torch.Generator())
