@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, pad
 
 from ...convert import Probe, accuracy_over_steps, to_rate
 from ...data.batches import Batches
+from ...errors import ConfigError
 from ...train import metrics
 from ...train.run import Run
 from ...train.schedule import set_learning_rate
@@ -72,6 +73,8 @@ def train(config: Config, run: Run) -> None:
     """Train on rates, one step per image, or train the ordinary network."""
     images, labels = load("train", config, run.device)
     held = config.validation
+    if held >= len(images):
+        raise ConfigError(f"--validation {held} leaves none of the {len(images)} images for training. Set fewer aside.")
     training = images[: len(images) - held], labels[: len(images) - held]
     validation = images[len(images) - held :], labels[len(images) - held :]
     model = ordinary(config, run) if config.ann else to_rate(network(config, run))
