@@ -26,16 +26,7 @@ from ..arguments import explained
 from ..core import Stateful
 from ..errors import ConfigError, ShapeError, check_positive
 from ..layers import SignedSparseLinear
-from ..neurons import (
-    Curve,
-    LeakyReLUCurve,
-    Lowpass,
-    QCFSCurve,
-    RateNeuron,
-    ReLUCurve,
-    SigmoidCurve,
-    TanhCurve,
-)
+from ..neurons import Curve, LeakyReLUCurve, Lowpass, QCFSCurve, RateNeuron, ReLUCurve, SigmoidCurve, TanhCurve
 from .balance import QCFS
 from .blocks import check_batch, check_finite
 from .converted import Converted, Op, Ref, refs, replace

@@ -33,8 +33,6 @@ TIME_UNITS: dict[TimeUnit, int] = {"us": 1, "ms": 1_000, "s": 1_000_000}
 """Microseconds per unit."""
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("t", np.int64), ("p", np.bool_)])
-LAST = (1 << 23) - 1
-"""Latest time in us that 23 bits can hold."""
 MARKER, OVERFLOW = 240, 8192
 """Value of y that marks a time overflow, and its length in us."""
 SACCADE = 105_000
@@ -169,33 +167,6 @@ def read_bin(data: bytes, name: str) -> Array:
 
 
 @explained
-def write_bin(events: Array) -> bytes:
-    """Encode a recording as a .bin file; times above 23 bits become overflow markers.
-
-    Raises:
-        ConfigError: a cell is not 0 .. 255 or has y = 240, a time is negative or above a minute, or times above 23
-            bits are not in order.
-
-    >>> write_bin(make(np.array([7]), 15, np.array([654]), True)).hex()
-    '070f80028e'
-    """
-    events = _recording("write_bin", events)
-    time = events["t"]
-    _refuse(events["x"], (events["x"] < 0) | (events["x"] > 255), "x", "0 to 255")
-    wrong = (events["y"] < 0) | (events["y"] > 255) | (events["y"] == MARKER)
-    _refuse(events["y"], wrong, "y", "0 to 255 without 240, which marks an overflow")
-    _refuse(time, (time < 0) | (time > 1000 * LONGEST), "time", f"0 to {1000 * LONGEST:,.0f} us")
-    overflows = np.maximum.accumulate(np.maximum(0, -((LAST - time) // OVERFLOW)))  # markers before each event
-    _refuse(time, time < OVERFLOW * overflows, "time", "in order: sort the events by time")
-    content = np.zeros((len(events) + int(overflows.max(initial=0)), 5), np.uint8)
-    content[:, 1] = MARKER
-    content[np.arange(len(events)) + overflows] = _packed(
-        (events["x"].astype(np.int64) << 8) | events["y"], time - OVERFLOW * overflows, events["p"]
-    )
-    return content.tobytes()
-
-
-@explained
 def read_bs1(data: bytes, name: str) -> Array:
     """Read the events of a one-dimensional .bs1 file in file order: x is the channel, y is 0.
 
@@ -207,20 +178,6 @@ def read_bs1(data: bytes, name: str) -> Array:
     if len(channel) and channel.max() > np.iinfo(np.int16).max:
         raise DataError(f"{name} has the channel {channel.max()}, but 0 to 32767 were expected. Download it again.")
     return _some(make(channel, 0, time, polarity), data, name)
-
-
-@explained
-def write_bs1(events: Array) -> bytes:
-    """Encode a one-dimensional recording as a .bs1 file.
-
-    Raises:
-        ConfigError: a channel or a time is negative, a time has more than 23 bits, or y is not 0.
-    """
-    events = _recording("write_bs1", events)
-    _refuse(events["x"], events["x"] < 0, "x", "0 to 32767")
-    _refuse(events["y"], events["y"] != 0, "y", "0: this format has one dimension")
-    _refuse(events["t"], (events["t"] < 0) | (events["t"] > LAST), "time", f"0 to {LAST:,} us")
-    return _packed(events["x"].astype(np.int64), events["t"], events["p"]).tobytes()
 
 
 @explained
@@ -478,20 +435,7 @@ def _unpacked(data: bytes) -> tuple[Array, Array, Array]:
     return columns, (high & 0x7F) << 16 | middle << 8 | low, high >= 0x80
 
 
-def _packed(address: Array, time: Array, on: Array) -> Array:
-    word = address << 24 | on.astype(np.int64) << 23 | time
-    return (word[:, None] >> np.arange(32, -1, -8)).astype(np.uint8)
-
-
 def _some(events: Array, data: bytes, name: str) -> Array:
     if not len(events):
         raise DataError(f"{name} has {len(data)} bytes without an event, and an event has 5. Download it again.")
     return events
-
-
-def _refuse(values: Array, wrong: Array, what: str, expected: str) -> None:
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise ConfigError(
-            f"Event {at} has the {what} {values[at]}, which is not {expected}. This format cannot hold it."
-        )

@@ -20,7 +20,7 @@ from ..errors import DataError
 from .spike_trains import Array
 
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-TEXT, INTEGERS, WORDS, DOUBLES, MATRIX, PACKED = 1, 5, 6, 9, 14, 15
+TEXT, INTEGERS, WORDS, MATRIX, PACKED = 1, 5, 6, 14, 15
 NUMERIC = range(6, 16)
 """Matrix classes that hold numbers: double, single, and integers."""
 COMPLEX = 0x800
@@ -54,27 +54,6 @@ def read_matrix(data: bytes, variable: str, name: str, advice: str, largest: int
     except (_DamageError, zlib.error, struct.error) as error:
         raise DataError(f"{name} cannot be read as a MATLAB 5 file ({error}). {advice}") from error
     raise DataError(f"{name} holds {names or 'no variable'}, but {variable} was expected. {advice}")
-
-
-@explained
-def write_matrix(variable: str, matrix: Array) -> bytes:
-    """Return a compressed file with one matrix, stored as float64, without a date.
-
-    >>> read_matrix(write_matrix("a", np.eye(2)), "a", "example", "", 1000)
-    array([[1., 0.],
-           [0., 1.]])
-    """
-    shape = np.array(matrix.shape, "<i4").tobytes()
-    numbers = matrix.astype("<f8").tobytes("F")
-    parts = ((WORDS, struct.pack("<II", NUMERIC[0], 0)), (INTEGERS, shape), (TEXT, variable.encode()))
-    whole = _element(MATRIX, b"".join(_element(*item) for item in (*parts, (DOUBLES, numbers))))
-    packed = zlib.compress(whole)
-    header = b"MATLAB 5.0 MAT-file, written by spikeloom".ljust(116) + bytes(8) + b"\x00\x01IM"
-    return header + struct.pack("<II", PACKED, len(packed)) + packed
-
-
-def _element(kind: int, content: bytes) -> bytes:
-    return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
 
 
 def _order(data: bytes) -> str:

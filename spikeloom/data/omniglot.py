@@ -40,7 +40,6 @@ HOME = "https://github.com/brendenlake/omniglot"
 _RAW = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 RUNS = f"{_RAW}one-shot-classification/all_runs.zip"
 SIDE = 105
-DRAWINGS = 20
 OFFICIAL = {"background": 964, "evaluation": 659}
 FILES = (
     DataFile(

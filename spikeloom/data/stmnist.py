@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from ..arguments import explained
-from ..errors import ConfigError, DataError, ShapeError
+from ..errors import ConfigError, DataError
 from . import events
 from .events import Polarity
 from .fetch import Description, folder
 from .fsdd import split_mixed
-from .matlab import read_matrix, write_matrix
+from .matlab import read_matrix
 from .members import Members, locate
 from .spike_trains import LONGEST, Array, SpikeTrains
 from .stored import folder as folder_of_spikes
@@ -186,17 +186,6 @@ def read_mat(data: bytes, name: str) -> Array:
     microseconds = np.rint(times * 1e6).astype(np.int64)[column]
     recording = events.make(taxel % SIDE, taxel // SIDE, microseconds, spikes[taxel, column] > 0)
     return events.check(recording, SIDE, SIDE, name)
-
-
-@explained
-def write_mat(recording: Array) -> bytes:
-    """Return the MATLAB file of a recording; deterministic."""
-    if recording.ndim != 1 or not recording.dtype.names:
-        raise ShapeError(f"write_mat needs the events of one recording, but got the shape {list(recording.shape)}.")
-    table = np.zeros((TAXELS + 1, len(recording)))
-    table[SIDE * recording["y"] + recording["x"], np.arange(len(recording))] = np.where(recording["p"], 1, -1)
-    table[-1] = recording["t"] / 1e6
-    return write_matrix("spiketrain", table)
 
 
 def _check(split: str) -> None:

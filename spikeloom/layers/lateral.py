@@ -1,4 +1,4 @@
-"""Lateral inhibition among the neurons of a layer: uniform, or growing with their distance on a grid.
+"""Lateral inhibition among the neurons of a layer that grows with their distance on a grid.
 
     som     w_ij = max(most, start scaling sqrt(|position_i - position_j|)),  0 on the diagonal
 
@@ -14,23 +14,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import explained
-from ..errors import ConfigError, as_number, check_count
-
-
-@explained
-def uniform_inhibition(size: int, strength: float) -> Tensor:
-    """Return weights [post, pre] in mV: -strength between any two neurons.
-
-    Raises:
-        ConfigError: no neurons, or the strength is negative or not finite.
-
-    >>> uniform_inhibition(2, 17.5).tolist()
-    [[0.0, -17.5], [-17.5, 0.0]]
-    """
-    check_count("uniform_inhibition", size=size)
-    as_number("uniform_inhibition", "strength", strength, ">= 0 and finite", lambda x: 0.0 <= x < math.inf)
-    weight = torch.full((size, size), -float(strength))
-    return weight.fill_diagonal_(0.0)
+from ..errors import ConfigError, check_count
 
 
 @explained

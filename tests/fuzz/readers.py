@@ -15,6 +15,7 @@ import numpy as np
 from spikeloom.data import babi, events, fsdd, mnist, nmnist, ntidigits, omniglot, shd, stmnist, stored
 from spikeloom.data.spike_trains import SpikeTrains
 from tests import fixtures
+from tests.fixtures import formats
 
 from . import Target
 
@@ -119,7 +120,7 @@ def _recording() -> np.ndarray:
 
 
 def _bin(folder: Path) -> None:
-    (folder / "0").write_bytes(events.write_bin(_recording()))
+    (folder / "0").write_bytes(formats.write_bin(_recording()))
 
 
 def _read_bin(path: Path) -> object:
@@ -131,11 +132,11 @@ def _read_bin(path: Path) -> object:
 def _bs1(folder: Path) -> None:
     recording = _recording()
     recording["y"] = 0
-    (folder / "0").write_bytes(events.write_bs1(recording))
+    (folder / "0").write_bytes(formats.write_bs1(recording))
 
 
 def _nmnist_zip(folder: Path) -> None:
-    content = events.write_bin(_recording())
+    content = formats.write_bin(_recording())
     files = {f"Test/{digit}/{5 * digit + number + 1:05}.bin": content for digit in range(3) for number in range(2)}
     _zip(folder / "0", files)
     _zip(folder / "1", files, zipfile.ZIP_STORED)
@@ -150,7 +151,7 @@ def _mat(folder: Path) -> None:
     recording = _recording()[:10]
     recording["x"] %= 10
     recording["y"] %= 10
-    (folder / "0").write_bytes(stmnist.write_mat(recording))
+    (folder / "0").write_bytes(formats.write_mat(recording))
 
 
 def _png(folder: Path) -> None:

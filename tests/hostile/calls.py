@@ -59,6 +59,7 @@ from spikeloom.papers.hebbian_memory import (
 )
 from spikeloom.papers.lsnn import symbols
 from tests import fixtures
+from tests.fixtures import formats
 
 from .layers import B, N, T, linear, plain, seeded
 
@@ -341,7 +342,6 @@ CALLS: dict[str, Call] = {
     ),
     "poisson_events": Call(spike_events.poisson_events, lists),
     "poisson_counts": Call(spike_events.poisson_counts, lists),
-    "uniform_inhibition": Call(lateral.uniform_inhibition, given(size=4, strength=17.5)),
     "som_inhibition": Call(lateral.som_inhibition, given(size=4)),
     "growing_starts": Call(lateral.growing_starts, empty, long=("intervals",)),
     "memory_neuron": Call(memory.memory_neuron, empty, ran, words=("Triangle",)),
@@ -667,14 +667,10 @@ DATA: dict[str, Call] = {
         events.make, given(x=np.array([1, 2]), y=np.array([0, 1]), t=np.array([5, 9]), p=np.array([True, False]))
     ),
     "events.read_bin": Call(
-        events.read_bin, given(data=events.write_bin(recording()), name="a.bin"), leaves_out=("name",)
+        events.read_bin, given(data=formats.write_bin(recording()), name="a.bin"), leaves_out=("name",)
     ),
-    "events.write_bin": Call(events.write_bin, lambda here: {"events": recording()}),
     "events.read_bs1": Call(
         events.read_bs1, given(data=bytes.fromhex("0007800005"), name="a.bs1"), leaves_out=("name",)
-    ),
-    "events.write_bs1": Call(
-        events.write_bs1, lambda here: {"events": events.make(np.array([1]), 0, np.array([5]), np.array([True]))}
     ),
     "events.check": Call(
         events.check, lambda here: {"events": recording(), "width": 4, "height": 4, "name": "a"}, leaves_out=("name",)
@@ -734,10 +730,9 @@ DATA: dict[str, Call] = {
     ),
     "matlab.read_matrix": Call(
         matlab.read_matrix,
-        given(data=matlab.write_matrix("a", np.eye(3)), variable="a", name="a.mat", advice="Try again.", largest=100),
+        given(data=formats.write_matrix("a", np.eye(3)), variable="a", name="a.mat", advice="Try again.", largest=100),
         leaves_out=("name", "advice"),
     ),
-    "matlab.write_matrix": Call(matlab.write_matrix, given(variable="a", matrix=np.eye(3)), leaves_out=("variable",)),
     "mfcc.MFCCOptions": Call(mfcc.MFCCOptions, empty, lambda made: mfcc.mfcc(sound(), 8000, made), words=("MFCC",)),
     "mfcc.mfcc": Call(mfcc.mfcc, given(samples=sound(), rate=8000), leaves_out=("name",)),
     "mfcc.picture": Call(mfcc.picture, given(samples=sound(), rate=8000), leaves_out=("name",), words=("The sound",)),
@@ -823,9 +818,8 @@ DATA: dict[str, Call] = {
     ),
     "stmnist.STMNISTOptions": Call(stmnist.STMNISTOptions, empty, lambda made: made.t0, words=("A window",)),
     "stmnist.read_mat": Call(
-        stmnist.read_mat, lambda here: {"data": stmnist.write_mat(touch()), "name": "a.mat"}, leaves_out=("name",)
+        stmnist.read_mat, lambda here: {"data": formats.write_mat(touch()), "name": "a.mat"}, leaves_out=("name",)
     ),
-    "stmnist.write_mat": Call(stmnist.write_mat, lambda here: {"recording": touch()}),
     "stmnist.load": Call(
         stmnist.load,
         lambda here: {"split": "test", "here": fixture(fixtures.stmnist.write, here, "stmnist")},

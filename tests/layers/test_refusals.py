@@ -20,7 +20,7 @@ from spikeloom.layers import (
     TwoPass,
 )
 from spikeloom.layers.hebbian_memory.layer import HebbianRead, HebbianWrite
-from spikeloom.layers.lateral import growing_starts, som_inhibition, uniform_inhibition
+from spikeloom.layers.lateral import growing_starts, som_inhibition
 from spikeloom.models import DiehlCookNetwork
 from spikeloom.neurons import LIF, DiehlCook, ParaLIF, SynapticLIF
 from spikeloom.papers.hebbian_memory.encoders import ConvEncoder, SpikingConvEncoder
@@ -113,8 +113,6 @@ def with_lateral(shape: int) -> None:
             "got torch.int64, torch.float32, torch.float32",
         ),
         (lambda: with_lateral(1), ShapeError, r"Lateral inhibition of 2 neurons needs \[2, 2\], got \[1, 1\]"),
-        (lambda: uniform_inhibition(3, -5.0), ConfigError, "needs strength >= 0 and finite, but got -5.0"),
-        (lambda: uniform_inhibition(0, 5.0), ConfigError, "uniform_inhibition needs size"),
         (lambda: som_inhibition(0), ConfigError, "som_inhibition needs size"),
         (lambda: growing_starts(intervals=0), ConfigError, "growing_starts needs intervals"),
         (

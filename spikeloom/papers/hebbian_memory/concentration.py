@@ -20,14 +20,7 @@ from torch import Tensor
 from ...core import Stateful
 from ...errors import ConfigError
 from ...train import ppo, ranks
-from ...train.parts import (
-    CheckpointOptions,
-    Fraction,
-    LearningRateOptions,
-    NonNegative,
-    Positive,
-    PositiveInt,
-)
+from ...train.parts import CheckpointOptions, Fraction, LearningRateOptions, NonNegative, Positive, PositiveInt
 from ...train.ppo import PPO, RolloutState
 from ...train.run import Carry, Run
 from ...train.schedule import set_learning_rate, step_decay, time_limit

@@ -16,7 +16,7 @@ FACES: tuple[draw_games.Face, ...] = ("down", "up", "none")
 
 def concentration(config: Any, run: Run, turns: Any) -> None:
     """Plot a game flip by flip, and the results of all test games and of training."""
-    film(config, run, turns[:SCENES])
+    film(run, turns[:SCENES])
     if turns[0].memory.numel():
         last = {f"flip {number}": to_numpy(turn.memory[0]) for number, turn in enumerate(turns[:4], 1)}
         keys = ["key neuron"] * len(last)
@@ -46,7 +46,7 @@ def concentration(config: Any, run: Run, turns: Any) -> None:
     plot_learning_curves(run, "Learning to play Concentration", charts, {"flips of a game": levels}, smooth)
 
 
-def film(config: Any, run: Run, turns: Any) -> None:
+def film(run: Run, turns: Any) -> None:
     """Write figures/game.gif."""
     largest = max([float(turn.memory.max()) for turn in turns if turn.memory.numel()], default=1.0) or 1.0
     scenes = []

@@ -27,15 +27,7 @@ from ...encoding.threshold_crossing import POOLED_WHITE, WHITE, analog, crossing
 from ...errors import ConfigError
 from ...rules import Counts, DeepR
 from ...train import metrics
-from ...train.parts import (
-    CheckpointOptions,
-    Fraction,
-    NonNegative,
-    NonNegativeInt,
-    Options,
-    Positive,
-    PositiveInt,
-)
+from ...train.parts import CheckpointOptions, Fraction, NonNegative, NonNegativeInt, Options, Positive, PositiveInt
 from ...train.run import Run
 from ...train.schedule import set_learning_rate, step_decay, time_limit
 from ...train.step import descend

@@ -7,15 +7,7 @@ from annotated_types import Interval
 
 from ...data.spike_trains import Augmentation
 from ...errors import ConfigError
-from ...train.parts import (
-    CheckpointOptions,
-    Fraction,
-    LearningRateOptions,
-    NonNegative,
-    Options,
-    Positive,
-    PositiveInt,
-)
+from ...train.parts import CheckpointOptions, Fraction, LearningRateOptions, NonNegative, Options, Positive, PositiveInt
 from .network import NeuronOptions, check_options
 
 Neuron = Literal["LIF", "non_spiking", "SB", "GS", "TRB", "T", "ST", "TT", "TRT", "D", "SD", "TD", "TRD"]

@@ -64,11 +64,7 @@ PUBLISHED = {
 }
 TABLES: Mapping[str, Table] = {
     "neurons": Table.of_presets(
-        "Accuracy on the Spiking Heidelberg Digits, last epoch",
-        FOUR,
-        COLUMNS,
-        published=ROWS,
-        source=_SOURCE,
+        "Accuracy on the Spiking Heidelberg Digits, last epoch", FOUR, COLUMNS, published=ROWS, source=_SOURCE
     )
 }
 

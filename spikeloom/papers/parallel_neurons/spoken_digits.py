@@ -69,13 +69,7 @@ PRESETS = {
 
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {}
 TABLES: Mapping[str, Table] = {
-    "neurons": Table.of_presets(
-        "Accuracy on spoken digits, last epoch",
-        FOUR,
-        COLUMNS,
-        published={},
-        source="",
-    ),
+    "neurons": Table.of_presets("Accuracy on spoken digits, last epoch", FOUR, COLUMNS, published={}, source=""),
     "speakers": Table(
         "Accuracy on a speaker who was not in training, last epoch",
         {speaker: {"SD": ("sd", {"test_speaker": speaker})} for speaker in PEOPLE},

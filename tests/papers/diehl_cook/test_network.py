@@ -15,7 +15,7 @@ from spikeloom import kernels
 from spikeloom.encoding.events import Events, events_of, poisson_counts, poisson_events
 from spikeloom.errors import ConfigError, ShapeError
 from spikeloom.kernels.noise import keys
-from spikeloom.layers.lateral import growing_starts, som_inhibition, uniform_inhibition
+from spikeloom.layers.lateral import growing_starts, som_inhibition
 from spikeloom.neurons.diehl_cook import DiehlCook, MembraneLIF
 from spikeloom.papers.diehl_cook.network import DiehlCookNetwork, NetworkState, copied
 from spikeloom.rules import (
@@ -291,7 +291,6 @@ def test_inhibition_grows_with_the_distance_on_the_grid() -> None:
     starts = growing_starts()
     assert starts == sorted(starts, reverse=True)
     assert (starts[0], starts[-1], len(starts)) == (-5.0, -17.5, 60)
-    assert torch.equal(uniform_inhibition(3, 2.0) + 2.0 * (1 - torch.eye(3)), torch.zeros(3, 3))
 
 
 def test_winners_are_drawn_uniformly() -> None:
