@@ -180,6 +180,18 @@ class Stateful(Structured, ABC):
         return scan(self.step, xs, self.initial_state(xs[0]) if state is None else state)
 
 
+class Whole(Stateful):
+    """Base class of layers that define `forward`, for whole sequences; a step is a sequence of length 1."""
+
+    def step(self, x: Tensor, state: State) -> tuple[Any, State]:
+        out, state = self.forward(x.unsqueeze(0), state)
+        return out[0], state
+
+    @abstractmethod
+    def forward(self, xs: Tensor, state: State | None = None) -> tuple[Any, State]:
+        """Process a whole sequence."""
+
+
 def constant(value: float, like: Tensor) -> Tensor:
     """Return a number as a tensor of the dtype and device of `like`.
 

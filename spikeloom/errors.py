@@ -180,6 +180,11 @@ def check_like(owner: str, name: str, tensor: Tensor, shape: tuple[int, ...], li
             f"{owner} got a state whose {name} has shape {list(tensor.shape)}, but its input {list(like.shape)} needs "
             f"{list(shape)}. Pass state=None to start afresh, or the state of these samples."
         )
+    check_type(owner, name, tensor, like)
+
+
+def check_type(owner: str, name: str, tensor: Tensor, like: Tensor) -> None:
+    """Raise ShapeError unless a tensor has the dtype and device of the input `like`."""
     if tensor.dtype != like.dtype or tensor.device != like.device:
         raise ShapeError(
             f"{owner} got input of {like.dtype} on {like.device} but {name} of {tensor.dtype} on {tensor.device}. "

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..core import State, Stateful
+from ..core import State, Stateful, Whole
 from ..errors import ConfigError, ShapeError, SpikeloomError, check_sequence
 from ..layers import folded
 from ..layers.inner import check_layer
@@ -64,7 +64,7 @@ def replace(value: Any, change: Callable[[Any], Any], kind: type = Ref) -> Any:
     return value
 
 
-class Converted(Stateful):
+class Converted(Whole):
     """Traced model as a sequence model, created by `convert`. Its layers have the names of the original ones.
 
     Shapes: [T, B, *N] -> [T, B, K]; the state is a tuple with one item per neuron layer, low-pass filter and spiking
@@ -147,10 +147,6 @@ class Converted(Stateful):
 
     def initial_state(self, x: Tensor) -> State:
         return self._run(x.unsqueeze(0), None, start=True)[1]
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        out, state = self.forward(x.unsqueeze(0), state)
-        return out[0], state
 
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         check_sequence("Converted", xs)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core import Stateful, scan
+from ..core import Whole, scan
 from ..errors import check_like
 from ..layers import folded
 
@@ -19,7 +19,7 @@ class PoolState(NamedTuple):
     total: Tensor  # [B, C, *N], sum of the signal so far
 
 
-class SpikingMaxPool(Stateful):
+class SpikingMaxPool(Whole):
     """Max pooling of spiking signals, which compares their sums so far; S_i[t] is the sum of input i.
 
         winner   y[t] = x_k[t],  S_k[t] = max_i S_i[t]
@@ -45,10 +45,6 @@ class SpikingMaxPool(Stateful):
 
     def initial_state(self, x: Tensor) -> PoolState:
         return PoolState(torch.zeros_like(x, requires_grad=False))
-
-    def step(self, x: Tensor, state: PoolState) -> tuple[Tensor, PoolState]:
-        out, state = self.forward(x.unsqueeze(0), state)
-        return out[0], state
 
     def forward(self, xs: Tensor, state: PoolState | None = None) -> tuple[Tensor, PoolState]:
         state = self.initial_state(xs[0]) if state is None else state

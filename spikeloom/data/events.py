@@ -149,6 +149,12 @@ def _refuse_data(values: Array, wrong: Array, what: str, expected: str) -> None:
         )
 
 
+def check_split(dataset: str, split: str) -> None:
+    """Raise ConfigError unless the split is train or test."""
+    if split not in ("train", "test"):
+        raise ConfigError(f"{dataset} is split into train and test, but got {split!r}. Hold out a part to validate.")
+
+
 @explained
 def read_bin(data: bytes, name: str) -> Array:
     """Read the events of a .bin file in file order; bytes after the last whole event are dropped, as the format says.

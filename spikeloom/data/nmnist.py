@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from ..arguments import explained
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from . import events
 from .events import Polarity, Saccade
 from .fetch import DataFile, Description, folder
@@ -149,8 +149,7 @@ def describe(split: Split) -> list[Description]:
 
 
 def _files(split: str, here: Path | str | None = None) -> Members:
-    if split not in OFFICIAL:
-        raise ConfigError(f"N-MNIST has the splits train and test, but got {split!r}. Hold out a part to validate.")
+    events.check_split("N-MNIST", split)
     homes = [folder(name) for name in FOLDERS]
     home = Path(here) if here is not None else next((path for path in homes if path.is_dir()), homes[0])
     advice = (

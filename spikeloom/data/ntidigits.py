@@ -21,7 +21,7 @@ import numpy as np
 
 from .. import hdf5
 from ..arguments import explained
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..kept import regular
 from . import events
 from .fetch import DataFile, Description, digests, folder
@@ -161,8 +161,7 @@ def read(path: Path | str, split: Split, options: NTIDIGITSOptions = DEFAULT) ->
 
 
 def _path(split: str) -> Path:
-    if split not in OFFICIAL:
-        raise ConfigError(f"N-TIDIGITS has the splits train and test, but got {split!r}. Hold out a part to validate.")
+    events.check_split("N-TIDIGITS", split)
     path = folder("ntidigits") / FILE
     if not path.is_file():
         raise DataError(

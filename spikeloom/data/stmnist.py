@@ -109,7 +109,7 @@ def load(
         ConfigError: the split is unknown, or the options leave no event in any recording.
         DataError: the recordings are missing, or one is damaged.
     """
-    _check(split)
+    events.check_split("ST-MNIST", split)
     files = _files(here)
     names = sorted(files.sizes, key=_key)
     labels = [_label(name) for name in names]
@@ -143,7 +143,7 @@ def load(
 @explained
 def describe(split: Split, options: STMNISTOptions = DEFAULT) -> list[Description]:
     """Describe the recordings: source, hash, total number, difference from the official ones, and the split."""
-    _check(split)
+    events.check_split("ST-MNIST", split)
     files = _files()
     labels = [_label(name) for name in sorted(files.sizes, key=_key)]
     count, of_split = len(labels), len(_indices(labels, split, options))
@@ -186,11 +186,6 @@ def read_mat(data: bytes, name: str) -> Array:
     microseconds = np.rint(times * 1e6).astype(np.int64)[column]
     recording = events.make(taxel % SIDE, taxel // SIDE, microseconds, spikes[taxel, column] > 0)
     return events.check(recording, SIDE, SIDE, name)
-
-
-def _check(split: str) -> None:
-    if split not in ("train", "test"):
-        raise ConfigError(f"ST-MNIST is split into train and test, but got {split!r}. Hold out a part to validate.")
 
 
 def _files(here: Path | str | None = None) -> Members:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .. import kernels
 from ..arguments import explained
-from ..core import State, Stateful, renew_weights
+from ..core import State, Whole, renew_weights
 from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..neurons import Neuron
 from ..neurons.neuron import full_precision
@@ -57,7 +57,7 @@ def _check_population(neuron: Any, synapse: Any, autapses: bool) -> None:
 
 
 @explained
-class Recurrent(Stateful):
+class Recurrent(Whole):
     """Population of neurons that are connected with one another.
 
     Shapes: currents [T, B, N] -> spikes [T, B, N]; synapse weight [N, N].
@@ -121,10 +121,6 @@ class Recurrent(Stateful):
 
     def initial_state(self, x: Tensor) -> RecurrentState:
         return RecurrentState(self.neuron.initial_state(x), x.new_zeros(self.delays - 1, *x.shape))
-
-    def step(self, x: Tensor, state: RecurrentState) -> tuple[Tensor, RecurrentState]:
-        out, state = self.forward(x.unsqueeze(0), state)
-        return out[0], state
 
     def forward(self, xs: Tensor, state: RecurrentState | None = None) -> tuple[Tensor, RecurrentState]:
         size = self.get_buffer("diagonal").shape[0]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..arguments import explained
-from ..core import State, Stateful
+from ..core import State, Stateful, Whole
 from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_state
 from ..neurons import ParaLIF, SynapticLIF
 from ..neurons.neuron import full_precision
@@ -41,7 +41,7 @@ class Both(NamedTuple):
 
 
 @explained
-class TwoPass(Stateful):
+class TwoPass(Whole):
     """Recurrent population of parallel neurons, computed in two passes.
 
     Shapes: currents [T, B, N] -> spikes [T, B, N].
@@ -75,10 +75,6 @@ class TwoPass(Stateful):
 
     def initial_state(self, x: Tensor) -> TwoPassState:
         return TwoPassState(self.neuron.initial_state(x), self.neuron.initial_state(x), torch.zeros_like(x))
-
-    def step(self, x: Tensor, state: TwoPassState) -> tuple[Tensor, TwoPassState]:
-        out, state = self.forward(x.unsqueeze(0), state)
-        return out[0], state
 
     def forward(self, xs: Tensor, state: TwoPassState | None = None) -> tuple[Tensor, TwoPassState]:
         both, state = self.passes(xs, state)

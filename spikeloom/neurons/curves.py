@@ -201,13 +201,9 @@ class QCFSCurve(Curve):
 
     def rate(self, current: Tensor, threshold: Number = 1.0) -> Tensor:
         level = (current / threshold).clamp(0.0, 1.0)
-        return level.add(_staircase(level, self.levels)) * threshold
-
-
-def _staircase(level: Tensor, levels: int) -> Tensor:
-    """Return the rounding of the quantisation, without a gradient."""
-    with torch.no_grad():
-        return torch.floor(level * levels + 0.5) / levels - level
+        with torch.no_grad():
+            rounding = torch.floor(level * self.levels + 0.5) / self.levels - level
+        return level.add(rounding) * threshold
 
 
 def _check_tuning(max_rate: Number, intercept: Number) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..core import scan
-from ..errors import ConfigError, ShapeError, check_like, check_sequence
+from ..errors import ConfigError, ShapeError, check_like, check_sequence, check_type
 from ..kernels.transforms import without_autocast
 from .neuron import full_precision
 
@@ -188,11 +188,7 @@ def _fast_length(least: int) -> int:
 def _check_decay(name: str, decay: Tensor, currents: Tensor) -> None:
     """Raise ShapeError unless a decay fits the neurons."""
     neurons = tuple(currents.shape[2:])
-    if decay.dtype != currents.dtype or decay.device != currents.device:
-        raise ShapeError(
-            f"integrate got currents of {currents.dtype} on {currents.device} but {name} of {decay.dtype} on "
-            f"{decay.device}. Move one to the other with .to(dtype=..., device=...)."
-        )
+    check_type("integrate", name, decay, currents)
     if decay.dim() > len(neurons) or any(
         size not in (1, wanted) for size, wanted in zip(reversed(decay.shape), reversed(neurons), strict=False)
     ):

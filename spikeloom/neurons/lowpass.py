@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import kernels
 from ..arguments import explained
-from ..core import Stateful
+from ..core import Whole
 from ..errors import as_number, check_flag, check_like, check_positive, check_sequence, check_state
 from ..kernels import Equation, Moving, Program
 from ..surrogate import Triangle
@@ -44,7 +44,7 @@ def lowpass(
 
 
 @explained
-class Lowpass(Stateful):
+class Lowpass(Whole):
     """Low-pass filter of every signal.
 
     Shapes: [T, B, *N] -> [T, B, *N].
@@ -87,10 +87,6 @@ class Lowpass(Stateful):
     def initial_state(self, x: Tensor) -> LowpassState:
         zeros = torch.zeros_like(x, requires_grad=False)
         return LowpassState(zeros, torch.ones_like(zeros))
-
-    def step(self, x: Tensor, state: LowpassState) -> tuple[Tensor, LowpassState]:
-        out, state = self.forward(x.unsqueeze(0), state)
-        return out[0], state
 
     def forward(self, xs: Tensor, state: LowpassState | None = None) -> tuple[Tensor, LowpassState]:
         check_sequence("Lowpass", xs)

@@ -24,6 +24,7 @@ from ..errors import (
     check_positive,
     check_sequence,
     check_state,
+    check_type,
 )
 from ..firing import Firing
 from ..kernels.noise import keys
@@ -138,10 +139,6 @@ class Neuron(Valued, ABC):
             parts.append(keys(x.shape[0], x.device, self.generator))
         return self.pack(*parts)
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        out, state = self.forward(x.unsqueeze(0), state)
-        return out[0], state
-
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         check_sequence(type(self).__name__, xs)
         xs = full_precision(type(self).__name__, xs)
@@ -187,11 +184,7 @@ class Neuron(Valued, ABC):
                 result[name] = torch.tensor(value, dtype=xs.dtype, device=xs.device)
                 continue
             owner = type(self).__name__
-            if value.dtype != xs.dtype or value.device != xs.device:
-                raise ShapeError(
-                    f"{owner} got input of {xs.dtype} on {xs.device} but {name} is {value.dtype} on {value.device}. "
-                    "Move one to the other with .to(dtype=..., device=...)."
-                )
+            check_type(owner, name, value, xs)
             try:
                 result[name] = value if value.dim() == 0 else value.expand(shape).reshape(-1)
             except RuntimeError as error:

@@ -44,6 +44,7 @@ from ..errors import (
     check_positive,
     check_sequence,
     check_state,
+    check_type,
 )
 from ..kernels.noise import keys, later, seeded_uniform, uniform
 from ..surrogate import Triangle
@@ -314,10 +315,6 @@ class RateNeuron(Valued):
             voltage = torch.full_like(x, float(self.v_init), requires_grad=False, memory_format=torch.contiguous_format)
         return SpikingLIFState(voltage, torch.ones_like(voltage)) if self.partner == "lif" else IntegratorState(voltage)
 
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        out, state = self.forward(x.unsqueeze(0), state)
-        return out[0], state
-
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         check_sequence("RateNeuron", xs)
         xs = full_precision("RateNeuron", xs)
@@ -329,7 +326,7 @@ class RateNeuron(Valued):
         with torch.no_grad():
             out, state = self._spike(xs, state)
         if self.mode == "hybrid" and torch.is_grad_enabled():
-            out = _hybrid(out, self.rates(xs))
+            out = straight_through(out, self.rates(xs))
         return out, state
 
     def drive(self, xs: Tensor) -> Tensor:
@@ -401,11 +398,7 @@ class RateNeuron(Valued):
                 f"RateNeuron has {name} of shape {list(value.shape)} but inputs [T, B, *N] {list(xs.shape)}. Pass one "
                 f"value, or values of shape {list(xs.shape[2:])}."
             )
-        if value.dtype != xs.dtype or value.device != xs.device:
-            raise ShapeError(
-                f"RateNeuron got input of {xs.dtype} on {xs.device} but {name} of {value.dtype} on {value.device}. "
-                "Move one to the other with .to(dtype=..., device=...)."
-            )
+        check_type("RateNeuron", name, value, xs)
         return value
 
     def _parameter(self, name: str, value: Number, xs: Tensor) -> Tensor:
@@ -419,14 +412,14 @@ class RateNeuron(Valued):
         return f"{self.curve}, partner={self.partner!r}, mode={self.mode!r}, scale={self.scale:g}"
 
 
-class _Hybrid(torch.autograd.Function):
-    """Spikes with the gradient of rates; `spikes + (rate - rate.detach())` would round the spikes."""
+class _StraightThrough(torch.autograd.Function):
+    """Values with the gradient of others; `values + (other - other.detach())` would round the values."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(spikes: Tensor, rates: Tensor) -> Tensor:
-        return spikes.clone()
+    def forward(values: Tensor, other: Tensor) -> Tensor:
+        return values.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -437,7 +430,8 @@ class _Hybrid(torch.autograd.Function):
         return None, grads[0]
 
 
-_hybrid: Callable[..., Tensor] = _Hybrid.apply
+straight_through: Callable[..., Tensor] = _StraightThrough.apply
+"""Return the first tensor in the forward pass, with the gradient of the second in the backward pass."""
 
 
 @custom_op("spikeloom::poisson_quantile", mutates_args=())

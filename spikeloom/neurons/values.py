@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..core import Stateful
+from ..core import Whole
 from ..errors import ConfigError
 
 Number = float | Tensor
@@ -35,7 +35,7 @@ FLOOR = 2.0**-10
 LN2 = math.log(2.0)
 
 
-class Valued(Stateful, ABC):
+class Valued(Whole, ABC):
     """Base class of layers with named values. `layer.tau_mem` is the current value, learned or not."""
 
     values: list[str]

@@ -30,7 +30,8 @@ class Folder:
 def header(run: Folder, name: str, title: str) -> str:
     """Return the header: name, title, and state of the run."""
     state = "evaluated" if run.result else "not evaluated yet"
-    chips = [f"preset {run.config['preset']}", f"seed {run.config['seed']}", f"{_updates(run):,} updates"]
+    updates = int(run.metrics[-1]["update"]) if run.metrics else 0
+    chips = [f"preset {run.config['preset']}", f"seed {run.config['seed']}", f"{updates:,} updates"]
     if run.result:
         chips.append(f"{duration(run.result['seconds'])} of training")
     listed = "".join(f'<span class="chip">{html(chip)}</span>' for chip in chips)
@@ -41,10 +42,6 @@ def header(run: Folder, name: str, title: str) -> str:
 def left_out(run: Folder) -> str:
     """Return the section about omitted files and runs of earlier versions."""
     return section("Note", bullets(run.notes)) if run.notes else ""
-
-
-def _updates(run: Folder) -> int:
-    return int(run.metrics[-1]["update"]) if run.metrics else 0
 
 
 def results(run: Folder) -> str:

@@ -84,6 +84,14 @@ class CheckpointOptions(Options):
     """Updates between two checkpoints."""
 
 
+@dataclass(frozen=True)
+class TimeLimitOptions(Options):
+    """Time limit of training."""
+
+    minutes: NonNegative = 0.0
+    """Time limit of training [min], without pre-training; 0: none. With a limit, the result depends on the machine."""
+
+
 _BOUNDS: dict[type[Any], tuple[str, str, Callable[[Any, Any], bool]]] = {
     Gt: ("gt", "above", operator.gt), Ge: ("ge", "of at least", operator.ge),
     Lt: ("lt", "below", operator.lt), Le: ("le", "at most", operator.le),

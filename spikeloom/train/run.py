@@ -329,7 +329,7 @@ class Run:
     def _save(self, name: str, update: int, parts: Mapping[str, Checkpointable]) -> None:
         check_numbers(parts, update, self.kept())
         states = {key: checkpoint.canonical(part.state_dict(), key) for key, part in parts.items()}
-        common = {key: state for key, state in states.items() if _is_common(parts[key])}
+        common = {key: state for key, state in states.items() if isinstance(parts[key], nn.Module | Optimizer)}
         own = {key: state for key, state in states.items() if key not in common}
         generators = {purpose: generator.get_state() for purpose, generator in sorted(self._generators.items())}
         if self.world > 1 and len(set(ranks.gather(hashlib.sha256(checkpoint.seal(common)).hexdigest()))) > 1:
@@ -472,8 +472,3 @@ def check_numbers(parts: Mapping[str, Checkpointable], update: int, kept: str = 
 def _stream(address: str) -> torch.Generator:
     """Return a generator seeded by a string."""
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(address.encode()).digest()[:8], "little") >> 1)
-
-
-def _is_common(part: Checkpointable) -> bool:
-    """Return whether a part is the same on every rank and therefore saved once."""
-    return isinstance(part, nn.Module | Optimizer)

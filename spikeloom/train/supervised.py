@@ -145,7 +145,9 @@ def _check_arguments(
 
 def _check_tensors(part: str, module: nn.Module) -> None:
     """Raise ConfigError for a parameter or a buffer that cannot be trained, saved and compared."""
-    lost = {f"{path}.{name}".lstrip(".") for path, one in module.named_modules() for name in _unsaved(one)}
+    lost = {
+        f"{path}.{name}".lstrip(".") for path, one in module.named_modules() for name in one._non_persistent_buffers_set
+    }
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         where = f"fit got {part!r}, whose {name}"
         if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
@@ -158,11 +160,6 @@ def _check_tensors(part: str, module: nn.Module) -> None:
             )
         if odd := unusual(tensor if not tensor.is_complex() else tensor.real):
             raise ConfigError(f"{where} is {odd}, which cannot be checked or saved. Make it dense, of a usual type.")
-
-
-def _unsaved(module: nn.Module) -> set[str]:
-    """Return the names of the non-persistent buffers."""
-    return set(module._non_persistent_buffers_set)
 
 
 def _numbers(function: str, values: Any) -> dict[str, float]:

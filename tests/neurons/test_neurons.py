@@ -167,7 +167,7 @@ def test_wrong_state_and_dtype() -> None:
         neuron(torch.rand(5, 32, 3), state)
     with pytest.raises(ShapeError, match=r"torch.float64 on cpu but voltage of torch.float32"):
         neuron(torch.rand(5, 64, 3, dtype=torch.float64), state)
-    with pytest.raises(ShapeError, match=r"tau_mem|decay_mem is torch.float32"):
+    with pytest.raises(ShapeError, match=r"tau_mem|decay_mem of torch.float32"):
         LIF(torch.full((3,), 20.0))(torch.rand(5, 2, 3, dtype=torch.float64))
     with pytest.raises(ShapeError, match=r"has decay_mem of shape \[4\].*broadcasts to the neurons"):
         LIF(torch.full((4,), 20.0))(torch.rand(5, 2, 3))

@@ -18,7 +18,14 @@ from torch.nn.functional import cross_entropy
 from ...errors import ConfigError
 from ...layers.hebbian_memory.layer import align_weights_
 from ...train import metrics
-from ...train.parts import CheckpointOptions, LearningRateOptions, NonNegativeInt, Positive, PositiveInt
+from ...train.parts import (
+    CheckpointOptions,
+    LearningRateOptions,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    TimeLimitOptions,
+)
 from ...train.run import Run
 from ...train.schedule import set_learning_rate, step_decay, time_limit
 from ...train.step import descend
@@ -33,7 +40,6 @@ from .options import (
     Populations,
     SampleOptions,
     Silence,
-    TimeLimitOptions,
     accuracy_of,
     activity_of,
     layers_of,

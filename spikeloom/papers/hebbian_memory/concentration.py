@@ -20,7 +20,15 @@ from torch import Tensor
 from ...core import Stateful
 from ...errors import ConfigError
 from ...train import ppo, ranks
-from ...train.parts import CheckpointOptions, Fraction, LearningRateOptions, NonNegative, Positive, PositiveInt
+from ...train.parts import (
+    CheckpointOptions,
+    Fraction,
+    LearningRateOptions,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    TimeLimitOptions,
+)
 from ...train.ppo import PPO, RolloutState
 from ...train.run import Carry, Run
 from ...train.schedule import set_learning_rate, step_decay, time_limit
@@ -32,7 +40,6 @@ from .options import (
     DataSeedOptions,
     InputOptions,
     Populations,
-    TimeLimitOptions,
     UpdateOptions,
     activity_of,
     layers_of,

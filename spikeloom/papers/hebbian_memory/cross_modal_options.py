@@ -183,8 +183,9 @@ def read(config: Config, split: Split) -> tuple[WordsAndPictures, Tensor]:
 def encoder_of(config: Config, run: Run, name: str) -> ConvEncoder:
     """Build an encoder with rates, with weights drawn from the run's generator."""
     draws = run.generator(f"weights of {name}", shared=True)
+    bound = math.inf if config.conversion == "balanced" else 1 / (1 + round(config.refractory / config.dt))
     encoder = ConvEncoder(
-        config.channels, batch_norm=config.batch_norm, bias=config.conv_bias, bound=bound_of(config), generator=draws
+        config.channels, batch_norm=config.batch_norm, bias=config.conv_bias, bound=bound, generator=draws
     )
     return encoder.to(run.device)
 
@@ -195,11 +196,6 @@ def spiking_of(config: Config, encoder: ConvEncoder) -> nn.Module:
         return encoder
     spiking = SpikingConvEncoder(encoder, neuron_of(config), learn_thresholds=config.learn_thresholds)
     return spiking.to(next(encoder.parameters()).device)
-
-
-def bound_of(config: Config) -> float:
-    """Return the upper bound of the activity of an encoder in pre-training."""
-    return math.inf if config.conversion == "balanced" else 1 / (1 + round(config.refractory / config.dt))
 
 
 def prepared(config: Config, run: Run, name: str, training: WordsAndPictures, held: WordsAndPictures) -> nn.Module:

@@ -28,6 +28,7 @@ from ...kernels import engine_for
 from ...layers import Sequential
 from ...layers.hebbian_memory.layer import memory_neuron
 from ...neurons import LIF, IntegrateAndFire
+from ...neurons.rate import straight_through
 
 if TYPE_CHECKING:
     from .encoder_loop import SpikeCounts
@@ -259,7 +260,7 @@ class SpikingConvEncoder(Stateful):
             self._convs, self.neurons, counts.fired, counts.passed, strict=True
         ):  # fmt: skip
             rate = (conv(x) / neuron.threshold).clamp(0.0, top)
-            x = _counted(passed / steps, _either(_counted(fired / steps, rate), top))
+            x = straight_through(passed / steps, _either(straight_through(fired / steps, rate), top))
         return x.flatten(1)
 
     @property
@@ -359,29 +360,6 @@ class _ChannelsLast(Stateful):
     def forward(self, xs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         out, state = self.neuron(xs.movedim(2, -1), state)
         return out.movedim(-1, 2), state
-
-
-def _counted(counted: Tensor, rate: Tensor) -> Tensor:
-    """Return the counted rate in the forward pass, with the gradient of `rate` in the backward pass."""
-    return _Counted.apply(counted, rate)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _Counted(torch.autograd.Function):
-    """Straight-through function; `rate + (counted - rate).detach()` would add rounding errors to `counted`."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(counted: Tensor, rate: Tensor) -> Tensor:
-        return counted.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
-        return None, grads[0]
 
 
 def _either(rate: Tensor, top: float) -> Tensor:

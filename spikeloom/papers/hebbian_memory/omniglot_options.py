@@ -15,6 +15,7 @@ from ...train.parts import (
     Options,
     Positive,
     PositiveInt,
+    TimeLimitOptions,
 )
 from .options import (
     BatchOptions,
@@ -22,7 +23,6 @@ from .options import (
     EmbeddingOptions,
     EncoderOptions,
     LateRateCostOptions,
-    TimeLimitOptions,
     check_normalise,
 )
 

@@ -144,14 +144,6 @@ class BatchOptions(UpdateOptions):
 
 
 @dataclass(frozen=True)
-class TimeLimitOptions(Options):
-    """Time limit of training."""
-
-    minutes: NonNegative = 0.0
-    """Time limit of training [min], without pre-training; 0: none."""
-
-
-@dataclass(frozen=True)
 class DataSeedOptions(Options):
     """Seed of the data."""
 

@@ -27,7 +27,16 @@ from ...encoding.threshold_crossing import POOLED_WHITE, WHITE, analog, crossing
 from ...errors import ConfigError
 from ...rules import Counts, DeepR
 from ...train import metrics
-from ...train.parts import CheckpointOptions, Fraction, NonNegative, NonNegativeInt, Options, Positive, PositiveInt
+from ...train.parts import (
+    CheckpointOptions,
+    Fraction,
+    NonNegative,
+    NonNegativeInt,
+    Options,
+    Positive,
+    PositiveInt,
+    TimeLimitOptions,
+)
 from ...train.run import Run
 from ...train.schedule import set_learning_rate, step_decay, time_limit
 from ...train.step import descend
@@ -100,7 +109,7 @@ class ImageOptions(Options):
 
 
 @dataclass(frozen=True)
-class Config(LSNNOptions, ImageOptions, RewiringOptions, CheckpointOptions):
+class Config(LSNNOptions, ImageOptions, RewiringOptions, CheckpointOptions, TimeLimitOptions):
     model: Literal["lsnn", "lif", "lstm"] = "lsnn"
     """Network: lsnn; lif, without adaptation; lstm, an LSTM with as many weights as the dense LSNN."""
     batch_train: PositiveInt = 256
@@ -113,8 +122,6 @@ class Config(LSNNOptions, ImageOptions, RewiringOptions, CheckpointOptions):
     n_adaptive: NonNegativeInt = 100
     updates: PositiveInt = 36_000
     """Maximum number of optimiser updates."""
-    minutes: NonNegative = 0.0
-    """Time limit of training [min]; 0: none. The result then depends on the machine: prefer `updates`."""
     refractory: NonNegative = 5.0
     adapt_strength: float = 1.8
     tau_adapt: Positive = 700.0

@@ -7,7 +7,16 @@ from annotated_types import Interval
 
 from ...data.spike_trains import Augmentation
 from ...errors import ConfigError
-from ...train.parts import CheckpointOptions, Fraction, LearningRateOptions, NonNegative, Options, Positive, PositiveInt
+from ...train.parts import (
+    CheckpointOptions,
+    Fraction,
+    LearningRateOptions,
+    NonNegative,
+    Options,
+    Positive,
+    PositiveInt,
+    TimeLimitOptions,
+)
 from .network import NeuronOptions, check_options
 
 Neuron = Literal["LIF", "non_spiking", "SB", "GS", "TRB", "T", "ST", "TT", "TRT", "D", "SD", "TD", "TRD"]
@@ -90,8 +99,6 @@ class TrainingOptions(Options):
     """Number of batches whose samples are sorted by length together, for less padding; 1: no sorting."""
     epochs: PositiveInt = 200
     """Passes over the training samples."""
-    minutes: NonNegative = 0.0
-    """Time limit of training [min]; 0: none. The result then depends on the machine: prefer `epochs`."""
     average: BelowOne = 0.0
     """Decay per update of an exponential moving average of the weights, which is tested; 0: test the last weights."""
 
@@ -110,7 +117,7 @@ class EvaluationOptions(Options):
 @dataclass(frozen=True)
 class SpokenOptions(
     RasterOptions, HiddenLayerOptions, NeuronOptions, AugmentationOptions, RegularisationOptions, TrainingOptions,
-    LearningRateOptions, EvaluationOptions, CheckpointOptions,
+    TimeLimitOptions, LearningRateOptions, EvaluationOptions, CheckpointOptions,
 ):  # fmt: skip
     """Options of all tasks on spoken words; the defaults are those of the SPSN paper."""
 
