@@ -20,7 +20,7 @@ def plot_learning_curves(
     title: str,
     charts: Mapping[str, Mapping[str, str]],
     levels: Mapping[str, Mapping[str, float]],
-    smooth: int,
+    smooth: int = 0,
     name: str = "learning_curves",
     lines: list[dict[str, Any]] | None = None,
 ) -> None:
@@ -29,11 +29,12 @@ def plot_learning_curves(
     Args:
         charts: for each axis label, the metric of each curve by curve name; charts without data are left out.
         levels: horizontal dashed lines of some charts, by name.
-        smooth: length of the moving average in updates.
+        smooth: length of the moving average in updates; 0: a sixtieth of the logged ones.
         name: name of the figure.
         lines: metrics to plot; None for those of the run.
     """
     lines = run.metrics() if lines is None else lines
+    smooth = smooth or max(len(lines) // 60, 1)
     panels = []
     for label, names in charts.items():
         curves = {curve: metrics.column(lines, key) for curve, key in names.items()}

@@ -143,13 +143,12 @@ def _check_arguments(
             _check_tensors(name, part)
 
 
-def _check_tensors(part: str, module: nn.Module) -> None:
+def _check_tensors(title: str, module: nn.Module) -> None:
     """Raise ConfigError for a parameter or a buffer that cannot be trained, saved and compared."""
-    lost = {
-        f"{path}.{name}".lstrip(".") for path, one in module.named_modules() for name in one._non_persistent_buffers_set
-    }
+    parts = module.named_modules()
+    lost = {f"{path}.{name}".lstrip(".") for path, part in parts for name in part._non_persistent_buffers_set}
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        where = f"fit got {part!r}, whose {name}"
+        where = f"fit got {title!r}, whose {name}"
         if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
             raise ConfigError(f"{where} has no shape yet. Call the module once with an example before fit.")
         if name in lost:

@@ -248,7 +248,7 @@ def test_what_is_missing_is_named(home: Path, tmp_path: Path) -> None:
     pack(home / "b.zip", tmp_path / "made" / "nmnist")
     with pytest.raises(DataError, match=r"holds the same part of the data in a.zip and b.zip. Leave one"):
         nmnist.load("train")
-    with pytest.raises(ConfigError, match=r"N-MNIST has the splits train and test, but got 'valid'"):
+    with pytest.raises(ConfigError, match=r"N-MNIST is split into train and test, but got 'valid'"):
         nmnist.load("valid")  # type: ignore[arg-type]
 
 

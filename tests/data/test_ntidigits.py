@@ -151,7 +151,7 @@ def test_options_and_splits_without_sense_are_refused(home: Path) -> None:
         NTIDIGITSOptions(oh="drop")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"A window needs 0 <= start"):
         NTIDIGITSOptions(duration=0.0)
-    with pytest.raises(ConfigError, match=r"N-TIDIGITS has the splits train and test, but got 'valid'"):
+    with pytest.raises(ConfigError, match=r"N-TIDIGITS is split into train and test, but got 'valid'"):
         ntidigits.load("valid")  # type: ignore[arg-type]
     with pytest.raises(
         DataError,

@@ -10,7 +10,7 @@ from ...plot.raster import Rows, layered
 from ...plot.style import CYCLE
 from ...train.figures import to_numpy
 from ...train.run import Run
-from .draw_fields import accuracy_curve, assignments, input_image, receptive_fields, spikes_per_neuron
+from .draw_fields import NAMED, accuracy_curve, assignments, input_image, receptive_fields, spikes_per_neuron
 from .draw_voltages import Membrane, voltages
 from .network import DiehlCookNetwork
 from .options import STDPOptions
@@ -79,15 +79,11 @@ def input_spikes(source: Source, number: int, run: Run, net: DiehlCookNetwork) -
 
 def about_fields(neurons: int) -> str:
     """Return the caption of receptive fields; with too many neurons, there are no labels in the figure."""
-    from .draw_fields import NAMED
-
     return "The weights onto each neuron" + ("; corner: what it answers to." if neurons <= NAMED else ".")
 
 
 def live(run: Run, net: DiehlCookNetwork, shape: tuple[int, ...], known: Known) -> None:
     """Plot the current receptive fields."""
-    from .draw_fields import receptive_fields
-
     fields = net.weight.view(-1, *shape).cpu().numpy()
     title = f"Receptive fields after {known.presented:,} samples"
     figure = receptive_fields(fields, float(fields.max()), known.assignment().labels.numpy(), title)

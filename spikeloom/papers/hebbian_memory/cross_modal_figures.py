@@ -58,7 +58,7 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
         "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in outputs.layers if name != "query"},
     }
     levels = {"right picture nearest": {"chance": round(1 / config.length, 3)}}
-    plot_learning_curves(run, "Learning to draw what was stored", charts, levels, max(len(run.metrics()) // 60, 1))
+    plot_learning_curves(run, "Learning to draw what was stored", charts, levels)
     curves = {
         "loss": {"training": "loss", "validation": "validation_loss"},
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
@@ -66,9 +66,7 @@ def draw(config: Any, run: Run, model: CrossModalNetwork, part: Any, pairs: Pair
     }
     for name in ("words", "pictures"):
         lines = phase(run, name).metrics()
-        plot_learning_curves(
-            run, f"Pre-training on {name}", curves, {}, max(len(lines) // 60, 1), f"pretraining_{name}", lines
-        )
+        plot_learning_curves(run, f"Pre-training on {name}", curves, {}, name=f"pretraining_{name}", lines=lines)
     if (run.folder / "errors.json").exists():
         rows = np.array(run.read_json("errors.json"))
         others = [f"to the picture of another word ({place} of {len(rows) - 1})" for place in range(1, len(rows))]

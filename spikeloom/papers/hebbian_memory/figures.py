@@ -86,7 +86,7 @@ def learning_curves(run: Run, title: str, outputs: Recollection, chance: float |
     """Plot loss, accuracy and firing rates during training."""
     charts = {**CURVES, "rate [Hz]": {name: f"rate_{name.replace(' ', '_')}" for name in outputs.layers}}
     levels = {} if chance is None else {"accuracy": {"chance": round(chance, 3)}}
-    plot_learning_curves(run, title, charts, levels, max(len(run.metrics()) // 60, 1))
+    plot_learning_curves(run, title, charts, levels)
 
 
 def rasters(config: Any, run: Run, outputs: Recollection, items: list[str]) -> None:
@@ -146,7 +146,7 @@ def one_shot(
     learning_curves(run, "Learning episodes", outputs, 1 / config.ways)
     for name, lines in phases.items():
         title = "Pre-training of the encoder" if name == "pretraining" else "Training of the encoder by its spikes"
-        plot_learning_curves(run, title, CURVES, {}, max(len(lines) // 60, 1), name, lines)
+        plot_learning_curves(run, title, CURVES, {}, name=name, lines=lines)
 
 
 def heat(run: Run, outputs: Recollection, what: str = "images") -> None:

@@ -42,8 +42,7 @@ def concentration(config: Any, run: Run, turns: Any) -> None:
         if turns[0].inside
         else {},
     }
-    smooth = max(len(run.metrics()) // 60, 1)
-    plot_learning_curves(run, "Learning to play Concentration", charts, {"flips of a game": levels}, smooth)
+    plot_learning_curves(run, "Learning to play Concentration", charts, {"flips of a game": levels})
 
 
 def film(run: Run, turns: Any) -> None:

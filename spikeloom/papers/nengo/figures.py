@@ -25,13 +25,12 @@ def draw(config: Config, run: Run) -> None:
     images, labels = load("train", config, torch.device("cpu"))
     titles = [str(label) for label in labels[:3].tolist()]
     run.figure("training_digits", labelled(to_numpy(images[:3, 0]), titles), "The first training images.")
-    lines = len(run.metrics())
     charts = {
         "loss": {"training": "loss", "validation": "validation_loss"},
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
         "mean rate [Hz]": {f"layer {i + 1}": f"rate_{i + 1}" for i in range(2 if config.ann else 3)},
     }
-    plot_learning_curves(run, "Learning MNIST as rates", charts, {}, smooth=max(lines // 60, 1))
+    plot_learning_curves(run, "Learning MNIST as rates", charts, {})
     if (run.folder / "steps.json").exists():
         steps = run.read_json("steps.json")
         curves = steps.get("curves") or {"spikes": steps["accuracy"]}

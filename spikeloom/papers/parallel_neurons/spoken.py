@@ -265,10 +265,7 @@ def plot(options: SpokenOptions, run: Run, splits: SpokenSplits, title: str) -> 
     }
     if spiking:
         charts["spikes per step"] = {f"layer {i + 1}": f"spikes_{i + 1}" for i in range(options.layers)}
-    lines = len(run.metrics())
-    plot_learning_curves(
-        run, title, charts, {"accuracy": {"chance": 1 / len(trains.classes)}}, smooth=max(lines // 60, 1)
-    )
+    plot_learning_curves(run, title, charts, {"accuracy": {"chance": 1 / len(trains.classes)}})
     if spiking:
         weights = batch.valid.flatten().float()
         hertz = {
