@@ -27,7 +27,14 @@ ELSEWHERE = {"fit", "activity"}
 """Their arguments are tried in tests/train/test_fit_arguments.py and tests/test_inspect.py."""
 LOOPS = ("event_camera_loop", "raster_loop")
 """Compiled loops behind the readers; nobody calls them but those."""
-INSIDE = ("members.opened_zip", "wav.read", "spike_trains.unit_type", "spike_trains.narrowed", "spike_trains.whole")
+INSIDE = (
+    "events.check_split",
+    "members.opened_zip",
+    "wav.read",
+    "spike_trains.unit_type",
+    "spike_trains.narrowed",
+    "spike_trains.whole",
+)
 """Called by the readers and by `SpikeTrains`, which say what is wrong."""
 WITHOUT_ARGUMENTS = {"version", "advice", "datasets", "Buffer", "folder"}
 
