@@ -42,7 +42,10 @@ class Batches:
         if not 0 <= rank < world:
             raise ConfigError(f"Batches needs world >= 1 and rank from 0 to world - 1, but got {world} and {rank}.")
         if count < world:
-            raise ConfigError(f"No batch can be made of {count} samples. Take more samples, or hold fewer of them out.")
+            raise ConfigError(
+                f"Batches needs count >= world, a sample for each process, but got count {count} and world {world}. "
+                "Take more samples, or hold fewer of them out."
+            )
         if not 1 <= batch * world <= count:
             of_each = f" for each of {world} processes" if world > 1 else ""
             raise ConfigError(

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -169,11 +170,22 @@ FLOAT32 = [
 ]
 
 
+@pytest.fixture
+def _untraced() -> Iterator[None]:
+    """Triton's interpreter is Python: a tracer of coverage makes it three times as slow; the other tests are traced."""
+    trace = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(trace)
+
+
+@pytest.mark.usefixtures("_untraced")
 @pytest.mark.parametrize("case", FLOAT64, ids=label)
 def test_float64(case: Case) -> None:
     compare(case, 1e-10)
 
 
+@pytest.mark.usefixtures("_untraced")
 @pytest.mark.parametrize("case", FLOAT32, ids=label)
 def test_float32(case: Case) -> None:
     compare(case._replace(dtype=torch.float32), 1e-5)
