@@ -10,6 +10,18 @@ import torch
 from tests.fixtures import write_all
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+LISTED = [line for line in Path(__file__).with_name("slow.txt").read_text().splitlines() if not line.startswith("#")]
+"""Tests of slow.txt, as FILE::NAME."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow.txt."""
+    listed = set(LISTED)
+    for item in items:
+        if item.nodeid.partition("[")[0] in listed:
+            item.add_marker("slow")
+            item.add_marker("listed")
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LISTED
+
 PACKAGE = Path(__file__).parent.parent / "spikeloom"
 UNCLEAR = re.compile(r"(What|Which|Where|How|Whose|Who|The same|Of|As|Some of|Those|That|It|They|One of) ")
 """First words of a summary that only makes sense to a reader who knows the code around it."""
@@ -39,3 +41,9 @@ def test_every_public_class_has_a_name_of_its_own() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name != "Config":
                 places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def test_tests_that_are_listed_as_slow_exist() -> None:
+    for name in LISTED:
+        file, _, function = name.partition("::")
+        assert f"def {function}(" in (Path(__file__).parents[1] / file).read_text(), name
