@@ -11,11 +11,12 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import convert, encoding, kernels, layers, neurons, rules, surrogate
+    from . import convert, data, encoding, kernels, layers, neurons, rules, surrogate
     from .convert import Converted, to_hybrid, to_rate, to_spiking
     from .convert.present import present
     from .core import Stateful
-    from .encoding import poisson
+    from .data import ImageDataset, PaddedBatch, SoundDataset, SpikeDataset, StoryDataset, collate, frames
+    from .encoding import delta, latency, poisson, population, rate, repeat
     from .errors import CheckpointError, ConfigError, DataError, ExportError, ShapeError, SpikeloomError, TrainingError
     from .inspect import activity
     from .kernels import Equation
@@ -90,12 +91,14 @@ __all__ = [
     "Hebbian",
     "HebbianRead",
     "HebbianWrite",
+    "ImageDataset",
     "IntegrateAndFire",
     "LIFCurve",
     "LeakyReadout",
     "Lowpass",
     "MaskedPSN",
     "MembraneLIF",
+    "PaddedBatch",
     "ParaLIF",
     "ParallelNetwork",
     "RateNeuron",
@@ -108,9 +111,12 @@ __all__ = [
     "Sigmoid",
     "SignedSparseLinear",
     "SlidingPSN",
+    "SoundDataset",
     "SparseDelayedLinear",
+    "SpikeDataset",
     "SpikeloomError",
     "Stateful",
+    "StoryDataset",
     "Surrogate",
     "SynapticLIF",
     "SynapticReadout",
@@ -118,17 +124,25 @@ __all__ = [
     "Triangle",
     "TwoPass",
     "activity",
+    "collate",
     "convert",
+    "data",
+    "delta",
     "encoding",
     "fit",
+    "frames",
     "hebbian_stdp",
     "kernels",
+    "latency",
     "layers",
     "neurons",
     "pair_stdp",
     "poisson",
+    "population",
     "post_stdp",
     "present",
+    "rate",
+    "repeat",
     "rules",
     "surrogate",
     "to_hybrid",
@@ -141,7 +155,8 @@ __all__ = [
 _HOMES = {
     "convert": "Converted present to_hybrid to_rate to_spiking",
     "core": "Stateful",
-    "encoding": "poisson",
+    "data": "ImageDataset PaddedBatch SoundDataset SpikeDataset StoryDataset collate frames",
+    "encoding": "delta latency poisson population rate repeat",
     "errors": "CheckpointError ConfigError DataError ExportError ShapeError SpikeloomError TrainingError",
     "inspect": "activity",
     "kernels": "Equation",

@@ -201,7 +201,7 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, capsys: pytest
 
 def test_data_sets_are_fetched_by_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert "There is no data set 'nowhere' to fetch" in complaint(capsys, "data", "fetch", "nowhere")
-    monkeypatch.setattr("spikeloom.data.fetch.fetch", lambda name: [Path(name, "a"), Path(name, "b")])
+    monkeypatch.setattr("spikeloom.data.fetch.fetch", lambda name, bar: [Path(name, "a"), Path(name, "b")])
     assert spikeloom("data", "fetch", "mnist") == 0
     assert capsys.readouterr().out == "mnist/a\nmnist/b\n"
 

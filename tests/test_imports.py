@@ -52,7 +52,7 @@ PAPERS = {f"papers.{path.name}" for path in (PACKAGE / "papers").iterdir() if (p
 LIBRARY = {"inspect", *CHAIN, *APART}
 ALLOWED |= dict.fromkeys(PAPERS, LIBRARY) | {"papers": set[str]()}
 ALLOWED |= {"models": PAPERS, "cli": {"papers", *PAPERS, *LIBRARY}, "__main__": {"cli"}}
-ALLOWED |= {"__init__": {*CHAIN, "encoding", "inspect", "models", "train"}}
+ALLOWED |= {"__init__": {*CHAIN, "data", "encoding", "inspect", "models", "train"}}
 
 THIRD_PARTY = {
     "tyro": {"cli"},

@@ -27,11 +27,9 @@ def run(name: str, arguments: list[str]) -> None:
 
         train_table(arguments[0], arguments[1:])
     elif name == "data":
-        if len(arguments) != 2 or arguments[0] != "fetch":
-            raise ConfigError("data needs an action and a data set: spikeloom data fetch NAME.")
-        from ..data.fetch import fetch
+        from .data import run_data
 
-        print(*fetch(arguments[1]), sep="\n")
+        run_data(arguments)
     elif name == "compare":
         from .compare import compare
 

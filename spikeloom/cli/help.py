@@ -38,7 +38,13 @@ COMMANDS = {
         "options that differ, test values with their spread, curves in one page (--out FILE)",
     ),
     "export": ("DIR", "write the best checkpoint for other programs: --format nir (--out FILE)"),
-    "data": ("fetch NAME", "download a data set and check its files"),
+    "data": (
+        "list",
+        (
+            "list the data sets, and which are present\n"
+            "(`data fetch NAME` downloads and verifies one, `data check [NAME]` verifies those that are present)"
+        ),
+    ),
 }
 """Arguments and description of every command."""
 OF_FOLDERS = ("resume", "evaluate", "plot", "report", "export")

@@ -15,14 +15,14 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..arguments import explained
 from ..errors import ConfigError, DataError
-from .fetch import Description, folder
+from .fetch import About, DataFile, Description, folder
 from .members import Members, read_tar
 
 Sentence = tuple[str, ...]
@@ -39,6 +39,24 @@ URL = "https://research.facebook.com/downloads/babi"
 ARCHIVE = "tasks_1-20_v1-2.tar.gz"
 OFFICIAL = {"en": 1_000, "en-10k": 10_000, "test": 1_000}
 """Number of questions per task: two training sizes, and the test set."""
+_ADDRESSES = (
+    "https://dl.fbaipublicfiles.com/parlai/babi/babi.tar.gz",
+    "http://parl.ai/downloads/babi/babi.tar.gz",
+    "http://www.thespermwhale.com/jaseweston/babi/tasks_1-20_v1-2.tar.gz",
+)
+# The first two addresses are those of ParlAI, of the same company, whose archive adds variants of the tasks; the last
+# is the original one. The SHA-256 are those of ParlAI and of Hugging Face Datasets.
+FILES = (
+    DataFile(
+        ARCHIVE, "", _ADDRESSES, 20 * (OFFICIAL["en-10k"] + OFFICIAL["test"]), "questions",
+        ("*.tar.gz", "*.tgz", "*.tar", "**/qa1_*_train.txt"),
+        (
+            "f7f0bee187efca0d81c3daac1b162cda4eb7f9505dee5ad6846eabbed3dbf92e",
+            "0364ebde659f14d11bc21744516c5ec49d3d06cb692733f66680771244998898",
+        ),
+    ),
+)  # fmt: skip
+ABOUT = About("questions about short stories, 20 tasks of 10,000 training and 1,000 test questions", "CC BY 3.0", URL)
 LARGEST = 1 << 25
 """Maximum size of one file in bytes; the longest official file has fewer than six million."""
 MOST_WORDS = 100
@@ -111,6 +129,26 @@ def load(task: int, ten_k: bool = True, here: Path | str | None = None) -> Files
         questions.append(parse(found[name], f"{name} in {source}"))
         data.append(_describe(name, found[name], len(questions[-1].questions), split, official))
     return Files(questions[0], questions[1], data)
+
+
+@explained
+def describe(split: Literal["train", "test"]) -> list[Description]:
+    """Describe the files of all tasks for one split: name, hash, number of questions, difference from the official one.
+
+    Raises:
+        ConfigError: the split is unknown.
+        DataError: there is no file of that split, or one is damaged or malformed.
+    """
+    if split not in ("train", "test"):
+        raise ConfigError(f"bAbI has the splits train and test, but got {split!r}. Hold out stories to validate.")
+    here = folder("babi")
+    for part in ("en-10k", "en"):
+        source, found = _contents(here, re.compile(rf"(?:.*/)?{part}/qa[0-9]+_[a-z0-9-]+_{split}\.txt"))
+        if found:
+            official = OFFICIAL["test" if split == "test" else part]
+            counts = {name: len(parse(data, f"{name} in {source}").questions) for name, data in found.items()}
+            return [_describe(name, found[name], count, split, official) for name, count in counts.items()]
+    raise DataError(f"{source} holds no file like en-10k/qa1_..._{split}.txt. {advice()}")
 
 
 @explained
@@ -339,7 +377,7 @@ def split(stories: Stories, share: float, generator: torch.Generator) -> tuple[S
 
 def advice() -> str:
     """Return the instruction where to get the files."""
-    return f"Get {ARCHIVE} from {URL} and put it into {folder('babi')}."
+    return f"Get {ARCHIVE} from {URL} and put it into {folder('babi')}, or run `spikeloom data fetch babi`."
 
 
 @explained

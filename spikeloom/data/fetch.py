@@ -2,8 +2,9 @@
 
     $SPIKELOOM_DATA/mnist/train-images-idx3-ubyte.gz        (default: the user's cache folder)
 
-A data set is a module of this package with a tuple `FILES` of `DataFile`; there is no other registration. `fetch`
-downloads missing files and refuses content whose checksum differs from the published one. A file placed into the
+A data set is a module of this package with a tuple `FILES` of `DataFile` and a description `ABOUT`; there is no other
+registration. `fetch` downloads missing files into a temporary file and renames it once its content is verified: by the
+published SHA-256, else the published MD5, else by hashing what is inside (`DataFile.inside`). A file placed into the
 folder by hand is used as it is: `describe` hashes it and states how it differs from the official one.
 """
 
@@ -11,9 +12,11 @@ import hashlib
 import importlib
 import os
 import pkgutil
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, Protocol, TypedDict
 
 from ..arguments import explained
 from ..errors import ConfigError, DataError
@@ -27,12 +30,60 @@ class DataFile:
 
     name: str
     md5: str
+    """Published MD5; empty if none is known."""
     urls: tuple[str, ...]
     count: int
     what: str
     """Items of the file, in the plural: "test images"."""
     forms: tuple[str, ...] = ()
-    """Other accepted file names; by default the name without .gz."""
+    """Other accepted file names, or patterns of some; by default the name without .gz."""
+    sha256: tuple[str, ...] = ()
+    """Published SHA-256, one for each version of the file; empty if none is known."""
+    inside: Callable[[Path], None] | None = None
+    """Verifies the content of a file without a published checksum; raises DataError if it differs."""
+
+    @property
+    def checksum(self) -> str:
+        """Published checksum in words, for messages."""
+        if self.sha256:
+            return f"SHA-256 {self.sha256[0]}"
+        return f"MD5 {self.md5}" if self.md5 else "no published checksum"
+
+    def is_official(self, md5: str, sha256: str) -> bool:
+        """Return whether a file with these checksums is the published one."""
+        return sha256 in self.sha256 if self.sha256 else bool(self.md5) and md5 == self.md5
+
+
+@explained
+@dataclass(frozen=True)
+class About:
+    """Description of a data set for `spikeloom data list`: what it is, its licence, and where it comes from."""
+
+    title: str
+    licence: str
+    source: str
+    """Address of its home page."""
+    splits: tuple[str, ...] = ("train", "test")
+    """Splits that `describe` of its module takes."""
+    folders: tuple[str, ...] = ()
+    """Folders it may lie in, the first of which is preferred; by default the name of the data set."""
+    by_hand: str = ""
+    """Why it cannot be fetched, and what to do instead; empty if it can."""
+
+
+class Bar(Protocol):
+    """Progress bar of a download, in bytes, in the form that pooch expects."""
+
+    total: int
+
+    def update(self, count: int) -> None:
+        """Advance by `count` bytes."""
+
+    def reset(self) -> None:
+        """Start again from zero."""
+
+    def close(self) -> None:
+        """Finish."""
 
 
 class Description(TypedDict):
@@ -61,10 +112,10 @@ def folder(dataset: str) -> Path:
 
 
 def datasets() -> dict[str, tuple[DataFile, ...]]:
-    """Return all data sets that can be fetched, with their files.
+    """Return all data sets with the files that can be fetched, which may be none.
 
     >>> sorted(datasets())
-    ['mnist', 'nmnist', 'ntidigits', 'omniglot', 'shd', 'ssc']
+    ['babi', 'fsdd', 'mnist', 'nmnist', 'ntidigits', 'omniglot', 'shd', 'ssc', 'stmnist']
     """
     package = importlib.import_module(__package__)
     result = {}
@@ -84,34 +135,42 @@ def locate(dataset: str, file: DataFile) -> Path:
     """
     here = folder(dataset)
     for name in (file.name, *(file.forms or (file.name.removesuffix(".gz"),))):
-        path = Path(os.path.normpath(here / name))
-        if path.is_file():
-            return path
+        found = [Path(os.path.normpath(here / name))] if "*" not in name else sorted(here.glob(name))
+        for path in found:
+            if path.is_file():
+                return path
     raise DataError(
         f"{file.name} is missing in {here}. Run `spikeloom data fetch {dataset}` online, or download {file.urls[0]} "
-        f"(MD5 {file.md5}) and put it there. $SPIKELOOM_DATA names another place for all data."
+        f"({file.checksum}) and put it there. $SPIKELOOM_DATA names another place for all data."
     )
 
 
 @explained
-def fetch(dataset: str) -> list[Path]:
+def fetch(dataset: str, bar: Callable[[str], Bar] | None = None) -> list[Path]:
     """Download and verify the missing files of a data set; return all paths.
 
     Existing files are not changed, whatever their checksum: see `describe`.
 
+    Args:
+        bar: makes a progress bar for the download of the named file; without it none is shown.
+
     Raises:
         ConfigError: the data set is unknown.
-        DataError: no mirror provides a file with the published checksum, or the folder cannot be written.
+        DataError: the data set can only be placed by hand, no mirror provides a file that can be verified, or the
+            folder cannot be written.
     """
     known = datasets()
     if dataset not in known:
         raise ConfigError(f"There is no data set {dataset!r} to fetch. Choose one of: {', '.join(sorted(known))}.")
+    if not known[dataset]:
+        by_hand = importlib.import_module(f"{__package__}.{dataset}").ABOUT.by_hand
+        raise DataError(f"{dataset} cannot be fetched: {by_hand} Its folder is {folder(dataset)}.")
     paths = []
     for file in known[dataset]:
         try:
             paths.append(locate(dataset, file))
         except DataError:
-            paths.append(_download(file, folder(dataset)))
+            paths.append(_download(file, folder(dataset), bar))
     return paths
 
 
@@ -123,7 +182,7 @@ def describe(path: Path, count: int, file: DataFile) -> Description:
         DataError: the file cannot be read.
     """
     md5, sha256 = digests(path)
-    if md5 == file.md5:
+    if file.is_official(md5, sha256):
         note = f"the official file, all {count:,} {file.what}"
     elif count == file.count:
         note = f"{count:,} {file.what}, as many as the official file, which has another checksum"
@@ -159,18 +218,41 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path} cannot be read: {error.strerror}. Check the file and its permissions.")
 
 
-def _download(file: DataFile, where: Path) -> Path:
+def _download(file: DataFile, where: Path, bar: Callable[[str], Bar] | None) -> Path:
+    """Download a file to a temporary name, verify it, and rename it."""
     import pooch
     from requests import RequestException
 
     reasons = []
+    temporary = where / f".{uuid.uuid4().hex}.part"
     for url in file.urls:
         try:
-            pooch.retrieve(url, known_hash=f"md5:{file.md5}", fname=file.name, path=where)
+            where.mkdir(parents=True, exist_ok=True)
+            shown = bar(file.name) if bar is not None else False
+            get: Any = pooch.HTTPDownloader(shown, chunk_size=1 << 16, timeout=60)
+            get(url, str(temporary), None)
+            _verify(temporary, file)
+            os.replace(temporary, where / file.name)
             return where / file.name
-        except (RequestException, OSError, ValueError) as error:  # ValueError: the checksum differs
+        except DataError as error:
+            reasons.append(f"{url}: {error}")
+        except (RequestException, OSError, ValueError) as error:
             reasons.append(f"{url}: {type(error).__name__}")
+        finally:
+            if where.is_dir():
+                temporary.unlink(missing_ok=True)
     raise DataError(
         f"{file.name} could not be downloaded ({'; '.join(reasons)}). Get it from one of these addresses "
-        f"(MD5 {file.md5}) and put it in {where}."
+        f"({file.checksum}) and put it in {where}."
     )
+
+
+def _verify(path: Path, file: DataFile) -> None:
+    """Raise DataError unless a downloaded file is the published one."""
+    md5, sha256 = digests(path)
+    if file.is_official(md5, sha256):
+        return
+    if file.inside is None or file.sha256 or file.md5:
+        found = f"SHA-256 {sha256}" if file.sha256 else f"MD5 {md5}"
+        raise DataError(f"its checksum differs: {found} instead of {file.checksum}")
+    file.inside(path)

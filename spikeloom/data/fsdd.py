@@ -3,6 +3,8 @@
     {digit}_{speaker}_{index}.wav      8 kHz, mono, 16 bit; index 0 to 4 is test, 5 to 49 training
 
 Reads a zip file (of this name, or any other in the folder of the data set) or extracted wav files.
+`fetch` downloads the repository at a fixed commit. GitHub packs such archives anew, so that they have no checksum to
+publish; instead, the content of the training recordings is hashed, and compared with that of a copy of this commit.
 Source: Jackson et al., Free Spoken Digit Dataset, CC BY-SA 4.0, https://github.com/Jakobovski/free-spoken-digit-dataset
 """
 
@@ -21,7 +23,7 @@ from ..encoding import cochlea
 from ..encoding.cochlea import Cochlea
 from ..errors import ConfigError, DataError, ShapeError
 from . import wav
-from .fetch import Description, digests, folder, read_bytes
+from .fetch import About, DataFile, Description, digests, folder, read_bytes
 from .members import LARGEST_SET, opened_zip
 from .spike_trains import Array, SpikeTrains, whole
 from .stored import folder as folder_of_spikes
@@ -35,6 +37,10 @@ RATE = 8000
 TEST_INDICES = range(5)
 CLASSES = tuple(str(digit) for digit in range(10))
 OFFICIAL = {"train": 2_700, "test": 300}
+COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
+"""Version of the repository that is downloaded."""
+CONTENT = "TODO"
+"""SHA-256 of the names and contents of the training recordings of that version."""
 LARGEST = 1 << 22
 """Maximum size of a wav file in bytes; the longest recording has 40,000."""
 
@@ -196,6 +202,26 @@ def read_wav(data: bytes, name: str) -> Array:
             f"{name} has {rate} Hz, {channels} channels, but FSDD has 8000 Hz, 1 channel. Get the original from {URL}."
         )
     return samples
+
+
+@explained
+def check_archive(path: Path) -> None:
+    """Raise DataError unless a zip file holds all recordings, those for training with the published content."""
+    files = _files(path)
+    if len(files) != sum(OFFICIAL.values()):
+        raise DataError(f"{path} holds {len(files):,} recordings, but {sum(OFFICIAL.values()):,} were expected.")
+    found = _content_hash({name: data for name, data in files.items() if _parts(name)[2] not in TEST_INDICES})
+    if found != CONTENT:
+        raise DataError(f"{path} holds training recordings of SHA-256 {found}, but {CONTENT} was expected.")
+
+
+FILES = (
+    DataFile(
+        "free-spoken-digit-dataset.zip", "", (f"{URL}/archive/{COMMIT}.zip",), sum(OFFICIAL.values()), "recordings",
+        ("*.zip", "**/*.wav"), inside=check_archive,
+    ),
+)  # fmt: skip
+ABOUT = About("spoken digits of 6 speakers as wav files, 2,700 training and 300 test recordings", "CC BY-SA 4.0", URL)
 
 
 def _check(split: str) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..arguments import explained
 from ..errors import ConfigError, DataError
-from .fetch import DataFile, Description, locate, read_bytes
+from .fetch import About, DataFile, Description, locate, read_bytes
 from .fetch import describe as describe_file
 
 Split = Literal["train", "test"]
@@ -42,19 +42,37 @@ FOLDERS = ("", "raw/", "MNIST/raw/", "../MNIST/raw/")
 """Places of the files, relative to the folder of the data set; all but the first are those of torchvision."""
 
 
-def _file(name: str, md5: str, count: int, what: str) -> DataFile:
+def _file(name: str, md5: str, sha256: str, count: int, what: str) -> DataFile:
     """Return a file, also accepted under its other common name: t10k-images.idx3-ubyte."""
     plain = name.removesuffix(".gz")
     names = (name, plain, plain.replace("-idx", ".idx") + ".gz", plain.replace("-idx", ".idx"), f"{plain}/{plain}")
     forms = tuple(place + form for place in FOLDERS for form in names)
-    return DataFile(name, md5, tuple(mirror + name for mirror in MIRRORS), count, what, forms)
+    return DataFile(name, md5, tuple(mirror + name for mirror in MIRRORS), count, what, forms, (sha256,))
 
 
+# The SHA-256 are those of TensorFlow Datasets.
 FILES = (
-    _file("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 60_000, "training images"),
-    _file("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", 60_000, "training labels"),
-    _file("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", 10_000, "test images"),
-    _file("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", 10_000, "test labels"),
+    _file(
+        "train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", 60_000, "training images",
+    ),
+    _file(
+        "train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432",
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c", 60_000, "training labels",
+    ),
+    _file(
+        "t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3",
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", 10_000, "test images",
+    ),
+    _file(
+        "t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c",
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", 10_000, "test labels",
+    ),
+)  # fmt: skip
+ABOUT = About(
+    "handwritten digits, 60,000 training and 10,000 test images",
+    "CC BY-SA 3.0 (Keras documentation)",
+    "http://yann.lecun.com/exdb/mnist/",
 )
 
 

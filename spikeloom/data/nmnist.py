@@ -19,7 +19,7 @@ from ..arguments import explained
 from ..errors import DataError
 from . import events
 from .events import Polarity, Saccade
-from .fetch import DataFile, Description, folder
+from .fetch import About, DataFile, Description, folder
 from .members import Members, locate
 from .spike_trains import Array, SpikeTrains
 from .stored import folder as folder_of_spikes
@@ -38,11 +38,17 @@ FILES = (
     DataFile(
         "Train.zip", "20959b8e626244a1b502305a9e6e2031",
         (f"{_MIRROR}/39c25547-014b-4137-a934-9d29fa53c7a0/file_downloaded",), 60_000, "training recordings",
+        ("Train/0/*.bin", "*/Train/0/*.bin"),
     ),
     DataFile(
         "Test.zip", "69ca8762b2fe404d9b9bad1103e97832",
         (f"{_MIRROR}/05a4d654-7e03-4c15-bdfa-9bb2bcbea494/file_downloaded",), 10_000, "test recordings",
+        ("Test/0/*.bin", "*/Test/0/*.bin"),
     ),
+)  # fmt: skip
+ABOUT = About(
+    "MNIST before a moving event camera, 60,000 training and 10,000 test recordings", "CC BY-SA 4.0", URL,
+    folders=FOLDERS,
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from ..arguments import explained
 from ..errors import DataError
 from ..kept import regular
 from . import events
-from .fetch import DataFile, Description, digests, folder
+from .fetch import About, DataFile, Description, digests, folder
 from .fetch import describe as describe_file
 from .spike_trains import LONGEST, Array, SpikeTrains
 from .stored import folder as folder_of_spikes
@@ -47,6 +47,11 @@ _MIRRORS = (
     "https://www.neuromorphic-vision.com/public/downloads/n-tidigits.hdf5",
 )
 FILES = (DataFile(FILE, MD5, _MIRRORS, sum(OFFICIAL.values()), "single digits"),)
+ABOUT = About(
+    "spoken digits of a silicon cochlea with 64 channels, 2,464 training and 2,486 test samples",
+    "see its page",
+    URL,
+)
 ADVICE = f"Get {FILE} from {URL}."
 
 

@@ -27,7 +27,7 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from ..arguments import explained
 from ..errors import ConfigError, DataError, ShapeError, check_dense
-from .fetch import DataFile, Description, folder
+from .fetch import About, DataFile, Description, folder
 from .members import Members, locate
 from .spike_trains import Array
 from .stored import stored_arrays
@@ -41,15 +41,28 @@ _RAW = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 RUNS = f"{_RAW}one-shot-classification/all_runs.zip"
 SIDE = 105
 OFFICIAL = {"background": 964, "evaluation": 659}
+# The MD5 are those of torchvision, the SHA-256 of both sets of images those of TensorFlow Datasets; that of the runs
+# was computed from the file in the authors' repository at commit 057f034.
 FILES = (
     DataFile(
         "images_background.zip", "68d2efa1b9178cc56df9314c21c6e718", (f"{_RAW}images_background.zip",), 19_280,
-        "background images",
+        "background images", ("images_background/*/character01/*_01.png",),
+        ("ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640",),
     ),
     DataFile(
         "images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811", (f"{_RAW}images_evaluation.zip",), 13_180,
-        "evaluation images",
+        "evaluation images", ("images_evaluation/*/character01/*_01.png",),
+        ("1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee",),
     ),
+    DataFile(
+        "all_runs.zip", "", (RUNS,), 800, "images of one-shot runs",
+        ("run01/class_labels.txt", "*/run01/class_labels.txt"),
+        ("437c1eeab0af8484112e1b4cc0f3d541ec727f7c47b9b202da738af9dfd6c325",),
+    ),
+)  # fmt: skip
+ABOUT = About(
+    "handwritten characters of 50 alphabets, 19,280 background and 13,180 evaluation images", "MIT", HOME,
+    ("background", "evaluation"),
 )  # fmt: skip
 ADVICE = f"Get the data set from {HOME}, or run `spikeloom data fetch omniglot`."
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)

@@ -24,7 +24,7 @@ from .. import hdf5
 from ..arguments import explained
 from ..errors import ConfigError, DataError
 from ..kept import regular
-from .fetch import DataFile, Description, locate
+from .fetch import About, DataFile, Description, locate
 from .fetch import describe as describe_file
 from .members import opened_zip
 from .spike_trains import Array, SpikeTrains, narrowed, unit_type
@@ -57,6 +57,7 @@ FILES = (
     official("shd_train.h5", "f3252aeb598ac776c1b526422d90eecb", 8_156, "training samples"),
     official("shd_test.h5", "1503a5064faa34311c398fb0a1ed0a6f", 2_264, "test samples"),
 )
+ABOUT = About("spoken digits as spikes of 700 channels, 8,156 training and 2,264 test samples", "CC BY 4.0", MIRRORS[0])
 
 
 @explained

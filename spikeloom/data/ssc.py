@@ -9,7 +9,7 @@ from typing import Literal
 from ..arguments import explained
 from ..errors import ConfigError
 from . import shd
-from .fetch import DataFile, Description, locate
+from .fetch import About, DataFile, Description, locate
 from .fetch import describe as describe_file
 from .spike_trains import SpikeTrains
 
@@ -21,6 +21,12 @@ FILES = (
     shd.official("ssc_train.h5", "d102be95e7144fcc0553d1f45ba94170", 75_466, "training samples"),
     shd.official("ssc_valid.h5", "b4eee3516a4a90dd0c71a6ac23a8ae43", 9_981, "validation samples"),
     shd.official("ssc_test.h5", "a35ff1e9cffdd02a20eb850c17c37748", 20_382, "test samples"),
+)
+ABOUT = About(
+    "35 spoken words as spikes of 700 channels, 75,466 training, 9,981 validation and 20,382 test samples",
+    "CC BY 4.0",
+    shd.MIRRORS[0],
+    SPLITS,
 )
 
 

@@ -21,7 +21,7 @@ from ..arguments import explained
 from ..errors import ConfigError, DataError
 from . import events
 from .events import Polarity
-from .fetch import Description, folder
+from .fetch import About, DataFile, Description, folder
 from .fsdd import split_mixed
 from .matlab import read_matrix
 from .members import Members, locate
@@ -35,6 +35,13 @@ Order = Literal["rows", "columns"]
 URL = "https://www.benjamintee.com/tactile_spiking_dataset"
 SIDE = 10
 TAXELS = SIDE * SIDE
+FILES: tuple[DataFile, ...] = ()
+ABOUT = About(
+    "digits written on a tactile sensor of 10 x 10 taxels, 6,953 recordings",
+    "see its page",
+    URL,
+    by_hand=f"its authors give it out through a form. Fill it in at {URL} and put the zip file into its folder.",
+)
 CLASSES = tuple(str(digit) for digit in range(10))
 OFFICIAL = 6_953
 NAME = re.compile(r"(?:.*/)?[0-9]/[^./][^/]*\.mat")

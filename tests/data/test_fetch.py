@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -64,8 +65,9 @@ def test_forged_bytes_are_never_left_behind(home: Path, server: str, monkeypatch
     with pytest.raises(DataError, match=r"file.gz could not be downloaded") as error:
         fetch("toy")
     assert MD5 in str(error.value)
-    assert f"{server}/forged/file.gz: ValueError" in str(error.value)
-    assert not (home / "toy" / "file.gz").exists()
+    forged = hashlib.md5(b"other bytes").hexdigest()
+    assert f"{server}/forged/file.gz: its checksum differs: MD5 {forged} instead of MD5 {MD5}" in str(error.value)
+    assert list((home / "toy").iterdir()) == []
 
 
 def test_offline_says_what_to_get_and_where_to_put_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,12 +115,80 @@ def test_an_unknown_data_set_names_the_known_ones() -> None:
 
 
 def test_every_data_set_has_checksums_and_mirrors() -> None:
-    for files in datasets().values():
+    for name, files in datasets().items():
+        assert files or name == "stmnist"
         for file in files:
-            assert len(file.md5) == 32
+            assert len(file.md5) in (0, 32)
+            assert all(len(sha256) == 64 for sha256 in file.sha256)
+            assert file.md5 or file.sha256 or file.inside
             assert file.count > 0
             assert all(url.startswith("http") for url in file.urls)
             assert file.urls
+
+
+def test_a_published_sha256_is_preferred_to_the_md5(home: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    for name, published in (("toy", ("0" * 64, sha256)), ("other", ("0" * 64,))):
+        file = DataFile("file.gz", MD5, (f"{server}/good/file.gz",), 10, "test digits", sha256=published)
+        monkeypatch.setattr(module, "datasets", lambda name=name, file=file: {name: (file,)})
+        if name == "toy":
+            assert [path.read_bytes() for path in fetch(name)] == [CONTENT]
+            continue
+        with pytest.raises(DataError, match=rf"differs: SHA-256 {sha256} instead of SHA-256 {'0' * 64}"):
+            fetch(name)
+
+
+def test_a_file_without_a_checksum_is_verified_by_its_content(
+    home: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def inside(path: Path) -> None:
+        if path.read_bytes() != CONTENT:
+            raise DataError("it holds other bytes")
+
+    urls = [f"{server}/{mirror}/file.gz" for mirror in ("forged", "good")]
+    file = DataFile("file.gz", "", tuple(urls[:1]), 10, "test digits", inside=inside)
+    monkeypatch.setattr(module, "datasets", lambda: {"toy": (file,)})
+    with pytest.raises(DataError, match=r"forged/file.gz: it holds other bytes\). Get it .*\(no published checksum\)"):
+        fetch("toy")
+    file = DataFile("file.gz", "", tuple(urls), 10, "test digits", inside=inside)
+    monkeypatch.setattr(module, "datasets", lambda: {"toy": (file,)})
+    assert fetch("toy") == [home / "toy" / "file.gz"]
+    assert [path.name for path in (home / "toy").iterdir()] == ["file.gz"]
+
+
+def test_a_bar_counts_the_bytes(home: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counter:
+        total = 0
+        said: ClassVar[list[object]] = []
+
+        def update(self, count: int) -> None:
+            self.said.append(count)
+
+        def reset(self) -> None:
+            self.said.append("reset")
+
+        def close(self) -> None:
+            self.said.append("closed")
+
+    offer(monkeypatch, f"{server}/good/file.gz")
+    names: list[str] = []
+    fetch("toy", lambda name: names.append(name) or Counter())  # type: ignore[func-returns-value]
+    assert names == ["file.gz"]
+    assert Counter.said[-1] == "closed"
+    assert "reset" in Counter.said
+
+
+def test_a_set_that_is_given_out_by_hand_says_so(home: Path) -> None:
+    with pytest.raises(DataError, match=rf"stmnist cannot be fetched: .* through a form.*{home / 'stmnist'}"):
+        fetch("stmnist")
+
+
+def test_other_names_of_a_file_may_be_patterns(home: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = DataFile("file.gz", MD5, (f"{server}/absent/file.gz",), 10, "test digits", ("*.zip", "**/*.wav"))
+    monkeypatch.setattr(module, "datasets", lambda: {"toy": (file,)})
+    (home / "toy" / "deep").mkdir(parents=True)
+    (home / "toy" / "deep" / "a.wav").write_bytes(b"mine")
+    assert fetch("toy") == [home / "toy" / "deep" / "a.wav"]
 
 
 def test_without_the_variable_files_live_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

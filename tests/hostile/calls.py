@@ -31,6 +31,7 @@ from spikeloom import convert, firing, kernels, layers, models, neurons, rules, 
 from spikeloom.data import (
     babi,
     batches,
+    catalog,
     events,
     fetch,
     fsdd,
@@ -336,6 +337,34 @@ CALLS: dict[str, Call] = {
     "rate_cost": Call(layers.rate_cost, given(spikes=sequence(1.0), target=10.0)),
     "activity_cost": Call(layers.activity_cost, given(layers=[sequence(1.0)], allowed=0.3)),
     "poisson": Call(spikeloom.poisson, encoder(rates=torch.full((B, N), 200.0), steps=50), drawn),
+    "rate": Call(spikeloom.rate, encoder(values=torch.full((B, N), 0.25), steps=50), drawn),
+    "repeat": Call(spikeloom.repeat, given(values=sequence()[0], steps=5)),
+    "latency": Call(spikeloom.latency, given(values=sequence(1.0)[0], steps=20)),
+    "delta": Call(spikeloom.delta, given(values=sequence(), threshold=0.5, start=0.5)),
+    "population": Call(spikeloom.population, given(values=sequence(1.0)[0], neurons=5)),
+    "collate": Call(spikeloom.collate, given(samples=[(torch.ones(2, 3), 0), (torch.ones(1, 3), 1)])),
+    "frames": Call(
+        spikeloom.frames,
+        lambda here: {"events": recording(), "width": 4, "height": 4, "steps": 5},
+        words=("the sensor",),
+    ),
+    "SpikeDataset": Call(
+        spikeloom.SpikeDataset,
+        lambda here: {"trains": trains()},
+        lambda made: [made[number] for number in range(3)],
+        words=("raster", "Sample"),
+    ),
+    "ImageDataset": Call(
+        spikeloom.ImageDataset,
+        given(images=torch.arange(12).view(3, 2, 2).to(torch.uint8), labels=torch.tensor([1, 2, 0])),
+        lambda made: [made[number] for number in range(3)],
+    ),
+    "SoundDataset": Call(
+        spikeloom.SoundDataset,
+        given(sounds=[np.arange(3.0), np.arange(2.0)], labels=torch.tensor([1, 2])),
+        lambda made: [made[number] for number in range(2)],
+    ),
+    "StoryDataset": Call(spikeloom.StoryDataset, lambda here: {"stories": stories()}, lambda made: made[0]),
     "events_of": Call(spike_events.events_of, given(xs=sequence().round())),
     "sequence_of": Call(
         spike_events.sequence_of, given(events=spike_events.events_of(sequence().round()), batch=B, size=N)
@@ -562,6 +591,7 @@ DATA: dict[str, Call] = {
             getattr(module, name), given(split="test"), len, ("tell", "seed")
         )
         for module, name in (
+            (babi, "describe"),
             (fsdd, "describe"),
             (fsdd, "spikes"),
             (mnist, "describe"),
@@ -706,9 +736,19 @@ DATA: dict[str, Call] = {
         events.check_choice, given(what="polarity", value="on", choices=("on", "off")), leaves_out=("what", "choices")
     ),
     "events.check_window": Call(events.check_window, given(start=0.0, duration=5.0)),
+    "catalog.about": Call(catalog.about, given(dataset="mnist"), lambda made: made.title),
+    "catalog.present": Call(catalog.present, given(dataset="mnist"), len),
+    "catalog.check": Call(catalog.check, given(dataset="ssc"), list),
+    "fetch.About": Call(
+        fetch.About,
+        given(title="a", licence="b", source="c"),
+        lambda made: made.title,
+        ("title", "licence", "source", "splits", "folders", "by_hand"),
+    ),
+    "fsdd.check_archive": Call(fsdd.check_archive, lambda here: {"path": mnist_files(here)[0]}),
     "fetch.folder": Call(fetch.folder, given(dataset="mnist")),
     "fetch.locate": Call(fetch.locate, lambda here: {"dataset": "mnist", "file": mnist.FILES[0]}, lambda path: 0),
-    "fetch.fetch": Call(fetch.fetch, given(dataset="no such set"), leaves_out=("dataset",)),
+    "fetch.fetch": Call(fetch.fetch, given(dataset="no such set"), leaves_out=("dataset", "bar")),
     "fetch.describe": Call(
         fetch.describe, lambda here: {"path": mnist_files(here)[0], "count": 2, "file": mnist.FILES[0]}
     ),
@@ -718,7 +758,7 @@ DATA: dict[str, Call] = {
         fetch.DataFile,
         given(name="a", md5="b", urls=("c",), count=1, what="d"),
         lambda made: made.count,
-        ("name", "md5", "urls", "what", "forms", "count"),
+        ("name", "md5", "urls", "what", "forms", "count", "sha256", "inside"),
     ),
     "fsdd.split_mixed": Call(fsdd.split_mixed, lambda here: {**places(here), "share": 0.5, "generator": seeded()}),
     "fsdd.split_speakers": Call(fsdd.split_speakers, given(speakers=np.arange(6) % 3, held_out=[1])),

@@ -1,0 +1,76 @@
+"""The catalogue: what is known of every data set, which are present, and what a check finds."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from spikeloom.data import catalog, fsdd
+from spikeloom.data.fetch import datasets
+from spikeloom.errors import ConfigError, DataError
+from tests import fixtures
+
+
+def test_every_data_set_is_described() -> None:
+    assert set(datasets()) == {
+        "babi", "fsdd", "mnist", "nmnist", "ntidigits", "omniglot", "shd", "ssc", "stmnist"
+    }  # fmt: skip
+    for name, files in datasets().items():
+        about = catalog.about(name)
+        assert about.title
+        assert about.licence
+        assert about.source.startswith("http")
+        assert bool(about.by_hand) == (not files)
+    with pytest.raises(ConfigError, match=r"There is no data set 'nmist'. Choose one of: babi, fsdd, mnist"):
+        catalog.about("nmist")
+
+
+def test_made_up_data_sets_are_present_and_sound(example_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKELOOM_DATA", str(example_data))
+    found = [name for name in datasets() if catalog.present(name)]
+    assert {"babi", "fsdd", "mnist", "omniglot", "shd"} <= set(found)
+    for name in found:
+        findings = list(catalog.check(name))
+        assert [finding for finding in findings if not finding.is_sound] == []
+        assert {finding.split for finding in findings} == set(catalog.about(name).splits)
+        assert not any("the official file" in finding.text for finding in findings)
+
+
+def test_archives_are_compared_with_the_published_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path))
+    fixtures.omniglot.write(tmp_path)
+    texts = [finding.text for finding in catalog.check("omniglot")]
+    assert all(text.endswith("images; not the published checksum") for text in texts)
+
+
+def test_what_is_absent_or_damaged_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path))
+    assert catalog.present("shd") == []
+    with pytest.raises(DataError, match=r"shd is absent: run `spikeloom data fetch shd`"):
+        list(catalog.check("shd"))
+    with pytest.raises(DataError, match=r"stmnist is absent: .* through a form. .*stmnist"):
+        list(catalog.check("stmnist"))
+    (tmp_path / "shd").mkdir()
+    (tmp_path / "shd" / "shd_train.h5").write_bytes(b"no HDF5")
+    damaged, missing = catalog.check("shd")
+    assert not damaged.is_sound
+    assert "cannot be read as an HDF5 file" in damaged.text
+    assert not missing.is_sound
+    assert "shd_test.h5.zip is missing" in missing.text
+
+
+def test_an_archive_of_spoken_digits_is_verified_by_its_recordings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("7_anna_0.wav", "7_anna_5.wav"):
+            archive.writestr(f"free-spoken-digit-dataset-{fsdd.COMMIT}/recordings/{name}", name)
+    with pytest.raises(DataError, match=r"a.zip holds 2 recordings, but 3,000 were expected"):
+        fsdd.check_archive(path)
+    monkeypatch.setattr(fsdd, "OFFICIAL", {"train": 1, "test": 1})
+    with pytest.raises(DataError, match=r"holds training recordings of SHA-256 .* was expected") as error:
+        fsdd.check_archive(path)
+    found = str(error.value).split("SHA-256 ")[1].split(",")[0]
+    monkeypatch.setattr(fsdd, "CONTENT", found)
+    fsdd.check_archive(path)
