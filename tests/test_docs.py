@@ -24,7 +24,7 @@ def test_the_example_of_the_readme_runs() -> None:
         assert "state" in scope
 
 
-@pytest.mark.parametrize("page", ["blocks-of-your-own"])
+@pytest.mark.parametrize("page", ["blocks-of-your-own", "encoders"])
 def test_the_examples_of_a_page_run(page: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / f"docs/how-to/{page}.md").read_text(), re.DOTALL)
     assert len(blocks) > 3

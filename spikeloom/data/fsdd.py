@@ -39,7 +39,7 @@ CLASSES = tuple(str(digit) for digit in range(10))
 OFFICIAL = {"train": 2_700, "test": 300}
 COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
 """Version of the repository that is downloaded."""
-CONTENT = "TODO"
+CONTENT = "b0398255b443bb1ae1a9f87919d9d18b55a722dac968fa5b523651480f308b59"
 """SHA-256 of the names and contents of the training recordings of that version."""
 LARGEST = 1 << 22
 """Maximum size of a wav file in bytes; the longest recording has 40,000."""
@@ -242,7 +242,10 @@ def _source(here: Path | str | None = None) -> Path:
     if len(archives) > 1:
         raise DataError(f"{here} holds {len(archives)} zip files: {archives[0].name}, ... Leave one of them there.")
     if not here.is_dir():
-        raise DataError(f"The spoken digits are missing: there is no {here}. Get {URL} and put its zip file there.")
+        raise DataError(
+            f"The spoken digits are missing: there is no {here}. Run `spikeloom data fetch fsdd`, or "
+            f"get {URL} and put its zip file there."
+        )
     return archives[0] if archives else here
 
 

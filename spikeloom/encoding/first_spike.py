@@ -66,7 +66,7 @@ def latency(
         times = -torch.log1p(-threshold / exact.clamp(min=float(smallest)))
     scale = last / latest if tau is None else min(tau / dt, 1e300)
     fired = (times * scale).clamp(max=last).round().long()
-    source = torch.ones_like(exact) if not clip else (exact >= threshold).double()
+    source = torch.ones_like(exact) if not clip else (values >= threshold).double()
     kind = kind_of(values)
     spikes = torch.zeros(int(steps), *values.shape, dtype=kind, device=values.device)
     return spikes.scatter_(0, fired.unsqueeze(0), source.to(kind).unsqueeze(0))

@@ -1,14 +1,17 @@
 """The catalogue: what is known of every data set, which are present, and what a check finds."""
 
+import os
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from spikeloom.data import catalog, fsdd
-from spikeloom.data.fetch import datasets
+from spikeloom.data import babi, catalog, fsdd, omniglot
+from spikeloom.data.fetch import datasets, digests, locate
 from spikeloom.errors import ConfigError, DataError
 from tests import fixtures
+
+DATA = Path(os.environ.get("SPIKELOOM_DATA") or "/nonexistent")
 
 
 def test_every_data_set_is_described() -> None:
@@ -74,3 +77,28 @@ def test_an_archive_of_spoken_digits_is_verified_by_its_recordings(
     found = str(error.value).split("SHA-256 ")[1].split(",")[0]
     monkeypatch.setattr(fsdd, "CONTENT", found)
     fsdd.check_archive(path)
+
+
+@pytest.mark.skipif(not (DATA / "fsdd" / "fsdd_recordings.zip").is_file(), reason="no recordings in $SPIKELOOM_DATA")
+def test_the_training_recordings_of_fsdd_have_the_content_that_a_download_must_have() -> None:
+    files = fsdd._files(DATA / "fsdd" / "fsdd_recordings.zip")
+    training = {name: data for name, data in files.items() if fsdd._parts(name)[2] not in fsdd.TEST_INDICES}
+    assert len(training) == 2_700
+    assert fsdd._content_hash(training) == fsdd.CONTENT
+
+
+@pytest.mark.skipif(not (DATA / "omniglot" / "all_runs.zip").is_file(), reason="no Omniglot in $SPIKELOOM_DATA")
+def test_the_runs_of_omniglot_are_the_published_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKELOOM_DATA", str(DATA))
+    file = omniglot.FILES[2]
+    assert file.is_official(*digests(locate("omniglot", file)))
+
+
+@pytest.mark.skipif(not (DATA / "babi").is_dir(), reason="no bAbI in $SPIKELOOM_DATA")
+def test_a_task_of_babi_is_the_one_in_the_archive_that_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hash in that archive was published by others; ours is a copy of another origin."""
+    monkeypatch.setenv("SPIKELOOM_DATA", str(DATA))
+    found = {Path(one["file"]).name: one for one in babi.describe("train")}
+    first = found["qa1_single-supporting-fact_train.txt"]
+    assert first["sha256"] == "749ea9f7c99070feb2d88c975a254417a0dcc8274add4435ae5ae24c7afc7e9d"
+    assert sum(one["count"] for one in found.values()) == 20 * 10_000 - 8_075

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from spikeloom import ImageDataset, SoundDataset, SpikeDataset, StoryDataset, collate, latency
 from spikeloom.data import SpikeTrains, babi, omniglot
 from spikeloom.data.datasets import PaddedBatch
-from spikeloom.data.spike_trains import raster
+from spikeloom.data.spike_trains import Array, raster
 from spikeloom.errors import ConfigError, ShapeError
 
 
@@ -100,7 +100,7 @@ def test_characters_of_omniglot_have_their_index_as_label() -> None:
 
 
 def test_sounds_are_sequences_of_samples_or_encoded() -> None:
-    sounds = [np.arange(5, dtype=np.int16), np.ones(3, np.float32)]
+    sounds: list[Array] = [np.arange(5, dtype=np.int16), np.ones(3, np.float32)]
     batch = collate([SoundDataset(sounds, [7, 8])[number] for number in range(2)])
     assert batch.data.shape == (5, 2, 1)
     assert batch.data[:, 0, 0].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]

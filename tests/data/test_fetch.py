@@ -110,7 +110,7 @@ def test_descriptions_tell_official_files_from_others(tmp_path: Path) -> None:
 
 
 def test_an_unknown_data_set_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"There is no data set 'nmist' to fetch. Choose one of: mnist"):
+    with pytest.raises(ConfigError, match=r"There is no data set 'nmist' to fetch. Choose one of: babi, fsdd, mnist"):
         fetch("nmist")
 
 

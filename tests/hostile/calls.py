@@ -356,7 +356,7 @@ CALLS: dict[str, Call] = {
     ),
     "ImageDataset": Call(
         spikeloom.ImageDataset,
-        given(images=torch.arange(12).view(3, 2, 2).to(torch.uint8), labels=torch.tensor([1, 2, 0])),
+        given(images=torch.rand(3, 2, 2, generator=seeded()), labels=torch.tensor([1, 2, 0])),
         lambda made: [made[number] for number in range(3)],
     ),
     "SoundDataset": Call(

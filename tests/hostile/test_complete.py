@@ -34,8 +34,11 @@ INSIDE = (
     "spike_trains.unit_type",
     "spike_trains.narrowed",
     "spike_trains.whole",
+    "rates.check_samples",
+    "rates.check_unit",
+    "rates.kind_of",
 )
-"""Called by the readers and by `SpikeTrains`, which say what is wrong."""
+"""Called by the readers, the encoders and by `SpikeTrains`, which say what is wrong."""
 WITHOUT_ARGUMENTS = {"version", "advice", "datasets", "Buffer", "folder"}
 
 
