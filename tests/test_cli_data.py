@@ -98,7 +98,18 @@ def test_a_check_names_what_is_wrong_and_fails(
     assert cli.main(["data", "check", "mnist"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
-    assert all(line.startswith(("mnist train ok: train-", "mnist test ok: t10k-")) for line in lines)
+    assert all(line.startswith(("mnist train partial: train-", "mnist test partial: t10k-")) for line in lines)
+
+
+def test_files_of_which_the_same_is_said_share_a_line(
+    example_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SPIKELOOM_DATA", str(example_data))
+    assert cli.main(["data", "check", "babi"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 42
+    assert all(line.startswith(("babi train partial: ", "babi test partial: ", "babi archive ok: ")) for line in lines)
+    assert any(" more: " in line for line in lines)
 
 
 @pytest.mark.parametrize("words", [[], ["get"], ["list", "mnist"], ["fetch"], ["check", "mnist", "shd"]])

@@ -1,6 +1,7 @@
 """Command `data`: list the data sets, download one, verify those that are present."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -60,14 +61,24 @@ def check_data(names: list[str]) -> None:
     chosen = names or [name for name in sorted(files.datasets()) if catalog.present(name)]
     wrong: list[str] = []
     for name in chosen:
-        for finding in catalog.check(name):
-            sign = "ok" if finding.is_sound else "WRONG"
-            print(f"{name} {finding.split} {sign}: {finding.file}{': ' * bool(finding.file)}{finding.text}", flush=True)
-            wrong += [] if finding.is_sound else [f"{name} {finding.split}"]
+        for findings in alike(catalog.check(name)):
+            first = findings[0]
+            sign = ("ok" if first.is_complete else "partial") if first.is_sound else "WRONG"
+            files_of = f"{first.file}{f' and {len(findings) - 1} more' * (len(findings) > 1)}: " * bool(first.file)
+            print(f"{name} {first.split} {sign}: {files_of}{first.text}", flush=True)
+            wrong += [] if first.is_sound else [f"{name} {first.split}"]
     if not chosen:
         print(f"No data set is present below {files.folder('mnist').parent}.")
     if wrong:
         raise DataError(f"Not all data are sound: {', '.join(wrong)}. The lines above say what to do.")
+
+
+def alike(findings: Iterable[catalog.Finding]) -> list[list[catalog.Finding]]:
+    """Group the findings that differ only in the file, in the order of the first of each group."""
+    groups: dict[catalog.Finding, list[catalog.Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding._replace(file=""), []).append(finding)
+    return list(groups.values())
 
 
 def in_megabytes(count: int) -> str:

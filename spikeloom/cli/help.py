@@ -39,10 +39,10 @@ COMMANDS = {
     ),
     "export": ("DIR", "write the best checkpoint for other programs: --format nir (--out FILE)"),
     "data": (
-        "list",
+        "list|fetch|check",
         (
-            "list the data sets, and which are present\n"
-            "(`data fetch NAME` downloads and verifies one, `data check [NAME]` verifies those that are present)"
+            "list the data sets and which are present; download and verify one (fetch NAME);\n"
+            "verify one, or all that are present (check [NAME])"
         ),
     ),
 }

@@ -428,7 +428,9 @@ def _how_many(here: Path, source: Path, part: str, like: str, names: list[str]) 
 def _describe(name: str, content: bytes, count: int, split: str, official: int) -> Description:
     kind = "training" if split == "train" else "test"
     note = f"{count:,} of the {official:,} official {kind} questions"
-    if count >= official:
+    if count == official:
+        note = f"all {count:,} official {kind} questions"
+    elif count > official:
         note = f"{count:,} {kind} questions; the official file has {official:,}"
     return Description(
         file=name, sha256=hashlib.sha256(content).hexdigest(), count=count, official_count=official, note=note

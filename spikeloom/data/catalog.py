@@ -20,6 +20,7 @@ class Finding(NamedTuple):
     file: str
     text: str
     is_sound: bool
+    is_complete: bool = True
 
 
 @explained
@@ -62,6 +63,7 @@ def check(dataset: str) -> Iterator[Finding]:
     known = about(dataset)
     if not present(dataset):
         raise DataError(f"{dataset} is absent: {_how_to_get(dataset)}")
+    named = set[str]()
     for split in known.splits:
         try:
             described: list[Description] = _module(dataset).describe(split)
@@ -69,7 +71,13 @@ def check(dataset: str) -> Iterator[Finding]:
             yield Finding(split, "", str(error), False)
             continue
         for one in described:
-            yield Finding(split, one["file"], f"{one['note']}{_checksum(dataset, one)}", True)
+            named.add(one["file"])
+            text = f"{one['note']}{_checksum(dataset, one)}"
+            yield Finding(split, one["file"], text, True, one["count"] >= one["official_count"])
+    for file in _module(dataset).FILES:  # archives of which the reader describes what is inside
+        path = folder(dataset) / file.name
+        if file.name not in named and path.is_file() and (file.md5 or file.sha256):
+            yield Finding("archive", file.name, _compared(file, path), True)
 
 
 def _how_to_get(dataset: str) -> str:
@@ -86,9 +94,12 @@ def _checksum(dataset: str, described: Description) -> str:
         if file.name == described["file"] and (file.md5 or file.sha256) and " checksum" not in described["note"]:
             if described["note"].startswith("the official file"):
                 return ""
-            official = file.is_official(*digests(locate(dataset, file)))
-            return "; the published checksum" if official else "; not the published checksum"
+            return f"; {_compared(file, locate(dataset, file))}"
     return ""
+
+
+def _compared(file: DataFile, path: Path) -> str:
+    return "the published checksum" if file.is_official(*digests(path)) else "not the published checksum"
 
 
 def _module(dataset: str) -> Any:

@@ -93,6 +93,10 @@ def describe(split: Split) -> list[Description]:
         sha256 = _content_hash({name: data for name, data in _files(source).items() if name in set(names)})
     count, official = len(names), OFFICIAL[split]
     note = f"{count:,} of the {official:,} official {split} recordings"
+    if split == "train" and count == official:
+        files = _files(source)
+        as_published = _content_hash({name: files[name] for name in names}) == CONTENT
+        note += f"; {'' if as_published else 'not '}the content of version {COMMIT[:7]}"
     return [Description(file=source.name, sha256=sha256, count=count, official_count=official, note=note)]
 
 
