@@ -66,7 +66,11 @@ def test_a_missing_file_is_named_with_its_address_checksum_and_folder(home: Path
         DataError, match=r"train-images-idx3-ubyte.gz is missing in .*mnist. Run `spikeloom data fetch"
     ) as error:
         mnist.load("train")
-    for part in (str(home), "https://ossci-datasets", "f68b3c2dcbeaaa9fbdd348bbdeb94873"):
+    for part in (
+        str(home),
+        "https://ossci-datasets",
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ):
         assert part in str(error.value)
 
 
