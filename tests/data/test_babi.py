@@ -391,3 +391,18 @@ def test_every_real_file_is_read() -> None:
         found = load(task, here=DATA)
         known = Vocabulary.of([found.train])
         assert len(known.encode(found.test).target) in (797, 800)
+
+
+def test_the_files_of_a_split_are_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"bAbI has the splits train and test, but got 'valid'. Hold out stories"):
+        babi.describe("valid")  # type: ignore[arg-type]
+    (tmp_path / "babi" / "en").mkdir(parents=True)
+    (tmp_path / "babi" / "en" / "qa4_two-arg-relations_train.txt").write_bytes(
+        b"1 Mary left.\n2 Who left? \tMary\t1\n" * 1_000
+    )
+    (found,) = babi.describe("train")
+    assert found["file"] == "en/qa4_two-arg-relations_train.txt"
+    assert found["note"] == "all 1,000 official training questions"
+    with pytest.raises(DataError, match=r"babi holds no file like en-10k/qa1_..._test.txt. Get tasks_1-20_v1-2.tar.gz"):
+        babi.describe("test")
