@@ -11,7 +11,8 @@ import linecache
 import pickle
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,34 @@ from .errors import ConfigError, DataError
 
 _warned: list[str] = []
 """The warning that nothing can be cached, once it was given."""
+COMPILING = "Compiling kernels for this network, once; later runs load them from a cache."
+"""Sentence for the user who waits."""
+
+
+class _Waiting:
+    """What to tell the user before something is compiled, and whether it was told in this process."""
+
+    tell: Callable[[str], None] | None = None
+    told = False
+
+
+@contextmanager
+def announced(tell: Callable[[str], None]) -> Iterator[None]:
+    """Call `tell` with one sentence before something is compiled in this context, once per process.
+
+    Nothing is said if all that is needed is in the cache.
+    """
+    before, _Waiting.tell = _Waiting.tell, tell
+    try:
+        yield
+    finally:
+        _Waiting.tell = before
+
+
+def _announce() -> None:
+    if _Waiting.tell is not None and not _Waiting.told:
+        _Waiting.told = True
+        _Waiting.tell(COMPILING)
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -108,6 +137,7 @@ def load(name: str) -> bytes | None:
         warnings.warn(f"{error} It is made again.", stacklevel=2)
     except (OSError, ConfigError):
         pass  # `save` warns with the reason, if it fails, too
+    _announce()
     return None
 
 

@@ -2,7 +2,7 @@
 
    cli -> papers -> convert -> layers -> rules -> neurons -> kernels -> firing -> surrogate
        -> grammar -> core, vocabulary -> compiled -> kept -> hdf5 -> arguments -> errors
-    inspect -> layers and what is right of them      train -> core, inspect, plot, errors
+    inspect -> layers and what is right of them      train -> core, inspect, plot, compiled, errors
     data -> encoding, compiled, kept, hdf5, arguments, errors      plot -> numpy, matplotlib only
     encoding -> data (formats), kernels, compiled, arguments, errors
     report -> plot, errors
@@ -42,7 +42,7 @@ CHAIN = [
 APART = {
     "data": {"encoding", "compiled", "kept", "hdf5", "arguments", "errors"},
     "encoding": {"data", "kernels", "compiled", "arguments", "errors"},
-    "train": {"core", "inspect", "plot", "errors"},
+    "train": {"core", "inspect", "plot", "compiled", "errors"},
     "plot": set[str](),
     "report": {"plot", "errors"},
 }

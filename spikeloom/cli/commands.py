@@ -26,6 +26,10 @@ def run(name: str, arguments: list[str]) -> None:
         from .table import train_table
 
         train_table(arguments[0], arguments[1:])
+    elif name == "new":
+        from .new import new
+
+        new(arguments)
     elif name == "data":
         from .data import run_data
 

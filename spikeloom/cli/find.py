@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..train import table
+from ..train import table, task_files
 from ..train.config import Task, choices
 from .help import task_files, tasks
 from .options import TrainOptions
@@ -90,15 +91,18 @@ def task_of(folder: Path, recorded: str, own: str | None) -> Task:
     Raises:
         ConfigError: the folder records a file and the user gives none, or the other way round.
     """
-    if own is None and recorded.endswith(".py"):
+    file = task_files.shown(recorded, folder)
+    if own is None and task_files.is_file(recorded):
+        gone = "" if os.path.isfile(file) else ", which is not there any more"
+        name = "FILE, where it is now" if gone else shlex.quote(file)
         raise ConfigError(
-            f"{folder} names a Python file as its task, {recorded}, and opening the folder would run it. If you trust "
-            f"that file, name it: --task {shlex.quote(recorded)}."
+            f"{folder} names a Python file as its task, {file}{gone}, and opening the folder would run it. If you trust "
+            f"that file, name it: --task {name}."
         )
     if own is None:
         return find_task(recorded)
-    if not recorded.endswith(".py"):
+    if not task_files.is_file(recorded):
         raise ConfigError(f"{folder} is of spikeloom's task {recorded}, not of a file such as {own}. Leave out --task.")
-    if not own.endswith(".py"):
-        raise ConfigError(f"--task takes the Python file of the task of {folder}, {recorded}, but got {own}.")
+    if not task_files.is_file(own):
+        raise ConfigError(f"--task takes the Python file of the task of {folder}, {file}, but got {own}.")
     return find_task(own)

@@ -3,12 +3,13 @@
 import contextlib
 import itertools
 import os
+import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 from ..errors import ConfigError, DataError
-from ..train import environment, experiment, files, folders, ranks, series, termination
+from ..train import environment, experiment, files, folders, ranks, series, task_files, termination
 from ..train.allocator import keep_freed_memory
 from ..train.config import Task
 from ..train.run import Run
@@ -68,9 +69,13 @@ def reserve(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def resumable(folder: Path, recorded: str) -> Iterator[None]:
-    """Add instructions for resuming to the messages for Ctrl-C, SIGTERM and a full output."""
-    words = f"spikeloom resume {folder}" + (f" --task {recorded}" if recorded.endswith(".py") else "")
+def resumable(folder: Path, task: str) -> Iterator[None]:
+    """Add instructions for resuming to the messages for Ctrl-C, SIGTERM and a full output.
+
+    Args:
+        task: name of the task, or path of its file from the working directory.
+    """
+    words = f"spikeloom resume {folder}" + (f" --task {shlex.quote(task)}" if task_files.is_file(task) else "")
 
     def kept(wrote: str = "What was saved is kept") -> str:
         begun = any(os.path.lexists(folder / name) for name in (folders.RUN, folders.SERIES, folders.TABLE))
@@ -109,9 +114,10 @@ def train_run(task: Task, run: Run, new: bool = False) -> None:
     options = experiment.options(task, run.folder)
     keep_freed_memory()
     alone = files.locked(run.folder) if run.rank == 0 else contextlib.nullcontext()
-    with alone, resumable(run.folder, run.task), refusable(run.folder, new and run.rank == 0):
+    task_name = task_files.shown(run.task, run.folder)
+    with alone, resumable(run.folder, task_name), refusable(run.folder, new and run.rank == 0):
         if run.rank == 0:
-            print(f"{run.task}, preset {run.preset}, seed {run.seed}: {environment.where(run.device)}", flush=True)
+            print(f"{task_name}, preset {run.preset}, seed {run.seed}: {environment.where(run.device)}", flush=True)
         experiment.train(task, options, run)
         if run.rank == 0:
             write_report(task, run.folder)
@@ -128,7 +134,7 @@ def train_series(task: Task, folder: Path, several: Series, rank: int, world: in
         where = (ranks.local_device(), rank, world)
         new = not ranks.shared((member / "config.json").exists())
         run = experiment.create(member, several.member(seed), *where) if new else experiment.reopen(member, *where)
-        with resumable(folder, several.task):
+        with resumable(folder, task_files.shown(several.task, folder)):
             train_run(task, run, new)
     if rank == 0:
         print(series.table(series.summarise(folder, several)), flush=True)

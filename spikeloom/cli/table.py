@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..train import config, files, ranks, series, table
+from ..train import config, files, ranks, series, table, task_files
 from ..train.config import Task
 from .find import find_task
 from .options import check_numbers, parse_table
@@ -29,19 +29,26 @@ def train_table(name: str, arguments: list[str]) -> None:
     table.find(task, f"Task {name}", table_name)
     if asked.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, but is {asked.seeds}.")
-    recorded = str(Path(name).resolve()) if name.endswith(".py") else name
     seeds = list(range(asked.seed, asked.seed + asked.seeds))
-    plan = table.TablePlan(recorded, table_name, seeds, asked.changes())
+    plan = table.TablePlan(name, table_name, seeds, asked.changes())
     for _, _, _, several in table.members(task, table.find(task, f"Task {name}", table_name), plan):
         check_numbers(config.from_json(task.Config, several.options, f"table {table_name}: options"))
     with ranks.joined() as (rank, world):
         if ranks.restarted() and asked.out is None:
             raise ConfigError(LOST)
         default = default_folder(Path(name).stem, f"table-{table_name}", seeds)
-        with place(asked.out, default) as folder, resumable(folder, recorded):
+        with place(asked.out, default) as folder, resumable(folder, name):
+            plan = dataclasses.replace(plan, task=recorded(name, folder))
             new = ranks.of_first(lambda: table.create(folder, plan))
             with refusable(folder, new and rank == 0):
                 fill_table(task, folder, plan, rank, world)
+
+
+def recorded(name: str, folder: Path) -> str:
+    """Return the task as the folder of a table records it: as it is, if the folder has one and it is the same."""
+    new, before = task_files.record(name, folder), table.read(folder)
+    same = before is not None and task_files.located(before.task, folder) == task_files.located(new, folder)
+    return before.task if same and before is not None else new
 
 
 def fill_table(task: Task, folder: Path, plan: table.TablePlan, rank: int, world: int) -> None:

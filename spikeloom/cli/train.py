@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..train import config, experiment, ranks, series, table
+from ..train import config, experiment, ranks, series, table, task_files
 from ..train.config import RunConfig
 from ..train.series import Series
 from .find import find_task, task_of
@@ -20,7 +20,6 @@ def train(name: str, arguments: list[str]) -> None:
     if common.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, but is {common.seeds}.")
     seeds = list(range(common.seed, common.seed + common.seeds))
-    recorded = str(Path(name).resolve()) if name.endswith(".py") else name
     with ranks.joined() as (rank, world):
         about = {"preset": common.preset, "seed": common.seed, "seeds": common.seeds, "out": str(common.out)}
         ranks.check_same(command="train", task=Path(name).name, **about, options=config.to_json(options))
@@ -28,7 +27,8 @@ def train(name: str, arguments: list[str]) -> None:
         if again and common.out is None:
             raise ConfigError(LOST)
         default = default_folder(Path(name).stem, common.preset, seeds)
-        with place(common.out, default) as folder, resumable(folder, recorded):
+        with place(common.out, default) as folder, resumable(folder, name):
+            recorded = task_files.record(name, folder)
             if common.seeds > 1:
                 several = Series(recorded, common.preset, seeds, config.to_json(options))
                 new = ranks.shared(not (again and series.read(folder) == several))
@@ -54,7 +54,7 @@ def resume(folder: Path, own: str | None) -> None:
         ranks.check_same(command="resume", folder=folder.name)
         plan = table.read(folder)
         if plan is not None:
-            with resumable(folder, plan.task):
+            with resumable(folder, task_files.shown(plan.task, folder)):
                 fill_table(task_of(folder, plan.task, own), folder, plan, rank, world)
             return
         several = series.read(folder)

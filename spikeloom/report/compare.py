@@ -81,7 +81,7 @@ def groups(folders: Iterable[Path]) -> list[Group]:
 
 def _configuration(run: Folder) -> str:
     """Return the task and options, which the runs of a group share."""
-    return repr((run.config["task"], sorted(run.config["options"].items(), key=repr)))
+    return repr((run.task, sorted(run.config["options"].items(), key=repr)))
 
 
 def _series(run: Path) -> Path:

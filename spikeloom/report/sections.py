@@ -1,5 +1,6 @@
 """Sections of a report, each from the content of the run folder."""
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ class Folder:
     figures: dict[str, tuple[bytes, str]]  # bytes and caption, by file name
     notes: Sequence[str] = ()
     """Omitted parts, with reasons, and what holds for a run of an earlier version."""
+
+    @property
+    def task(self) -> str:
+        """Name of the task, or absolute path of its file, which may be recorded relative to the folder."""
+        name = str(self.config["task"])
+        return os.path.normpath(self.path.resolve() / name) if name.endswith(".py") else name
 
 
 def header(run: Folder, name: str, title: str) -> str:
@@ -263,9 +270,11 @@ def regenerate(run: Folder, preset: Mapping[str, Any]) -> str:
     changed = "   # there were uncommitted changes" if run.environment.get("uncommitted_changes") else ""
     lines = [f"git checkout {shlex.quote(str(commit))}{changed}"] if commit else []
     task = str(run.config["task"])
-    own = f" --task {shlex.quote(task)}" if task.endswith(".py") else ""
-    again = f"spikeloom report {shlex.quote(run.path.name)}{own}   # this page again, from the folder"
-    lines += [command(run.config, preset), again]
+    if own := task.endswith(".py"):  # recorded from inside the folder, but the commands are for the folder above
+        task = os.path.normpath(os.path.join(run.path.name, task))
+    words = f" --task {shlex.quote(task)}" if own else ""
+    again = f"spikeloom report {shlex.quote(run.path.name)}{words}   # this page again, from the folder"
+    lines += [command({**run.config, "task": task}, preset), again]
     return section("How to get it again", code("\n".join(lines)))
 
 

@@ -1,19 +1,31 @@
-"""Progress of a training run: a bar on a terminal, plain lines otherwise."""
+"""Progress of a training run: a bar on a terminal, plain lines otherwise, of at most 80 columns.
+
+    update 1200/10000 ━━━━━━━━━━━━━━━━ 0:12:40  loss 0.312  accuracy 0.887  validation 0.871
+
+A few headline values are shown; metrics.jsonl has all of them. A value stays until there is a newer one, as that of the
+last validation between two of them.
+"""
 
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-INTERVAL = 5.0
-"""Seconds between two plain lines."""
-VALIDATION_INTERVAL = 1.0
-"""Seconds between two plain lines, if the second is for a validation."""
-BAR, CLOCK = 40, len("0:00:00")
-"""Maximum width of the bar, and width of the remaining time, in characters."""
+COLUMNS = 80
+"""Maximum length of a plain line."""
+HEADLINES = 3
+"""Number of values shown if a task does not name them."""
+MEASURES = ("accuracy", "error")
+"""Words in the names of values that say how well the network does."""
+SCHEDULE = ("lr", "epoch")
+"""Values that follow from the number of updates, which are shown last."""
+FIRST, SHARE, LONGEST = 5.0, 0.05, 60.0
+"""Seconds between two plain lines: at first, as a share of the time since the first line, and at most."""
+NARROWEST, WIDEST = 4, 40
+"""Limits of the width of the bar."""
 
 
 class Reporter:
@@ -22,51 +34,60 @@ class Reporter:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self.began: tuple[float, int] | None = None
-        self.last_line = -INTERVAL
+        self.last_line = 0.0
+        self.values = dict[str, float]()
         self.bar: Progress | None = None
         self.drawn = BarColumn()
         self.bar_task = TaskID(0)
 
-    def show(self, update: int, total: int, values: Mapping[str, float]) -> None:
-        """Show `update` of `total`; without a terminal, print a line every few seconds and at each validation."""
+    def show(self, update: int, total: int, values: Mapping[str, float], headline: Sequence[str] = ()) -> None:
+        """Show `update` of `total`; without a terminal, print a line from time to time, and for the last update.
+
+        Args:
+            values: values of this update.
+            headline: names of the values to show, the most important first; by default those of `choose`.
+        """
         if self.quiet:
             return
+        self.values.update(values)
         now = time.monotonic()
         if self.began is None:
             self.began = (now, update)
+            self.last_line = now - LONGEST
+        names = [name for name in headline if name in self.values] or choose(self.values)
+        shown = {label: self.values[name] for label, name in zip(labels(names), names, strict=True)}
+        left = self._left(now, update, total)
         if sys.stdout.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):  # those cannot redraw
-            self._bar(update, total, values)
-            return
-        validated = any(name.startswith("validation") for name in values)
-        pause = VALIDATION_INTERVAL if validated else INTERVAL
-        if update >= total or now - self.last_line >= pause:
+            self._draw(update, total, shown, left)
+        elif update >= total or now - self.last_line >= min(max(FIRST, SHARE * (now - self.began[0])), LONGEST):
             self.last_line = now
-            print(f"update {update}/{total}{describe(values)}{self._left(now, update, total)}", flush=True)
+            count, rest = f"update {update}/{total}", f"  {left} left" if left else ""
+            print(f"{count}{fitting(shown, COLUMNS - len(count) - len(rest))}{rest}", flush=True)
 
     def _left(self, now: float, update: int, total: int) -> str:
+        """Return the time to go by the mean duration of an update; "" at the first, whose duration is not known."""
         began, first = self.began or (now, update)
         if update <= first:
             return ""
-        each = (now - began) / (update - first)
-        left = round(each * (total - update))
-        return f"  {each:.3g} s per update, at most {left // 60}:{left % 60:02} left"
+        seconds = round((now - began) / (update - first) * (total - update))
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
-    def _bar(self, update: int, total: int, values: Mapping[str, float]) -> None:
+    def _draw(self, update: int, total: int, shown: Mapping[str, float], left: str) -> None:
         if self.bar is None:
             self.bar = Progress(
                 TextColumn("update"),
                 MofNCompleteColumn(),
                 self.drawn,
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[values]}", markup=False),
+                TextColumn("{task.fields[left]}{task.fields[values]}", markup=False),
                 console=Console(file=sys.stdout),
             )
-            self.bar_task = self.bar.add_task("", total=total, completed=update, values="")
+            self.bar_task = self.bar.add_task("", total=total, completed=update, values="", left="")
             self.bar.start()
-        width = self.bar.console.width
-        self.drawn.bar_width = min(BAR, max(width // 4, 4))
-        taken = len("update") + 2 * len(str(total)) + 1 + self.drawn.bar_width + CLOCK + 5  # a space after each column
-        self.bar.update(self.bar_task, completed=update, total=total, values=fitting(values, width - taken))
+        left = left or "-:--:--"
+        room = self.bar.console.width - len("update") - 2 * len(str(total)) - 4 - len(left)  # a space after each column
+        values = fitting(shown, room - max(NARROWEST, room // 8))
+        self.drawn.bar_width = max(NARROWEST, min(WIDEST, room - len(values)))
+        self.bar.update(self.bar_task, completed=update, total=total, left=left, values=values)
 
     def tell(self, text: str) -> None:
         """Print a sentence, above the bar if there is one."""
@@ -78,31 +99,61 @@ class Reporter:
             self.bar.console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Restore the terminal."""
+        """Restore the terminal; what is shown next is another training."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+        self.began = None
+        self.values = {}
 
 
-def describe(values: Mapping[str, float]) -> str:
-    """Format values for a line of output.
+def choose(names: Iterable[str]) -> list[str]:
+    """Return the names of the headline values: the loss, accuracy or error, its validation, else one more.
 
-    >>> describe({"loss": 0.25, "validation_error": 0.1})
-    '  loss 0.25  validation_error 0.1'
+    >>> choose(["loss", "lr", "rate", "error", "error_sd", "validation_loss", "validation_error"])
+    ['loss', 'error', 'validation_error']
+    >>> choose(["lr", "loss", "rate"]), choose(["loss", "flips", "validation_flips"])
+    (['loss', 'rate', 'lr'], ['loss', 'validation_flips', 'flips'])
     """
-    return "".join(f"  {name} {value:.4g}" for name, value in values.items())
+    known = list(names)
+    validation = [name for name in known if name.startswith("validation")]
+    measures = [name for name in known if set(name.split("_")) & set(MEASURES)]
+    own = [name for name in measures if name not in validation][:1]
+    ranked = ["loss", *own, *(f"validation_{name}" for name in own)]
+    ranked += [name for name in measures if name in validation] + validation
+    ranked += [name for name in known if name not in SCHEDULE] + known
+    return [name for name in dict.fromkeys(ranked) if name in known][:HEADLINES]
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """Return names as they are shown: the only validation, of a value that is shown too, is `validation`.
+
+    >>> labels(["loss", "error", "validation_error"]), labels(["loss", "validation_error"])
+    (['loss', 'error', 'validation'], ['loss', 'validation_error'])
+    """
+    alone = sum(name.startswith("validation_") for name in names) == 1
+    return ["validation" if alone and name in {f"validation_{one}" for one in names} else name for name in names]
+
+
+def number(value: float) -> str:
+    """Format a value with three digits, so that it keeps its width.
+
+    >>> [number(value) for value in (0.5, 12.345, 0.0, 120000.0, 1e-5, 3e12)]
+    ['0.500', '12.3', '0.00', '120000', '1.00e-05', '3.00e+12']
+    """
+    return f"{value:.0f}" if 99.95 <= abs(value) < 1e9 else f"{value:#.3g}"
 
 
 def fitting(values: Mapping[str, float], width: int) -> str:
-    """Format the first values that fit into a width, followed by dots if there are more.
+    """Format the first values that fit into a width, two spaces before each.
 
-    >>> fitting({"loss": 0.25, "accuracy": 0.1, "rate": 10.0}, 26), fitting({"loss": 0.25}, 3)
-    ('loss 0.25  accuracy 0.1  …', '')
+    >>> fitting({"loss": 0.25, "accuracy": 0.1, "rate": 10.0}, 30), fitting({"loss": 0.25}, 3)
+    ('  loss 0.250  accuracy 0.100', '')
     """
-    parts = [f"{name} {value:.4g}" for name, value in values.items()]
-    whole = "  ".join(parts)
-    if len(whole) <= width:
-        return whole
-    while parts and len("  ".join([*parts, "…"])) > width:
-        parts.pop()
-    return "  ".join([*parts, "…"]) if parts else ""
+    text = ""
+    for name, value in values.items():
+        part = f"  {name} {number(value)}"
+        if len(text + part) > width:
+            break
+        text += part
+    return text

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -290,9 +290,13 @@ class Run:
                 "writes it again."
             ) from error
 
-    def progress(self, update: int, total: int, **values: float) -> None:
-        """Show the progress: a bar on a terminal, plain lines otherwise."""
-        self._reporter.show(update, total, values)
+    def progress(self, update: int, total: int, headline: Sequence[str] = (), /, **values: float) -> None:
+        """Show the progress: a bar on a terminal, plain lines otherwise.
+
+        Args:
+            headline: names of the values to show; by default the loss, accuracy or error, and one more.
+        """
+        self._reporter.show(update, total, values, headline)
 
     def tell(self, text: str) -> None:
         """Print a sentence for the user (rank 0 only)."""

@@ -14,6 +14,7 @@ from . import config, experiment, files, metrics
 from .config import RunConfig
 from .informative import tidy
 from .moved import without_removed
+from .task_files import inside
 
 STATISTICS = ("mean", "sd", "min", "max")
 
@@ -29,7 +30,7 @@ class Series:
 
     def member(self, seed: int) -> RunConfig:
         """Return the configuration of the run with a given seed."""
-        return RunConfig(self.task, self.preset, seed, self.options)
+        return RunConfig(inside(self.task), self.preset, seed, self.options)
 
 
 def create(folder: Path, series: Series) -> None:

@@ -8,17 +8,19 @@ the loop depend only on the number of finished updates, the best value and the l
 the same path. SIGTERM (the time limit of a cluster) ends the loop after the current update, with a checkpoint.
 
 Spiking layers of the parts are observed in the first update and in every validation. A layer that never fires, or fires
-in every step, causes one warning with advice; `layers.json` holds the rates.
+in every step, causes one warning with advice; `layers.json` holds the rates. If kernels have to be compiled, one line
+says so.
 """
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from .. import compiled
 from ..errors import CheckpointError, ConfigError, unusual
 from . import metrics, ranks, saved, termination
 from .firing import FiringMonitor
@@ -39,6 +41,7 @@ def fit(
     stop: Callable[[int, History], bool] | None = None,
     best: str | None = None,
     better: Literal["lower", "higher"] = "lower",
+    headline: Sequence[str] = (),
 ) -> int:
     """Train until `updates` are finished or `stop` returns true; return the number of finished updates.
 
@@ -50,10 +53,12 @@ def fit(
         checkpoint_every: updates between two saves of `checkpoints/last.pt`; it is also saved at the end.
         stop: `stop(finished, history)`, called before each update with all lines of metrics.jsonl.
         best: value that selects `checkpoints/best.pt`; without it, the last update is the best.
+        headline: names of the two or three values to show while the run trains; by default the loss, accuracy or error,
+            and one more. metrics.jsonl has all values.
 
     Raises:
         TrainingError: a value or a parameter is not finite; earlier checkpoints are kept.
-        ConfigError: a period is not positive, or `best` is not among the values.
+        ConfigError: a period is not positive, or `best` is not among the values, or `headline` is not names.
         CheckpointError: a file of the run is damaged or missing, or was saved with other options.
         Terminated: SIGTERM was received; a checkpoint was saved.
 
@@ -72,7 +77,7 @@ def fit(
     ...     fit(run, parts={"model": model, "optimizer": optimizer}, updates=5, step=step)
     5
     """
-    _check_arguments(parts, updates, validate_every, checkpoint_every, better)
+    _check_arguments(parts, updates, validate_every, checkpoint_every, better, headline)
     finished = run.restore(**parts)
     history = _history(run, finished)
     sign = 1.0 if better == "lower" else -1.0
@@ -81,7 +86,7 @@ def fit(
     check_numbers(parts, finished, run.kept())
     firing = FiringMonitor(run, {name: part for name, part in parts.items() if isinstance(part, nn.Module)})
     try:
-        with termination.waits() as asked:
+        with termination.waits() as asked, compiled.announced(run.tell):
             while finished < updates and not (stop is not None and stop(finished, history)):
                 with contextlib.nullcontext() if finished else firing.watching(finished, "training"):
                     values = _numbers("step", step(finished))
@@ -102,7 +107,7 @@ def fit(
                     run.save_best(finished, **parts)
                 if finished % checkpoint_every == 0 or terminated:
                     run.save(finished, **parts)
-                run.progress(finished, updates, **values)
+                run.progress(finished, updates, headline, **values)
                 if terminated:
                     raise termination.Terminated(f"A checkpoint of update {finished} was written.", finished)
             if best is not None and run.best is None and finished > 0:
@@ -119,9 +124,16 @@ def fit(
 
 
 def _check_arguments(
-    parts: Mapping[str, Checkpointable], updates: Any, validate_every: Any, checkpoint_every: Any, better: Any
+    parts: Mapping[str, Checkpointable],
+    updates: Any,
+    validate_every: Any,
+    checkpoint_every: Any,
+    better: Any,
+    headline: Any,
 ) -> None:
     """Raise ConfigError for invalid arguments of `fit`."""
+    if isinstance(headline, str) or not all(isinstance(name, str) for name in headline):
+        raise ConfigError(f'fit needs headline=("loss", "accuracy"), names of values, but got {headline!r}.')
     if better not in ("lower", "higher"):
         raise ConfigError(f'fit needs better="lower" or "higher", but got {better!r}.')
     periods = {"validate_every": validate_every, "checkpoint_every": checkpoint_every}

@@ -15,6 +15,7 @@ from ..errors import CheckpointError, ConfigError
 from . import config, experiment, files, metrics, series
 from .config import Task, choices, preset
 from .series import Series, statistics
+from .task_files import inside
 
 Cell = tuple[str, Mapping[str, Any]]
 """Preset name, and the options that differ from it."""
@@ -126,7 +127,7 @@ def members(task: Task, table: Table, plan: TablePlan) -> Iterator[tuple[str, st
             start = config.to_json(preset(task, name, f"Task {plan.task}"))
             options = {**start, **changes, **plan.changes}
             config.from_json(task.Config, options, f"table {plan.table}: options")
-            yield row, column, slug(f"{row}-{column}"), Series(plan.task, name, plan.seeds, options)
+            yield row, column, slug(f"{row}-{column}"), Series(inside(plan.task), name, plan.seeds, options)
 
 
 def _check_names(task: Task, table: Table, plan: TablePlan) -> None:
