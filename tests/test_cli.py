@@ -277,7 +277,6 @@ def test_the_version_and_help_after_other_words(tmp_path: Path, capsys: pytest.C
     for words in (["resume", tmp_path, "--help"], ["data", "fetch", "-h"], ["train", "--preset", "smoke", "--help"]):
         assert spikeloom(*words) == 0
         assert capsys.readouterr().out.startswith(f"usage: spikeloom {words[0]}")
-    assert "tasks takes nothing after it, but got all" in complaint(capsys, "tasks", "all")
 
 
 @pytest.mark.parametrize("words", [["tasks"], ["--help"], ["train", TINY, "--help"], ["train", TINY, "--out", "RUN"]])
@@ -489,7 +488,8 @@ def test_tasks_are_the_files_of_the_papers_that_have_presets(
     (paper / "network.py").write_text('"""Not a task."""')
     monkeypatch.setattr(help, "PAPERS", tmp_path)
     assert spikeloom("tasks") == 0
-    assert capsys.readouterr().out.split() == ["memory", "Remember", "a", "bit.", "silent"]
+    words = capsys.readouterr().out.split()
+    assert words[:9] == ["memory", "Remember", "a", "bit.", "data:", "none", "silent", "data:", "none"]
     assert spikeloom("train", "--help") == 0
     assert "Remember a bit." in capsys.readouterr().out
 
@@ -729,17 +729,3 @@ def test_words_and_numbers_that_no_option_can_take(
     assert said.endswith("is not empty, and what is there is no run. Choose another folder with --out.")
     assert "there is a file of this name" in complaint(capsys, "train", TINY, "--out", tmp_path / "tables.py")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "run", "tables.py"]
-
-
-def test_the_task_of_the_how_to_is_trained_and_imports_what_lies_beside_it(tmp_path: Path) -> None:
-    page = Path(__file__).parents[1] / "docs/how-to/own-task.md"
-    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    (tmp_path / "beside_my_task.py").write_text("STEPS = 4\n")
-    changed = block.replace("from torch import nn\n", "from torch import nn\nfrom beside_my_task import STEPS\n", 1)
-    (tmp_path / "my_task.py").write_text(changed.replace("Config(updates=4)", "Config(updates=STEPS)"))
-    run = tmp_path / "run"
-    command = [sys.executable, "-m", "spikeloom", "train", str(tmp_path / "my_task.py"), "--preset", "smoke"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    subprocess.run([*command, "--out", str(run)], env=environment, check=True, capture_output=True, cwd="/")
-    assert json.loads((run / "result.json").read_text())["test"]["error"] > 0
-    assert (run / "report.html").is_file()

@@ -1,4 +1,4 @@
-"""The command line: `spikeloom tasks | train | table | resume | evaluate | plot | report | compare | export | data`.
+"""The command line, `spikeloom COMMAND ...`; the commands are those of `help.COMMANDS`.
 
 A task is a file of a paper (`spikeloom/papers/PAPER/NAME.py`), or a Python file of your own with the same attributes.
 Torch is imported only when a command needs it: help and the list of tasks are immediate.
@@ -84,8 +84,10 @@ def run_command(name: str, arguments: list[str]) -> None:
         if takes_task:
             print("\ntasks:")
             list_tasks()
-    elif name == "tasks" and not arguments:
-        list_tasks()
+    elif name == "tasks":
+        from .tasks import show
+
+        show(arguments)
     else:
         from . import commands
 

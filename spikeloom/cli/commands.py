@@ -12,8 +12,6 @@ def run(name: str, arguments: list[str]) -> None:
     Raises:
         ConfigError: the command is unknown, or its arguments are wrong.
     """
-    if name == "tasks":
-        raise ConfigError(f"tasks takes nothing after it, but got {' '.join(arguments)}: spikeloom tasks.")
     if name == "train":
         if not arguments or arguments[0].startswith("-"):
             raise ConfigError(f"train needs a task first: spikeloom train TASK. There is: {', '.join(tasks())}.")

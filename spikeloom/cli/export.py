@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import ConfigError, ExportError
-from ..train import experiment, task_files
+from ..train import experiment, task_path
 from .compare import check_out
 from .find import task_of
 from .options import take
@@ -28,8 +28,9 @@ def export(arguments: list[str]) -> None:
     task = task_of(folder, run.task, flags.get("task"))
     if "network_of" not in vars(task):
         raise ExportError(
-            f"Task {task_files.shown(run.task, folder)} has no network_of(config, run), so there is nothing to export. Add one to the task: it "
-            "returns the module whose weights are saved as `model`, and the shape of one input without time and batch."
+            f"Task {task_path.shown(run.task, folder)} has no network_of(config, run), so there is nothing to export. "
+            "Add one to the task: it returns the module whose weights are saved as `model`, and the shape of one input "
+            "without time and batch."
         )
     run.check()
     model, shape = vars(task)["network_of"](experiment.options(task, folder), run.fresh())

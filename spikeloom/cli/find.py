@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..train import table, task_files
+from ..train import table, task_path
 from ..train.config import Task, choices
 from .help import task_files, tasks
 from .options import TrainOptions
@@ -76,6 +76,9 @@ def check_task(module: Any, name: str) -> None:
         refuse('PUBLISHED must be empty or like {"accuracy": {"value": 0.9, "source": "...", "note": "..."}}')
     if wrong := [part for part in ("train", "evaluate", "plot") if not callable(getattr(module, part))]:
         refuse(f"{', '.join(wrong)} must be functions")
+    data = getattr(module, "DATA", ())
+    if not (isinstance(data, tuple) and all(isinstance(one, str) for one in data)):
+        refuse('DATA must be the names of data sets, such as ("mnist",)')
     tables = getattr(module, "TABLES", {})
     if not (isinstance(tables, Mapping) and all(isinstance(one, table.Table) for one in tables.values())):
         refuse("TABLES must hold tables by name")
@@ -91,18 +94,18 @@ def task_of(folder: Path, recorded: str, own: str | None) -> Task:
     Raises:
         ConfigError: the folder records a file and the user gives none, or the other way round.
     """
-    file = task_files.shown(recorded, folder)
-    if own is None and task_files.is_file(recorded):
+    file = task_path.shown(recorded, folder)
+    if own is None and task_path.is_file(recorded):
         gone = "" if os.path.isfile(file) else ", which is not there any more"
         name = "FILE, where it is now" if gone else shlex.quote(file)
         raise ConfigError(
-            f"{folder} names a Python file as its task, {file}{gone}, and opening the folder would run it. If you trust "
-            f"that file, name it: --task {name}."
+            f"{folder} names a Python file as its task, {file}{gone}, and opening the folder would run it. If you "
+            f"trust that file, name it: --task {name}."
         )
     if own is None:
         return find_task(recorded)
-    if not task_files.is_file(recorded):
+    if not task_path.is_file(recorded):
         raise ConfigError(f"{folder} is of spikeloom's task {recorded}, not of a file such as {own}. Leave out --task.")
-    if not task_files.is_file(own):
+    if not task_path.is_file(own):
         raise ConfigError(f"--task takes the Python file of the task of {folder}, {file}, but got {own}.")
     return find_task(own)

@@ -8,12 +8,13 @@ PAPERS = Path(__file__).parent.parent / "papers"
 """Folder of the tasks: a file PAPERS/PAPER/NAME.py with presets is the task NAME."""
 
 COMMANDS = {
-    "tasks": ("", "list the experiments"),
+    "tasks": ("[TASK]", "list the experiments, or the presets of one: time, data, and what they reach"),
+    "new": ("NAME", "write NAME.py, a small task of your own that is ready to train"),
     "train": (
         "TASK [options]",
         (
             "train, evaluate, plot and report into a new run folder, whose name is the last line printed\n"
-            "(`spikeloom train TASK --help` lists the options of a task)"
+            "(TASK: a name, or a Python file; `spikeloom train TASK --help` lists the options of a task)"
         ),
     ),
     "table": (

@@ -86,9 +86,7 @@ def draw(config: Config, run: Run, purpose: str, samples: int) -> tuple[Tensor, 
     last = torch.randint(2, (samples,), generator=generator)
     group = torch.arange(config.n_in) % 2
     fires = group == last[:, None]  # [B, n_in], in the second half
-    halves = [
-        poisson(config.rate * now, config.group_ms, generator=generator) for now in (~fires * 1.0, fires * 1.0)
-    ]
+    halves = [poisson(config.rate * now, config.group_ms, generator=generator) for now in (~fires * 1.0, fires * 1.0)]
     return torch.cat(halves).to(run.device), last.to(run.device)
 
 

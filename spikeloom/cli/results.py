@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..report.read import read
-from ..train import config, experiment, folders, informative, ranks, series, table, task_files
+from ..train import config, experiment, folders, informative, ranks, series, table, task_path
 from ..train.config import choices
 from .find import task_of
 from .options import check_old_flags, parse_changes
@@ -83,7 +83,7 @@ def check_options(name: str, folder: Path, file: str | None, arguments: list[str
     for one in runs(folder):
         task = task_of(one, config.read(one).task, file)
         own = experiment.options(task, one)
-        command = f"spikeloom train {task_files.shown(config.read(one).task, one)}"
+        command = f"spikeloom train {task_path.shown(config.read(one).task, one)}"
         asked, rest = parse_changes(own, arguments, command)
         if rest:
             if not rest[0].startswith("-"):

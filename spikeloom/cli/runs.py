@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import ConfigError, DataError
-from ..train import environment, experiment, files, folders, ranks, series, task_files, termination
+from ..train import environment, experiment, files, folders, ranks, series, task_path, termination
 from ..train.allocator import keep_freed_memory
 from ..train.config import Task
 from ..train.run import Run
@@ -75,7 +75,7 @@ def resumable(folder: Path, task: str) -> Iterator[None]:
     Args:
         task: name of the task, or path of its file from the working directory.
     """
-    words = f"spikeloom resume {folder}" + (f" --task {shlex.quote(task)}" if task_files.is_file(task) else "")
+    words = f"spikeloom resume {folder}" + (f" --task {shlex.quote(task)}" if task_path.is_file(task) else "")
 
     def kept(wrote: str = "What was saved is kept") -> str:
         begun = any(os.path.lexists(folder / name) for name in (folders.RUN, folders.SERIES, folders.TABLE))
@@ -114,7 +114,7 @@ def train_run(task: Task, run: Run, new: bool = False) -> None:
     options = experiment.options(task, run.folder)
     keep_freed_memory()
     alone = files.locked(run.folder) if run.rank == 0 else contextlib.nullcontext()
-    task_name = task_files.shown(run.task, run.folder)
+    task_name = task_path.shown(run.task, run.folder)
     with alone, resumable(run.folder, task_name), refusable(run.folder, new and run.rank == 0):
         if run.rank == 0:
             print(f"{task_name}, preset {run.preset}, seed {run.seed}: {environment.where(run.device)}", flush=True)
@@ -134,7 +134,7 @@ def train_series(task: Task, folder: Path, several: Series, rank: int, world: in
         where = (ranks.local_device(), rank, world)
         new = not ranks.shared((member / "config.json").exists())
         run = experiment.create(member, several.member(seed), *where) if new else experiment.reopen(member, *where)
-        with resumable(folder, task_files.shown(several.task, folder)):
+        with resumable(folder, task_path.shown(several.task, folder)):
             train_run(task, run, new)
     if rank == 0:
         print(series.table(series.summarise(folder, several)), flush=True)

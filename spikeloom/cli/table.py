@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..train import config, files, ranks, series, table, task_files
+from ..train import config, files, ranks, series, table, task_path
 from ..train.config import Task
 from .find import find_task
 from .options import check_numbers, parse_table
@@ -46,8 +46,8 @@ def train_table(name: str, arguments: list[str]) -> None:
 
 def recorded(name: str, folder: Path) -> str:
     """Return the task as the folder of a table records it: as it is, if the folder has one and it is the same."""
-    new, before = task_files.record(name, folder), table.read(folder)
-    same = before is not None and task_files.located(before.task, folder) == task_files.located(new, folder)
+    new, before = task_path.record(name, folder), table.read(folder)
+    same = before is not None and task_path.located(before.task, folder) == task_path.located(new, folder)
     return before.task if same and before is not None else new
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..train import config, experiment, ranks, series, table, task_files
+from ..train import config, experiment, ranks, series, table, task_path
 from ..train.config import RunConfig
 from ..train.series import Series
 from .find import find_task, task_of
@@ -28,7 +28,7 @@ def train(name: str, arguments: list[str]) -> None:
             raise ConfigError(LOST)
         default = default_folder(Path(name).stem, common.preset, seeds)
         with place(common.out, default) as folder, resumable(folder, name):
-            recorded = task_files.record(name, folder)
+            recorded = task_path.record(name, folder)
             if common.seeds > 1:
                 several = Series(recorded, common.preset, seeds, config.to_json(options))
                 new = ranks.shared(not (again and series.read(folder) == several))
@@ -54,7 +54,7 @@ def resume(folder: Path, own: str | None) -> None:
         ranks.check_same(command="resume", folder=folder.name)
         plan = table.read(folder)
         if plan is not None:
-            with resumable(folder, task_files.shown(plan.task, folder)):
+            with resumable(folder, task_path.shown(plan.task, folder)):
                 fill_table(task_of(folder, plan.task, own), folder, plan, rank, world)
             return
         several = series.read(folder)

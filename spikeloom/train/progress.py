@@ -21,7 +21,7 @@ HEADLINES = 3
 MEASURES = ("accuracy", "error")
 """Words in the names of values that say how well the network does."""
 SCHEDULE = ("lr", "epoch")
-"""Values that follow from the number of updates, which are shown last."""
+"""Values that follow from the number of updates, which are not shown by default."""
 FIRST, SHARE, LONGEST = 5.0, 0.05, 60.0
 """Seconds between two plain lines: at first, as a share of the time since the first line, and at most."""
 NARROWEST, WIDEST = 4, 40
@@ -113,7 +113,7 @@ def choose(names: Iterable[str]) -> list[str]:
     >>> choose(["loss", "lr", "rate", "error", "error_sd", "validation_loss", "validation_error"])
     ['loss', 'error', 'validation_error']
     >>> choose(["lr", "loss", "rate"]), choose(["loss", "flips", "validation_flips"])
-    (['loss', 'rate', 'lr'], ['loss', 'validation_flips', 'flips'])
+    (['loss', 'rate'], ['loss', 'validation_flips', 'flips'])
     """
     known = list(names)
     validation = [name for name in known if name.startswith("validation")]
@@ -121,7 +121,7 @@ def choose(names: Iterable[str]) -> list[str]:
     own = [name for name in measures if name not in validation][:1]
     ranked = ["loss", *own, *(f"validation_{name}" for name in own)]
     ranked += [name for name in measures if name in validation] + validation
-    ranked += [name for name in known if name not in SCHEDULE] + known
+    ranked += [name for name in known if name not in SCHEDULE]
     return [name for name in dict.fromkeys(ranked) if name in known][:HEADLINES]
 
 

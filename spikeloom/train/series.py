@@ -14,7 +14,7 @@ from . import config, experiment, files, metrics
 from .config import RunConfig
 from .informative import tidy
 from .moved import without_removed
-from .task_files import inside
+from .task_path import inside
 
 STATISTICS = ("mean", "sd", "min", "max")
 

@@ -15,7 +15,7 @@ from ..errors import CheckpointError, ConfigError
 from . import config, experiment, files, metrics, series
 from .config import Task, choices, preset
 from .series import Series, statistics
-from .task_files import inside
+from .task_path import inside
 
 Cell = tuple[str, Mapping[str, Any]]
 """Preset name, and the options that differ from it."""

@@ -46,6 +46,8 @@ def test_the_best_is_the_lowest_or_the_highest_and_nothing_else(tmp_path: Path) 
         ({"updates": "3"}, "needs updates >= 0, a whole number of updates, but got '3'"),
         ({"updates": 2.5}, "needs updates >= 0"),
         ({"checkpoint_every": 0}, "needs checkpoint_every >= 1"),
+        ({"headline": "loss"}, r'needs headline=\("loss", "accuracy"\), names of values, but got \'loss\''),
+        ({"headline": (1, 2)}, r"names of values, but got \(1, 2\)"),
     ],
 )
 def test_what_cannot_be_used_is_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ class Config(RecordingOptions):
 
 
 START = Config(total=0.06, gain=3.0, growth=1.3, homeostasis_step=0.1, epochs=2)
+DATA = ("mnist", "nmnist")
 PRESETS = {
     "default": START,
     "real": replace(START, recordings="nmnist", epochs=10),

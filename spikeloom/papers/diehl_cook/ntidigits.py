@@ -37,6 +37,7 @@ class Config(RecordingOptions):
 
 
 START = Config(total=0.3, gain=2.0, growth=1.3, epochs=10)
+DATA = ("ntidigits",)
 PRESETS = {
     "default": START,
     "thesis": Config(**THESIS),

@@ -30,6 +30,7 @@ class Config(STDPOptions):
     """Increase of max_rate from one presentation of a sample to the next [Hz]."""
 
 
+DATA = ("mnist",)
 PRESETS = {
     "default": Config(homeostasis_step=0.02),
     "100": Config(n_neurons=100, homeostasis_step=0.01),

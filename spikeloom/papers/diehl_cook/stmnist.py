@@ -51,6 +51,7 @@ class Config(RecordingOptions):
 
 
 START = Config(total=0.3, gain=4.0, growth=1.3, epochs=5)
+DATA = ("stmnist",)
 PRESETS = {
     "default": START,
     "thesis": Config(**THESIS, most_on=40),

@@ -75,4 +75,5 @@ def train(options: STDPOptions, run: Run, splits: Splits) -> None:
         updates=-(-total // each),
         step=step,
         checkpoint_every=options.checkpoint_every,
+        headline=(f"accuracy_{options.vote}", "spikes_per_sample"),
     )

@@ -102,6 +102,7 @@ CPU = Config(
     refractory=5.0, batch=64, updates=1000, lr_decay_every=200, validate_every=100, checkpoint_every=100, rate_cost=0.0,
     enough=0.99, patience=4, whole_stories=True, position_spread=1.0,
 )  # fmt: skip
+DATA = ("babi",)
 PRESETS = {
     "cpu": CPU,
     "cpu_30": replace(CPU, delay=30.0),

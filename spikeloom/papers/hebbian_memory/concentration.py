@@ -231,6 +231,7 @@ def train(config: Config, run: Run) -> None:
         checkpoint_every=config.checkpoint_every,
         stop=time_limit(config.minutes, run),
         best="validation_flips" if config.select == "best" else None,
+        headline=("loss", "flips", "validation_flips"),
     )
 
 

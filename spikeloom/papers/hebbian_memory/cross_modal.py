@@ -66,6 +66,7 @@ CPU = Config(
     refractory=0.0, threshold=0.1, rate_cost=1e-8, batch=64, stored=0, updates=1200, validate_every=100,
     checkpoint_every=50, lr_decay_every=300,
 )  # fmt: skip
+DATA = ("fsdd", "mnist")
 PRESETS = {
     "cpu": CPU,
     "paper": PAPER,

@@ -69,6 +69,7 @@ CPU = Config(
     threshold=0.4, refractory=5.0, batch=64, updates=1200, lr=0.003, lr_decay=0.5, lr_decay_every=350, rate_cost=0.0,
     validate_every=100, checkpoint_every=50,
 )  # fmt: skip
+DATA = ("omniglot",)
 PRESETS = {
     "cpu": CPU,
     "paper": PAPER,

@@ -144,6 +144,7 @@ CPU = replace(
     PAPER, downsampled=True, delays=56, tau_adapt=200.0, gain=0.5, connectivity=0.2, l1=0.001, batch_train=64,
     updates=10_000, lr=0.004, lr_decay=0.7, lr_decay_every=1_500, validate_every=500,
 )  # fmt: skip
+DATA = ("mnist",)
 PRESETS = {
     "paper": PAPER,
     "paper_2ms": replace(PAPER, ext_time=2),

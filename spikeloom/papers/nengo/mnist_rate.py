@@ -43,6 +43,7 @@ from .options import Config
 NENGO = Config(smoothing=0.0)
 SOFT = Config(smoothing=0.02, optimizer="adam", cosine=True, shift=1, epochs=15, batch=100)
 CONVERT = Config(ann=True, optimizer="adam", cosine=True, epochs=6, shift=1, untrained_images=0)
+DATA = ("mnist",)
 PRESETS = {
     "nengo": NENGO,
     "soft": SOFT,

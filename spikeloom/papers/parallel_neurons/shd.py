@@ -36,6 +36,7 @@ class Config(SpokenOptions):
 
 PAPER = Config(rounding="ceil")
 _SUCCESSOR = replace(PAPER, neuron="D", rounding="floor", lr_decay=0.5, learn_threshold=True, shift=0.05, scale=0.15)
+DATA = ("shd",)
 PRESETS = {
     **rows(PAPER, "image"),
     "paralif": replace(_SUCCESSOR, augmentation="image"),

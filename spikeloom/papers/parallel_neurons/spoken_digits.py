@@ -52,6 +52,7 @@ class Config(SpokenOptions):
 
 
 START = Config(window=8.0, batch=32, epochs=20, lr=0.004, lr_decay=0.5, lr_decay_every=8, shift=0.04, scale=0.15)
+DATA = ("fsdd",)
 PRESETS = {
     "cpu": replace(
         START, neuron="SD", threshold=0.02, learn_threshold=True, learn_tau=True, hidden=256, augmentation="event",
