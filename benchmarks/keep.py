@@ -3,8 +3,8 @@
     python -m benchmarks.keep RUN results/NAME      # a run, a folder of several seeds, or a table
 
 Of a long run's log it keeps every validation and about 100 other updates; of a table, `runs.jsonl` with a line for each
-of its runs. Then `python -m benchmarks.tables` puts the run into the README; `python -m spikeloom report results/NAME`
-writes a report from what is kept.
+of its runs. Then `python -m benchmarks.tables` puts the run into the README, and `python -m benchmarks.recorded` into
+`spikeloom tasks`; `python -m spikeloom report results/NAME` writes a report from what is kept.
 """
 
 import argparse

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError, ConfigError, TrainingError
-from . import config, environment, files, folders, ranks, termination
+from . import config, environment, files, folders, ranks, task_path, termination
 from .config import RunConfig, Task
 from .informative import DIGESTS, RESULT, sound, tidy
 from .run import Run
@@ -127,8 +127,8 @@ def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
         test = {name: float(value) for name, value in values.items()}
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"evaluate of {run.task} must return numbers by name, such as {{'accuracy': 0.9}}, but returned "
-            f"{str(values)[:60]}. Correct it; `spikeloom evaluate` needs no new training."
+            f"evaluate of {task_path.shown(run.task, run.folder)} must return numbers by name, such as "
+            f"{{'accuracy': 0.9}}, but returned {str(values)[:60]}. Correct it; `spikeloom evaluate` needs no new training."
         ) from error
     for name, value in test.items():
         if not math.isfinite(value):
