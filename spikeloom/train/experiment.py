@@ -128,7 +128,8 @@ def evaluate(task: Task, settings: Any, run: Run) -> dict[str, Any]:
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"evaluate of {task_path.shown(run.task, run.folder)} must return numbers by name, such as "
-            f"{{'accuracy': 0.9}}, but returned {str(values)[:60]}. Correct it; `spikeloom evaluate` needs no new training."
+            f"{{'accuracy': 0.9}}, but returned {str(values)[:60]}. Correct it; `spikeloom evaluate` needs no "
+            "new training."
         ) from error
     for name, value in test.items():
         if not math.isfinite(value):
