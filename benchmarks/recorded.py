@@ -2,7 +2,8 @@
 
     python -m benchmarks.recorded            # write the file; --check fails if it is not up to date
 
-A run is one of a preset if its options are those that the preset has now. Minutes are those of runs on two cores.
+A run is one of a preset if its options are those that the preset has now. An option that is newer than the run has its
+default, and options about what is drawn and tested in addition do not count. Minutes are those of runs on two cores.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from spikeloom.train import config
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "spikeloom" / "papers" / "recorded.json"
 CORES = 2
+BESIDES = frozenset({"figures", "robustness", "test_lengths"})
+"""Options that change neither the training nor the test value."""
 PHASES = "*/seconds.json"
 """Seconds of pre-training, which is a run in the folder of the run."""
 
@@ -57,9 +60,17 @@ def runs(results: Path) -> Iterator[Recorded]:
 def is_of_preset(run: Recorded, task: Any) -> bool:
     """Whether the options of a run are those of its preset."""
     start = task.PRESETS.get(run.config["preset"])
+    if start is None:
+        return False
+    expected = config.to_json(start)
+    options = (
+        config.to_json(task.Config())
+        | run.config["options"]
+        | {name: expected[name] for name in BESIDES & set(expected)}
+    )
     try:
-        return start is not None and config.from_json(task.Config, run.config["options"], run.folder) == start
-    except ConfigError:  # options of an earlier version
+        return bool(config.from_json(task.Config, options, run.folder) == start)
+    except ConfigError:  # options that exist no more
         return False
 
 
@@ -74,10 +85,20 @@ def collect(results: Path) -> dict[str, dict[str, dict[str, Any]]]:
     recorded = dict[str, dict[str, dict[str, Any]]]()
     for name in files:
         presets = find_task(name).PRESETS
-        rows = {preset: summary(max(folders[name, preset].values(), key=len))
+        rows = {preset: summary(max(folders[name, preset].values(), key=most))
                 for preset in presets if folders[name, preset]}  # fmt: skip
         recorded |= {name: rows} if rows else {}
     return recorded
+
+
+def timed(members: list[Recorded]) -> list[Recorded]:
+    """The runs whose time is that of two cores."""
+    return [run for run in members if run.environment["device"] == "cpu" and run.environment["cores"] == CORES]
+
+
+def most(members: list[Recorded]) -> tuple[int, int]:
+    """How much a folder says about a preset: its runs, and those with a time."""
+    return len(members), len(timed(members))
 
 
 def summary(members: list[Recorded]) -> dict[str, Any]:
@@ -86,8 +107,7 @@ def summary(members: list[Recorded]) -> dict[str, Any]:
     names = list(first.result["test"])
     value = next((name for name in ("accuracy", "error") if name in names), names[0])
     values = [run.result["test"][value] for run in members]
-    timed = [run for run in members if run.environment["device"] == "cpu" and run.environment["cores"] == CORES]
-    minutes = [round((run.result["seconds"] + run.phases) / 60, 1) for run in timed]
+    minutes = [round((run.result["seconds"] + run.phases) / 60, 1) for run in timed(members)]
     solved = [run.result["test"]["solved"] for run in members if "solved" in run.result["test"]]
     return {
         "from": f"results/{first.folder}",

@@ -34,7 +34,7 @@ COMPILING = "Compiling kernels for this network, once; later runs load them from
 
 
 class _Waiting:
-    """What to tell the user before something is compiled, and whether it was told in this process."""
+    """Function that tells the user who waits, and whether it was called in this process."""
 
     tell: Callable[[str], None] | None = None
     told = False

@@ -100,12 +100,12 @@ def minutes(row: Mapping[str, Any]) -> str:
 def reached(row: Mapping[str, Any]) -> str:
     """Format the test value with its spread.
 
-    >>> reached({"value": "accuracy", "mean": 0.943, "sd": 0.002, "seeds": 3, "solved": None})
-    'accuracy 0.943 ± 0.002 (3 seeds)'
+    >>> reached({"value": "accuracy", "mean": 0.943, "sd": 0.0021, "seeds": 3, "solved": None})
+    'accuracy 0.943 ± 0.0021 (3 seeds)'
     >>> reached({"value": "error", "mean": 0.036, "sd": None, "seeds": 1, "solved": 1})
     'error 0.036 (1 seed), solved 1 of 1'
     """
-    spread = "" if row["sd"] is None else f" ± {row['sd']:.1g}"
+    spread = "" if row["sd"] is None else f" ± {row['sd']:.2g}"
     count = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
     solved = "" if row["solved"] is None else f", solved {row['solved']} of {row['seeds']}"
     return f"{row['value']} {row['mean']:.3g}{spread} ({count}){solved}"

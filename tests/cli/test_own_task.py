@@ -153,7 +153,7 @@ def test_messages_name_the_file_from_where_the_user_is(
     task.write_text(text)
     assert spikeloom("train", "tasks/my_task.py", "--preset", "smoke", "--out", "runs/one") == 130
     assert "`spikeloom resume runs/one --task tasks/my_task.py`" in capsys.readouterr().err
-    monkeypatch.chdir("/")
+    monkeypatch.chdir(project / "runs")
     assert f"--task {task}." in complaint(capsys, "resume", project / "runs/one")
     monkeypatch.chdir(project)
     assert "has no option '--colour'" in complaint(capsys, "evaluate", "runs/one", "--task", task, "--colour", "red")

@@ -113,7 +113,7 @@ def test_runs_with_other_options_are_not_those_of_the_preset(tmp_path: Path) -> 
     document["options"]["lr"] = 0.5
     (run / "config.json").write_text(json.dumps(document))
     assert recorded.collect(run.parent) == {}
-    document["options"] = {}  # of an earlier version
+    document["options"] = {"colour": "red"}  # of an earlier version
     (run / "config.json").write_text(json.dumps(document))
     assert recorded.collect(run.parent) == {}
 
