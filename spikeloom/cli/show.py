@@ -9,6 +9,7 @@ from ..report.sections import Folder
 from ..train import config, experiment, files
 from ..train.config import Task
 from ..train.run import Run
+from .tasks import fill
 
 
 def write_report(task: Task, folder: Path) -> None:
@@ -28,9 +29,10 @@ def print_result(run: Run) -> None:
         return
     for name, value in content.result["test"].items():
         published = content.result["published"].get(name, {})
-        about = f"{published.get('source', '')}: {published.get('note', '')}"
-        beside = f"   (to compare: {published['value']}, {about})" if "value" in published else ""
-        print(f"test {name} {value:.4g}{beside}")
+        print(f"test {name} {value:.4g}")
+        if "value" in published:
+            about = f"to compare: {published['value']}, {published.get('source', '')}: {published.get('note', '')}"
+            print(fill(about, indent=4))
     print_layers(content)
     print(f"report {run.folder / 'report.html'}", flush=True)
 

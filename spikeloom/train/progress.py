@@ -37,6 +37,7 @@ class Reporter:
         self.last_line = 0.0
         self.values = dict[str, float]()
         self.bar: Progress | None = None
+        self.width = 0
         self.drawn = BarColumn()
         self.bar_task = TaskID(0)
 
@@ -73,21 +74,23 @@ class Reporter:
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
     def _draw(self, update: int, total: int, shown: Mapping[str, float], left: str) -> None:
-        if self.bar is None:
-            self.bar = Progress(
-                TextColumn("update"),
-                MofNCompleteColumn(),
-                self.drawn,
-                TextColumn("{task.fields[left]}{task.fields[values]}", markup=False),
-                console=Console(file=sys.stdout),
-            )
-            self.bar_task = self.bar.add_task("", total=total, completed=update, values="", left="")
-            self.bar.start()
+        bar = self.bar or Progress(
+            TextColumn("update"),
+            MofNCompleteColumn(),
+            self.drawn,
+            TextColumn("{task.fields[left]}{task.fields[values]}", markup=False),
+            console=Console(file=sys.stdout),
+        )
         left = left or "-:--:--"
-        room = self.bar.console.width - len("update") - 2 * len(str(total)) - 4 - len(left)  # a space after each column
+        room = bar.console.width - len("update") - 2 * len(str(total)) - 4 - len(left)  # a space after each column
         values = fitting(shown, room - max(NARROWEST, room // 8))
-        self.drawn.bar_width = max(NARROWEST, min(WIDEST, room - len(values)))
-        self.bar.update(self.bar_task, completed=update, total=total, left=left, values=values)
+        self.width = min(max(self.width, len(values)), room)  # so that the bar keeps its length
+        self.drawn.bar_width = max(NARROWEST, min(WIDEST, room - self.width))
+        if self.bar is None:
+            self.bar_task = bar.add_task("", total=total, completed=update, left=left, values=values)
+            bar.start()
+            self.bar = bar
+        bar.update(self.bar_task, completed=update, total=total, left=left, values=values)
 
     def tell(self, text: str) -> None:
         """Print a sentence, above the bar if there is one."""
@@ -102,7 +105,7 @@ class Reporter:
         """Restore the terminal; what is shown next is another training."""
         if self.bar is not None:
             self.bar.stop()
-            self.bar = None
+            self.bar, self.width = None, 0
         self.began = None
         self.values = {}
 
@@ -139,8 +142,10 @@ def number(value: float) -> str:
     """Format a value with three digits, so that it keeps its width.
 
     >>> [number(value) for value in (0.5, 12.345, 0.0, 120000.0, 1e-5, 3e12)]
-    ['0.500', '12.3', '0.00', '120000', '1.00e-05', '3.00e+12']
+    ['0.500', '12.3', '0.000', '120000', '1.00e-05', '3.00e+12']
     """
+    if value == 0.0:
+        return "0.000"
     return f"{value:.0f}" if 99.95 <= abs(value) < 1e9 else f"{value:#.3g}"
 
 
