@@ -52,9 +52,10 @@ def runs(results: Path) -> Iterator[Recorded]:
         for path in sorted(place.rglob("config.json")):
             run = path.parent
             if (run / "result.json").is_file():
-                parts = [json.loads((run / f"{name}.json").read_text()) for name in ("config", "result", "environment")]
+                names = ("config", "result", "environment")
+                settings, result, environment = (json.loads((run / f"{name}.json").read_text()) for name in names)
                 phases = sum(json.loads(phase.read_text())["training"] for phase in run.glob(PHASES))
-                yield Recorded(place.name, *parts, phases)
+                yield Recorded(place.name, settings, result, environment, phases)
 
 
 def is_of_preset(run: Recorded, task: Any) -> bool:
