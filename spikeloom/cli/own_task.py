@@ -106,7 +106,8 @@ def train(config: Config, run: Run) -> None:
     def validate(finished: int) -> dict[str, float]:
         spikes, last = draw(config, run, "validation", config.batch)
         voltages, _ = net(spikes)
-        return {"validation_accuracy": metrics.accuracy(voltages[-1], last)}
+        loss = cross_entropy(voltages[-1], last)
+        return {"validation_loss": loss.item(), "validation_accuracy": metrics.accuracy(voltages[-1], last)}
 
     fit(
         run,
@@ -115,15 +116,14 @@ def train(config: Config, run: Run) -> None:
         step=step,
         validate=validate,
         validate_every=config.validate_every,
-        best="validation_accuracy",
-        better="higher",
+        best="validation_loss",
         headline=("loss", "accuracy", "validation_accuracy"),  # shown while it trains; metrics.jsonl has all values
     )
 
 
 @torch.no_grad()
 def evaluate(config: Config, run: Run) -> dict[str, float]:
-    """Return the test accuracy of the weights with the best validation."""
+    """Return the test accuracy of the weights with the lowest validation loss."""
     net = build(config, run)
     update = run.load_best(model=net)
     spikes, last = draw(config, run, "test", config.test_samples)
@@ -148,7 +148,7 @@ def plot(config: Config, run: Run) -> None:
     figure = layered(rows, title=f"Group {asked} fires last; the network says group {said}")
     run.figure("spikes", figure, "One sample after training: input spikes of both groups, and hidden spikes.")
     charts = {
-        "loss": {"training": "loss"},
+        "loss": {"training": "loss", "validation": "validation_loss"},
         "accuracy": {"training": "accuracy", "validation": "validation_accuracy"},
     }
     plot_learning_curves(run, "Learning which group fires last", charts, {"accuracy": {"chance": 0.5}})
