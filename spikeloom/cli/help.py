@@ -2,7 +2,12 @@
 
 import ast
 import importlib.metadata
+import shutil
+import textwrap
 from pathlib import Path
+
+WIDTH = 80
+"""Width of texts where there is no terminal, and at most."""
 
 PAPERS = Path(__file__).parent.parent / "papers"
 """Folder of the tasks: a file PAPERS/PAPER/NAME.py with presets is the task NAME."""
@@ -49,10 +54,13 @@ COMMANDS = {
 }
 """Arguments and description of every command."""
 OF_FOLDERS = ("resume", "evaluate", "plot", "report", "export")
-OWN_TASK = """\
-  --task FILE           the Python file of the run's task, where it is one of your own: such a file is code, so it runs
-                        only if you name it
-"""
+OWN_TASK = (
+    "  --task FILE           the Python file of the run's task, where it is one of your own: such a file is code, so "
+    "it runs only if you name it"
+)
+SEVERAL = "several processes (the batch size is that of each): torchrun --nproc-per-node 2 -m spikeloom train TASK"
+COLUMN = 24
+"""Where descriptions begin."""
 
 
 def usage() -> str:
@@ -60,19 +68,20 @@ def usage() -> str:
     lines = ["usage: spikeloom COMMAND ...", "", "commands:"]
     for name, (takes, does) in COMMANDS.items():
         first, *rest = does.splitlines()
-        lines += [f"  {f'{name} {takes}':<21} {first}", *(f"{'':<24}{line}" for line in rest)]
+        lines += [fill(f"  {f'{name} {takes}':<21} {first}", hanging=COLUMN)]
+        lines += [fill(line, COLUMN, COLUMN) for line in rest]
     lines += ["", "options:", "  -h, --help            this text; after a command, that of the command"]
     lines += ["  --version             the version of spikeloom"]
-    lines += [f"after {', '.join(OF_FOLDERS)}:", f"{OWN_TASK}"]
-    lines += ["several processes (the batch size is that of each): torchrun --nproc-per-node 2 -m spikeloom train TASK"]
+    lines += [f"after {', '.join(OF_FOLDERS)}:", fill(OWN_TASK, hanging=COLUMN), "", fill(SEVERAL)]
     return "\n".join([*lines, ""])
 
 
 def usage_of(name: str) -> str:
     """Return the help of one command."""
     takes, does = COMMANDS[name]
-    options = f"\noptions:\n{OWN_TASK}" if name in OF_FOLDERS else ""
-    return f"usage: spikeloom {name} {takes}".rstrip() + f"\n\n{does}\n{options}"
+    options = f"\noptions:\n{fill(OWN_TASK, hanging=COLUMN)}\n" if name in OF_FOLDERS else ""
+    text = "\n".join(fill(line, hanging=0) for line in does.splitlines())
+    return f"usage: spikeloom {name} {takes}".rstrip() + f"\n\n{text}\n{options}"
 
 
 def version() -> str:
@@ -86,7 +95,19 @@ def version() -> str:
 def list_tasks() -> None:
     """Print the name and description of every task."""
     for task, summary in tasks().items():
-        print(f"{task:<20} {summary}")
+        print(fill(f"{task:<17} {summary}", hanging=18))
+
+
+def fill(text: str, indent: int = 0, hanging: int | None = None) -> str:
+    """Wrap a text to the width of the terminal, at most WIDTH.
+
+    Args:
+        indent: spaces before the first line.
+        hanging: spaces before the other lines; by default two more.
+    """
+    width = min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH)
+    others = " " * (indent + 2 if hanging is None else hanging)
+    return textwrap.fill(text, width, initial_indent=" " * indent, subsequent_indent=others, break_on_hyphens=False)
 
 
 def tasks() -> dict[str, str]:

@@ -9,7 +9,7 @@ from ..report.sections import Folder
 from ..train import config, experiment, files
 from ..train.config import Task
 from ..train.run import Run
-from .tasks import fill
+from .help import fill
 
 
 def write_report(task: Task, folder: Path) -> None:

@@ -6,16 +6,12 @@ the folder `results/` of the repository. The list of all tasks does not import t
 
 import ast
 import json
-import shutil
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import help
-
-WIDTH = 80
-"""Width of the text where there is no terminal, and at most."""
+from .help import fill
 
 
 def show(arguments: Sequence[str]) -> None:
@@ -54,8 +50,8 @@ def describe(name: str, task: Any) -> None:
     title = next(iter((task.__doc__ or name).strip().splitlines()))
     print(fill(title))
     print()
-    data = [f"$SPIKELOOM_DATA/{one}" for one in getattr(task, "DATA", ())]
-    print(fill(f"data: {', '.join(data) or 'none'}"))
+    data = ", ".join(getattr(task, "DATA", ()))
+    print(f"data: {data}  (spikeloom data list says what is present)" if data else "data: none")
     print()
     rows = recorded().get(name, {})
     lines = [["preset", "minutes", "reached"]] if rows else [["preset"]]
@@ -118,18 +114,6 @@ def constant(path: Path, name: str) -> tuple[str, ...]:
             case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
                 return tuple(ast.literal_eval(value))
     return ()
-
-
-def fill(text: str, indent: int = 0, hanging: int | None = None) -> str:
-    """Wrap a text to the width of the terminal, at most WIDTH.
-
-    Args:
-        indent: spaces before the first line.
-        hanging: spaces before the other lines; by default two more.
-    """
-    width = min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH)
-    others = " " * (indent + 2 if hanging is None else hanging)
-    return textwrap.fill(text, width, initial_indent=" " * indent, subsequent_indent=others, break_on_hyphens=False)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -72,7 +72,7 @@ def test_a_task_of_ones_own_is_described(tmp_path: Path, capsys: pytest.CaptureF
     assert "\npreset\npaper\nsmoke\n" in text
     own = tmp_path / "own.py"
     own.write_text(TINY.read_text() + '\nDATA = ("mnist", "fsdd")\n')
-    assert "data: $SPIKELOOM_DATA/mnist, $SPIKELOOM_DATA/fsdd\n" in listed(capsys, own)
+    assert "data: mnist, fsdd  (spikeloom data list says what is present)\n" in listed(capsys, own)
 
 
 def test_where_nothing_is_recorded_nothing_is_said(
@@ -123,3 +123,9 @@ def test_quick_commands_do_not_load_torch(words: list[str]) -> None:
     program = f"import sys; from spikeloom import cli; cli.main({words}); print('loaded', 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.endswith("loaded False\n")
+
+
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in help.COMMANDS)], ids=" ".join)
+def test_help_fits_into_eighty_columns(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
