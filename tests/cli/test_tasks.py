@@ -1,6 +1,7 @@
 """`spikeloom tasks`: what it lists is what the tasks and results/ say."""
 
 import ast
+import itertools
 import json
 import subprocess
 import sys
@@ -129,3 +130,10 @@ def test_quick_commands_do_not_load_torch(words: list[str]) -> None:
 def test_help_fits_into_eighty_columns(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_the_readme_names_every_command_and_no_other() -> None:
+    used = (ROOT / "README.md").read_text().split("## Use\n\n```\n")[1].split("```")[0]
+    words = used.replace("#", " ").replace("`", " ").split()
+    named = {after for word, after in itertools.pairwise(words) if word == "spikeloom"}
+    assert named == set(help.COMMANDS)
