@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .data import ImageDataset, PaddedBatch, SoundDataset, SpikeDataset, StoryDataset, collate, frames
     from .encoding import delta, latency, poisson, population, rate, repeat
     from .errors import CheckpointError, ConfigError, DataError, ExportError, ShapeError, SpikeloomError, TrainingError
-    from .inspect import activity
+    from .inspect import activity, doctor, watch
     from .kernels import Equation
     from .layers import (
         Branches,
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         weight_dependent_stdp,
     )
     from .surrogate import Arctan, FastSigmoid, Gaussian, Sigmoid, Surrogate, Triangle
+    from .train.opened import open_run
     from .train.supervised import fit
 
 __version__ = "0.1.0"
@@ -128,6 +129,7 @@ __all__ = [
     "convert",
     "data",
     "delta",
+    "doctor",
     "encoding",
     "fit",
     "frames",
@@ -136,6 +138,7 @@ __all__ = [
     "latency",
     "layers",
     "neurons",
+    "open_run",
     "pair_stdp",
     "poisson",
     "population",
@@ -149,6 +152,7 @@ __all__ = [
     "to_rate",
     "to_spiking",
     "triplet_stdp",
+    "watch",
     "weight_dependent_stdp",
 ]
 
@@ -158,7 +162,7 @@ _HOMES = {
     "data": "ImageDataset PaddedBatch SoundDataset SpikeDataset StoryDataset collate frames",
     "encoding": "delta latency poisson population rate repeat",
     "errors": "CheckpointError ConfigError DataError ExportError ShapeError SpikeloomError TrainingError",
-    "inspect": "activity",
+    "inspect": "activity doctor watch",
     "kernels": "Equation",
     "layers": "Branches DelayedLinear Recurrent Residual SequenceDropout Sequential SignedSparseLinear "
     "SparseDelayedLinear TwoPass",
@@ -168,6 +172,7 @@ _HOMES = {
     "MembraneLIF ParaLIF RateNeuron ReLUCurve SlidingPSN SynapticLIF SynapticReadout",
     "rules": "STDP DeepR Hebbian hebbian_stdp pair_stdp post_stdp triplet_stdp weight_dependent_stdp",
     "surrogate": "Arctan FastSigmoid Gaussian Sigmoid Surrogate Triangle",
+    "train.opened": "open_run",
     "train.supervised": "fit",
 }
 """Where each public name is defined; other names of `__all__` are modules."""

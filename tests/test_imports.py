@@ -62,12 +62,13 @@ THIRD_PARTY = {
     "pooch": {"data"},
     "h5py": {"data", "hdf5"},
     "PIL": {"data", "plot", *PAPERS},
+    "pandas": {"train"},
     "numba": {"compiled", "kernels"},
     "sympy": {"kernels", "vocabulary"},
     "triton": {"kernels", "layers"},
 }
 NOT_FOR_PLOT = {"torch", "scipy"}
-NEVER = {"torchvision", "torchaudio", "tonic", "lightning", "norse", "snntorch", "spikingjelly", "bindsnet", "pandas"}
+NEVER = {"torchvision", "torchaudio", "tonic", "lightning", "norse", "snntorch", "spikingjelly", "bindsnet"}
 
 
 def room(name: str) -> str:
@@ -160,6 +161,13 @@ def test_a_paper_draws_in_files_that_load_only_when_it_plots() -> None:
     loads = {path for path in drawing if {name.partition(".")[0] for name in imports(path)} & {"matplotlib", "PIL"}}
     assert loads
     assert {path.name for path in loads if not path.name.startswith("draw_")} == set()
+
+
+def test_pandas_is_imported_by_one_function() -> None:
+    assert [path.name for path in files() if any(name == "pandas" for name in imports(path))] == ["opened.py"]
+    tree = ast.parse((PACKAGE / "train/opened.py").read_text())
+    outside = [node for node in tree.body if isinstance(node, ast.Import)]
+    assert all(alias.name != "pandas" for node in outside for alias in node.names)
 
 
 def test_no_imports_form_a_circle() -> None:

@@ -5,17 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import INK, Array
+from .style import INK, ArrayLike, as_array
 
 
-def confusion(counts: Array, names: Sequence[str] | None = None, title: str = "Confusion") -> Figure:
+def confusion(counts: ArrayLike, names: Sequence[str] | None = None, title: str = "Confusion") -> Figure:
     """Plot a confusion matrix, counts [true class, predicted class], coloured by the fraction of the row.
 
-    If there is one more column than classes, it counts the samples without a prediction.
+    The counts are an array or a tensor. If there is one more column than classes, it counts the samples without a
+    prediction.
 
     >>> confusion(np.eye(3)).axes[0].get_xlabel()
     'answer'
     """
+    counts = as_array(counts)
     classes, columns = counts.shape
     labels = [str(k) for k in range(classes)] if names is None else list(names)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)

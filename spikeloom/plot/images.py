@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .style import CYCLE, WIDTH, Array
+from .style import CYCLE, WIDTH, ArrayLike, as_array
 
 CLASS_COLOURS = (*CYCLE, "#e07ba8", "#c9b400")
 
 
-def labelled(images: Array, titles: Sequence[str], title: str = "Training images") -> Figure:
+def labelled(images: ArrayLike, titles: Sequence[str], title: str = "Training images") -> Figure:
     """Plot images in a row, each with its title.
 
-    Shapes: images [N, height, width].
+    Shapes: images [N, height, width], an array or a tensor.
 
     >>> import numpy as np
     >>> len(labelled(np.zeros((3, 28, 28)), ["5", "0", "4"]).axes)
@@ -28,7 +28,7 @@ def labelled(images: Array, titles: Sequence[str], title: str = "Training images
     return figure
 
 
-def show_image(axes: Axes, image: Array) -> None:
-    axes.imshow(image, cmap="gray", interpolation="nearest")
+def show_image(axes: Axes, image: ArrayLike) -> None:
+    axes.imshow(as_array(image), cmap="gray", interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])

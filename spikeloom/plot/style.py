@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+ArrayLike = Any
+"""An array, a list of numbers, or a tensor of torch on any device, with or without a gradient."""
+
 WIDTH = 10.0
 """Width in inches."""
 
@@ -21,6 +24,21 @@ RED, BLUE, YELLOW, GREEN, PURPLE = "#c23b34", "#2a6cb0", "#b58900", "#2e8b57", "
 POPULATION = {"regular": INK, "adaptive": BLUE, "inhibitory": RED}
 """Colours of neuron populations, the same in every figure; others use CYCLE."""
 CYCLE = (BLUE, RED, GREEN, PURPLE, YELLOW, "#17829a", "#a0522d", GREY)
+
+
+def as_array(values: ArrayLike) -> Array:
+    """Return values as an array: a tensor of torch is detached, and copied to the CPU if it is elsewhere.
+
+    >>> as_array([1.0, 2.0]).tolist()
+    [1.0, 2.0]
+    >>> import torch
+    >>> as_array(torch.ones(2, dtype=torch.bfloat16, requires_grad=True)).tolist()
+    [1.0, 1.0]
+    """
+    if hasattr(values, "detach"):  # torch is not imported here
+        values = values.detach().cpu()
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values  # which NumPy does not have
+    return np.asarray(values)
 
 
 def panels(heights: Sequence[float], title: str, share_time: bool = True) -> tuple[Figure, list[Axes]]:

@@ -1,44 +1,46 @@
-"""Continuous traces: thresholds, class probabilities."""
+"""Continuous traces, arrays or tensors of torch: thresholds, class probabilities."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from .style import BLUE, CYCLE, GREEN, PURPLE, Array, legend, time_axis
+from .style import BLUE, CYCLE, GREEN, PURPLE, Array, ArrayLike, as_array, legend, time_axis
 
 
-def softmax(logits: Array) -> Array:
+def softmax(logits: ArrayLike) -> Array:
     """Compute the softmax along the last axis.
 
     >>> softmax(np.array([0.0, 0.0])).tolist()
     [0.5, 0.5]
     """
+    logits = as_array(logits)
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return np.asarray(powers / powers.sum(-1, keepdims=True))
 
 
-def most_varying(traces: Array, count: int) -> Array:
+def most_varying(traces: ArrayLike, count: int) -> Array:
     """Return the `count` columns of `traces` [T, N] with the largest standard deviation, in order.
 
     >>> most_varying(np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 3.0]]), 2).tolist()
     [0, 2]
     """
-    return np.sort(np.argsort(-np.std(traces, axis=0), kind="stable")[:count])
+    return np.sort(np.argsort(-np.std(as_array(traces), axis=0), kind="stable")[:count])
 
 
-def most_adapting(traces: Array) -> Array:
+def most_adapting(traces: ArrayLike) -> Array:
     """Return the columns of `traces` [T, N] with a maximum above 1.5 times the mean maximum; else the largest one.
 
     >>> most_adapting(np.array([[1.0, 1.0, 4.0]])).tolist()
     [2]
     """
-    highest = traces.max(0)
+    highest = as_array(traces).max(0)
     columns = np.flatnonzero(highest > 1.5 * highest.mean())
     return columns if len(columns) else np.array([highest.argmax()])
 
 
-def draw_thresholds(axes: Axes, thresholds: Array, dt: float = 1.0) -> None:
+def draw_thresholds(axes: Axes, thresholds: ArrayLike, dt: float = 1.0) -> None:
     """Draw thresholds [T, N], one line per neuron."""
+    thresholds = as_array(thresholds)
     time = time_axis(len(thresholds), dt)
     for n in range(thresholds.shape[1]):
         axes.plot(time, thresholds[:, n], color=CYCLE[n % len(CYCLE)], linewidth=1.0, alpha=0.9)
@@ -46,8 +48,15 @@ def draw_thresholds(axes: Axes, thresholds: Array, dt: float = 1.0) -> None:
     axes.margins(x=0)
 
 
-def draw_softmax(axes: Axes, logits: Array, dt: float = 1.0) -> AxesImage:
-    """Draw the probability of each class at each step as colour; logits [T, K]."""
+def draw_softmax(axes: Axes, logits: ArrayLike, dt: float = 1.0) -> AxesImage:
+    """Draw the probability of each class at each step as colour; logits [T, K].
+
+    >>> import torch
+    >>> from matplotlib.figure import Figure
+    >>> draw_softmax(Figure().add_subplot(), torch.zeros(30, 10)).get_array().shape
+    (10, 30)
+    """
+    logits = as_array(logits)
     classes = logits.shape[1]
     image = axes.imshow(
         softmax(logits).T,

@@ -4,14 +4,13 @@ layers.json   {"observed": [{"update", "during", "layers": [...]}, ...]}: first 
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from ..errors import CheckpointError
-from ..inspect import LayerActivity, Watch
+from ..inspect import FiringCounter, LayerActivity
 from .run import Run
 
 FILE = "layers.json"
@@ -27,7 +26,7 @@ class FiringMonitor:
 
     def __init__(self, run: Run, modules: Mapping[str, nn.Module]) -> None:
         self.run = run
-        self.watch = Watch(modules if len(modules) > 1 else dict(zip([""], modules.values(), strict=False)))
+        self.counter = FiringCounter(modules if len(modules) > 1 else dict(zip([""], modules.values(), strict=False)))
         self.reported: set[tuple[str, str]] = set()
 
     @contextlib.contextmanager
@@ -38,16 +37,17 @@ class FiringMonitor:
             update: number of finished updates.
             during: "training" or "validation".
         """
-        with self.watch.watching():
+        with self.counter.counting():
             yield
-        self.keep(update, during, self.watch.layers())
+        self.keep(update, during, self.counter.layers())
 
     def keep(self, update: int, during: str, layers: Sequence[LayerActivity]) -> None:
         """Record an observation, and warn about new problems."""
         if not layers:
             return
         if self.run.rank == 0:
-            seen = {"update": update, "during": during, "layers": [dataclasses.asdict(layer) for layer in layers]}
+            rates = [{name: value for name, value in vars(layer).items() if name != "gradient"} for layer in layers]
+            seen = {"update": update, "during": during, "layers": rates}
             first = [one for one in self._observed()[:1] if one != seen and update]
             self.run.write_json(FILE, {"observed": [*first, seen]})
         for layer in layers:

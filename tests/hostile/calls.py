@@ -16,7 +16,7 @@ import tempfile
 import types
 import typing
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -272,6 +272,32 @@ def read(name: str) -> Any:
     return getattr(events, name)
 
 
+INSIDE = ("activity", "doctor", "Sequential", "Linear", "LIF", "input")
+
+
+def watched(_: Path) -> dict[str, Any]:
+    return {"network": layers.Sequential(linear(N, 4), neurons.LIF(threshold=0.1), linear(4, 3)), "xs": sequence()}
+
+
+def asked(network: nn.Module, xs: Tensor) -> Any:
+    return list(spikeloom.activity(network, xs, loss=lambda out: out.square().mean()))
+
+
+def examined(network: nn.Module, xs: Tensor, labels: Tensor | None) -> Any:
+    return spikeloom.doctor(network, xs, labels=labels, measure=False).kinds()
+
+
+def recorded(network: nn.Module, xs: Tensor, layers: str | Iterable[str] | None = "layers.1") -> Any:
+    with spikeloom.watch(network, layers) as seen:
+        network(xs)
+    return seen["layers.1"].voltage
+
+
+def opened(here: Path) -> Path:
+    content = b'{"task": "t", "preset": "p", "seed": 1, "options": {}}'
+    return written(here, "run/config.json", content).parent
+
+
 CALLS: dict[str, Call] = {
     # neurons
     "LIF": Call(neurons.LIF, empty, ran),
@@ -389,6 +415,13 @@ CALLS: dict[str, Call] = {
             "features": 4,
         },
     ),
+    # inspection
+    "activity": Call(asked, watched, words=INSIDE),
+    "doctor": Call(
+        examined, lambda here: {**watched(here), "labels": torch.tensor([0, 2, 1])}, words=("labels", *INSIDE)
+    ),
+    "watch": Call(recorded, watched, words=("watch", *INSIDE)),
+    "open_run": Call(spikeloom.open_run, lambda here: {"folder": opened(here)}, lambda run: run.metrics),
     # networks
     "LSNN": Call(
         models.LSNN,

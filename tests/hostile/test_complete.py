@@ -23,8 +23,8 @@ LISTED = (spikeloom, layers, neurons, models, rules, convert, kernels, memory)
 """Public is what stands in `__all__`."""
 DEFINED = (surrogate, firing, events, lateral)
 """Public is what the module defines."""
-ELSEWHERE = {"fit", "activity"}
-"""Their arguments are tried in tests/train/test_fit_arguments.py and tests/test_inspect.py."""
+ELSEWHERE = {"fit"}
+"""Its arguments are tried in tests/train/test_fit_arguments.py."""
 LOOPS = ("event_camera_loop", "raster_loop")
 """Compiled loops behind the readers; nobody calls them but those."""
 INSIDE = (

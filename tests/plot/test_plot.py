@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -14,8 +15,9 @@ from spikeloom.papers.hebbian_memory.draw_memory import populations
 from spikeloom.papers.lsnn.draw_episode import digit, recall
 from spikeloom.plot.confusion import confusion
 from spikeloom.plot.curves import Panel, learning_curves, running_mean
-from spikeloom.plot.raster import Rows, raster, rate_histogram
-from spikeloom.plot.traces import most_adapting, most_varying, softmax
+from spikeloom.plot.images import labelled
+from spikeloom.plot.raster import Rows, layered, raster, rate_histogram
+from spikeloom.plot.traces import draw_thresholds, most_adapting, most_varying, softmax
 
 
 def drawn_width(figure: Figure) -> int:
@@ -47,6 +49,39 @@ def test_a_raster_has_a_tick_for_every_spike_at_its_time() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert axes.get_xlim() == (0, 2.5)
     assert drawn_width(figure) > 900
+
+
+def test_rasters_take_tensors_and_batches() -> None:
+    spikes = torch.zeros(5, 3, 2, requires_grad=True)
+    with torch.no_grad():
+        spikes[1, 0, 0] = spikes[4, 2, 1] = 1
+    assert ticks(raster(spikes).axes[0]) == [(0, 1.0)]
+    assert ticks(raster(spikes[:, 2]).axes[0]) == [(1, 4.0)]
+    assert ticks(raster([Rows("a", spikes.to(torch.bfloat16), sample=2)]).axes[0]) == [(1, 4.0)]
+    assert ticks(raster(spikes.detach().numpy(), dt=0.5).axes[0]) == [(0, 0.5)]
+    assert ticks(raster(spikes.detach()[:, 0].tolist()).axes[0]) == [(0, 1.0)]
+    names = [label.get_text() for label in raster({"input": spikes, "hidden": spikes}).axes[0].get_yticklabels()]
+    assert names == ["input", "hidden"]
+    assert [axes.get_ylabel() for axes in layered({"input": spikes, "hidden": spikes > 0}).axes] == ["input", "hidden"]
+    images = torch.zeros(5, 3, 2, 4, 4)
+    assert Rows("maps", images).spikes.shape == (5, 32)
+    with pytest.raises(ValueError, match=r"Rows needs spikes \[T, N\] or \[T, B, \*N\], but got \[5\]"):
+        Rows("a", np.zeros(5))
+    with pytest.raises(ValueError, match="Rows has 3 samples, but was asked for 3"):
+        Rows("a", spikes, sample=3)
+
+
+def test_other_figures_take_tensors() -> None:
+    rates = rate_histogram({"hidden": torch.tensor([0.0, 5.0], requires_grad=True)}).axes[0]
+    assert sum(part.get_height() for group in rates.containers for part in group) == 2
+    assert softmax(torch.zeros(2, 4, requires_grad=True)).tolist() == [[0.25] * 4] * 2
+    assert most_varying(torch.tensor([[0.0, 0.0], [0.0, 2.0]]), 1).tolist() == [1]
+    assert most_adapting(torch.tensor([[1.0, 1.0, 4.0]])).tolist() == [2]
+    assert confusion(torch.eye(3)).axes[0].get_title() == "Confusion: 100.0% right"
+    assert len(labelled(torch.zeros(2, 4, 4), ["a", "b"]).axes) == 2
+    axes = Figure().add_subplot()
+    draw_thresholds(axes, torch.rand(5, 3))
+    assert len(axes.lines) == 3
 
 
 def test_the_rate_histogram_counts_every_neuron() -> None:

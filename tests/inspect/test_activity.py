@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikeloom import LSNN, ParallelNetwork
 from spikeloom.core import Stateful
 from spikeloom.errors import ConfigError
-from spikeloom.inspect import LayerActivity, Watch, activity, advice
+from spikeloom.inspect import FiringCounter, LayerActivity, activity, advice
 from spikeloom.layers import DelayedLinear, RectifiedRecurrent, Recurrent, Sequential, TwoPass
 from spikeloom.layers.hebbian_memory.layer import HebbianWrite
 from spikeloom.neurons import (
@@ -80,16 +80,16 @@ def test_every_spiking_layer_of_a_network_is_found_once() -> None:
 
 def test_a_layer_with_inputs_of_two_sizes_has_two_lines() -> None:
     neuron = LIF()
-    watch = Watch({"net": neuron})
-    with watch.watching():
+    counter = FiringCounter({"net": neuron})
+    with counter.counting():
         neuron(torch.full((10, 2, 3), 9.0))
         neuron(torch.zeros(10, 2, 4))
         neuron(torch.zeros(10, 2, 3))
-    assert [(layer.name, layer.silent, layer.state) for layer in watch.layers()] == [
+    assert [(layer.name, layer.silent, layer.state) for layer in counter.layers()] == [
         ("net (3)", 0.0, ""), ("net (4)", 1.0, "silent"),
     ]  # fmt: skip
     neuron(torch.zeros(10, 2, 5))
-    assert len(watch.layers()) == 2
+    assert len(counter.layers()) == 2
 
 
 def test_nothing_is_changed_by_looking() -> None:
@@ -221,3 +221,54 @@ def test_a_second_state_of_a_layer_is_told_too(tmp_path: Path, capsys: pytest.Ca
 def test_what_is_no_network_is_named(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="network"):
         activity(wrong, torch.zeros(2, 1, 3))
+
+
+def quiet_and_busy() -> Sequential:
+    torch.manual_seed(0)
+    return Sequential(nn.Linear(5, 8), LIF(threshold=0.2), nn.Linear(8, 6), LIF(threshold=1e3), nn.Linear(6, 2))
+
+
+def test_gradients_of_a_loss_are_those_of_autograd_and_none_is_kept() -> None:
+    net, xs = quiet_and_busy(), torch.rand(20, 3, 5, generator=seeded())
+    table = activity(net, xs, loss=lambda out: out.square().sum())
+    assert all(part.grad is None for part in net.parameters())
+    assert xs.grad is None
+    assert not xs.requires_grad
+    spikes = net[:2](xs)[0].detach().requires_grad_()
+    (wanted,) = torch.autograd.grad(net[2:](spikes)[0].square().sum(), spikes)
+    assert table[0].gradient == pytest.approx(float(wanted.norm()), rel=1e-5)
+    assert [layer.name for layer in table] == ["layers.1", "layers.3"]
+    assert all(layer.gradient is None for layer in activity(net, xs))
+    (alone,) = activity(LIF(2.0, threshold=0.3), 9 * xs, loss=lambda out: out.sum())
+    assert alone.gradient == pytest.approx(300**0.5)
+
+
+def test_the_table_fits_a_terminal_and_a_notebook() -> None:
+    name = "encoder.blocks.12.attention.population.of.neurons.with.a.long.name"
+    table = activity(quiet_and_busy(), torch.rand(20, 3, 5), loss=lambda out: out.square().mean())
+    lines = str(table).splitlines()
+    assert lines[0].split() == ["layer", "neurons", "spikes", "per", "step", "silent", "saturated", "gradient"]
+    assert lines[2].split()[0] == "layers.3"
+    assert lines[2].split()[-1] == "silent"
+    assert repr(table) == str(table)
+    long = type(table)([LayerActivity(name, 123_456_789, 0.5, 0.0, 0.0, 1e-9), *table])
+    assert max(map(len, str(long).splitlines())) <= 80
+    assert "long.name" in str(long)
+    html = table._repr_html_()
+    assert html.startswith("<table><thead><tr><th>layer</th>")
+    assert html.count("<tr>") == 3
+    assert "<b>" not in type(table)([LayerActivity("<b>", 1, 0.5, 0.0, 0.0)])._repr_html_()
+    assert str(activity(nn.Linear(2, 2), torch.rand(3, 2))) == "no layer that spikes"
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda out: out, r"it returned a tensor \[20, 3, 2\]\. Return"),
+        (lambda out: out.sum().detach(), r"a tensor \[\] without a gradient"),
+        (lambda out: 3.0, "it returned float"),
+    ],
+)
+def test_a_loss_that_is_no_number_is_refused(loss: Callable[[Any], Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        activity(quiet_and_busy(), torch.rand(20, 3, 5), loss=loss)

@@ -1,11 +1,7 @@
-"""Firing statistics of a network: mean rate, silent and saturated neurons of each spiking layer.
-
-    for layer in activity(net, xs):
-        print(layer)
+"""Firing statistics of layers: counts of spikes over the calls of a network.
 
 A layer that never fires outputs zeros, and one that fires in every step outputs a constant: in both cases nothing is
-learned through it, although the loss looks normal. `activity` runs a network once; `Watch` records the calls that are
-made anyway, for example during training.
+learned through it, although the loss looks normal.
 """
 
 import contextlib
@@ -16,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .arguments import explained
-from .core import Stateful
-from .layers.hebbian_memory.layer import HebbianRead, HebbianWrite
-from .layers.recurrent import Recurrent
-from .layers.two_pass import RectifiedRecurrent
-from .neurons import DiehlCook, MaskedPSN, MembraneLIF, RateNeuron, SlidingPSN
-from .neurons.neuron import Neuron
-from .neurons.psn import PSN
+from ..core import Stateful
+from ..layers.hebbian_memory.layer import HebbianRead, HebbianWrite
+from ..layers.recurrent import Recurrent
+from ..layers.two_pass import RectifiedRecurrent
+from ..neurons import DiehlCook, MaskedPSN, MembraneLIF, RateNeuron, SlidingPSN
+from ..neurons.neuron import Neuron
+from ..neurons.psn import PSN
 
 SATURATED = 0.95
 """A neuron that spikes in more than this fraction of the steps is saturated, as is a layer of a higher mean rate."""
@@ -41,6 +36,7 @@ class LayerActivity:
         rate: mean spikes per neuron and step.
         silent: fraction of the neurons that never spiked.
         saturated: fraction of the neurons that spiked in more than 95 % of the steps.
+        gradient: Euclidean norm of the gradient of a loss with respect to the spikes; None if no loss was given.
     """
 
     name: str
@@ -48,6 +44,7 @@ class LayerActivity:
     rate: float
     silent: float
     saturated: float
+    gradient: float | None = None
 
     @property
     def state(self) -> str:
@@ -74,14 +71,15 @@ class LayerActivity:
         return ""
 
     def __str__(self) -> str:
+        gradient = "" if self.gradient is None else f", gradient {self.gradient:.1e}"
         return (
             f"{self.name}: {self.neurons:,} neurons, {self.rate:.4f} spikes per step, {self.silent:.1%} silent, "
-            f"{self.saturated:.1%} saturated"
+            f"{self.saturated:.1%} saturated{gradient}"
         )
 
 
-class Watch:
-    """Recorder of the firing of the spiking layers of some modules, by forward hooks.
+class FiringCounter:
+    """Counter of the spikes of the spiking layers of some modules, by forward hooks.
 
     Shapes: a spiking layer returns spikes [T, B, *N]; they are counted per neuron over all steps, samples and calls.
 
@@ -91,10 +89,10 @@ class Watch:
     >>> from spikeloom.neurons import LIF
     >>> from spikeloom.layers import Sequential
     >>> net = Sequential(nn.Linear(4, 8), LIF())
-    >>> watch = Watch({"": net})
-    >>> with watch.watching():
+    >>> counter = FiringCounter({"": net})
+    >>> with counter.counting():
     ...     _ = net(torch.zeros(10, 3, 4))
-    >>> [(layer.name, layer.neurons, layer.silent) for layer in watch.layers()]
+    >>> [(layer.name, layer.neurons, layer.silent) for layer in counter.layers()]
     [('layers.1', 8, 1.0)]
     """
 
@@ -102,13 +100,13 @@ class Watch:
         self.watched: dict[nn.Module, str] = {}
         for prefix, module in modules.items():
             for name, layer in module.named_modules():
-                if _may_spike(layer) and layer not in self.watched:
+                if may_spike(layer) and layer not in self.watched:
                     self.watched[layer] = ".".join(part for part in (prefix, name) if part) or type(layer).__name__
         self.counts: dict[tuple[str, int], tuple[Tensor, int]] = {}
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Record the calls inside this block; earlier counts are dropped."""
+    def counting(self) -> Iterator[None]:
+        """Count in the calls inside this block; earlier counts are dropped."""
         self.counts = {}
         hooks = [layer.register_forward_hook(self._see) for layer in self.watched]
         try:
@@ -117,13 +115,20 @@ class Watch:
             for hook in hooks:
                 hook.remove()
 
-    def layers(self) -> list[LayerActivity]:
-        """Return the activity of each recorded layer; one entry per number of neurons if a layer had several."""
+    def layers(self, gradients: Mapping[tuple[str, int], float] | None = None) -> list[LayerActivity]:
+        """Return the activity of each layer in the order of the calls; one entry per number of neurons it had.
+
+        Args:
+            gradients: norm of the gradient of a layer, by its name and number of neurons.
+        """
         several = [name for name, _ in self.counts]
         return [
-            of_counts(name if several.count(name) == 1 else f"{name} ({neurons})", fired, cells)
-            for (name, neurons), (fired, cells) in self.counts.items()
-        ]
+            of_counts(
+                key[0] if several.count(key[0]) == 1 else f"{key[0]} ({key[1]})", fired, cells,
+                None if gradients is None else gradients.get(key, 0.0),
+            )
+            for key, (fired, cells) in self.counts.items()
+        ]  # fmt: skip
 
     @torch.no_grad()
     def _see(self, layer: nn.Module, _: Any, out: Any) -> None:
@@ -135,7 +140,7 @@ class Watch:
             if not layer.spikes:
                 return
             columns = (columns != 0).float()  # spikes of rate neurons have an amplitude
-        elif not _spikes(layer) and not _is_binary(columns):
+        elif not always_spikes(layer) and not is_binary(columns):
             return
         fired = (columns.new_ones(len(columns)) @ columns).double()  # a matrix product is faster than a sum
         key = self.watched[layer], columns.shape[1]
@@ -143,46 +148,7 @@ class Watch:
         self.counts[key] = before + fired, cells + len(columns)
 
 
-@explained
-def activity(network: nn.Module, *inputs: Any) -> list[LayerActivity]:
-    """Run a network once and return the activity of each of its spiking layers.
-
-    Runs without gradients; parameters, buffers, generators, hooks and the mode (training or evaluation) are unchanged.
-
-    Args:
-        network: any module with spiking layers, or one that returns spikes itself.
-        inputs: arguments of the network, for example a sequence [T, B, *N].
-
-    >>> from spikeloom.neurons import LIF
-    >>> from spikeloom.layers import Sequential
-    >>> print(*activity(Sequential(nn.Linear(4, 8), LIF(threshold=0.1)), torch.zeros(10, 3, 4)))
-    layers.1: 8 neurons, ... spikes per step, ... silent, 0.0% saturated
-    """
-    watch = Watch({"": network})
-    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    generators = [
-        (value, value.get_state())
-        for layer in network.modules()
-        for value in vars(layer).values()
-        if isinstance(value, torch.Generator)
-    ]
-    devices = list({part.device.index for part in (*network.parameters(), *network.buffers()) if part.is_cuda})
-    with torch.no_grad(), torch.random.fork_rng(devices=devices), watch.watching():
-        try:
-            out = network(*inputs)
-        finally:
-            for buffer, value in buffers:
-                buffer.copy_(value)
-            for generator, state in generators:
-                generator.set_state(state)
-    spikes = out[0] if isinstance(out, tuple) else out
-    if not watch.counts and isinstance(spikes, Tensor) and spikes.dim() > 2 and _is_binary(spikes):
-        columns = spikes.flatten(0, 1).flatten(1)
-        return [of_counts(type(network).__name__, columns.sum(0), len(columns))]
-    return watch.layers()
-
-
-def of_counts(name: str, fired: Tensor, cells: int) -> LayerActivity:
+def of_counts(name: str, fired: Tensor, cells: int, gradient: float | None = None) -> LayerActivity:
     """Return the activity of a layer from the spike count of each neuron [N] over `cells` = steps * samples."""
     fraction = fired.double() / max(cells, 1)
     return LayerActivity(
@@ -191,6 +157,7 @@ def of_counts(name: str, fired: Tensor, cells: int) -> LayerActivity:
         float(fraction.mean()),
         float((fraction == 0).double().mean()),
         float((fraction > SATURATED).double().mean()),
+        gradient,
     )
 
 
@@ -199,7 +166,7 @@ def advice(layers: Iterable[LayerActivity]) -> list[str]:
     return [layer.advice for layer in layers if layer.advice]
 
 
-def _spikes(layer: nn.Module) -> bool:
+def always_spikes(layer: nn.Module) -> bool:
     """Return whether a layer of the library returns spikes."""
     if isinstance(layer, Neuron):
         return layer.program.equation.fires != "never"
@@ -207,11 +174,12 @@ def _spikes(layer: nn.Module) -> bool:
     return isinstance(layer, (*spiking, DiehlCook, MembraneLIF))
 
 
-def _may_spike(layer: nn.Module) -> bool:
+def may_spike(layer: nn.Module) -> bool:
     """Return whether a layer returns spikes, or is a custom `Stateful` layer that might."""
     own = isinstance(layer, Stateful) and not type(layer).__module__.startswith("spikeloom.")
-    return _spikes(layer) or (own and not any(isinstance(part, Stateful) for part in list(layer.modules())[1:]))
+    return always_spikes(layer) or (own and not any(isinstance(part, Stateful) for part in list(layer.modules())[1:]))
 
 
-def _is_binary(values: Tensor) -> bool:
+def is_binary(values: Tensor) -> bool:
+    """Return whether all values are 0 or 1."""
     return bool(((values == 0) | (values == 1)).all())

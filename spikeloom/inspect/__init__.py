@@ -1,0 +1,34 @@
+"""What a person asks of a network: which layers fire, what happens inside them, and what will go wrong in training.
+
+activity   firing statistics of each spiking layer in one call, and the gradient that reaches it
+watch      spikes, voltages and states of layers in every step, with their gradients
+doctor     one call before training: findings with remedies, time and memory of an update
+counting   counts of spikes over the calls that are made anyway, for example during training
+table      tables for a terminal of 80 columns, and for notebooks
+"""
+
+from .activity import ActivityTable, activity
+from .counting import SATURATED, SILENT, FiringCounter, LayerActivity, advice, of_counts
+from .diagnosis import Diagnosis, Finding
+from .doctor import doctor
+from .expense import UpdateCost
+from .watch import Watch, WatchedCall, WatchedLayer, watch
+
+__all__ = [
+    "SATURATED",
+    "SILENT",
+    "ActivityTable",
+    "Diagnosis",
+    "Finding",
+    "FiringCounter",
+    "LayerActivity",
+    "UpdateCost",
+    "Watch",
+    "WatchedCall",
+    "WatchedLayer",
+    "activity",
+    "advice",
+    "doctor",
+    "of_counts",
+    "watch",
+]
