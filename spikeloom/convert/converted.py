@@ -138,7 +138,7 @@ class Converted(Whole):
         largest = float(self.largest)
         if not largest:
             return
-        received = float((xs[:1] if xs.stride(0) == 0 else xs).abs().max())
+        received = float((xs[:1] if xs.stride(0) == 0 else xs).detach().abs().max())
         if not received <= FAR * largest:
             raise ConfigError(
                 f"The input reaches {received:.4g}, but thresholds were calibrated with inputs up to {largest:.4g}. "

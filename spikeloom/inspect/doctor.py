@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..arguments import explained
+from ..core import Stateful
 from ..errors import ShapeError, check_dense
+from ..neurons import PSN, DiehlCook, MembraneLIF, RateNeuron
 from ..neurons.values import FLOOR, Valued
 from .activity import ActivityTable
 from .diagnosis import Diagnosis, Finding
@@ -115,7 +117,7 @@ def doctor(
     update = None
     if measure and not any(one.kind == "value" for one in findings):
         with unchanged(network):
-            update = measured(network, inputs, chosen, estimated)
+            update = measured(network, inputs, chosen, _square, estimated)
     return Diagnosis(findings, ActivityTable(found.activity), update, unchecked)
 
 
@@ -238,7 +240,8 @@ def _exchanged(
 ) -> list[Finding]:
     """Return a finding if the input fits better with its first two axes exchanged: samples first, then time."""
     xs = next((x for x in inputs if isinstance(x, Tensor) and x.dim() > 2), None)
-    if xs is None or xs.shape[0] == xs.shape[1]:
+    in_time = any(isinstance(layer, Stateful | PSN) for layer in network.modules())
+    if xs is None or xs.shape[0] == xs.shape[1] or not in_time:
         return []
     first, second = xs.shape[:2]
     why = ""
@@ -374,9 +377,10 @@ def _flow(network: nn.Module, found: Probe) -> Iterator[Finding]:
             "loss", "loss", "it depends on no parameter.", "Compute it from the output, without detach() or no_grad()."
         )
         return
-    states = {one.name: one.state for one in found.activity}
+    states, modules = {one.name: one.state for one in found.activity}, dict(network.named_modules())
     for name, seen in found.seen.items():
-        if seen.profile is not None and not states.get(name):
+        fires_with_gradient = not isinstance(modules.get(name), RateNeuron | DiehlCook | MembraneLIF)
+        if seen.profile is not None and not states.get(name) and fires_with_gradient:
             yield from _through_time(name, seen)
 
 

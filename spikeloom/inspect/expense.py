@@ -3,7 +3,7 @@
     time(T) = a + b T,   memory(T) = c + d T
 
 An update is a forward pass, the loss, a backward pass, and a step of Adam on copies of the parameters. Its time is the
-shortest of a few, after one that compiles. Memory is the largest sum of all tensors that live at once beside those of
+median of a few, after one that compiles. Memory is the largest sum of all tensors that live at once beside those of
 the network and the batch: on the CPU those that torch allocates (a compiled loop has little of its own), on a GPU what
 its allocator says. Both lines go through updates of a quarter and of half of the steps (or, where a network takes
 sequences of one length only, of the samples).
@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -25,8 +26,8 @@ from .unchanged import output_of, tensors_in
 
 LEAST = 8
 """Steps or samples below which nothing is extrapolated."""
-REPEATS, PATIENCE = 5, 1.0
-"""Largest number of timed updates of each length, and seconds after which no further one begins."""
+REPEATS, PATIENCE = 15, 2.0
+"""Largest number of timed updates of each length, and seconds after which no further turn begins."""
 
 Loss = Callable[[Any], Tensor]
 
@@ -37,6 +38,7 @@ class Estimate(NamedTuple):
     seconds: float
     bytes: float
     parts: str  # the parts, in words
+    dim: int = 0  # dimension along which the batch was cut
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class UpdateCost:
         text = f"One update takes {duration(self.seconds)} and {size(self.bytes)} (measured)"
         if self.estimate is None:
             return f"{text}; the batch is too small for an estimate."
-        seconds, count, parts = self.estimate
+        seconds, count, parts, _ = self.estimate
         return f"{text}; estimated from {parts}: {duration(seconds)} and {size(count)}."
 
 
@@ -127,22 +129,42 @@ def estimate(network: nn.Module, inputs: tuple[Any, ...], loss: Loss) -> Estimat
         if not pieces:
             continue
         try:
-            (seconds, count), (more_seconds, more) = (_cost(network, piece, loss) for piece, _, _ in pieces)
+            updates = [Update(network, piece, loss) for piece, _ in pieces]
+            counts, seconds = [update.bytes() for update in updates], typical_times(updates)
         except (RuntimeError, ValueError):  # a network that takes only sequences of this length
             continue
-        (_, first, total), (_, second, _) = pieces
-        share = (total - first) / (second - first)
+        total = next(x.shape[dim] for x in inputs if isinstance(x, Tensor) and x.dim() > max(dim, 1))
+        lengths = [length for _, length in pieces]
         unit = "steps" if dim == 0 and max(x.dim() for x in inputs if isinstance(x, Tensor)) > 2 else "samples"
-        return Estimate(
-            seconds + (more_seconds - seconds) * share, count + (more - count) * share,
-            f"{first} and {second} of {total} {unit}",
-        )  # fmt: skip
+        words = f"{lengths[0]} and {lengths[1]} of {total} {unit}"
+        return Estimate(_line(seconds, lengths, total), _line(counts, lengths, total), words, dim)
     return None
 
 
-def measured(network: nn.Module, inputs: tuple[Any, ...], loss: Loss, before: Estimate | None) -> UpdateCost:
-    """Measure an update of the whole batch, beside its estimate."""
-    return UpdateCost(*_cost(network, inputs, loss), before)
+def measured(
+    network: nn.Module, inputs: tuple[Any, ...], loss: Loss, stand_in: Loss, before: Estimate | None
+) -> UpdateCost:
+    """Measure an update of the whole batch; its estimate is timed again, in turns with it, for the same conditions.
+
+    Args:
+        loss: loss of the whole batch.
+        stand_in: loss of parts of the batch, as in `estimate`.
+    """
+    whole = Update(network, inputs, loss)
+    count = whole.bytes()
+    if before is None:
+        return UpdateCost(typical_times([whole])[0], count)
+    pieces = _pieces(inputs, before.dim)
+    *seconds, spent = typical_times([*(Update(network, piece, stand_in) for piece, _ in pieces), whole])
+    total = next(x.shape[before.dim] for x in inputs if isinstance(x, Tensor) and x.dim() > max(before.dim, 1))
+    expected = _line(seconds, [length for _, length in pieces], total)
+    return UpdateCost(spent, count, before._replace(seconds=expected))
+
+
+def _line(values: list[float], lengths: list[int], total: int) -> float:
+    """Return the value at a length on the line through two others."""
+    (low, high), (first, second) = values, lengths
+    return low + (high - low) * (total - first) / (second - first)
 
 
 def available(network: nn.Module) -> float:
@@ -157,13 +179,13 @@ def available(network: nn.Module) -> float:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
-def _pieces(inputs: tuple[Any, ...], dim: int) -> list[tuple[tuple[Any, ...], int, int]]:
-    """Return a quarter and half of the inputs along a dimension, each with its length and that of the whole."""
+def _pieces(inputs: tuple[Any, ...], dim: int) -> list[tuple[tuple[Any, ...], int]]:
+    """Return a quarter and half of the inputs along a dimension, each with its length; none of a short one."""
     total = next((x.shape[dim] for x in inputs if isinstance(x, Tensor) and x.dim() > max(dim, 1)), 0)
     if total < LEAST:
         return []
     return [
-        (tuple(x.narrow(dim, 0, length) if _long(x, dim, total) else x for x in inputs), length, total)
+        (tuple(x.narrow(dim, 0, length) if _long(x, dim, total) else x for x in inputs), length)
         for length in (total // 4, total // 2)
     ]
 
@@ -172,40 +194,58 @@ def _long(x: Any, dim: int, total: int) -> bool:
     return isinstance(x, Tensor) and x.dim() > dim and x.shape[dim] == total
 
 
-def _cost(network: nn.Module, inputs: tuple[Any, ...], loss: Loss) -> tuple[float, float]:
-    """Return the seconds and the bytes of an update."""
-    learned = [part for part in network.parameters() if part.requires_grad]
-    copies = [part.detach().clone().requires_grad_() for part in learned]
-    optimizer = torch.optim.Adam(copies) if copies else None
-    cuda = any(part.is_cuda for part in network.parameters())
+class Update:
+    """An update of a network that leaves it unchanged: its gradients go to copies of the parameters.
 
-    def update() -> None:
-        value = loss(output_of(network(*inputs)))
-        if optimizer is None or not value.requires_grad:
-            return
-        found = torch.autograd.grad(value, learned, allow_unused=True)
-        for copy, gradient in zip(copies, found, strict=True):
-            copy.grad = gradient
-        optimizer.step()
-        optimizer.zero_grad()
-        if cuda:
+    Args:
+        network: the network.
+        inputs: its arguments.
+        loss: function of its output.
+    """
+
+    def __init__(self, network: nn.Module, inputs: tuple[Any, ...], loss: Loss) -> None:
+        self.network, self.inputs, self.loss = network, inputs, loss
+        self.learned = [part for part in network.parameters() if part.requires_grad]
+        self.copies = [part.detach().clone().requires_grad_() for part in self.learned]
+        self.optimizer = torch.optim.Adam(self.copies) if self.copies else None
+        self.cuda = any(part.is_cuda for part in network.parameters())
+        self()  # compiles, and makes the moments of Adam
+
+    @torch.enable_grad()
+    def __call__(self) -> None:
+        value = self.loss(output_of(self.network(*self.inputs)))
+        if self.optimizer is not None and value.requires_grad:
+            found = torch.autograd.grad(value, self.learned, allow_unused=True)
+            for copy, gradient in zip(self.copies, found, strict=True):
+                copy.grad = gradient
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        if self.cuda:
             torch.cuda.synchronize()
 
-    with torch.enable_grad():
-        update()  # compiles, and makes the moments of Adam
-        moments = float(sum(2 * part.nbytes for part in copies))
-        if cuda:
+    def bytes(self) -> float:
+        """Return the largest number of bytes that live at once, with the moments of Adam."""
+        moments = float(sum(2 * part.nbytes for part in self.copies))
+        if self.cuda:
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
-            update()
-            used = float(torch.cuda.max_memory_allocated() - before)
-        else:
-            with LiveTensors([*network.parameters(), *network.buffers(), *tensors_in(inputs), *copies]) as live:
-                update()
-            used = float(live.peak)
-        times, start = list[float](), time.perf_counter()
-        while len(times) < REPEATS and (not times or time.perf_counter() - start < PATIENCE):
+            self()
+            return float(torch.cuda.max_memory_allocated() - before) + moments
+        known = [*self.network.parameters(), *self.network.buffers(), *tensors_in(self.inputs), *self.copies]
+        with LiveTensors(known) as live:
+            self()
+        return float(live.peak) + moments
+
+
+def typical_times(updates: list[Update]) -> list[float]:
+    """Return the median time of each update, in turns, so that all of them meet the same conditions."""
+    times: list[list[float]] = [[] for _ in updates]
+    start = time.perf_counter()
+    for turn in range(REPEATS):
+        if turn and time.perf_counter() - start > PATIENCE:
+            break
+        for taken, update in zip(times, updates, strict=True):
             began = time.perf_counter()
             update()
-            times.append(time.perf_counter() - began)
-    return min(times), used + moments
+            taken.append(time.perf_counter() - began)
+    return [median(taken) for taken in times]

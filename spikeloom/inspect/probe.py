@@ -133,4 +133,4 @@ def threshold_of(layer: nn.Module) -> float | None:
     neuron = layer if isinstance(layer, Valued) else getattr(layer, "neuron", None)
     if not isinstance(neuron, Valued) or "threshold" not in neuron.values:
         return None
-    return float(torch.as_tensor(neuron.value("threshold")).detach().min())
+    return float(torch.as_tensor(neuron.value("threshold"), dtype=torch.float64).detach().min())

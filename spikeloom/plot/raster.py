@@ -5,8 +5,8 @@ Spikes are arrays, or tensors of torch, as layers return them: [T, N], or [T, B,
 >>> import torch
 >>> from spikeloom import LIF
 >>> spikes, _ = LIF()(torch.rand(100, 4, 20) * 3)
->>> raster(spikes).axes[0].get_xlim()[1]
-100.0
+>>> int(raster(spikes).axes[0].get_xlim()[1])
+100
 >>> len(layered({"input": torch.rand(100, 4, 5) < 0.1, "hidden": spikes}).axes)
 2
 """

@@ -46,7 +46,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "Recurrent": lambda: Recurrent(ALIF(20.0, threshold=0.1), DelayedLinear(5, 5, delays=3, generator=seeded())),
     "RectifiedRecurrent": lambda: RectifiedRecurrent(SynapticLIF(20.0, 5.0, threshold=0.3), nn.Linear(5, 5)),
     "SlidingPSN": lambda: SlidingPSN(3),
-    "MaskedPSN": lambda: MaskedPSN(60, 3, generator=seeded()),
+    "MaskedPSN": lambda: MaskedPSN(120, 3, generator=seeded()),
     "RateNeuron": lambda: RateNeuron(mode="spiking", gain=50.0),
     "HebbianWrite": lambda: HebbianWrite(5, 4, generator=seeded()),
     "HebbianRead": lambda: HebbianRead(5, 4, generator=seeded()),
@@ -62,7 +62,8 @@ def test_a_watched_layer_gives_the_numbers_of_one_that_is_not(name: str) -> None
         torch.manual_seed(0)
         layer = LAYERS[name]()
         own = xs.clone().requires_grad_()
-        with watch(layer) if watched else kernels.use("numba") as seen:
+        context: Any = watch(layer) if watched else kernels.use("numba")
+        with context as seen:
             out, state = layer(own)
             again, state = layer(own, state)
         gradient = torch.autograd.grad(out.sum() + again.square().sum(), own)[0] if out.requires_grad else own
@@ -96,7 +97,7 @@ def test_voltages_are_those_of_the_run_and_of_the_definition(name: str) -> None:
 def test_the_gradient_of_a_voltage_is_that_of_a_run_that_goes_on_from_it(name: str) -> None:
     torch.manual_seed(0)
     layer, xs = LAYERS[name]().double(), torch.rand(30, 2, 5, generator=seeded(), dtype=torch.float64)
-    net = Sequential(layer, nn.Linear(5, 1).double())
+    net, xs = Sequential(layer, nn.Linear(5, 1).double()), xs.requires_grad_()
     with watch(net) as seen:
         net(xs)[0].square().sum().backward()
     found = seen["layers.0"].voltage.grad
@@ -139,13 +140,15 @@ def test_layers_are_chosen_and_named() -> None:
     assert "readout" in str(seen)
     assert "[10, 2, 3]" in repr(seen)
     assert "<td>hidden</td>" in seen._repr_html_()
-    net = Sequential(nn.Linear(5, 5), TwoPass(ParaLIF("D"), nn.Linear(5, 5)), PSN(10))
-    with watch(net, ["layers.0", "layers.1.neuron", "layers.2", ""]) as seen:
+    net = Sequential(nn.Linear(5, 5), TwoPass(ParaLIF("D"), nn.Linear(5, 5)))
+    with watch(net, ["layers.0", "layers.1.neuron", ""]) as seen:
         net(xs)
     assert seen["layers.0"].outputs.shape == (20, 5)  # all steps in one batch
     assert len(seen["layers.1.neuron"].calls) == 2
-    assert seen["layers.2"].spikes.shape == (10, 2, 5)
     assert seen[""].outputs.shape == (10, 2, 5)
+    with watch(PSN(10)) as seen:
+        seen[""].layer(xs)
+    assert seen[""].spikes.shape == (10, 2, 5)
 
 
 def test_only_outputs_on_request_and_nothing_outside_the_block() -> None:
