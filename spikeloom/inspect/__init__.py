@@ -7,12 +7,12 @@ counting   counts of spikes over the calls that are made anyway, for example dur
 table      tables for a terminal of 80 columns, and for notebooks
 """
 
-from .activity import ActivityTable, activity
 from .counting import SATURATED, SILENT, FiringCounter, LayerActivity, advice, of_counts
 from .diagnosis import Diagnosis, Finding
-from .doctor import doctor
+from .examine import doctor
 from .expense import UpdateCost
-from .watch import Watch, WatchedCall, WatchedLayer, watch
+from .firing import ActivityTable, activity
+from .recording import Watch, WatchedCall, WatchedLayer, watch
 
 __all__ = [
     "SATURATED",

@@ -4,8 +4,8 @@ import textwrap
 from dataclasses import dataclass, field
 from html import escape
 
-from .activity import ActivityTable
 from .expense import UpdateCost
+from .firing import ActivityTable
 from .table import WIDTH
 
 

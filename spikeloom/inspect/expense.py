@@ -85,7 +85,7 @@ def size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count:,.0f} B"
 
 
-class LiveTensors(TorchDispatchMode):
+class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sum of the bytes of the tensors that were made inside this block and are still alive, and its maximum.
 
     >>> with LiveTensors([]) as live:
@@ -95,7 +95,7 @@ class LiveTensors(TorchDispatchMode):
     """
 
     def __init__(self, known: list[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._known = {tensor.untyped_storage()._cdata for tensor in known}
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..neurons.values import Valued
-from .activity import outputs_of
 from .counting import FiringCounter, LayerActivity
+from .firing import outputs_of
 from .unchanged import output_of, requiring, unchanged
 
 

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import CYCLE, INK, POPULATION, WIDTH, Array, ArrayLike, as_array, panels, tidy
+from .style import CYCLE, INK, POPULATION, WIDTH, ArrayLike, as_array, panels, tidy
 
 LIMIT = 60
 """Number of rows above which single neurons cannot be distinguished; ticks then fill their row."""
@@ -47,7 +47,7 @@ class Rows:
     """
 
     name: str
-    spikes: Array
+    spikes: ArrayLike
     colour: str = INK
     bands: Sequence[tuple[float, float]] = field(default_factory=tuple)
     sample: int = 0

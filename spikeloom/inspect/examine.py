@@ -16,9 +16,9 @@ from ..core import Stateful
 from ..errors import ShapeError, check_dense
 from ..neurons import PSN, DiehlCook, MembraneLIF, RateNeuron
 from ..neurons.values import FLOOR, Valued
-from .activity import ActivityTable
 from .diagnosis import Diagnosis, Finding
 from .expense import Estimate, available, duration, estimate, measured, size
+from .firing import ActivityTable
 from .probe import Probe, Seen, probe, threshold_of
 from .unchanged import tensors_in, unchanged
 

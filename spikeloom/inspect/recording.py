@@ -273,7 +273,7 @@ def _stacked(*parts: Tensor) -> Tensor:
         known, total = weakref.ref(whole), torch.zeros_like(whole, requires_grad=False)
         for place, part in enumerate(parts):
             if part.requires_grad:
-                part.register_hook(_gathering(known, total, place))
+                part.register_hook(_gathering(known, total, place))  # type: ignore[no-untyped-call]
     return whole
 
 
