@@ -19,7 +19,7 @@ from ..neurons.values import FLOOR, Valued
 from .diagnosis import Diagnosis, Finding
 from .expense import Estimate, available, duration, estimate, measured, size
 from .firing import ActivityTable
-from .probe import Probe, Seen, probe, threshold_of
+from .probe import ProbedRun, Seen, probe, threshold_of
 from .unchanged import tensors_in, unchanged
 
 SMALL = 0.01
@@ -236,7 +236,7 @@ def _count(which: Tensor) -> str:
 
 
 def _exchanged(
-    network: nn.Module, inputs: tuple[Any, ...], loss: Loss, labels: Tensor | None, found: Probe
+    network: nn.Module, inputs: tuple[Any, ...], loss: Loss, labels: Tensor | None, found: ProbedRun
 ) -> list[Finding]:
     """Return a finding if the input fits better with its first two axes exchanged: samples first, then time."""
     xs = next((x for x in inputs if isinstance(x, Tensor) and x.dim() > 2), None)
@@ -297,7 +297,7 @@ def _smoothness(xs: Tensor, dim: int) -> float:
     return alike / scale if scale > 0 else 0.0
 
 
-def _failed(found: Probe) -> Finding:
+def _failed(found: ProbedRun) -> Finding:
     shapes = ", ".join(str(list(part.shape)) for part in tensors_in(found.out)) or type(found.out).__name__
     said = " ".join(str(found.failure).split()).rstrip(".")
     return Finding(
@@ -306,7 +306,7 @@ def _failed(found: Probe) -> Finding:
     )  # fmt: skip
 
 
-def _scale(network: nn.Module, inputs: tuple[Any, ...], found: Probe) -> list[Finding]:
+def _scale(network: nn.Module, inputs: tuple[Any, ...], found: ProbedRun) -> list[Finding]:
     """Return a finding if the input is so small that it has no effect on the spikes of the first layer."""
     xs = next((x for x in inputs if isinstance(x, Tensor) and x.is_floating_point() and x.numel()), None)
     if xs is None or not found.seen:
@@ -335,7 +335,7 @@ def _scale(network: nn.Module, inputs: tuple[Any, ...], found: Probe) -> list[Fi
     ]  # fmt: skip
 
 
-def _layers(network: nn.Module, found: Probe) -> Iterator[Finding]:
+def _layers(network: nn.Module, found: ProbedRun) -> Iterator[Finding]:
     """Yield the silent and the saturated layers; of silent layers behind one another only the first."""
     modules = dict(network.named_modules())
     silent = [one for one in found.activity if one.state == "silent"]
@@ -358,7 +358,7 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _flow(network: nn.Module, found: Probe) -> Iterator[Finding]:
+def _flow(network: nn.Module, found: ProbedRun) -> Iterator[Finding]:
     """Yield what is wrong with the loss and its gradients."""
     if found.loss is None:
         return

@@ -5,8 +5,9 @@
 An update is a forward pass, the loss, a backward pass, and a step of Adam on copies of the parameters. Its time is the
 median of a few, after one that compiles. Memory is the largest sum of all tensors that live at once beside those of
 the network and the batch: on the CPU those that torch allocates (a compiled loop has little of its own), on a GPU what
-its allocator says. Both lines go through updates of a quarter and of half of the steps (or, where a network takes
-sequences of one length only, of the samples).
+its allocator says. The lines go through updates of a quarter and half of the steps, as long as it is not known whether
+a whole update fits, then of half and three quarters (or, where a network takes sequences of one length only, of the
+samples).
 """
 
 import os
@@ -24,6 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .unchanged import output_of, tensors_in
 
+BEFORE, BESIDE = (0.25, 0.5), (0.5, 0.75)
+"""BatchParts of the batch for the estimate before a whole update, which may not fit, and for the one beside it."""
 LEAST = 8
 """Steps or samples below which nothing is extrapolated."""
 REPEATS, PATIENCE = 15, 2.0
@@ -96,7 +99,7 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, known: list[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.peak = 0
+        self.now = self.peak = self.before = 0
         self._known = {tensor.untyped_storage()._cdata for tensor in known}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -104,6 +107,10 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tensors_in(out):
             self._count(tensor)
         return out
+
+    def mark(self) -> None:
+        """Begin anew with the maximum, which is kept in `before`."""
+        self.before, self.peak = self.peak, self.now
 
     def _count(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -125,46 +132,72 @@ def estimate(network: nn.Module, inputs: tuple[Any, ...], loss: Loss) -> Estimat
         loss: a loss of parts of the batch, so it must take any output.
     """
     for dim in (0, 1):
-        pieces = _pieces(inputs, dim)
-        if not pieces:
-            continue
         try:
-            updates = [Update(network, piece, loss) for piece, _ in pieces]
-            counts, seconds = [update.bytes() for update in updates], typical_times(updates)
+            parts = _parts(network, inputs, loss, dim, BEFORE)
         except (RuntimeError, ValueError):  # a network that takes only sequences of this length
             continue
-        total = next(x.shape[dim] for x in inputs if isinstance(x, Tensor) and x.dim() > max(dim, 1))
-        lengths = [length for _, length in pieces]
-        unit = "steps" if dim == 0 and max(x.dim() for x in inputs if isinstance(x, Tensor)) > 2 else "samples"
-        words = f"{lengths[0]} and {lengths[1]} of {total} {unit}"
-        return Estimate(_line(seconds, lengths, total), _line(counts, lengths, total), words, dim)
+        if parts is not None:
+            return parts.estimate(typical_times(parts.updates))
     return None
 
 
 def measured(
     network: nn.Module, inputs: tuple[Any, ...], loss: Loss, stand_in: Loss, before: Estimate | None
 ) -> UpdateCost:
-    """Measure an update of the whole batch; its estimate is timed again, in turns with it, for the same conditions.
+    """Measure an update of the whole batch, in turns with half and three quarters of it, from which it is estimated.
 
     Args:
         loss: loss of the whole batch.
         stand_in: loss of parts of the batch, as in `estimate`.
+        before: what `estimate` said: along which dimension the batch can be cut.
     """
     whole = Update(network, inputs, loss)
-    count = whole.bytes()
-    if before is None:
-        return UpdateCost(typical_times([whole])[0], count)
-    pieces = _pieces(inputs, before.dim)
-    *seconds, spent = typical_times([*(Update(network, piece, stand_in) for piece, _ in pieces), whole])
-    total = next(x.shape[before.dim] for x in inputs if isinstance(x, Tensor) and x.dim() > max(before.dim, 1))
-    expected = _line(seconds, [length for _, length in pieces], total)
-    return UpdateCost(spent, count, before._replace(seconds=expected))
+    parts = None if before is None else _parts(network, inputs, stand_in, before.dim, BESIDE)
+    if parts is None:
+        return UpdateCost(typical_times([whole])[0], max(whole.bytes()))
+    *seconds, spent = typical_times([*parts.updates, whole])
+    return UpdateCost(spent, max(whole.bytes()), parts.estimate(seconds))
 
 
-def _line(values: list[float], lengths: list[int], total: int) -> float:
-    """Return the value at a length on the line through two others."""
-    (low, high), (first, second) = values, lengths
-    return low + (high - low) * (total - first) / (second - first)
+class BatchParts(NamedTuple):
+    """Updates of parts of a batch."""
+
+    updates: list["Update"]
+    lengths: list[int]
+    total: int
+    unit: str
+    dim: int
+
+    def estimate(self, seconds: list[float]) -> Estimate:
+        """Extrapolate times, and the memory of both phases of an update, to the whole batch."""
+        phases = zip(*(update.bytes() for update in self.updates), strict=True)
+        count = max(self._line(list(values)) for values in phases)
+        first, second = self.lengths
+        return Estimate(self._line(seconds), count, f"{first} and {second} of {self.total} {self.unit}", self.dim)
+
+    def _line(self, values: list[float]) -> float:
+        """Return the value for the whole batch on the line through those of the parts."""
+        (low, high), (first, second) = values, self.lengths
+        return low + (high - low) * (self.total - first) / (second - first)
+
+
+def _parts(
+    network: nn.Module, inputs: tuple[Any, ...], loss: Loss, dim: int, shares: tuple[float, float]
+) -> BatchParts | None:
+    """Return updates of two shares of the inputs along a dimension; None for a short one."""
+    tensors = [x for x in inputs if isinstance(x, Tensor) and x.dim() > max(dim, 1)]
+    if not tensors or (total := tensors[0].shape[dim]) < LEAST:
+        return None
+    lengths = [int(share * total) for share in shares]
+    updates = [
+        Update(network, tuple(x.narrow(dim, 0, length) if _long(x, dim, total) else x for x in inputs), loss)
+        for length in lengths
+    ]
+    return BatchParts(updates, lengths, total, "steps" if dim == 0 and tensors[0].dim() > 2 else "samples", dim)
+
+
+def _long(x: Any, dim: int, total: int) -> bool:
+    return isinstance(x, Tensor) and x.dim() > dim and x.shape[dim] == total
 
 
 def available(network: nn.Module) -> float:
@@ -177,21 +210,6 @@ def available(network: nn.Module) -> float:
         return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):  # not Linux
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-
-
-def _pieces(inputs: tuple[Any, ...], dim: int) -> list[tuple[tuple[Any, ...], int]]:
-    """Return a quarter and half of the inputs along a dimension, each with its length; none of a short one."""
-    total = next((x.shape[dim] for x in inputs if isinstance(x, Tensor) and x.dim() > max(dim, 1)), 0)
-    if total < LEAST:
-        return []
-    return [
-        (tuple(x.narrow(dim, 0, length) if _long(x, dim, total) else x for x in inputs), length)
-        for length in (total // 4, total // 2)
-    ]
-
-
-def _long(x: Any, dim: int, total: int) -> bool:
-    return isinstance(x, Tensor) and x.dim() > dim and x.shape[dim] == total
 
 
 class Update:
@@ -211,30 +229,41 @@ class Update:
         self.cuda = any(part.is_cuda for part in network.parameters())
         self()  # compiles, and makes the moments of Adam
 
-    @torch.enable_grad()
-    def __call__(self) -> None:
-        value = self.loss(output_of(self.network(*self.inputs)))
-        if self.optimizer is not None and value.requires_grad:
-            found = torch.autograd.grad(value, self.learned, allow_unused=True)
-            for copy, gradient in zip(self.copies, found, strict=True):
-                copy.grad = gradient
+    def __call__(self, between: Callable[[], None] = lambda: None) -> None:
+        """Run the update; `between` is called after the backward pass, before the step of the optimiser."""
+        with torch.enable_grad():
+            value = self.loss(output_of(self.network(*self.inputs)))
+            learns = self.optimizer is not None and value.requires_grad
+            found = torch.autograd.grad(value, self.learned, allow_unused=True) if learns else ()
+        for copy, gradient in zip(self.copies, found, strict=False):
+            copy.grad = gradient
+        del value, found
+        between()
+        if self.optimizer is not None:
             self.optimizer.step()
             self.optimizer.zero_grad()
         if self.cuda:
             torch.cuda.synchronize()
 
-    def bytes(self) -> float:
-        """Return the largest number of bytes that live at once, with the moments of Adam."""
+    def bytes(self) -> tuple[float, float]:
+        """Return the largest number of bytes that live at once, with Adam's moments: up to the gradients, and after."""
         moments = float(sum(2 * part.nbytes for part in self.copies))
         if self.cuda:
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
-            self()
-            return float(torch.cuda.max_memory_allocated() - before) + moments
+            peaks = list[int]()
+
+            def between() -> None:
+                peaks.append(torch.cuda.max_memory_allocated())
+                torch.cuda.reset_peak_memory_stats()
+
+            self(between)
+            peaks.append(torch.cuda.max_memory_allocated())
+            return float(peaks[0] - before) + moments, float(peaks[1] - before) + moments
         known = [*self.network.parameters(), *self.network.buffers(), *tensors_in(self.inputs), *self.copies]
         with LiveTensors(known) as live:
-            self()
-        return float(live.peak) + moments
+            self(live.mark)
+        return float(live.before) + moments, float(live.peak) + moments
 
 
 def typical_times(updates: list[Update]) -> list[float]:

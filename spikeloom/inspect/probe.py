@@ -24,7 +24,7 @@ class Seen:
 
 
 @dataclass
-class Probe:
+class ProbedRun:
     """Result of a run.
 
     Args:
@@ -44,7 +44,7 @@ class Probe:
     failure: Exception | None = None
 
 
-def probe(network: nn.Module, inputs: tuple[Any, ...], loss: Callable[[Any], Tensor] | None) -> Probe:
+def probe(network: nn.Module, inputs: tuple[Any, ...], loss: Callable[[Any], Tensor] | None) -> ProbedRun:
     """Run a network once, with gradients if there is a loss; nothing in the network changes."""
     counter = FiringCounter({"": network})
     with unchanged(network), counter.counting(), _inputs_of(counter) as seen, outputs_of(counter) as outputs:
@@ -54,7 +54,7 @@ def probe(network: nn.Module, inputs: tuple[Any, ...], loss: Callable[[Any], Ten
         else:
             with torch.enable_grad():
                 out = output_of(network(*requiring(inputs)))
-        found = Probe(out, counter.layers(), {})
+        found = ProbedRun(out, counter.layers(), {})
         for name, spikes in outputs:
             if name in seen:
                 found.seen[name] = Seen(seen[name], spikes)
@@ -67,7 +67,7 @@ def _differentiate(
     network: nn.Module,
     counter: FiringCounter,
     outputs: list[tuple[str, Tensor]],
-    found: Probe,
+    found: ProbedRun,
     loss: Callable[[Any], Tensor],
 ) -> None:
     """Add the loss of a probe, and its gradients at the layers."""

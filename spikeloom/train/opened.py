@@ -172,7 +172,7 @@ def open_run(folder: str | Path) -> OpenedRun:
     ...     opened.options, opened.metrics, opened.result
     ({'lr': 0.1}, [{'update': 1, 'loss': 0.5}], None)
     """
-    if not isinstance(folder, str | Path):
+    if not isinstance(folder, str | Path) or "\0" in str(folder):
         raise ConfigError(
             f"open_run needs folder as a path, but got {folder!r} ({type(folder).__name__}). Pass the folder that "
             "`spikeloom train` printed."

@@ -300,7 +300,7 @@ def test_memory_of_an_update_is_estimated_as_it_is_measured() -> None:
         assert found.estimate is not None
         assert found.bytes == pytest.approx(found.estimate.bytes, rel=0.25)
         assert found.bytes > 200 * 16 * 30 * 4
-        assert found.estimate.parts == ("4 and 8 of 16 samples" if network is whole else "50 and 100 of 200 steps")
+        assert found.estimate.parts == ("8 and 12 of 16 samples" if network is whole else "100 and 150 of 200 steps")
     small = doctor(net(), xs[:5, :3], measure=True).update
     assert small is not None
     assert small.estimate is None

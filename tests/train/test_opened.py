@@ -87,7 +87,7 @@ def test_recorded_runs_open() -> None:
         assert opened.result is None or opened.result["test"]
 
 
-@pytest.mark.parametrize("wrong", [3, None, b"run", ["run"]])
+@pytest.mark.parametrize("wrong", [3, None, b"run", ["run"], "a\0b"])
 def test_what_is_no_path_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match=r"open_run needs folder as a path, but got .*\. Pass the folder that"):
         open_run(wrong)
