@@ -1,10 +1,12 @@
 """What a person asks of a network: which layers fire, what happens inside them, and what will go wrong in training.
 
-activity   firing statistics of each spiking layer in one call, and the gradient that reaches it
-watch      spikes, voltages and states of layers in every step, with their gradients
-doctor     one call before training: findings with remedies, time and memory of an update
-counting   counts of spikes over the calls that are made anyway, for example during training
-table      tables for a terminal of 80 columns, and for notebooks
+firing       `activity`: firing statistics of each spiking layer in one call, and the gradient that reaches it
+recording    `watch`: spikes, voltages and states of layers in every step, with their gradients
+examine      `doctor`: one call before training; its checks are in values, inputs, gradients and expense
+counting     counts of spikes over the calls that are made anyway, for example during training
+table        tables for a terminal of 80 columns, and for notebooks
+
+A module here has no name of a function, so that a type checker does not take one for the other.
 """
 
 from .counting import SATURATED, SILENT, FiringCounter, LayerActivity, advice, of_counts
