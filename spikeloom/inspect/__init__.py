@@ -10,7 +10,7 @@ A module here has no name of a function, so that a type checker does not take on
 """
 
 from .counting import SATURATED, SILENT, FiringCounter, LayerActivity, advice, of_counts
-from .diagnosis import Diagnosis, Finding
+from .diagnosis import Diagnosis, Symptom
 from .examine import doctor
 from .expense import UpdateCost
 from .firing import ActivityTable, activity
@@ -21,9 +21,9 @@ __all__ = [
     "SILENT",
     "ActivityTable",
     "Diagnosis",
-    "Finding",
     "FiringCounter",
     "LayerActivity",
+    "Symptom",
     "UpdateCost",
     "Watch",
     "WatchedCall",

@@ -10,7 +10,7 @@ from .table import WIDTH
 
 
 @dataclass(frozen=True)
-class Finding:
+class Symptom:
     """One thing that will go wrong.
 
     Args:
@@ -19,7 +19,7 @@ class Finding:
         problem: description, with the numbers that show it.
         remedy: what to try.
 
-    >>> print(Finding("input scale", "input", "its largest value is 0.004.", "Divide bytes by 255 once."))
+    >>> print(Symptom("input scale", "input", "its largest value is 0.004.", "Divide bytes by 255 once."))
     input scale (input): its largest value is 0.004.
       Divide bytes by 255 once.
     """
@@ -44,14 +44,14 @@ class Diagnosis:
         update: time and memory of an update; None if they were not measured.
         unchecked: what could not be examined, and why.
 
-    >>> print(Diagnosis([Finding("silent layer", "layers.1", "no neuron spiked.", "Try larger inputs.")]))
+    >>> print(Diagnosis([Symptom("silent layer", "layers.1", "no neuron spiked.", "Try larger inputs.")]))
     1 finding
     <BLANKLINE>
     silent layer (layers.1): no neuron spiked.
       Try larger inputs.
     """
 
-    findings: list[Finding]
+    findings: list[Symptom]
     layers: ActivityTable = field(default_factory=ActivityTable)
     update: UpdateCost | None = None
     unchecked: list[str] = field(default_factory=list)

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from ..arguments import explained
 from ..errors import ShapeError, check_dense
-from .diagnosis import Diagnosis, Finding
+from .diagnosis import Diagnosis, Symptom
 from .expense import Estimate, available, duration, estimate, measured, size
 from .firing import ActivityTable
 from .gradients import flow, quiet_or_busy
@@ -150,17 +150,17 @@ def _square(out: Any) -> Tensor:
     return parts[0].square().mean() if parts else torch.zeros(())
 
 
-def _failed(found: ProbedRun) -> Finding:
+def _failed(found: ProbedRun) -> Symptom:
     shapes = ", ".join(str(list(part.shape)) for part in tensors_in(found.out)) or type(found.out).__name__
     said = " ".join(str(found.failure).split()).rstrip(".")
-    return Finding(
+    return Symptom(
         "loss", "loss", f"it cannot be computed from the output {shapes}: {said}.",
         "The loss gets what the network returns without its state, [T, B, ...]: take its mean over time, or one step.",
     )  # fmt: skip
 
 
-def _too_large(cost: Estimate, free: float) -> Finding:
-    return Finding(
+def _too_large(cost: Estimate, free: float) -> Symptom:
+    return Symptom(
         "memory", "update",
         f"it will need {size(cost.bytes)} (estimated from {cost.parts}), but {size(free)} are free. The whole batch "
         f"was not run; an update would take {duration(cost.seconds)}.",

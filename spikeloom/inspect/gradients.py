@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from ..neurons import DiehlCook, MembraneLIF, RateNeuron
-from .diagnosis import Finding
+from .diagnosis import Symptom
 from .probe import ProbedRun, Seen, threshold_of
 
 VANISHED, EXPLODED = 1e-3, 1e3
 """Ratios of the gradient at early steps to that at later ones from which on a finding is reported."""
 
 
-def quiet_or_busy(network: nn.Module, found: ProbedRun) -> Iterator[Finding]:
+def quiet_or_busy(network: nn.Module, found: ProbedRun) -> Iterator[Symptom]:
     """Yield the silent and the saturated layers; of silent layers behind one another only the first."""
     modules = dict(network.named_modules())
     silent = [one for one in found.activity if one.state == "silent"]
@@ -29,29 +29,29 @@ def quiet_or_busy(network: nn.Module, found: ProbedRun) -> Iterator[Finding]:
             problem += f"; its largest current is {largest:.2g}, its threshold {threshold:g}"
         if one.state == "silent" and len(silent) > 1:
             problem += f"; {', '.join(other.name for other in silent[1:])} behind it {_are(len(silent) - 1)} silent too"
-        yield Finding(f"{one.state} layer", one.name, f"{problem}.", f"Try {remedy}")
+        yield Symptom(f"{one.state} layer", one.name, f"{problem}.", f"Try {remedy}")
 
 
 def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def flow(network: nn.Module, found: ProbedRun) -> Iterator[Finding]:
+def flow(network: nn.Module, found: ProbedRun) -> Iterator[Symptom]:
     """Yield what is wrong with the loss and its gradients."""
     if found.loss is None:
         return
     if not bool(torch.isfinite(found.loss)):
-        yield Finding("value", "loss", f"it is {float(found.loss)}.", "Look for a division by 0 or a logarithm of 0.")
+        yield Symptom("value", "loss", f"it is {float(found.loss)}.", "Look for a division by 0 or a logarithm of 0.")
         return
     bad = [name for name, gradient in found.parameters.items() if not bool(torch.isfinite(gradient).all())]
     if bad:
-        yield Finding(
+        yield Symptom(
             "value", bad[0], "its gradient is not finite.",
             "Shorten the sequence, lower recurrent weights, or clip gradients; look for a square root at 0.",
         )  # fmt: skip
         return
     if not found.parameters and any(part.requires_grad for part in network.parameters()):
-        yield Finding(
+        yield Symptom(
             "loss", "loss", "it depends on no parameter.", "Compute it from the output, without detach() or no_grad()."
         )
         return
@@ -62,11 +62,11 @@ def flow(network: nn.Module, found: ProbedRun) -> Iterator[Finding]:
             yield from _through_time(name, seen)
 
 
-def _through_time(name: str, seen: Seen) -> Iterator[Finding]:
+def _through_time(name: str, seen: Seen) -> Iterator[Symptom]:
     """Yield whether the gradient of a layer's input vanishes or explodes from the late steps to the early ones."""
     assert seen.profile is not None
     if float(seen.profile.max()) == 0.0:
-        yield Finding(
+        yield Symptom(
             "no gradient", name, "the layer spikes, but no gradient of the loss reaches its input.",
             "Compute the loss from what depends on it, or use a wider surrogate, such as FastSigmoid().",
         )  # fmt: skip
@@ -80,7 +80,7 @@ def _through_time(name: str, seen: Seen) -> Iterator[Finding]:
     means = profile.square().unfold(0, width, width).mean(1).sqrt()
     early, middle, largest = float(means[0]), float(means[len(means) // 2]), float(means.max())
     if early < VANISHED * largest:
-        yield Finding(
+        yield Symptom(
             "vanishing gradient", name,
             f"at the first {width} of {len(profile)} steps the gradient of its input is {_ratio(early, largest)} of "
             "the largest: what happens early is not learned.",
@@ -88,7 +88,7 @@ def _through_time(name: str, seen: Seen) -> Iterator[Finding]:
             "a loss that looks at every step.",
         )  # fmt: skip
     elif middle > 0 and early > EXPLODED * middle:
-        yield Finding(
+        yield Symptom(
             "exploding gradient", name,
             f"at the first {width} of {len(profile)} steps the gradient of its input is {early / middle:.1e} times "
             "that in the middle of the sequence.",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..core import Stateful
 from ..neurons import PSN
-from .diagnosis import Finding
+from .diagnosis import Symptom
 from .probe import ProbedRun, probe, threshold_of
 
 SMALL = 0.01
@@ -23,7 +23,7 @@ Loss = Callable[[Any], Tensor]
 
 def exchanged_axes(
     network: nn.Module, inputs: tuple[Any, ...], loss: Loss, labels: Tensor | None, found: ProbedRun
-) -> list[Finding]:
+) -> list[Symptom]:
     """Return a finding if the input fits better with its first two axes exchanged: samples first, then time."""
     xs = next((x for x in inputs if isinstance(x, Tensor) and x.dim() > 2), None)
     in_time = any(isinstance(layer, Stateful | PSN) for layer in network.modules())
@@ -54,7 +54,7 @@ def exchanged_axes(
     if not why:
         return []
     return [
-        Finding(
+        Symptom(
             "time and batch", "input", f"its shape {list(xs.shape)} looks like [B, T, ...]: {why}.",
             "Sequences are [T, B, ...], time first: pass xs.transpose(0, 1).",
         )
@@ -83,7 +83,7 @@ def _smoothness(xs: Tensor, dim: int) -> float:
     return alike / scale if scale > 0 else 0.0
 
 
-def too_small(network: nn.Module, inputs: tuple[Any, ...], found: ProbedRun) -> list[Finding]:
+def too_small(network: nn.Module, inputs: tuple[Any, ...], found: ProbedRun) -> list[Symptom]:
     """Return a finding if the input is so small that it has no effect on the spikes of the first layer."""
     xs = next((x for x in inputs if isinstance(x, Tensor) and x.is_floating_point() and x.numel()), None)
     if xs is None or not found.seen:
@@ -103,7 +103,7 @@ def too_small(network: nn.Module, inputs: tuple[Any, ...], found: ProbedRun) -> 
     moved = float((without.currents - seen.currents).detach().abs().max())
     against = "" if threshold is None else f", whose threshold is {threshold:.3g}"
     return [
-        Finding(
+        Symptom(
             "input scale", "input",
             f"its largest value is {largest:.2g}, and it moves the currents of {name} by at most {moved:.2g}{against}: "
             "the spikes are as good as those without input.",

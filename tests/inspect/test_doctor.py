@@ -15,7 +15,7 @@ from examples import convert as convert_example
 from spikeloom import LSNN, ParallelNetwork, doctor
 from spikeloom.convert import convert, percentile
 from spikeloom.errors import ShapeError
-from spikeloom.inspect import Diagnosis, Finding, UpdateCost
+from spikeloom.inspect import Diagnosis, Symptom, UpdateCost
 from spikeloom.inspect.expense import Estimate, LiveTensors, available, duration, size
 from spikeloom.layers import Recurrent, Sequential, SignedSparseLinear
 from spikeloom.neurons import ALIF, LIF, PSN, LeakyReadout, ParaLIF
@@ -342,7 +342,7 @@ def test_words_for_time_and_memory() -> None:
 
 
 def test_a_diagnosis_prints_and_has_html() -> None:
-    one = Finding("bound", "a<b", "x " * 90, "y " * 90)
+    one = Symptom("bound", "a<b", "x " * 90, "y " * 90)
     both = Diagnosis([one, one])
     assert str(both).startswith("2 findings\n\nbound (a<b): x x")
     assert max(map(len, str(both).splitlines())) <= 80
