@@ -34,7 +34,7 @@ def main() -> int:
             present[each] += summary["num_statements"] + summary["num_branches"]
     percent = {name: 100 * covered[name] / max(present[name], 1) for name in present}
     last = ("library", "all")
-    for name in [*sorted(set(percent) - set(last)), *last]:
+    for name in [*sorted(name for name in percent if present[name] and name not in last), *last]:
         print(f"{name:24} {percent[name]:6.1f} %  of {present[name]:6,} lines and branches")
     if percent["library"] < LEAST:
         print(f"The library's coverage is {percent['library']:.1f} %, below {LEAST} %.", file=sys.stderr)
