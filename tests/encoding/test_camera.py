@@ -87,7 +87,7 @@ def once(statistic: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(statistic)
     def found(recordings: list[Array], *arguments: Any) -> Any:
-        if recordings is not real()[0]:
+        if not real.cache_info().currsize or recordings is not real()[0]:  # none are there without $SPIKELOOM_DATA
             return statistic(recordings, *arguments)
         key = statistic.__name__, arguments
         if key not in KNOWN:

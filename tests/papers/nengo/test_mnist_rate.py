@@ -193,6 +193,7 @@ def test_a_converted_network_is_exported(tmp_path: Path, capsys: pytest.CaptureF
     assert stays == max([step + 2 for step in range(50) if not curve[step]], default=1) * curve[-1]
 
 
+@needs_mnist
 def test_a_validation_that_leaves_no_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--validation 60001 leaves none of the .* images for training"):
         mnist_rate.train(change(validation=60_001), new_run(tmp_path))
