@@ -76,7 +76,7 @@ def is_of_preset(run: Recorded, task: Any) -> bool:
 
 
 def collect(results: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """What is recorded, by task and preset: of several folders the one with most runs."""
+    """Return the recorded results by task and preset: of several folders the one with most runs."""
     files = task_files()
     folders = defaultdict[tuple[str, str], dict[str, list[Recorded]]](lambda: defaultdict(list))
     for run in runs(results):

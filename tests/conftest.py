@@ -1,4 +1,4 @@
-"""What every test starts from: no display, and the number of threads as it was; made-up data for those that ask."""
+"""Setting of every test: no display, and the number of threads as it was; made-up data for those that ask."""
 
 import os
 from collections.abc import Iterator

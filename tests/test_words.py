@@ -14,10 +14,10 @@ UNCLEAR = re.compile(r"(What|Which|Where|How|Whose|Who|The same|Of|As|Some of|Th
 
 
 def summaries(path: Path) -> list[str]:
-    """First lines of the docstrings of classes and functions in a file, with their places."""
-    kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    """First lines of the docstrings of a file, its classes and functions, with their places."""
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
-    texts = [(node.lineno, ast.get_docstring(node)) for node in nodes]
+    texts = [(getattr(node, "lineno", 1), ast.get_docstring(node)) for node in nodes]
     return [f"{path.relative_to(PACKAGE)}:{line}: {text.splitlines()[0]}" for line, text in texts if text]
 
 

@@ -1,4 +1,4 @@
-"""What a person asks of a network: which layers fire, what happens inside them, and what will go wrong in training.
+"""Inspection of a network: which layers fire, what happens inside them, and what will go wrong in training.
 
 firing       `activity`: firing statistics of each spiking layer in one call, and the gradient that reaches it
 recording    `watch`: spikes, voltages and states of layers in every step, with their gradients

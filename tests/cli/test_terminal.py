@@ -1,4 +1,4 @@
-"""What a terminal of 80 columns, and a pipe, show while a run trains."""
+"""Output of a training run on a terminal of 80 columns and through a pipe."""
 
 import fcntl
 import os

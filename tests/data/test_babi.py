@@ -4,7 +4,6 @@ import gzip
 import io
 import os
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from spikeloom.data import babi, members
 from spikeloom.data.babi import Question, Questions, Vocabulary, load, parse, split
 from spikeloom.errors import ConfigError, DataError
 from tests import fixtures
+from tests.fixtures.damage import attempt
 
 DATA = Path(os.environ.get("SPIKELOOM_DATA") or "/nonexistent") / "babi"
 needs_data = pytest.mark.skipif(not list(DATA.glob("*.tar.gz")), reason="not in $SPIKELOOM_DATA/babi: a tar file")
@@ -34,14 +34,6 @@ TEXT = """1 Mary moved to the bathroom.
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path))
     return tmp_path / "babi"
-
-
-def attempt(read: Callable[[], object]) -> object:
-    """What was read, or why it was refused: either is right for damaged bytes."""
-    try:
-        return read()
-    except DataError as error:
-        return error
 
 
 def tar(files: dict[str, bytes]) -> bytes:

@@ -14,6 +14,7 @@ from spikeloom.data import events, stored
 from spikeloom.data.events import MARKER, OVERFLOW, Polarity
 from spikeloom.data.spike_trains import Array, SpikeTrains, raster
 from spikeloom.errors import ConfigError, DataError, ShapeError
+from tests.fixtures.damage import attempt
 from tests.fixtures.formats import LAST, write_bin, write_bs1
 
 DATA = Path(os.environ.get("SPIKELOOM_DATA") or "/nonexistent")
@@ -24,14 +25,6 @@ def sample(name: str) -> bytes:
     if not path.is_file():
         pytest.skip(f"not in $SPIKELOOM_DATA/samples: {name}")
     return path.read_bytes()
-
-
-def attempt(read: Callable[[], Array]) -> Array | DataError:
-    """What was read, or why it was refused: either is right for damaged bytes."""
-    try:
-        return read()
-    except DataError as error:
-        return error
 
 
 def recording(count: int = 1000, seed: int = 0, last: int = LAST, side: int = 34) -> Array:

@@ -2,7 +2,6 @@
 
 import os
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from spikeloom.data.nmnist import NMNISTOptions
 from spikeloom.data.spike_trains import SpikeTrains, raster
 from spikeloom.errors import ConfigError, DataError
 from tests.fixtures import nmnist as examples
+from tests.fixtures.damage import attempt
 
 DATA = os.environ.get("SPIKELOOM_DATA")
 real = Path(DATA or "/nonexistent") / "nmnist_small" / "nmnist_small.zip"
@@ -35,14 +35,6 @@ def pack(path: Path, source: Path, prefix: str = "", parts: tuple[str, ...] = ("
             name = file.relative_to(source).as_posix()
             if name.startswith(parts):
                 archive.write(file, prefix + name)
-
-
-def attempt(read: Callable[[], SpikeTrains]) -> SpikeTrains | DataError:
-    """What was read, or why it was refused: either is right for damaged bytes."""
-    try:
-        return read()
-    except DataError as error:
-        return error
 
 
 def equal(a: SpikeTrains, b: SpikeTrains) -> bool:

@@ -1,7 +1,6 @@
 """N-TIDIGITS18: the exact format, what becomes of zero and oh, late events, and every way a file can be wrong."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -12,9 +11,10 @@ from hypothesis import strategies as some
 
 from spikeloom.data import events, ntidigits, stored
 from spikeloom.data.ntidigits import NTIDIGITSOptions
-from spikeloom.data.spike_trains import Array, SpikeTrains, raster
+from spikeloom.data.spike_trains import Array, raster
 from spikeloom.errors import ConfigError, DataError
 from tests.fixtures import ntidigits as examples
+from tests.fixtures.damage import attempt
 
 
 @pytest.fixture
@@ -22,14 +22,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SPIKELOOM_DATA", str(tmp_path))
     monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path / "cache"))
     return tmp_path / "ntidigits"
-
-
-def attempt(read: Callable[[], SpikeTrains]) -> SpikeTrains | DataError:
-    """What was read, or why it was refused: either is right for damaged bytes."""
-    try:
-        return read()
-    except DataError as error:
-        return error
 
 
 Sample = tuple[object, object]
